@@ -1,0 +1,1 @@
+"""Measuring proposals as the papers do."""

@@ -1,0 +1,1 @@
+"""Training of DeepMask in PyTorch."""
