@@ -78,13 +78,21 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: no such checkpoint file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError) as error:
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        EOFError,
+        ValueError,
+    ) as error:
         raise CheckpointError(
             f"{path}: not a checkpoint of deepmask-train, or truncated ({_first_line(error)})"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path}: format is {found!r}, expected {FORMAT!r} from deepmask-train")
+        raise CheckpointError(
+            f"{path}: format is {found!r}, expected {FORMAT!r} from deepmask-train"
+        )
     try:
         model = ModelConfig.from_dict(content["model"])
         return Checkpoint(model, dict(content["weights"]), dict(content["training"]))

@@ -1,0 +1,233 @@
+"""COCO-format annotations: read once, checked one by one, masks drawn when they are needed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+
+
+class DataError(Exception):
+    """Annotations or images that training cannot use; the text names file and id."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One picture of a set; width and height in pixels as annotated."""
+
+    id: int
+    path: Path
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One annotated object: `box` is (x, y, width, height) in image pixels.
+
+    `segmentation` is COCO's: a list of polygons, or an RLE (compressed or not).
+    """
+
+    id: int
+    image: Image
+    category: int
+    crowd: bool
+    area: float
+    box: tuple[float, float, float, float]
+    segmentation: Any = field(repr=False, compare=False)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Centre (x, y) of the box."""
+        x, y, width, height = self.box
+        return x + width / 2, y + height / 2
+
+    @property
+    def side(self) -> float:
+        """The box's larger side, which decides the canonical scale (DeepMask §3)."""
+        return max(self.box[2], self.box[3])
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with an annotation file; `annotation` is None for a bad image entry."""
+
+    annotation: int | None
+    image: int | None
+    text: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"annotation {self.annotation}, image {self.image}: {self.text}"
+
+
+@dataclass(frozen=True)
+class AnnotatedSet:
+    """Images and their usable instances; `problems` lists what was left out and why."""
+
+    images: tuple[Image, ...]
+    instances: tuple[Instance, ...]
+    problems: tuple[Problem, ...]
+
+    def by_image(self) -> Mapping[int, Sequence[Instance]]:
+        """Instances of each image id; images without any have an empty list."""
+        groups: dict[int, list[Instance]] = {image.id: [] for image in self.images}
+        for instance in self.instances:
+            groups[instance.image.id].append(instance)
+        return groups
+
+
+def read_annotations(annotations: Path, images: Path) -> AnnotatedSet:
+    """Read a COCO instances file whose pictures lie in the folder `images`.
+
+    Any categories will do. Bad entries are left out and listed as problems; a file that is no such
+    file at all, or holds no picture, raises `DataError`.
+    """
+    content = _read_json(annotations)
+    problems: list[Problem] = []
+    found: dict[int, Image] = {}
+    for entry in content["images"]:
+        image = _image(entry, images, problems)
+        if image is not None:
+            found[image.id] = image
+    if not found:
+        raise DataError(
+            f"{annotations}: no usable image in it, or none of its files is in {images}"
+        )
+    instances = tuple(_instances(content["annotations"], found, problems))
+    return AnnotatedSet(tuple(found.values()), instances, tuple(problems))
+
+
+def full_mask(instance: Instance) -> NDArray[np.uint8]:
+    """The instance's mask over its whole image: uint8 (height, width), 0 or 1."""
+    height, width = instance.image.height, instance.image.width
+    shape = instance.segmentation
+    if isinstance(shape, list):
+        rle = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
+    elif isinstance(shape["counts"], list):
+        rle = coco_mask.frPyObjects(shape, height, width)
+    else:
+        rle = shape
+    mask: NDArray[np.uint8] = coco_mask.decode(rle)
+    return mask
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such annotation file") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not a readable JSON file ({error})") from error
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), list) for key in ("images", "annotations")
+    ):
+        raise DataError(f"{path}: not a COCO instances file (lists 'images' and 'annotations')")
+    return content
+
+
+def _image(entry: Any, folder: Path, problems: list[Problem]) -> Image | None:
+    try:
+        image = Image(
+            int(entry["id"]),
+            folder / str(entry["file_name"]),
+            int(entry["width"]),
+            int(entry["height"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        problems.append(Problem(None, None, f"image entry without id, file_name, size: {entry!r}"))
+        return None
+    if image.width < 1 or image.height < 1:
+        problems.append(Problem(None, image.id, f"size {image.width}×{image.height}"))
+    elif not image.path.is_file():
+        problems.append(Problem(None, image.id, f"no file {image.path}"))
+    else:
+        return image
+    return None
+
+
+def _instances(
+    entries: Sequence[Any], images: Mapping[int, Image], problems: list[Problem]
+) -> Iterator[Instance]:
+    seen: set[int] = set()
+    for entry in entries:
+        identity = entry.get("id") if isinstance(entry, dict) else None
+        image_id = entry.get("image_id") if isinstance(entry, dict) else None
+        try:
+            instance = _instance(entry, images)
+            if instance.id in seen:
+                raise ValueError("this annotation id was used before")
+        except (KeyError, TypeError, ValueError) as error:
+            text = f"no key {error}" if isinstance(error, KeyError) else str(error)
+            problems.append(Problem(identity, image_id, text))
+            continue
+        seen.add(instance.id)
+        yield instance
+
+
+def _instance(entry: Mapping[str, Any], images: Mapping[int, Image]) -> Instance:
+    """Raise KeyError, TypeError or ValueError, whose text says what is wrong."""
+    if entry["image_id"] not in images:
+        raise ValueError("its image is not in the file, or the image's file is missing")
+    image = images[entry["image_id"]]
+    values = [float(value) for value in entry["bbox"]]
+    if len(values) != 4 or not all(map(math.isfinite, values)):
+        raise ValueError(f"bbox {entry['bbox']} is not four numbers (x, y, width, height)")
+    x, y, width, height = values
+    if width <= 0 or height <= 0:
+        raise ValueError(f"bbox {entry['bbox']} is empty")
+    if x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
+        raise ValueError(
+            f"bbox {entry['bbox']} lies outside its {image.width}×{image.height} image"
+        )
+    segmentation = entry["segmentation"]
+    _check_segmentation(segmentation, image)
+    return Instance(
+        id=int(entry["id"]),
+        image=image,
+        category=int(entry.get("category_id", 1)),
+        crowd=bool(entry.get("iscrowd", 0)),
+        area=float(entry.get("area", width * height)),
+        box=(x, y, width, height),
+        segmentation=segmentation,
+    )
+
+
+def _check_segmentation(segmentation: Any, image: Image) -> None:
+    if isinstance(segmentation, list):
+        if not segmentation:
+            raise ValueError("segmentation is an empty list")
+        for polygon in segmentation:
+            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+                raise ValueError("a polygon is not a list of three or more (x, y) pairs")
+            if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in polygon):
+                raise ValueError("a polygon holds something that is not a finite number")
+    elif isinstance(segmentation, dict):
+        size = segmentation.get("size")
+        if size != [image.height, image.width]:
+            raise ValueError(
+                f"RLE size {size} is not the image's [height, width] {[image.height, image.width]}"
+            )
+        _check_counts(segmentation.get("counts"), image)
+    else:
+        raise ValueError(f"segmentation is {type(segmentation).__name__}, not polygons or RLE")
+
+
+def _check_counts(counts: Any, image: Image) -> None:
+    if isinstance(counts, list):
+        if not all(isinstance(run, int) and run >= 0 for run in counts):
+            raise ValueError("RLE counts hold something that is not a run length")
+        if sum(counts) != image.width * image.height:
+            raise ValueError(f"RLE runs sum to {sum(counts)}, not to width × height")
+    elif isinstance(counts, str):
+        if not all(48 <= ord(letter) < 112 for letter in counts):
+            raise ValueError("RLE counts hold a letter that compressed RLE does not use")
+    else:
+        raise ValueError("RLE without counts")

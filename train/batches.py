@@ -1,0 +1,122 @@
+"""Training batches: each a pure function of seed and step, made ahead of time by threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+
+from deepmask.train.annotations import Image
+from deepmask.train.config import ModelConfig
+from deepmask.train.crops import Cropper
+from deepmask.train.recipe import Recipe
+from deepmask.train.sampling import Negative, Positive, Sampler, Window
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, on the CPU. The first M of its N patches have masks.
+
+    patches  uint8 (N, 3, P, P) RGB, P patch and context.
+    masks    uint8 (M, L, L), 0 or 1, over the patch without context; L is the loss size.
+    labels   float32 (N,): 1 object, 0 none; NaN where the patch may not train the score.
+    colours  float32 (N, 3): brightness shift in 0…255 units, contrast and saturation factors.
+    """
+
+    patches: Tensor
+    masks: Tensor
+    labels: Tensor
+    colours: Tensor
+
+
+class BatchMaker:
+    """Draws, cuts and labels batches; two calls with the same seed and step give the same batch."""
+
+    def __init__(
+        self, sampler: Sampler, cropper: Cropper, model: ModelConfig, recipe: Recipe, seed: int
+    ) -> None:
+        """`seed` decides, with the step, everything that is random."""
+        self._sampler = sampler
+        self._cropper = cropper
+        self._model = model
+        self._recipe = recipe
+        self._seed = seed
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of `step`: joint, or in turn one for masks and one for scores (§3)."""
+        recipe = self._recipe
+        rng = np.random.default_rng((self._seed, step))
+        if not recipe.alternate:
+            positives = self._sampler.mask_positives(recipe.batch - recipe.negatives, rng)
+            return self.cut(positives, self._sampler.negatives(recipe.negatives, rng), rng)
+        if step % 2 == 0:
+            batch = self.cut(self._sampler.mask_positives(recipe.batch, rng), [], rng)
+            return Batch(
+                batch.patches, batch.masks, torch.full_like(batch.labels, np.nan), batch.colours
+            )
+        positives = self._sampler.score_positives(recipe.batch - recipe.negatives, rng)
+        batch = self.cut(positives, self._sampler.negatives(recipe.negatives, rng), rng)
+        return Batch(batch.patches, batch.masks[:0], batch.labels, batch.colours)
+
+    def cut(
+        self, positives: Sequence[Positive], negatives: Sequence[Negative], rng: Generator
+    ) -> Batch:
+        """Cut the patches and masks of these draws; `rng` only decides the colours."""
+        places: list[tuple[Image, Window]] = [(p.instance.image, p.window) for p in positives]
+        places += [(n.image, n.window) for n in negatives]
+        size = self._model.input_size
+        patches = np.stack([self._cropper.patch(*place, size) for place in places])
+        masks = np.zeros((len(positives), self._recipe.loss_size, self._recipe.loss_size), np.uint8)
+        for mask, positive in zip(masks, positives, strict=True):
+            mask[:] = self._cropper.mask(
+                positive.instance, positive.window, self._model.patch, self._recipe.loss_size
+            )
+        labels = [1.0 if p.scored else np.nan for p in positives] + [0.0] * len(negatives)
+        return Batch(
+            torch.from_numpy(patches).permute(0, 3, 1, 2),  # memory stays channels-last
+            torch.from_numpy(masks),
+            torch.tensor(labels, dtype=torch.float32),
+            torch.from_numpy(_colours(len(places), self._recipe, rng)),
+        )
+
+
+def prefetch(
+    make: Callable[[int], Batch], steps: range, threads: int, ahead: int
+) -> Iterator[Batch]:
+    """`make(step)` for each step in order, up to `ahead` batches made in advance by `threads`."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="batches") as pool:
+        waiting: deque[Future[Batch]] = deque()
+        try:
+            for step in steps:
+                waiting.append(pool.submit(make, step))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def augment(patches: Tensor, colours: Tensor) -> Tensor:
+    """Apply a batch's colour changes: (N, 3, P, P) float 0…255 → the same, still 0…255."""
+    shift, contrast, saturation = (column.view(-1, 1, 1, 1) for column in colours.unbind(1))
+    luma = patches.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
+    gray = (patches * luma).sum(1, keepdim=True)
+    toned = gray + saturation * (patches - gray)
+    return (127.5 + contrast * (toned - 127.5) + shift).clamp(0, 255)
+
+
+def _colours(
+    count: int, recipe: Recipe, rng: Generator
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    shift = 127.5 * rng.uniform(-recipe.brightness, recipe.brightness, count)
+    contrast = 1 + rng.uniform(-recipe.contrast, recipe.contrast, count)
+    saturation = 1 + rng.uniform(-recipe.saturation, recipe.saturation, count)
+    return np.stack([shift, contrast, saturation], axis=1).astype(np.float32)

@@ -1,0 +1,25 @@
+"""What only looking at the pictures themselves shows: `deepmask-train --check-data`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deepmask.train.annotations import AnnotatedSet, DataError, Problem, full_mask
+from deepmask.train.crops import read_picture
+
+
+def check_pictures(found: AnnotatedSet) -> Iterator[Problem]:
+    """Decode every picture and draw every mask; yield what cannot be, or comes out empty."""
+    for image in found.images:
+        try:
+            read_picture(image)
+        except DataError as error:
+            yield Problem(None, image.id, str(error))
+    for instance in found.instances:
+        try:
+            empty = not full_mask(instance).any()
+        except (ValueError, TypeError, MemoryError) as error:
+            yield Problem(instance.id, instance.image.id, f"mask cannot be drawn: {error}")
+            continue
+        if empty:
+            yield Problem(instance.id, instance.image.id, "mask has no pixel")

@@ -1,0 +1,155 @@
+"""Cutting patches out of pictures, and masks to match: one warp each."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deepmask.train.annotations import DataError, Image, Instance, full_mask
+from deepmask.train.config import BORDER_FILL
+from deepmask.train.sampling import Window
+
+#: Halvings of a picture that are kept for anti-aliased shrinking: up to 2^-4.
+LEVELS = 5
+
+Item = TypeVar("Item")
+
+
+class ByteCache(Generic[Item]):
+    """Keeps what was made last, up to a number of bytes; safe to share between threads."""
+
+    def __init__(self, limit: int, size_of: Callable[[Item], int]) -> None:
+        """`limit` in bytes, as counted by `size_of`."""
+        self._limit = limit
+        self._size_of = size_of
+        self._items: OrderedDict[Hashable, Item] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Item]) -> Item:
+        """The item of `key`, made now if it is not there; two threads may both make it."""
+        with self._lock:
+            if key in self._items:
+                self._items.move_to_end(key)
+                return self._items[key]
+        item = make()
+        with self._lock:
+            if key not in self._items:
+                self._items[key] = item
+                self._bytes += self._size_of(item)
+            while self._bytes > self._limit and len(self._items) > 1:
+                _, dropped = self._items.popitem(last=False)
+                self._bytes -= self._size_of(dropped)
+        return item
+
+
+class Cropper:
+    """Cuts patches and masks; decodes each picture once while the cache has room.
+
+    cache_bytes: memory for decoded pictures and masks; full COCO needs about 150 GB to keep all,
+    less only costs decoding again.
+    """
+
+    def __init__(self, cache_bytes: int) -> None:
+        """Three quarters of the memory hold pictures, one quarter masks."""
+        self._pictures: ByteCache[list[NDArray[np.uint8]]] = ByteCache(
+            cache_bytes * 3 // 4, lambda levels: sum(level.nbytes for level in levels)
+        )
+        self._masks: ByteCache[tuple[NDArray[np.uint8], int, int]] = ByteCache(
+            cache_bytes // 4, lambda item: item[0].nbytes
+        )
+
+    def patch(self, image: Image, window: Window, size: int) -> NDArray[np.uint8]:
+        """The picture under `window`: uint8 RGB (size, size, 3), gray beyond the picture's edge.
+
+        Shrinking starts from a halved picture, so that fine texture does not alias.
+        """
+        levels = self._pictures.get(image.path, lambda: _pyramid(read_picture(image)))
+        depth = int(np.clip(np.floor(-np.log2(window.scale)), 0, len(levels) - 1))
+        source = levels[depth]
+        ratio = (source.shape[1] / image.width, source.shape[0] / image.height)
+        matrix = _matrix(window, size, 1.0, ratio, (0.0, 0.0))
+        return cv2.warpAffine(  # type: ignore[return-value]
+            source,
+            matrix,
+            (size, size),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(BORDER_FILL, BORDER_FILL, BORDER_FILL),
+        )
+
+    def mask(self, instance: Instance, window: Window, patch: int, size: int) -> NDArray[np.uint8]:
+        """The object's mask under `window`, a patch of `patch` px drawn at (size, size): 0 or 1."""
+        shape, left, top = self._masks.get(
+            (instance.image.path, instance.id), lambda: _tight(full_mask(instance))
+        )
+        matrix = _matrix(window, size, patch / size, (1.0, 1.0), (left, top))
+        soft = cv2.warpAffine(
+            shape, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        )
+        return (soft > 127).astype(np.uint8)
+
+
+def read_picture(image: Image) -> NDArray[np.uint8]:
+    """Decode to uint8 RGB (height, width, 3) in the orientation that was annotated.
+
+    COCO annotates pictures as stored, many other tools as shown; the annotated size tells which.
+    Raises `DataError` when the file is unreadable or of another size.
+    """
+    found = "nothing that can be decoded"
+    for flags in (cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, cv2.IMREAD_COLOR):
+        picture = cv2.imread(str(image.path), flags)
+        if picture is None:
+            break
+        if picture.shape[:2] == (image.height, image.width):
+            return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+        found = f"{picture.shape[1]}×{picture.shape[0]} pixels"
+    raise DataError(
+        f"{image.path} (image {image.id}): annotated as {image.width}×{image.height}, found {found}"
+    )
+
+
+def _pyramid(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    levels = [picture]
+    while len(levels) < LEVELS and min(levels[-1].shape[:2]) >= 2:
+        height, width = levels[-1].shape[:2]
+        size = ((width + 1) // 2, (height + 1) // 2)
+        levels.append(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
+    return levels
+
+
+def _tight(mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, int]:
+    """The mask's own rectangle as 0 or 255, with the place of its left upper corner."""
+    x, y, width, height = cv2.boundingRect(mask)
+    if not width:
+        return np.zeros((1, 1), np.uint8), 0, 0
+    return np.ascontiguousarray(mask[y : y + height, x : x + width]) * np.uint8(255), x, y
+
+
+def _matrix(
+    window: Window,
+    size: int,
+    step: float,
+    ratio: tuple[float, float],
+    origin: tuple[float, float],
+) -> NDArray[np.float64]:
+    """Index of a target pixel → index in the source; both have pixel centres at +0.5.
+
+    A target pixel is `step` patch px wide; the source is the picture from `origin` on, resized by
+    `ratio` (x, y).
+    """
+    across = (-step if window.flip else step) / window.scale
+    down = step / window.scale
+    half = (size - 1) / 2
+    return np.array(
+        [
+            [across * ratio[0], 0, (window.x - origin[0] - across * half) * ratio[0] - 0.5],
+            [0, down * ratio[1], (window.y - origin[1] - down * half) * ratio[1] - 0.5],
+        ]
+    )

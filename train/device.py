@@ -1,0 +1,56 @@
+"""Where training runs, and in which precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A device and whether its arithmetic is bf16 autocast or plain fp32."""
+
+    device: torch.device
+    bf16: bool
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context a forward pass runs in."""
+        if self.bf16:
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def __str__(self) -> str:
+        """For the first line of a run."""
+        name = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else f"cpu, {torch.get_num_threads()} threads"
+        )
+        return f"{name}, {'bf16' if self.bf16 else 'fp32'}"
+
+
+def choose_hardware(device: str, precision: str) -> Hardware:
+    """`device`: auto, cpu, cuda or cuda:N; `precision`: auto, bf16 or fp32.
+
+    Automatic choices take the GPU where there is one, and bf16 where the hardware computes in it.
+    Raises ValueError for an explicit choice that cannot be met.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device} was asked for, but PyTorch finds no CUDA GPU here")
+    chosen = torch.device(device)
+    native = _computes_bf16(chosen)
+    if precision == "bf16" and not native and chosen.type == "cuda":
+        raise ValueError("bf16 was asked for, but this GPU does not compute in it; use fp32")
+    return Hardware(chosen, native if precision == "auto" else precision == "bf16")
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

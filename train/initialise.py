@@ -1,0 +1,81 @@
+"""ImageNet weights for a trunk, from a file with torchvision's names or from torchvision's own URL."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from deepmask.train.trunks import Trunk
+
+#: What torchvision publishes for each trunk.
+PUBLISHED = {
+    "vgg-a": "https://download.pytorch.org/models/vgg11-8a719046.pth",
+    "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+}
+#: Entries of a classification network that the trunk does not have.
+_BEYOND_TRUNK = ("fc.", "classifier.", "layer4.", "avgpool.")
+
+
+class InitialiseError(Exception):
+    """Weights that cannot initialise the trunk; the text says why and what to do."""
+
+
+def read_weights(source: str, trunk: str) -> dict[str, Tensor]:
+    """A state dict with torchvision's names, from a file or, for "imagenet", from `PUBLISHED`.
+
+    Loads tensors only: a file that holds other objects is refused.
+    """
+    try:
+        if source == "imagenet":
+            state = torch.hub.load_state_dict_from_url(
+                PUBLISHED[trunk], map_location="cpu", weights_only=True, check_hash=True
+            )
+        else:
+            state = torch.load(Path(source), map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InitialiseError(f"{source}: no such weights file") from None
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        what = (
+            f"{PUBLISHED[trunk]}: not reachable"
+            if source == "imagenet"
+            else f"{source}: unreadable"
+        )
+        reason = str(error).strip().split("\n", 1)[0][:120]
+        raise InitialiseError(
+            f"{what} ({reason}); give --init a torchvision state dict file"
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InitialiseError(f"{source}: holds no state dict of tensors")
+    return dict(state)
+
+
+def initialise_trunk(trunk: Trunk, state: Mapping[str, Tensor]) -> None:
+    """Copy `state` into `trunk`; every trunk parameter must be there, in its shape.
+
+    Left over may only be a classification network's further layers.
+    """
+    own = trunk.state_dict()
+    missing = [
+        name for name in own if name not in state and not name.endswith("num_batches_tracked")
+    ]
+    misshapen = [
+        f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    foreign = [name for name in state if name not in own and not name.startswith(_BEYOND_TRUNK)]
+    for problem, names in (
+        ("lacks", missing),
+        ("has another shape:", misshapen),
+        ("has unknown entries", foreign),
+    ):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise InitialiseError(
+                f"the weights do not fit this trunk: the file {problem} {', '.join(names[:3])}{more}"
+            )
+    trunk.load_state_dict({name: state.get(name, value) for name, value in own.items()})

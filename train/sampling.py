@@ -1,0 +1,209 @@
+"""Where patches are taken: canonical positives with jitter, negatives by distance and scale (§3)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from deepmask.train.annotations import AnnotatedSet, Image, Instance
+from deepmask.train.config import ModelConfig
+from deepmask.train.recipe import Recipe
+
+#: Draws of one negative before another picture is tried, and pictures before giving up.
+TRIES_PER_IMAGE = 10
+TRIES_IMAGES = 100
+#: Near negatives lie up to this far off, in patch px, or up to 2^this off in scale, measured as
+#: multiples of the smallest permitted distance.
+NEAR_REACH = 2.8
+NEAR_OCTAVES = 2.0
+#: Far negatives are drawn at the scales the pyramid uses, 2^from … 2^to.
+NEGATIVE_OCTAVES = (-2.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A patch on a picture: centre (x, y) in image pixels, scale in patch px per image px."""
+
+    x: float
+    y: float
+    scale: float
+    flip: bool = False
+
+
+@dataclass(frozen=True)
+class Positive:
+    """A window that shows `instance` near its centre; `scored`: may train the score as well."""
+
+    instance: Instance
+    window: Window
+    scored: bool
+
+
+@dataclass(frozen=True)
+class Negative:
+    """A window of `image` that is centred on no object."""
+
+    image: Image
+    window: Window
+
+
+def canonical(instance: Instance, object_size: float) -> Window:
+    """The window with the object exactly centred, its larger box side `object_size` patch px (§3)."""
+    x, y = instance.centre
+    return Window(x, y, object_size / instance.side)
+
+
+def jittered(window: Window, recipe: Recipe, rng: Generator) -> Window:
+    """A window shifted, scaled and flipped at random within the recipe's limits (§3.4)."""
+    dx, dy = rng.uniform(-recipe.jitter_shift, recipe.jitter_shift, 2)
+    scale = window.scale * 2.0 ** rng.uniform(-recipe.jitter_octaves, recipe.jitter_octaves)
+    return Window(
+        window.x + dx / scale, window.y + dy / scale, scale, flip=bool(rng.random() < 0.5)
+    )
+
+
+def is_negative(window: Window, canonicals: NDArray[np.float64], recipe: Recipe) -> bool:
+    """Whether `window` is far from every canonical window in place **or** in scale (§3.4).
+
+    canonicals: (N, 3) rows (x, y, scale). Distance is the larger of the two axes', in patch px.
+    """
+    if not len(canonicals):
+        return True
+    distance = window.scale * np.abs(canonicals[:, :2] - (window.x, window.y)).max(axis=1)
+    octaves = np.abs(np.log2(canonicals[:, 2] / window.scale))
+    far = (distance >= recipe.negative_shift) | (octaves >= recipe.negative_octaves)
+    return bool(far.all())
+
+
+class Sampler:
+    """Draws positives from all sets and negatives from the fully labelled one; holds no state.
+
+    Raises ValueError when the sets have nothing to draw from.
+    """
+
+    def __init__(
+        self,
+        labelled: AnnotatedSet,
+        partly: Sequence[AnnotatedSet],
+        model: ModelConfig,
+        recipe: Recipe,
+    ) -> None:
+        """`partly` are sets in which some objects are unlabelled: masks are learnt from them only."""
+        self._recipe = recipe
+        self._object_size = model.object_size
+        self._scored = [item for item in labelled.instances if self._usable(item)]
+        others = [item for extra in partly for item in extra.instances if self._usable(item)]
+        self._masked = self._scored + others
+        if not self._scored:
+            raise ValueError(
+                f"no object to learn from: all are crowds, under {recipe.min_area:g} px², "
+                f"under {recipe.min_side:g} px a side or too small for the patch"
+            )
+        self._scored_weights = category_weights(self._scored, recipe.category_exponent)
+        self._masked_weights = category_weights(self._masked, recipe.category_exponent)
+        self._images = labelled.images
+        self._neighbours = {
+            image_id: self._canonicals(items) for image_id, items in labelled.by_image().items()
+        }
+        self._crowds = {
+            image_id: [item.box for item in items if item.crowd]
+            for image_id, items in labelled.by_image().items()
+        }
+
+    def mask_positives(self, count: int, rng: Generator) -> list[Positive]:
+        """Positives for the mask branch, from every set; those of the labelled set come first."""
+        picks = np.sort(self._choose(self._masked_weights, count, rng))
+        return [self._positive(self._masked[k], int(k) < len(self._scored), rng) for k in picks]
+
+    def score_positives(self, count: int, rng: Generator) -> list[Positive]:
+        """Positives for the score branch, from the fully labelled set."""
+        picks = self._choose(self._scored_weights, count, rng)
+        return [self._positive(self._scored[k], True, rng) for k in picks]
+
+    def negatives(self, count: int, rng: Generator) -> list[Negative]:
+        """Negatives: the recipe's share of them close to an object, the others anywhere."""
+        return [self._negative(rng) for _ in range(count)]
+
+    def _usable(self, instance: Instance) -> bool:
+        recipe = self._recipe
+        return (
+            not instance.crowd
+            and instance.area >= recipe.min_area
+            and min(instance.box[2:]) >= recipe.min_side
+            and self._object_size / instance.side <= 2.0**recipe.max_octaves
+        )
+
+    def _canonicals(self, items: Sequence[Instance]) -> NDArray[np.float64]:
+        windows = [canonical(item, self._object_size) for item in items if not item.crowd]
+        return np.array([(w.x, w.y, w.scale) for w in windows], np.float64).reshape(-1, 3)
+
+    @staticmethod
+    def _choose(cumulative: NDArray[np.float64], count: int, rng: Generator) -> NDArray[np.int64]:
+        return np.searchsorted(cumulative, rng.random(count), side="right").astype(np.int64)
+
+    def _positive(self, instance: Instance, scored: bool, rng: Generator) -> Positive:
+        window = jittered(canonical(instance, self._object_size), self._recipe, rng)
+        return Positive(instance, window, scored)
+
+    def _negative(self, rng: Generator) -> Negative:
+        for _ in range(TRIES_IMAGES):
+            near = rng.random() < self._recipe.near_negatives
+            item = self._scored[rng.integers(len(self._scored))]
+            image = item.image if near else self._images[rng.integers(len(self._images))]
+            for _ in range(TRIES_PER_IMAGE):
+                window = self._beside(item, rng) if near else _anywhere(image, rng)
+                if self._is_safe(window, image):
+                    return Negative(image, window)
+        raise ValueError(
+            f"no negative found in {TRIES_IMAGES} pictures: objects leave no room; "
+            "lower the negative shift or add pictures with background"
+        )
+
+    def _is_safe(self, window: Window, image: Image) -> bool:
+        """A negative by the rule, and not in a crowd region, whose objects nobody outlined."""
+        in_crowd = any(
+            x <= window.x <= x + width and y <= window.y <= y + height
+            for x, y, width, height in self._crowds[image.id]
+        )
+        return not in_crowd and is_negative(window, self._neighbours[image.id], self._recipe)
+
+    def _beside(self, instance: Instance, rng: Generator) -> Window:
+        """A window just outside the positive range of `instance`, in place or in scale."""
+        recipe = self._recipe
+        home = canonical(instance, self._object_size)
+        dx, dy = rng.uniform(-1.0, 1.0, 2) * recipe.negative_shift * NEAR_REACH
+        octaves = rng.uniform(-1.0, 1.0) * recipe.jitter_octaves
+        if rng.random() < 0.5:
+            dx, dy = rng.uniform(-1.0, 1.0, 2) * recipe.jitter_shift
+            octaves = rng.uniform(recipe.negative_octaves, NEAR_OCTAVES) * rng.choice((-1.0, 1.0))
+        scale = home.scale * 2.0**octaves
+        x = float(np.clip(home.x + dx / scale, 0, instance.image.width))
+        y = float(np.clip(home.y + dy / scale, 0, instance.image.height))
+        return Window(x, y, scale, flip=bool(rng.random() < 0.5))
+
+
+def category_weights(instances: Sequence[Instance], exponent: float) -> NDArray[np.float64]:
+    """Cumulative probabilities (N,) of drawing each instance: (count of its category)^exponent.
+
+    0 draws instances alike; −1 draws categories alike, then an instance of the category.
+    """
+    counts = Counter(item.category for item in instances)
+    weights = np.array([counts[item.category] ** exponent for item in instances], np.float64)
+    cumulative = np.cumsum(weights / weights.sum())
+    cumulative[-1] = math.inf  # rounding must not leave a gap at the top
+    return cumulative
+
+
+def _anywhere(image: Image, rng: Generator) -> Window:
+    return Window(
+        rng.uniform(0, image.width),
+        rng.uniform(0, image.height),
+        2.0 ** rng.uniform(*NEGATIVE_OCTAVES),
+        flip=bool(rng.random() < 0.5),
+    )
