@@ -1,0 +1,154 @@
+"""`deepmask-export`: a checkpoint becomes a model folder."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from deepmask.runtime.manifest import Scales
+
+EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The model folder to write; beside the checkpoint and named after it by default. "
+    "An exported model that is there is replaced, anything else is not.",
+)
+@click.option("--name", help="The model's name in model.json.  [default: the checkpoint's]")
+@click.option(
+    "--weights",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="How weights are stored. fp16 halves the files; the arithmetic stays fp32.",
+)
+@click.option(
+    "--scales",
+    metavar="FROM:TO:STEP",
+    help="Pyramid scales the runtime uses by default, as powers of two.  "
+    "[default: -2:1:0.5 for a 224 px model, else -2.5:0.5:0.5]",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Mask probability above which the runtime counts a pixel as the object's.",
+)
+@click.option(
+    "--interleave",
+    type=click.Choice(["dilated", "shifted"]),
+    default="dilated",
+    show_default=True,
+    help="Form of the pooled score head: a stride-1 pool and dilated convolutions, or four shifted "
+    "pools. Both give the same scores; one may be faster on your engine.",
+)
+@click.option(
+    "--dense-mask",
+    is_flag=True,
+    help="Also write mask_dense.onnx, the masks of every location at once.",
+)
+@click.option(
+    "--opset",
+    type=click.IntRange(18, 23),
+    default=18,
+    show_default=True,
+    help="ONNX operator set.",
+)
+def command(
+    checkpoint: Path,
+    out: Path | None,
+    name: str | None,
+    weights: str,
+    scales: str | None,
+    threshold: float,
+    interleave: str,
+    dense_mask: bool,
+    opset: int,
+) -> None:
+    """Export CHECKPOINT, a .pt file of deepmask-train, as the model folder that deepmask-trt-run
+    reads.
+
+    The folder holds trunk.onnx, score.onnx and mask.onnx, each complete in itself and readable by
+    any ONNX tool, and model.json, which describes them.
+
+    The export ends by comparing ONNX Runtime with PyTorch on pictures of four sizes: features,
+    the score of every location, and masks. The figures are printed and kept in model.json. Above a
+    relative deviation of 1e-4 the export fails and writes nothing.
+
+    \b
+    Examples:
+      deepmask-export runs/x/best.pt
+      deepmask-export runs/x/best.pt --weights fp16 --out models/small
+      deepmask-trt-run --model models/small photograph.jpg
+    """
+    wanted = None if scales is None else parse_scales(scales)
+    try:
+        from deepmask.export.errors import ExportError, ExportUsageError
+        from deepmask.export.exporter import ExportOptions, export_model
+        from deepmask.train.checkpoint import CheckpointError
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
+        _fail(f"{error.name} is not installed: pip install 'deepmask[export]'", 1)
+    options = ExportOptions(
+        name=name,
+        opset=opset,
+        weights=weights,
+        interleaving=interleave,
+        dense_mask=dense_mask,
+        scales=wanted,
+        threshold=threshold,
+    )
+    out = out or checkpoint.with_suffix("")
+    try:
+        export_model(checkpoint, out, options, click.echo)
+    except (ExportUsageError, CheckpointError) as error:
+        _fail(str(error), 2)
+    except (ExportError, OSError) as error:
+        _fail(str(error), 1)
+    click.echo(f"wrote {out}")
+
+
+def parse_scales(text: str) -> Scales:
+    """FROM:TO:STEP, powers of two, as `Scales`; raises `click.UsageError`."""
+    from deepmask.runtime.manifest import Scales
+
+    try:
+        start, stop, step = map(float, text.split(":"))
+    except ValueError:
+        start, stop, step = 0.0, 0.0, 0.0
+    if not (-6 <= start <= stop <= 3 and step >= 0.05):
+        raise click.UsageError(
+            f"--scales {text}: expected FROM:TO:STEP as powers of two, -6 <= FROM <= TO <= 3 and "
+            "STEP >= 0.05, such as -2:1:0.5"
+        )
+    return Scales(start, stop, step)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Run the command; whatever the user got wrong is told in one line."""
+    try:
+        command.main(standalone_mode=False)
+    except click.UsageError as error:
+        _fail(f"{error.format_message()} (deepmask-export --help explains)", 2)
+    except click.Abort:
+        _fail("interrupted, nothing was written", 130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""From a checkpoint to a verified model folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from deepmask.export import parity
+from deepmask.export.folder import require_replaceable, staged
+from deepmask.export.graphs import GraphSource, border_of, example_inputs, graph_sources
+from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.trunk import fold_batchnorm
+from deepmask.export.weights import require_finite, round_to_half, store_as_half
+from deepmask.runtime.manifest import Graph, Manifest, Scales, sha256_of, write_manifest
+from deepmask.train.checkpoint import load_checkpoint
+from deepmask.train.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD, STRIDE, ModelConfig
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What can be chosen about an export; None means the model's own default.
+
+    name           the model's name in `model.json`; the checkpoint's file name by default.
+    opset          ONNX operator set.
+    weights        "fp32", or "fp16": stored rounded to float16, computed with in float32.
+    interleaving   form of the pooled score head, one of `score.INTERLEAVINGS`.
+    dense_mask     also write `mask_dense.onnx`, masks of every location.
+    scales         pyramid scales the runtime uses by default.
+    threshold      probability above which it counts a pixel as the object's.
+    """
+
+    name: str | None = None
+    opset: int = 18
+    weights: str = "fp32"
+    interleaving: str = "dilated"
+    dense_mask: bool = False
+    scales: Scales | None = None
+    threshold: float = 0.2
+
+
+def export_model(
+    checkpoint: Path,
+    out: Path,
+    options: ExportOptions,
+    report: Callable[[str], None] = lambda line: None,
+) -> Manifest:
+    """Write the model folder `out` from a checkpoint and return its manifest.
+
+    `report` is given lines of progress and the parity table. Raises `CheckpointError` for a file
+    that is no checkpoint, `ExportUsageError` for a folder that must not be replaced, and
+    `ExportError` for weights that are not finite or graphs that deviate; `out` is untouched then.
+    """
+    require_replaceable(out)
+    loaded = load_checkpoint(checkpoint)
+    require_finite(loaded.weights)
+    original = loaded.build()
+    folded = fold_batchnorm(original)
+    exported = original
+    if options.weights == "fp16":
+        exported = folded = round_to_half(folded)
+    sources = graph_sources(folded, options.interleaving, options.dense_mask)
+    with staged(out) as stage:
+        graphs = {}
+        for name, source in sources.items():
+            path = stage / f"{name}.onnx"
+            _write_graph(source, path, original.config, options)
+            report(f"{path.name:<16}{path.stat().st_size / 1e6:8.1f} MB")
+            graphs[name] = Graph(path.name, sha256_of(path), source.inputs, source.outputs)
+        files = {name: graph.file for name, graph in graphs.items()}
+        deviations, rounding = parity.compare(stage, files, sources, exported, original)
+        report(parity.as_table(deviations, rounding))
+        parity.require_parity(deviations)
+        manifest = _manifest(
+            original.config,
+            options,
+            options.name or checkpoint.stem,
+            graphs,
+            parity.as_record(deviations, rounding),
+        )
+        write_manifest(manifest, stage)
+    return manifest
+
+
+def default_scales(patch: int) -> Scales:
+    """2^-2 … 2^1 for the paper's 224 px (§3.3), 2^-2.5 … 2^0.5 for smaller windows (thesis)."""
+    return Scales(-2, 1, 0.5) if patch == 224 else Scales(-2.5, 0.5, 0.5)
+
+
+def _write_graph(
+    source: GraphSource, path: Path, config: ModelConfig, options: ExportOptions
+) -> None:
+    examples = example_inputs(config)
+    graph = to_onnx(
+        source.module,
+        [examples[name] for name in source.inputs],
+        source.inputs,
+        source.outputs,
+        options.opset,
+    )
+    if options.weights == "fp16":
+        store_as_half(graph)
+    onnx.save_model(graph, path)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def _manifest(
+    config: ModelConfig,
+    options: ExportOptions,
+    name: str,
+    graphs: Mapping[str, Graph],
+    parity_record: Mapping[str, Any],
+) -> Manifest:
+    return Manifest(
+        name=name,
+        patch=config.patch,
+        stride=STRIDE,
+        mask_size=config.mask_size,
+        border=border_of(config.patch),
+        fill=BORDER_FILL,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        score_head=config.score_head,
+        precision="fp32",
+        weights=options.weights,
+        opset=options.opset,
+        scales=options.scales or default_scales(config.patch),
+        threshold=options.threshold,
+        graphs=graphs,
+        parity=parity_record,
+    )

@@ -1,0 +1,84 @@
+"""The table of graphs: which module, which inputs and which outputs each model is exported as."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from deepmask.export.mask import (
+    CodeMaskDenseGraph,
+    CodeMaskGraph,
+    WindowMaskDenseGraph,
+    WindowMaskGraph,
+)
+from deepmask.export.score import PooledScoreGraph, SharedScoreGraph
+from deepmask.export.trunk import TrunkGraph
+from deepmask.train.config import STRIDE, TRUNK_CHANNELS, ModelConfig
+from deepmask.train.heads import LowRankMaskHead, SharedScoreHead
+from deepmask.train.model import DeepMask
+
+
+@dataclass(frozen=True)
+class GraphSource:
+    """A module to export, and names of its inputs and outputs in `runtime.manifest.TENSORS`."""
+
+    module: nn.Module
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def border_of(patch: int) -> int:
+    """Gray pixels around each scaled picture: what a training patch has around its object's middle.
+
+    The smallest multiple of the stride that is at least half a patch and 16 px of context: 96 for
+    160 px, 128 for 224 px. A wider border costs more area than the recall it adds.
+    """
+    return -(-(patch // 2 + STRIDE) // STRIDE) * STRIDE
+
+
+def margin_of(patch: int) -> int:
+    """Feature cells between the border's edge and the first window."""
+    return (border_of(patch) - patch // 2) // STRIDE
+
+
+def graph_sources(model: DeepMask, interleaving: str, dense_mask: bool) -> dict[str, GraphSource]:
+    """The graphs of one model, by name; `dense_mask` adds `mask_dense`.
+
+    A model with the shared score head hands the code of each window from score to mask; any other
+    mask graph starts from the features.
+    """
+    cells, margin = model.config.cells, margin_of(model.config.patch)
+    graphs = {"trunk": GraphSource(TrunkGraph(model), ("image",), ("features",))}
+    mask: nn.Module
+    dense: nn.Module
+    if isinstance(model.score_head, SharedScoreHead):
+        assert isinstance(model.mask_head, LowRankMaskHead)  # ModelConfig saw to it
+        score = SharedScoreGraph(model.mask_head, model.score_head, cells, margin)
+        graphs["score"] = GraphSource(score, ("features",), ("score", "code"))
+        start = "code"
+        mask, dense = CodeMaskGraph(model.mask_head), CodeMaskDenseGraph(model.mask_head)
+    else:
+        pooled = PooledScoreGraph(model.score_head, cells, margin, interleaving)
+        graphs["score"] = GraphSource(pooled, ("features",), ("score",))
+        start = "features"
+        mask = WindowMaskGraph(model.mask_head, cells, margin)
+        dense = WindowMaskDenseGraph(model.mask_head, cells, margin)
+    graphs["mask"] = GraphSource(mask, (start, "locations"), ("mask",))
+    if dense_mask:
+        graphs["mask_dense"] = GraphSource(dense, (start,), ("mask",))
+    return graphs
+
+
+def example_inputs(config: ModelConfig) -> dict[str, Tensor]:
+    """A tensor of each graph's input for a picture of 80×112 px: shapes to trace with."""
+    rows, cols, border = 6, 8, border_of(config.patch)
+    height, width = STRIDE * (rows - 1) + 2 * border, STRIDE * (cols - 1) + 2 * border
+    cells = (1, TRUNK_CHANNELS[config.trunk], height // STRIDE, width // STRIDE)
+    return {
+        "image": torch.zeros(1, 3, height, width),
+        "features": torch.zeros(cells),
+        "code": torch.zeros(1, config.rank, rows, cols),
+        "locations": torch.zeros(3, 2, dtype=torch.int64),
+    }

@@ -1,0 +1,98 @@
+"""From a PyTorch module to one plain ONNX graph."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from deepmask.runtime.manifest import TENSORS
+
+PRODUCER = "deepmask-export"
+
+
+def to_onnx(
+    module: nn.Module,
+    examples: Sequence[Tensor],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int,
+) -> onnx.ModelProto:
+    """Trace `module` and return its graph; `inputs` and `outputs` are names from `TENSORS`.
+
+    `examples` have the inputs' shapes for some picture; every axis that `TENSORS` names and that
+    is not fixed for one model stays dynamic.
+    """
+    dynamic = tuple(
+        {k: torch.export.Dim.DYNAMIC for k, axis in enumerate(TENSORS[name].axes) if _varies(axis)}
+        for name in inputs
+    )
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(examples),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes=dynamic,
+            opset_version=opset,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    graph = program.model_proto
+    _strip(graph)
+    _declare(graph)
+    return graph
+
+
+def _varies(axis: int | str) -> bool:
+    return isinstance(axis, str) and axis not in ("channels", "code", "mask_size")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress and its notes on missing libraries from the user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what the exporter adds for its own debugging: stack traces with file names."""
+    model.producer_name, model.producer_version = PRODUCER, ""
+    model.doc_string = model.graph.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in [*model.graph.input, *model.graph.output]:
+        value.doc_string = ""
+        del value.metadata_props[:]
+    for tensor in model.graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+
+
+def _declare(model: onnx.ModelProto) -> None:
+    """Name the dynamic axes of inputs and outputs as `TENSORS` does."""
+    for value in [*model.graph.input, *model.graph.output]:
+        shape = value.type.tensor_type.shape
+        for axis, dim in zip(TENSORS[value.name].axes, shape.dim, strict=True):
+            if isinstance(axis, str) and _varies(axis):
+                dim.Clear()
+                dim.dim_param = axis

@@ -1,0 +1,62 @@
+"""The trunk graph: a picture of 0…255 to stride-16 features."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from deepmask.train.model import DeepMask
+
+
+class TrunkGraph(nn.Module):
+    """image (1, 3, H, W) RGB 0…255 → features (1, C, H/16, W/16).
+
+    The normalisation stays in front of the first convolution: folded into its weights, the zero
+    padding around the picture would mean another colour than in training.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, model: DeepMask) -> None:
+        """`model` is in evaluation mode."""
+        super().__init__()
+        self.trunk = model.trunk
+        self.register_buffer("mean", model.mean.unsqueeze(0))
+        self.register_buffer("scale", 1 / model.std.unsqueeze(0))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """One image, its height and width multiples of 16."""
+        features: Tensor = self.trunk((image - self.mean) * self.scale)
+        return features
+
+
+def fold_batchnorm(model: DeepMask) -> DeepMask:
+    """A copy of `model` with each BatchNorm folded into the convolution in front of it."""
+    folded = copy.deepcopy(model).eval()
+    for parent, conv_name, norm_name in list(_convolutions_before_batchnorm(folded)):
+        conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
+        setattr(parent, norm_name, nn.Identity())
+    return folded
+
+
+def _convolutions_before_batchnorm(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
+    """Parent, convolution and BatchNorm: neighbours in a `Sequential`, or `convX` and `bnX`."""
+    for parent in model.modules():
+        children = dict(parent.named_children())
+        if isinstance(parent, nn.Sequential):
+            names = list(children)
+            pairs = list(itertools.pairwise(names))
+        else:
+            pairs = [(name, "bn" + name.removeprefix("conv")) for name in children]
+        for conv_name, norm_name in pairs:
+            conv, norm = children[conv_name], children.get(norm_name)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                yield parent, conv_name, norm_name
