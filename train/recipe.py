@@ -77,7 +77,7 @@ RECIPES: Mapping[str, Recipe] = {
     "deepmask-full": _PAPER,
     "deepmask-r18": replace(
         _PAPER,
-        steps=6_000,
+        steps=5_000,
         batch=64,
         negatives=24,
         alternate=False,
@@ -87,7 +87,7 @@ RECIPES: Mapping[str, Recipe] = {
         jitter_shift=12.0,
         negative_shift=26.0,
         near_negatives=0.5,
-        max_octaves=2.25,
+        max_octaves=1.75,
         brightness=0.3,
         contrast=0.3,
         saturation=0.4,

@@ -22,8 +22,8 @@ TRIES_IMAGES = 100
 #: multiples of the smallest permitted distance.
 NEAR_REACH = 2.8
 NEAR_OCTAVES = 2.0
-#: Far negatives are drawn at the scales the pyramid uses, 2^from … 2^to.
-NEGATIVE_OCTAVES = (-2.5, 1.0)
+#: Negatives are drawn at scales about the pyramid's, 2^from … 2^to: others are never seen.
+NEGATIVE_OCTAVES = (-2.75, 1.25)
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Sampler:
         if rng.random() < 0.5:
             dx, dy = rng.uniform(-1.0, 1.0, 2) * recipe.jitter_shift
             octaves = rng.uniform(recipe.negative_octaves, NEAR_OCTAVES) * rng.choice((-1.0, 1.0))
-        scale = home.scale * 2.0**octaves
+        scale = float(2.0 ** np.clip(math.log2(home.scale) + octaves, *NEGATIVE_OCTAVES))
         x = float(np.clip(home.x + dx / scale, 0, instance.image.width))
         y = float(np.clip(home.y + dy / scale, 0, instance.image.height))
         return Window(x, y, scale, flip=bool(rng.random() < 0.5))
