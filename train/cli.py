@@ -118,14 +118,14 @@ def _check(options: dict[str, Any]) -> int:
     from deepmask.train.check import check_pictures
 
     count = 0
-    for annotations, images in _sources(options):
-        found = _read(annotations, images)
+    for file, images in _sources(options):
+        found = _read(file, images)
         problems = [*found.problems, *check_pictures(found)]
         for problem in problems:
-            click.echo(f"{annotations}: {problem}")
+            click.echo(f"{file}: {problem}")
         crowds = sum(item.crowd for item in found.instances)
         click.echo(
-            f"{annotations}: {len(found.images)} images, {len(found.instances)} usable annotations "
+            f"{file}: {len(found.images)} images, {len(found.instances)} usable annotations "
             f"({crowds} crowds), {len(problems)} problems"
         )
         count += len(problems)
@@ -231,10 +231,10 @@ def _sets(options: dict[str, Any]) -> tuple[list[AnnotatedSet], AnnotatedSet | N
     """The training sets, fully labelled first, and the validation set if one was given."""
     sources = _sources(options)
     sets = [_read(*source) for source in sources]
-    for (annotations, _), found in zip(sources, sets, strict=True):
+    for (file, _), found in zip(sources, sets, strict=True):
         if found.problems:
             click.echo(
-                f"{annotations}: {len(found.problems)} bad entries left out, the first: "
+                f"{file}: {len(found.problems)} bad entries left out, the first: "
                 f"{found.problems[0]}; list all with --check-data",
                 err=True,
             )

@@ -107,7 +107,7 @@ class ModelConfig:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> ModelConfig:
-        """The configuration a checkpoint holds; raises `ConfigError` naming missing or unknown keys."""
+        """The configuration a checkpoint holds; `ConfigError` names missing or unknown keys."""
         known = {field.name for field in fields(ModelConfig)}
         if set(values) != known:
             missing, unknown = sorted(known - set(values)), sorted(set(values) - known)

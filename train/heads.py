@@ -28,7 +28,7 @@ class LowRankMaskHead(nn.Module):
     def from_code(self, code: Tensor) -> Tensor:
         """(N, rank) → (N, mask_size, mask_size) logits."""
         mask: Tensor = self.classify(code)
-        return mask.unflatten(1, (self.mask_size, self.mask_size))
+        return mask.reshape(-1, self.mask_size, self.mask_size)
 
     def forward(self, window: Tensor) -> Tensor:
         """(N, width, cells, cells) features → (N, mask_size, mask_size) logits."""
@@ -48,7 +48,7 @@ class FullMaskHead(nn.Module):
     def forward(self, window: Tensor) -> Tensor:
         """(N, width, cells, cells) features → (N, mask_size, mask_size) logits."""
         mask: Tensor = self.classify(torch.relu(self.reduce(window)).flatten(1))
-        return mask.unflatten(1, (self.mask_size, self.mask_size))
+        return mask.reshape(-1, self.mask_size, self.mask_size)
 
 
 class PooledScoreHead(nn.Module):

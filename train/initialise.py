@@ -1,4 +1,4 @@
-"""ImageNet weights for a trunk, from a file with torchvision's names or from torchvision's own URL."""
+"""ImageNet weights for a trunk: a file with torchvision's names, or torchvision's own URL."""
 
 from __future__ import annotations
 
@@ -76,6 +76,6 @@ def initialise_trunk(trunk: Trunk, state: Mapping[str, Tensor]) -> None:
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise InitialiseError(
-                f"the weights do not fit this trunk: the file {problem} {', '.join(names[:3])}{more}"
+                f"the file does not fit this trunk: it {problem} {', '.join(names[:3])}{more}"
             )
     trunk.load_state_dict({name: state.get(name, value) for name, value in own.items()})

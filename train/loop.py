@@ -91,7 +91,7 @@ class Trainer:
                 f"the loss is {loss.item()} at step {self.step}: lower --lr or set --clip"
             )
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.recipe.clip:
             clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimiser.step()
@@ -291,7 +291,7 @@ def _brief(row: dict[str, float]) -> str:
 
 @contextmanager
 def _stop_signal() -> Iterator[list[int]]:
-    """A list that holds the signal once Ctrl-C or SIGTERM came; a second Ctrl-C interrupts at once."""
+    """Holds the signal once Ctrl-C or SIGTERM came; a second one interrupts at once."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ def _knob(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Training settings; the defaults are the paper's (DeepMask §3, §3.4). Lengths are patch pixels.
+    """Training settings, by default the paper's (DeepMask §3, §3.4). Lengths are patch pixels.
 
     Each field is an option of `deepmask-train`; its help text is the field's description.
     """
@@ -53,7 +53,7 @@ class Recipe:
         """Raise ValueError for settings that cannot be trained with."""
         if not 0 < self.negatives < self.batch:
             raise ValueError(
-                f"negatives is {self.negatives}, it must lie between 0 and the batch of {self.batch}"
+                f"negatives is {self.negatives}, it must be above 0 and below batch, {self.batch}"
             )
         if self.optimiser not in ("sgd", "adamw"):
             raise ValueError(f"optimiser is {self.optimiser!r}, it must be sgd or adamw")

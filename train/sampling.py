@@ -1,4 +1,4 @@
-"""Where patches are taken: canonical positives with jitter, negatives by distance and scale (§3)."""
+"""Where patches are taken: jittered canonical positives, negatives far from all of them (§3)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Negative:
 
 
 def canonical(instance: Instance, object_size: float) -> Window:
-    """The window with the object exactly centred, its larger box side `object_size` patch px (§3)."""
+    """The window with the object centred, its larger box side `object_size` patch px (§3)."""
     x, y = instance.centre
     return Window(x, y, object_size / instance.side)
 
@@ -94,7 +94,7 @@ class Sampler:
         model: ModelConfig,
         recipe: Recipe,
     ) -> None:
-        """`partly` are sets in which some objects are unlabelled: masks are learnt from them only."""
+        """In the sets `partly` some objects are unlabelled: only masks are learnt from them."""
         self._recipe = recipe
         self._object_size = model.object_size
         self._scored = [item for item in labelled.instances if self._usable(item)]

@@ -35,8 +35,8 @@ class VggA(nn.Module):
         return features
 
     def frozen_stem(self) -> tuple[nn.Module, ...]:
-        """The layers that keep their ImageNet weights when the stem is frozen: the first two convolutions."""
-        return tuple(self.features[:6])
+        """What stays as it was when the stem is frozen: the first two convolutions."""
+        return tuple(self.features.children())[:6]
 
 
 class BasicBlock(nn.Module):
@@ -82,7 +82,7 @@ class ResNet18(nn.Module):
         return features
 
     def frozen_stem(self) -> tuple[nn.Module, ...]:
-        """The layers that keep their ImageNet weights when the stem is frozen: conv1 and layer1."""
+        """What stays as it was when the stem is frozen: conv1 and layer1."""
         return (self.conv1, self.bn1, self.layer1)
 
 
