@@ -1,0 +1,94 @@
+"""The papers' figures, to stand beside measured ones.
+
+Sources: DeepMask, Pinheiro, Collobert, Dollár, NIPS 2015, arXiv:1506.06204 (tables 1 and 2);
+SharpMask, Pinheiro, Lin, Collobert, Dollár, ECCV 2016, arXiv:1603.08695.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+#: Where the papers measured.
+COCO_SET = "COCO, first 5000 images of val2014"
+VOC_SET = "PASCAL VOC 2007 test"
+
+#: Columns of the papers' tables as (kind, metric), in their order.
+COCO_COLUMNS: tuple[tuple[str, str], ...] = (
+    ("bbox", "AR@10"),
+    ("bbox", "AR@100"),
+    ("bbox", "AR@1000"),
+    ("bbox", "AUC"),
+    ("segm", "AR@10"),
+    ("segm", "AR@100"),
+    ("segm", "AR@1000"),
+    ("segm", "AUC_small"),
+    ("segm", "AUC_medium"),
+    ("segm", "AUC_large"),
+    ("segm", "AUC"),
+)
+VOC_COLUMNS: tuple[tuple[str, str], ...] = COCO_COLUMNS[:4]
+
+
+@dataclass(frozen=True)
+class Published:
+    """One row of a paper's table; None where the paper gives no figure."""
+
+    method: str
+    source: str
+    values: tuple[float | None, ...]
+
+
+def _rows(source: str, text: str) -> tuple[Published, ...]:
+    """Rows written as `method | figures`, a dash for none; bars only help the eye."""
+    rows = []
+    for line in text.strip().splitlines():
+        method, figures = line.split("|", 1)
+        cells = figures.replace("|", " ").split()
+        rows.append(
+            Published(method.strip(), source, tuple(None if c == "-" else float(c) for c in cells))
+        )
+    return tuple(rows)
+
+
+COCO: tuple[Published, ...] = _rows(
+    "DeepMask",
+    """
+    EdgeBoxes        | .074 .178 .338 .139 | -    -    -    | -    -    -    | -
+    Geodesic         | .040 .180 .359 .126 | .023 .123 .253 | .013 .086 .205 | .085
+    Rigor            | -    .133 .337 .101 | -    .094 .253 | .022 .060 .178 | .074
+    Selective Search | .052 .163 .357 .126 | .025 .095 .230 | .006 .055 .214 | .074
+    MCG              | .101 .246 .398 .180 | .077 .186 .299 | .031 .129 .324 | .137
+    DeepMask20       | .139 .286 .431 .217 | .109 .215 .314 | .020 .227 .317 | .164
+    DeepMask20*      | .152 .306 .432 .228 | .123 .233 .314 | .020 .257 .321 | .175
+    DeepMaskZoom     | .150 .326 .482 .242 | .127 .261 .366 | .068 .263 .308 | .194
+    DeepMaskFull     | .149 .310 .442 .231 | .118 .235 .323 | .020 .244 .342 | .176
+    DeepMask         | .153 .313 .446 .233 | .126 .245 .331 | .023 .266 .336 | .183
+    """,
+) + _rows(
+    "SharpMask",
+    """
+    DeepMask-ours    | .187 .349 .465 .262 | .144 .258 .331 | .022 .273 .374 | .194
+    SharpMask        | .197 .364 .482 .274 | .156 .276 .355 | .025 .291 .404 | .209
+    SharpMaskZoom    | .201 .394 .528 .291 | .161 .303 .392 | .069 .297 .384 | .224
+    SharpMaskZoom²   | .192 .399 .550 .292 | .154 .307 .408 | .106 .273 .360 | .225
+    """,
+)
+
+VOC: tuple[Published, ...] = _rows(
+    "DeepMask",
+    """
+    EdgeBoxes        | .203 .407 .601 .309
+    Geodesic         | .121 .364 .596 .230
+    Rigor            | .164 .321 .589 .239
+    Selective Search | .085 .347 .618 .241
+    MCG              | .232 .462 .634 .344
+    DeepMask         | .337 .561 .690 .433
+    """,
+)
+
+#: By the kind of data set: where measured, the columns, the rows.
+TABLES: Mapping[str, tuple[str, tuple[tuple[str, str], ...], tuple[Published, ...]]] = {
+    "coco": (COCO_SET, COCO_COLUMNS, COCO),
+    "voc": (VOC_SET, VOC_COLUMNS, VOC),
+}

@@ -1,0 +1,146 @@
+"""What is kept of each image: one line of JSON, written as soon as the image is done.
+
+A folder of an evaluation holds `run.json`, what was measured and how, and `records.jsonl`, one line
+an image. Metrics, curves and intervals are computed from the lines alone, in one pass, so runs
+resume, shards merge and results are compared without the images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS, MAX_PROPOSALS, Ranks
+
+RUN_NAME = "run.json"
+RECORDS_NAME = "records.jsonl"
+FORMAT = "deepmask-eval/1"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image: its id, how long its proposals took (seconds, None if not timed), how many there
+    were, and the `Ranks` that found its objects."""
+
+    image_id: int
+    seconds: float | None
+    proposals: int
+    ranks: Ranks
+
+
+class RecordWriter:
+    """Appends records to a folder; a context manager. Each line is on its way to disk at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = (folder / RECORDS_NAME).open("ab")
+
+    def __enter__(self) -> RecordWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def write(self, record: Record) -> None:
+        """Append one record; a line is written whole or, if the process dies, repaired later."""
+        ranks = {
+            kind: {area: array.tolist() for area, array in areas.items()}
+            for kind, areas in record.ranks.items()
+        }
+        line = {
+            "image_id": record.image_id,
+            "seconds": record.seconds,
+            "proposals": record.proposals,
+            "ranks": ranks,
+        }
+        self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+
+
+def read_records(folder: Path) -> Iterator[Record]:
+    """The records of a folder in the order they were written, one at a time."""
+    path = folder / RECORDS_NAME
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                yield _parse(path, number, line)
+    except OSError as error:
+        raise EvalError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def repair(folder: Path) -> set[int]:
+    """Cut off a last line that was not finished; returns the ids of the images already done."""
+    path = folder / RECORDS_NAME
+    if not path.exists():
+        return set()
+    with path.open("r+b") as file:
+        whole = 0
+        for line in file:
+            if line.endswith(b"\n"):
+                whole += len(line)
+        file.truncate(whole)
+        os.fsync(file.fileno())
+    return {record.image_id for record in read_records(folder)}
+
+
+def write_run(folder: Path, run: Mapping[str, Any]) -> None:
+    """Write `run.json`."""
+    write_text(folder / RUN_NAME, json.dumps({"format": FORMAT, **run}, indent=1) + "\n")
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The content of a folder's `run.json`; raises `EvalError` if it is no evaluation folder."""
+    path = folder / RUN_NAME
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise EvalError(
+            f"{folder}: has no {RUN_NAME}: give a folder that deepmask-eval wrote with --out"
+        ) from None
+    except (ValueError, RecursionError):
+        raise EvalError(f"{path}: is not valid JSON") from None
+    if not isinstance(run, dict) or run.get("format") != FORMAT:
+        raise EvalError(f"{path}: is not of the format {FORMAT}")
+    return run
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file through a temporary name, so that it is there whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _parse(path: Path, number: int, line: bytes) -> Record:
+    try:
+        entry = json.loads(line)
+        ranks: Ranks = {
+            kind: {area: _ranks(areas[area]) for area in AREA_RANGES}
+            for kind, areas in entry["ranks"].items()
+        }
+        return Record(int(entry["image_id"]), entry["seconds"], int(entry["proposals"]), ranks)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+        raise EvalError(
+            f"{path}: line {number} is not a record: was the file edited, or a run killed? "
+            "--resume repairs a torn last line"
+        ) from None
+
+
+def _ranks(rows: Any) -> npt.NDArray[np.int64]:
+    ranks = np.array(rows, np.int64).reshape(-1, len(IOU_THRESHOLDS))
+    if ranks.size and not (ranks.min() >= 0 and ranks.max() <= MAX_PROPOSALS):
+        raise ValueError("a rank lies outside 0…1000")
+    return ranks

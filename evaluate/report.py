@@ -1,0 +1,84 @@
+"""A finished evaluation folder: `metrics.json`, `table.txt` and the figures, from its records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from deepmask.evaluate.metrics import (
+    AUC_COUNTS,
+    LEVEL,
+    RESAMPLES,
+    SEED,
+    Totals,
+    summary,
+)
+from deepmask.evaluate.records import read_records, read_run, write_text
+from deepmask.evaluate.table import results_table, sizes_table
+
+METRICS_NAME = "metrics.json"
+TABLE_NAME = "table.txt"
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """The content of `metrics.json` for a folder of records, in one pass over them."""
+    run = read_run(folder)
+    totals = {kind: Totals() for kind in run["kinds"]}
+    images = proposals = timed = 0
+    seconds = 0.0
+    for record in read_records(folder):
+        images += 1
+        proposals += record.proposals
+        if record.seconds is not None:
+            timed += 1
+            seconds += record.seconds
+        for kind, sums in totals.items():
+            sums.add(record.image_id, record.ranks[kind])
+    return {
+        **{kind: summary(sums) for kind, sums in totals.items()},
+        "name": run["name"],
+        "images": images,
+        "images_missing": run["images"] - images,
+        "proposals_per_image": proposals / images if images else None,
+        "images_per_second": timed / seconds if seconds else None,
+        "auc_proposal_counts": list(AUC_COUNTS),
+        "bootstrap": {"resamples": RESAMPLES, "seed": SEED, "level": LEVEL, "over": "images"},
+        "run": run,
+    }
+
+
+def describe(metrics: dict[str, Any]) -> str:
+    """The tables and the lines around them, as printed and kept in `table.txt`."""
+    run = metrics["run"]
+    kind = next(k for k in ("segm", "bbox") if k in metrics)
+    objects = metrics[kind]["objects"]["all"]
+    lines = [
+        results_table(
+            run["dataset"],
+            [(metrics["name"], metrics)],
+            f"{run['annotations']['name']}, {metrics['images']} images, {objects} objects",
+        ),
+        "",
+        sizes_table([(metrics["name"], metrics)]),
+        "",
+        f"AUC: mean AR at {len(AUC_COUNTS)} proposal counts, logarithmic from 1 to 1000. "
+        f"Intervals: bootstrap over images, {RESAMPLES} resamples.",
+        f"{metrics['proposals_per_image']:.0f} proposals an image"
+        + (
+            f", {metrics['images_per_second']:.2f} images/s" if metrics["images_per_second"] else ""
+        ),
+    ]
+    if "segm" not in metrics and run["dataset"] == "coco":
+        lines.append("Boxes only: the proposals or the annotations have no masks.")
+    if metrics["images_missing"]:
+        lines.append(
+            f"PARTIAL: {metrics['images_missing']} of {run['images']} images are not measured."
+        )
+    return "\n".join(lines)
+
+
+def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
+    """Write `metrics.json` and `table.txt`."""
+    write_text(folder / METRICS_NAME, json.dumps(metrics, indent=1, allow_nan=False) + "\n")
+    write_text(folder / TABLE_NAME, describe(metrics) + "\n")

@@ -1,0 +1,123 @@
+"""The evaluation itself: proposals of one image after another, matched, and written down."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from deepmask.evaluate.annotations import GroundTruth, Objects, Picture
+from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.matching import Candidates, rank_matches
+from deepmask.evaluate.records import (
+    RECORDS_NAME,
+    RUN_NAME,
+    Record,
+    RecordWriter,
+    read_run,
+    repair,
+    write_run,
+)
+
+Watcher = Callable[[Picture, Objects, Candidates], None]
+
+
+class Source(Protocol):
+    """Whatever makes proposals for an image of the set."""
+
+    def propose(self, picture: Picture) -> tuple[Candidates, float | None]:
+        """The proposals of an image, and the seconds they took (None if they were made before).
+
+        Raises `EvalError` if this image cannot be done.
+        """
+
+
+@dataclass
+class Outcome:
+    """How a run ended. `failed` holds one line for each image that could not be done."""
+
+    done: int = 0
+    failed: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def select(truth: GroundTruth, limit: int | None, shard: tuple[int, int]) -> list[int]:
+    """Image ids to measure: the `limit` smallest, then every n-th of them for shard (i, n)."""
+    index, count = shard
+    return sorted(truth.pictures)[:limit][index - 1 :: count]
+
+
+def open_folder(folder: Path, run: Mapping[str, Any], resume: bool) -> set[int]:
+    """Make a folder ready for records of `run`; returns the ids of the images already in it.
+
+    Raises `EvalError` if it holds records and `resume` is not asked for, or records of another run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / RECORDS_NAME).exists():
+        write_run(folder, run)
+        return set()
+    if not resume:
+        raise EvalError(
+            f"{folder}: already holds an evaluation: --resume continues it, or choose another --out"
+        )
+    if (folder / RUN_NAME).exists():
+        before = read_run(folder)
+        for key, value in run.items():
+            if before.get(key) != value:
+                raise EvalError(
+                    f"{folder}: cannot be resumed: its {key} is {before.get(key)!r}, this run's is "
+                    f"{value!r}: use the same command, or another --out"
+                )
+    return repair(folder)
+
+
+def evaluate(
+    truth: GroundTruth,
+    source: Source,
+    kinds: tuple[str, ...],
+    folder: Path,
+    image_ids: Sequence[int],
+    watch: Watcher | None = None,
+) -> Outcome:
+    """Measure the images that a folder has no record of; `watch` sees each of them.
+
+    An image that fails is named and the others are still done; Ctrl-C ends the run with every
+    finished image on disk.
+    """
+    outcome = Outcome()
+    with RecordWriter(folder) as writer, _progress(len(image_ids)) as bar:
+        try:
+            for image_id in image_ids:
+                picture = truth.pictures[image_id]
+                try:
+                    objects = truth.objects(image_id)
+                    candidates, seconds = source.propose(picture)
+                except EvalError as error:
+                    outcome.failed.append(str(error))
+                    bar.update(1)
+                    continue
+                ranks = rank_matches(candidates, objects, kinds)
+                writer.write(Record(image_id, seconds, len(candidates.scores), ranks))
+                outcome.done += 1
+                if watch is not None:
+                    watch(picture, objects, candidates)
+                bar.update(1)
+        except KeyboardInterrupt:
+            outcome.interrupted = True
+    return outcome
+
+
+def timed(work: Callable[[], Candidates]) -> tuple[Candidates, float]:
+    """Do the work and tell how many seconds it took."""
+    start = time.perf_counter()
+    candidates = work()
+    return candidates, time.perf_counter() - start
+
+
+def _progress(total: int) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="image", disable=not sys.stderr.isatty(), smoothing=0.1)

@@ -1,0 +1,85 @@
+"""The papers' table 1 (and 2) in text: what was measured above what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deepmask.evaluate.published import TABLES
+
+_HEADS = {"AR@10": "@10", "AR@100": "@100", "AR@1000": "@1k", "AUC": "AUC"}
+_SIZE_HEADS = {"AUC_small": "AUC S", "AUC_medium": "AUC M", "AUC_large": "AUC L"}
+_GROUPS = {"bbox": "box AR", "segm": "mask AR"}
+
+Metrics = Mapping[str, Any]
+
+
+def results_table(dataset: str, runs: Sequence[tuple[str, Metrics]], measured_on: str) -> str:
+    """A table of measured runs, each with its 95 % interval, and the papers' rows beside them.
+
+    runs         (name, content of `metrics.json`) in the order to print.
+    measured_on  what was measured, for the line above the measured rows.
+    """
+    place, columns, published = TABLES[dataset]
+    columns = tuple(c for c in columns if any(c[0] in metrics for _, metrics in runs))
+    keep = [TABLES[dataset][1].index(column) for column in columns]
+    rows: list[tuple[str, list[str]] | str] = [f"measured: {measured_on}"]
+    for name, metrics in runs:
+        rows.append((name, [_figure(metrics.get(kind, {}).get(key)) for kind, key in columns]))
+        bounds = [metrics.get(kind, {}).get("intervals", {}).get(key) for kind, key in columns]
+        rows.append(("  95 % from", [_figure(bound and bound[0]) for bound in bounds]))
+        rows.append(("       to", [_figure(bound and bound[1]) for bound in bounds]))
+    rows.append(f"published, on other data ({place}); not comparable figure by figure:")
+    for row in published:
+        method = row.method if row.source == "DeepMask" else f"{row.method} ({row.source})"
+        rows.append((method, [_figure(row.values[index]) for index in keep]))
+    return _layout(columns, rows)
+
+
+def sizes_table(runs: Sequence[tuple[str, Metrics]]) -> str:
+    """What the paper's table leaves out: AR by object size, recall at single IoUs, objects."""
+    keys = [
+        *(f"AR@{k}_{size}" for size in ("small", "medium", "large") for k in (10, 100, 1000)),
+        *(f"recall@{k}_iou{iou}" for iou in (0.5, 0.7) for k in (10, 100, 1000)),
+    ]
+    lines = []
+    for kind, group in _GROUPS.items():
+        measured = [(name, metrics[kind]) for name, metrics in runs if kind in metrics]
+        if not measured:
+            continue
+        width = max(20, *(len(name) for name, _ in measured))
+        counts = "".join(f"{head:>7}" for head in ("@10", "@100", "@1k")) * 5
+        parts = (f"{part:^21}" for part in ("small", "medium", "large", "IoU 0.5", "IoU 0.7"))
+        lines.append(f"{group + ', recall':<{width}}" + "".join(parts).rstrip())
+        lines.append(" " * width + counts)
+        for name, values in measured:
+            lines.append(f"{name:<{width}}" + "".join(f"{_figure(values[k]):>7}" for k in keys))
+    return "\n".join(lines)
+
+
+def _layout(columns: Sequence[tuple[str, str]], rows: Sequence[tuple[str, list[str]] | str]) -> str:
+    width = max(len(row[0]) for row in rows if not isinstance(row, str)) + 1
+    heads = {**_HEADS, **_SIZE_HEADS}
+    top, head = " " * width, " " * width
+    for index, (kind, key) in enumerate(columns):
+        first = index == 0 or columns[index - 1][0] != kind
+        top += f"{'  | ' if first else ''}{_GROUPS[kind] if first else '':<7}"
+        head += f"{'  | ' if first else ''}{heads[key]:>7}"
+    lines = [top.rstrip(), head]
+    for row in rows:
+        if isinstance(row, str):
+            lines += ["-" * len(head), row]
+            continue
+        line = f"{row[0]:<{width}}"
+        for index, (kind, _) in enumerate(columns):
+            first = index == 0 or columns[index - 1][0] != kind
+            line += f"{'  | ' if first else ''}{row[1][index]:>7}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    """0.1534 as the papers print it: .153."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}".removeprefix("0")

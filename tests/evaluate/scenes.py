@@ -1,0 +1,98 @@
+"""Synthetic labelled sets and proposals for the evaluation's tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pycocotools.mask as coco_mask
+
+Json = dict[str, Any]
+
+
+def encode(mask: npt.NDArray[np.bool_]) -> Json:
+    """A boolean (h, w) mask as compressed RLE with text counts."""
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": list(map(int, rle["size"])), "counts": rle["counts"].decode()}
+
+
+def rectangle(height: int, width: int, box: tuple[int, int, int, int]) -> npt.NDArray[np.bool_]:
+    """A filled x, y, w, h box, clipped to the image."""
+    x, y, w, h = box
+    mask = np.zeros((height, width), bool)
+    mask[max(y, 0) : max(y + h, 0), max(x, 0) : max(x + w, 0)] = True
+    return mask
+
+
+def labelled_set(
+    seed: int, images: int, objects: int = 6, height: int = 150, width: int = 200
+) -> Json:
+    """A COCO instances dict of overlapping rectangles: RLE and polygons, crowds, three sizes."""
+    random = np.random.default_rng(seed)
+    annotations: list[Json] = []
+    for image_id in range(1, images + 1):
+        for _ in range(int(random.integers(0, objects + 1))):
+            side = int(random.choice([12, 30, 32, 60, 96, 120]))
+            w, h = side, int(random.choice([side, max(4, side // 2)]))
+            x, y = int(random.integers(0, width - w)), int(random.integers(0, height - h))
+            crowd = int(random.random() < 0.15)
+            polygon = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+            rle = encode(rectangle(height, width, (x, y, w, h)))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": int(random.integers(1, 4)),
+                    "bbox": [x, y, w, h],
+                    "area": w * h,
+                    "iscrowd": crowd,
+                    "segmentation": rle if crowd or random.random() < 0.5 else polygon,
+                }
+            )
+    return {
+        "images": [
+            {"id": i, "file_name": f"{i:06d}.png", "width": width, "height": height}
+            for i in range(1, images + 1)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": i, "name": f"thing {i}"} for i in (1, 2, 3)],
+    }
+
+
+def proposals(seed: int, labels: Json, each: int = 8, noise: int = 40) -> list[Json]:
+    """Results around and beside the objects, with many equal scores, in the order of the images."""
+    random = np.random.default_rng(seed)
+    results: list[Json] = []
+    for image in labels["images"]:
+        height, width = image["height"], image["width"]
+        boxes = []
+        for annotation in labels["annotations"]:
+            if annotation["image_id"] == image["id"]:
+                x, y, w, h = annotation["bbox"]
+                for _ in range(each):
+                    jitter = random.integers(-6, 7, 4) * max(w, h) // 40
+                    boxes.append(np.add((x, y, w, h), jitter))
+        boxes += list(random.integers(1, 100, (noise, 4)))
+        for box in boxes:
+            x, y, w, h = (int(value) for value in box)
+            rle = encode(rectangle(height, width, (x, y, w, h)))
+            tight = coco_mask.toBbox({"size": rle["size"], "counts": rle["counts"].encode()})
+            results.append(
+                {
+                    "image_id": image["id"],
+                    "category_id": int(random.integers(1, 4)),
+                    "segmentation": rle,
+                    "bbox": [float(value) for value in tight],
+                    "score": float(np.round(random.random(), 1)),
+                }
+            )
+    return results
+
+
+def write(path: Path, content: Any) -> Path:
+    """Write JSON, return the path."""
+    path.write_text(json.dumps(content))
+    return path
