@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import mmap
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 FORMAT = "deepmask-model/1"
 MANIFEST_NAME = "model.json"
 GRAPHS = ("trunk", "score", "mask")
+#: Largest `model.json` that is read, in bytes.
+MANIFEST_LIMIT = 1 << 20
 
 
 class ModelFolderError(Exception):
@@ -35,7 +39,9 @@ class TensorSpec:
 #: image, `rows`, `cols` count locations, `n` counts windows. An axis named `channels`, `code` or
 #: `mask_size` is fixed for one model. A graph may only use names from this table.
 TENSORS: Mapping[str, TensorSpec] = {
-    "image": TensorSpec("float32", (1, 3, "height", "width")),  # RGB, 0…255, padded, H and W % 16 == 0
+    "image": TensorSpec(
+        "float32", (1, 3, "height", "width")
+    ),  # RGB, 0…255, padded, H and W % 16 == 0
     "features": TensorSpec("float32", (1, "channels", "h", "w")),
     "score": TensorSpec("float32", (1, 1, "rows", "cols")),  # logits
     "code": TensorSpec("float32", (1, "code", "rows", "cols")),  # what score and mask head share
@@ -67,6 +73,22 @@ class Scales:
         count = math.floor((self.stop - self.start) / self.step + 1e-6) + 1
         return tuple(2.0 ** (self.start + k * self.step) for k in range(count))
 
+    def zoomed(self) -> Scales:
+        """One larger scale more, for small objects: DeepMaskZoom (§4)."""
+        return Scales(self.start, self.stop + self.step, self.step)
+
+
+def checked_scales(start: float, stop: float, step: float) -> Scales:
+    """Scales whose pyramid is finite and not empty; raises `ModelFolderError`."""
+    low, high, most = -8, 5, 64
+    if not low <= start <= stop <= high:
+        raise ModelFolderError(
+            f"from 2^{start:g} to 2^{stop:g}: powers are {low} to {high}, ascending"
+        )
+    if not (step > 0 and (stop - start) / step < most):
+        raise ModelFolderError(f"step {step:g}: more than 0, and fewer than {most} scales")
+    return Scales(start, stop, step)
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -95,6 +117,27 @@ class Manifest:
     parity: Mapping[str, Any]
 
 
+def load_manifest(folder: Path) -> Manifest:
+    """Read and check a model folder: `model.json`, and that each graph file is the one it names.
+
+    Raises `ModelFolderError` for a folder, file, key, type, range, tensor name, file name or hash
+    that is not as it must be. File names are confined to the folder, and a graph must hold its
+    weights itself.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise ModelFolderError(
+            f"{folder}: no {MANIFEST_NAME} there; a model is a folder written by deepmask-export"
+        )
+    try:
+        manifest = _manifest(_read_json(path))
+    except ModelFolderError as error:
+        raise ModelFolderError(f"{path}: {error}") from error
+    for graph in manifest.graphs.values():
+        _check_graph_file(folder / graph.file, graph.sha256)
+    return manifest
+
+
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `model.json` into `folder`, through a temporary name."""
     text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=1) + "\n"
@@ -110,3 +153,152 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if path.stat().st_size > MANIFEST_LIMIT:
+        raise ModelFolderError(f"over {MANIFEST_LIMIT >> 20} MiB, not a model description")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError, OSError) as error:
+        raise ModelFolderError(f"not readable as JSON ({error})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise ModelFolderError(
+            f"format is {found!r}, this version reads {FORMAT!r}; export the checkpoint again"
+        )
+    return content
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number")
+
+
+def _manifest(content: dict[str, Any]) -> Manifest:
+    _check_keys(content, {field.name for field in fields(Manifest)} | {"format"}, "")
+    stride = _integer(content, "stride", 1, 256)
+    patch = _integer(content, "patch", stride, 4096)
+    border = _integer(content, "border", (patch + 1) // 2, 8192)
+    if border % stride or patch % 2:
+        raise ModelFolderError(
+            f"border {border} must be a multiple of the stride {stride}, patch {patch} even"
+        )
+    threshold = _number(content, "threshold", 0, 1)
+    if threshold in (0, 1):
+        raise ModelFolderError(f"threshold is {threshold}, it must lie between 0 and 1")
+    return Manifest(
+        name=_text(content, "name"),
+        patch=patch,
+        stride=stride,
+        mask_size=_integer(content, "mask_size", 2, 4096),
+        border=border,
+        fill=_number(content, "fill", 0, 255),
+        mean=_triple(content, "mean"),
+        std=_triple(content, "std"),
+        score_head=_text(content, "score_head"),
+        precision=_text(content, "precision"),
+        weights=_text(content, "weights"),
+        opset=_integer(content, "opset", 1, 1000),
+        scales=_scales(_mapping(content, "scales")),
+        threshold=threshold,
+        graphs=_graphs(_mapping(content, "graphs")),
+        parity=_mapping(content, "parity"),
+    )
+
+
+def _scales(values: dict[str, Any]) -> Scales:
+    _check_keys(values, {"start", "stop", "step"}, "scales: ")
+    return checked_scales(
+        *(_number(values, key, -math.inf, math.inf) for key in ("start", "stop", "step"))
+    )
+
+
+def _graphs(values: dict[str, Any]) -> dict[str, Graph]:
+    _check_keys(values, set(GRAPHS), "graphs: ")
+    graphs = {name: _graph(name, _mapping(values, name)) for name in GRAPHS}
+    known = {"image"}
+    for name in GRAPHS:
+        known |= {"locations"} if name == "mask" else set()
+        if missing := [tensor for tensor in graphs[name].inputs if tensor not in known]:
+            raise ModelFolderError(f"graph {name} reads {missing}, which nothing before it makes")
+        known |= set(graphs[name].outputs)
+    for name in ("score", "mask"):
+        if name not in graphs[name].outputs:
+            raise ModelFolderError(f"graph {name} has no output {name!r}")
+    return graphs
+
+
+def _graph(name: str, values: dict[str, Any]) -> Graph:
+    _check_keys(values, {field.name for field in fields(Graph)}, f"graph {name}: ")
+    file, digest = _text(values, "file"), _text(values, "sha256")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx", file):
+        raise ModelFolderError(
+            f"graph {name}: {file!r} is not a plain .onnx file name in the model's own folder"
+        )
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ModelFolderError(f"graph {name}: sha256 is not 64 hexadecimal digits")
+    tensors = {}
+    for side in ("inputs", "outputs"):
+        names = values[side]
+        if not isinstance(names, list) or not names or not all(n in TENSORS for n in names):
+            raise ModelFolderError(
+                f"graph {name}: {side} are {names!r}, expected names among {', '.join(TENSORS)}"
+            )
+        tensors[side] = tuple(names)
+    return Graph(file, digest, **tensors)
+
+
+def _check_graph_file(path: Path, digest: str) -> None:
+    if not path.is_file():
+        raise ModelFolderError(
+            f"{path}: missing; the folder is incomplete, export or copy it again"
+        )
+    if sha256_of(path) != digest:
+        raise ModelFolderError(
+            f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; "
+            "the file was changed or cut short, export or copy it again"
+        )
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        # The key "location" of a TensorProto.external_data entry, as protobuf writes it.
+        if content.find(b"\n\x08location\x12") >= 0:
+            raise ModelFolderError(f"{path}: keeps weights in another file, which is not accepted")
+
+
+def _check_keys(values: dict[str, Any], known: set[str], where: str) -> None:
+    if set(values) != known:
+        missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
+        raise ModelFolderError(f"{where}keys missing {missing}, unknown {unknown}")
+
+
+def _mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
+    if not isinstance(values[key], dict):
+        raise ModelFolderError(f"{key} is {values[key]!r:.60}, expected an object")
+    return dict(values[key])
+
+
+def _text(values: dict[str, Any], key: str) -> str:
+    if not isinstance(values[key], str) or not 0 < len(values[key]) <= 200:
+        raise ModelFolderError(f"{key} is {values[key]!r:.60}, expected a text of 1 to 200 letters")
+    return str(values[key])
+
+
+def _number(values: dict[str, Any], key: str, low: float, high: float) -> float:
+    value = values[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ModelFolderError(f"{key} is {value!r:.60}, expected a number from {low} to {high}")
+    return float(value)
+
+
+def _integer(values: dict[str, Any], key: str, low: int, high: int) -> int:
+    value = values[key]
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ModelFolderError(f"{key} is {value!r:.60}, expected a whole number {low} to {high}")
+    return value
+
+
+def _triple(values: dict[str, Any], key: str) -> tuple[float, float, float]:
+    triple = values[key]
+    if not isinstance(triple, list) or len(triple) != 3:
+        raise ModelFolderError(f"{key} is {triple!r:.60}, expected three numbers")
+    red, green, blue = (_number({key: value}, key, -1e6, 1e6) for value in triple)
+    return red, green, blue

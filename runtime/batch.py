@@ -1,0 +1,119 @@
+"""Many images through one model: which files, and what became of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepmask.runtime.deepmask import DeepMask
+from deepmask.runtime.engines import EngineError
+from deepmask.runtime.images import SUFFIXES, ImageError, read_image
+from deepmask.runtime.manifest import Scales
+from deepmask.runtime.overlay import draw_proposals
+from deepmask.runtime.proposals import Proposals
+from deepmask.runtime.results import ResultsWriter, image_ids, write_picture
+
+
+class InputError(Exception):
+    """Inputs that name no image; the text is one line."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How each image is treated; the first four as in `DeepMask.__call__`."""
+
+    proposals: int
+    scales: Scales
+    threshold: float
+    max_side: int
+    max_pixels: int
+    top: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One image: its proposals and the seconds of each stage, or what went wrong."""
+
+    path: Path
+    proposals: Proposals | None
+    seconds: Mapping[str, float]
+    error: str = ""
+
+
+def expand(inputs: Sequence[Path]) -> list[Path]:
+    """Files as they are, and the image files directly in each folder, by name.
+
+    Raises `InputError` for a folder without any.
+    """
+    paths: list[Path] = []
+    for given in inputs:
+        if given.is_dir():
+            inside = [path for path in given.iterdir() if path.suffix.lower() in SUFFIXES]
+            if not inside:
+                raise InputError(f"{given}: no images in this folder ({', '.join(SUFFIXES)})")
+            paths += sorted(inside)
+        else:
+            paths.append(given)
+    return paths
+
+
+def overlay_paths(paths: Sequence[Path], overlay: Path | None) -> list[Path | None]:
+    """Where each image's overlay goes: the file `overlay` for one, a file in it for several."""
+    if overlay is None:
+        return [None] * len(paths)
+    if len(paths) == 1 and not overlay.is_dir():
+        return [overlay]
+    names: set[str] = set()
+    targets: list[Path | None] = []
+    for path in paths:
+        name, copy = path.stem, 1
+        while name in names:
+            copy += 1
+            name = f"{path.stem}-{copy}"
+        names.add(name)
+        targets.append(overlay / f"{name}.png")
+    return targets
+
+
+def run_batch(
+    model: DeepMask,
+    paths: Sequence[Path],
+    overlays: Sequence[Path | None],
+    settings: Settings,
+    writer: ResultsWriter,
+) -> Iterator[Outcome]:
+    """Each image in turn: its results to `writer`, its overlay to a file. Failures stop nothing."""
+    for path, image_id, overlay in zip(paths, image_ids(paths), overlays, strict=True):
+        try:
+            yield _run_image(model, path, image_id, overlay, settings, writer)
+        except (ImageError, EngineError) as error:
+            yield Outcome(path, None, {}, str(error))
+
+
+def _run_image(
+    model: DeepMask,
+    path: Path,
+    image_id: int,
+    overlay: Path | None,
+    settings: Settings,
+    writer: ResultsWriter,
+) -> Outcome:
+    start = time.perf_counter()
+    image = read_image(path, settings.max_pixels)
+    seconds = {"decode": time.perf_counter() - start}
+    proposals = model(
+        image,
+        proposals=settings.proposals,
+        scales=settings.scales,
+        threshold=settings.threshold,
+        max_side=settings.max_side,
+    )
+    start = time.perf_counter()
+    results = proposals.to_coco(image_id)
+    seconds |= proposals.seconds | {"encode": time.perf_counter() - start}
+    writer.add(results, image_id, path.name, *proposals.image_size)
+    if overlay is not None:
+        write_picture(overlay, draw_proposals(proposals, image, settings.top))
+    return Outcome(path, proposals, seconds)

@@ -1,0 +1,228 @@
+"""`deepmask-trt-run`: ranked object masks of photographs, from the command line."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from deepmask.runtime.manifest import ModelFolderError, Scales, checked_scales
+
+if TYPE_CHECKING:
+    from deepmask.runtime.batch import Outcome, Settings
+    from deepmask.runtime.deepmask import DeepMask
+    from deepmask.runtime.results import ResultsWriter
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("images", nargs=-1, required=True, type=_PATH, metavar="IMAGE...")
+@click.option(
+    "--model", type=_PATH, metavar="DIR", help="Model folder.  [default: the shipped one]"
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "tensorrt", "onnxruntime"]),
+    default="auto",
+    show_default=True,
+    help="What runs the model.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where it runs.",
+)
+@click.option(
+    "--threads", type=click.IntRange(0), default=0, help="CPU threads, 0 for one per core."
+)
+@click.option(
+    "--proposals",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Most proposals per image.",
+)
+@click.option(
+    "--scales",
+    metavar="FROM:TO:STEP",
+    help="Pyramid scales as powers of two, as in --scales=-2:1:0.5.  [default: the model's]",
+)
+@click.option("--zoom", is_flag=True, help="One larger scale more: finds smaller objects, slower.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Probability above which a pixel belongs to a mask.  [default: the model's]",
+)
+@click.option(
+    "--max-side",
+    type=click.IntRange(1),
+    default=1333,
+    show_default=True,
+    help="Larger images are searched as if their longer side had so many pixels; masks keep the "
+    "image's own resolution.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=100_000_000,
+    show_default=True,
+    help="Images with more pixels are refused before they are decoded.",
+)
+@click.option(
+    "--out",
+    type=_PATH,
+    default=Path("proposals.json"),
+    show_default=True,
+    help="COCO results. Beside it OUT with the suffix .images.json says which image an id is.",
+)
+@click.option(
+    "--overlay",
+    type=_PATH,
+    help="Picture of the best objects; for several images, a folder of such pictures.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Most objects in the picture and in the printed table.",
+)
+def command(images: tuple[Path, ...], **options: Any) -> None:
+    """Find the objects in each IMAGE, a file or a folder of files, as ranked masks.
+
+    Writes all masks as COCO results: compressed RLE, box and score, best first. Images are turned
+    upright by their EXIF orientation. An image_id is the number in a COCO file name, else a running
+    one.
+
+    \b
+    Examples:
+      deepmask-trt-run photograph.jpg --overlay overlay.png
+      deepmask-trt-run holiday/ --proposals 100 --out holiday.json --overlay pictures/
+      deepmask-trt-run --model models/vgg-a --engine onnxruntime --device cuda *.jpg
+
+    Exit code 0: all done; 1: some image failed, the others are done; 2: wrong use; 130: stopped by
+    Ctrl-C, what was done is in the files.
+    """
+    scales = None if options["scales"] is None else parse_scales(options["scales"])
+    from deepmask.runtime.batch import InputError, Settings, expand, overlay_paths
+    from deepmask.runtime.deepmask import DeepMask
+    from deepmask.runtime.engines import EngineError
+    from deepmask.runtime.report import model_lines, proposal_lines, time_lines
+    from deepmask.runtime.results import ResultsError, ResultsWriter
+
+    try:
+        paths = expand(images)
+        overlays = overlay_paths(paths, options["overlay"])
+        model = DeepMask.load(
+            options["model"],
+            engine=options["engine"],
+            device=options["device"],
+            threads=options["threads"],
+        )
+    except (InputError, ModelFolderError, EngineError) as error:
+        _fail(str(error), 2)
+    scales = scales or model.manifest.scales
+    settings = Settings(
+        proposals=options["proposals"],
+        scales=scales.zoomed() if options["zoom"] else scales,
+        threshold=options["threshold"] or model.manifest.threshold,
+        max_side=options["max_side"],
+        max_pixels=options["max_pixels"],
+        top=options["top"],
+    )
+    click.echo("\n".join(model_lines(model, settings.scales)))
+    outcomes: list[Outcome] = []
+    stopped = False
+    try:
+        with model, ResultsWriter(options["out"]) as writer:
+            stopped = not _run(model, paths, overlays, settings, writer, outcomes)
+    except ResultsError as error:
+        _fail(str(error), 1)
+
+    done = [outcome for outcome in outcomes if not outcome.error]
+    if done:
+        click.echo("\n".join(time_lines([outcome.seconds for outcome in done])))
+        click.echo(f"wrote {writer.path} and {writer.images_path}")
+    if len(paths) == 1 and done and done[0].proposals is not None:
+        click.echo("\n".join(proposal_lines(done[0].proposals, settings.top)))
+    if overlays[0] is not None and done:
+        click.echo(f"wrote {options['overlay']}")
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        click.echo(f"Error: {outcome.error}", err=True)
+    if stopped:
+        _fail(f"interrupted after {len(done)} of {len(paths)} images", 130)
+    if failed and len(paths) > 1:
+        _fail(f"{len(failed)} of {len(paths)} images failed, the others are done", 1)
+    sys.exit(1 if failed else 0)
+
+
+def parse_scales(text: str) -> Scales:
+    """FROM:TO:STEP, powers of two; raises `click.UsageError`."""
+    try:
+        start, stop, step = map(float, text.split(":"))
+        return checked_scales(start, stop, step)
+    except ValueError:
+        problem = "not three numbers"
+    except ModelFolderError as error:
+        problem = str(error)
+    raise click.UsageError(f"--scales {text}: {problem}; expected FROM:TO:STEP, as in -2:1:0.5")
+
+
+def main() -> None:
+    """Run the command; whatever the user got wrong is told in one line."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        command.main(standalone_mode=False)
+    except click.UsageError as error:
+        _fail(f"{error.format_message()} (deepmask-trt-run --help explains)", 2)
+    except click.Abort:
+        _fail("interrupted, nothing was written", 130)
+
+
+def _run(
+    model: DeepMask,
+    paths: Sequence[Path],
+    overlays: Sequence[Path | None],
+    settings: Settings,
+    writer: ResultsWriter,
+    outcomes: list[Outcome],
+) -> bool:
+    """Fill `outcomes`, with a progress bar on a terminal; False if Ctrl-C stopped it."""
+    from deepmask.runtime.batch import run_batch
+
+    progress = click.progressbar(
+        run_batch(model, paths, overlays, settings, writer),
+        length=len(paths),
+        label="images",
+        show_pos=True,
+        file=sys.stderr,
+        hidden=len(paths) == 1 or not sys.stderr.isatty(),
+    )
+    try:
+        with progress:
+            for outcome in progress:
+                # Proposals are large: only a single image's are shown, and so kept.
+                outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
+    except KeyboardInterrupt:
+        # A second Ctrl-C must not cut short what the first one left to be written.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return False
+    return True
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,225 @@
+"""DeepMask at run time: an image in, ranked masks out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from math import log
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmask.runtime.decode import Placement
+from deepmask.runtime.engines import Choice, Engine, EngineError, Tensor, choose, open_engine
+from deepmask.runtime.geometry import WindowGrid
+from deepmask.runtime.manifest import (
+    GRAPHS,
+    TENSORS,
+    Manifest,
+    ModelFolderError,
+    Scales,
+    load_manifest,
+)
+from deepmask.runtime.proposals import Proposals
+from deepmask.runtime.pyramid import MAX_SIDE, Level, plan_pyramid, render_level
+from deepmask.runtime.select import Selection, select_best
+
+SHIPPED_MODEL = "deepmask-r18"
+#: Stages of one image, in the order they happen.
+STAGES = ("decode", "pyramid", "trunk", "score", "select", "mask", "encode")
+
+#: Memory the mask graph may gather windows into, at a time.
+_GATHER_BYTES = 64 << 20
+
+_Maps = dict[str, Tensor]  # one level's tensors by name
+
+
+class DeepMask:
+    """An exported model on an engine. Calls from several threads are allowed.
+
+    A context manager; `close` gives the engine's memory back.
+    """
+
+    def __init__(self, manifest: Manifest, engine: Engine, choice: Choice) -> None:
+        """From parts; `load` is the usual way."""
+        self.manifest = manifest
+        self.engine = engine
+        self.choice = choice
+
+    @staticmethod
+    def load(
+        folder: str | Path | None = None,
+        *,
+        engine: str = "auto",
+        device: str = "auto",
+        threads: int = 0,
+    ) -> DeepMask:
+        """Load an exported model folder, or the shipped model.
+
+        `engine` is auto, tensorrt or onnxruntime, `device` auto, cpu or cuda; only `auto` falls
+        back, and `.choice.reason` says why. `threads` is for the CPU, 0 means one per core.
+        Raises `ModelFolderError` or `EngineError`.
+        """
+        path = shipped_model() if folder is None else Path(folder)
+        manifest = load_manifest(path)
+        choice = choose(engine, device)
+        return DeepMask(manifest, open_engine(choice, manifest, path, threads), choice)
+
+    def __call__(
+        self,
+        image: npt.NDArray[np.uint8],
+        *,
+        proposals: int = 1000,
+        scales: Scales | None = None,
+        threshold: float | None = None,
+        max_side: int = MAX_SIDE,
+    ) -> Proposals:
+        """The best proposals of an image, (H, W, 3) uint8 RGB.
+
+        proposals   how many; fewer come back if the pyramid has fewer locations.
+        scales      of the pyramid, default the model's own.
+        threshold   probability above which a pixel belongs to a mask, default the model's own.
+        max_side    longest side that scale 1 may have, in pixels.
+
+        All scales are scored first, and only the best locations go through the mask graph; this is
+        exact (DeepMask §3.3 computes every mask and then ranks).
+        """
+        _check_call(image, proposals, threshold, max_side)
+        clock = _Clock()
+        height, width = image.shape[:2]
+        factors = (scales or self.manifest.scales).factors()
+        levels = plan_pyramid(height, width, factors, self.manifest, max_side)
+        maps, scores = [], []
+        for level in levels:
+            with clock.stage("pyramid"):
+                canvas = render_level(image, level, self.manifest)
+            with clock.stage("trunk"):
+                tensors = self._run("trunk", {"image": self.engine.upload(canvas)})
+            with clock.stage("score"):
+                tensors = self._run("score", tensors)
+                scores.append(self._scores(tensors.pop("score"), level))
+            maps.append(tensors)
+        with clock.stage("select"):
+            selection = select_best(scores, proposals)
+            placement = self._placement(selection, levels, height, width)
+        with clock.stage("mask"):
+            logits = self._masks(selection, maps)
+        probability = 1 / (1 + np.exp(-selection.logit.astype(np.float64)))
+        cut = self.manifest.threshold if threshold is None else threshold
+        return Proposals(
+            probability.astype(np.float32), logits, placement, log(cut / (1 - cut)), clock.seconds
+        )
+
+    def close(self) -> None:
+        """Give back the engine's memory."""
+        self.engine.close()
+
+    def __enter__(self) -> DeepMask:
+        """The model itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _run(self, graph: str, tensors: _Maps) -> _Maps:
+        """Run a graph on those of `tensors` it names; all tensors that are still of use."""
+        inputs = {name: tensors[name] for name in self.manifest.graphs[graph].inputs}
+        known = {**tensors, **self.engine.run(graph, inputs)}
+        later = GRAPHS[GRAPHS.index(graph) + 1 :]
+        needed = {name for other in later for name in self.manifest.graphs[other].inputs}
+        return {name: known[name] for name in known if name in needed or name == graph}
+
+    def _scores(self, tensor: Tensor, level: Level) -> npt.NDArray[np.float32]:
+        """A level's score map (rows, cols), checked."""
+        shape, expected = self.engine.shape(tensor), (1, 1, level.rows, level.cols)
+        if shape != expected:
+            raise EngineError(
+                f"the score graph gave {shape} for a {level.height} x {level.width} scale, "
+                f"expected {expected}; export the checkpoint again"
+            )
+        scores: npt.NDArray[np.float32] = self.engine.fetch(tensor)[0, 0]
+        if not np.isfinite(scores).all():
+            raise EngineError(
+                "the score graph gave values that are not finite; the model is broken"
+            )
+        return scores
+
+    def _placement(
+        self, selection: Selection, levels: Sequence[Level], height: int, width: int
+    ) -> Placement:
+        grid = WindowGrid(self.manifest.patch, self.manifest.stride, self.manifest.mask_size)
+        ratio_y = np.array([level.ratio_y for level in levels])[selection.level]
+        ratio_x = np.array([level.ratio_x for level in levels])[selection.level]
+        return Placement(selection.row, selection.col, ratio_y, ratio_x, height, width, grid)
+
+    def _masks(self, selection: Selection, maps: Sequence[_Maps]) -> npt.NDArray[np.float32]:
+        """Mask logits of the selected windows, level by level, as many at once as memory allows."""
+        size = self.manifest.mask_size
+        logits = np.empty((len(selection), size, size), np.float32)
+        locations = np.stack([selection.row, selection.col], axis=1)
+        for index, tensors in enumerate(maps):
+            chosen = np.flatnonzero(selection.level == index)
+            step = self._windows_at_once(tensors)
+            for start in range(0, len(chosen), step):
+                part = chosen[start : start + step]
+                given = {**tensors, "locations": self.engine.upload(locations[part])}
+                logits[part] = self.engine.fetch(self._run("mask", given)["mask"])
+        return logits
+
+    def _windows_at_once(self, tensors: _Maps) -> int:
+        """Windows whose gathered inputs and masks fit `_GATHER_BYTES`."""
+        cells = self.manifest.patch // self.manifest.stride
+        values = self.manifest.mask_size**2
+        for name in self.manifest.graphs["mask"].inputs:
+            if name in tensors:
+                is_window = TENSORS[name].axes[-1] == "w"  # cells of the canvas, not locations
+                values += self.engine.shape(tensors[name])[1] * (cells**2 if is_window else 1)
+        return max(1, _GATHER_BYTES // (4 * values))
+
+
+def shipped_model() -> Path:
+    """The folder of the model that came with the package; raises `ModelFolderError` without one."""
+    folder = Path(str(resources.files("deepmask.runtime"))) / "shipped" / SHIPPED_MODEL
+    if not folder.is_dir():
+        raise ModelFolderError(
+            "no model came with this installation; name a folder written by deepmask-export "
+            "(--model DIR)"
+        )
+    return folder
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def _check_call(
+    image: npt.NDArray[np.uint8], proposals: int, threshold: float | None, max_side: int
+) -> None:
+    found = (getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__))
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
+        raise ValueError(f"image is {found[1]} {found[0]}, expected uint8 (H, W, 3), RGB")
+    if image.size == 0:
+        raise ValueError(f"image has no pixels: {found[0]}")
+    if proposals < 1 or max_side < 1:
+        raise ValueError(f"proposals {proposals} and max_side {max_side} must be at least 1")
+    if threshold is not None and not 0 < threshold < 1:
+        raise ValueError(f"threshold is {threshold}, expected a probability between 0 and 1")

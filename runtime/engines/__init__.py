@@ -1,0 +1,72 @@
+"""Engines by name. Each imports its library when it is chosen."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepmask.runtime.engines.base import Engine, EngineError, Tensor
+from deepmask.runtime.manifest import Manifest
+
+ENGINES = ("auto", "tensorrt", "onnxruntime")
+DEVICES = ("auto", "cpu", "cuda")
+
+__all__ = [
+    "DEVICES",
+    "ENGINES",
+    "Choice",
+    "Engine",
+    "EngineError",
+    "Tensor",
+    "choose",
+    "open_engine",
+]
+
+_NO_TENSORRT = "TensorRT is not supported by this version yet"
+_NO_ONNXRUNTIME = (
+    "onnxruntime is not installed: pip install 'deepmask[cpu]', or 'deepmask[gpu]' for CUDA"
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine and a device that this machine has, and why `auto` took them ("" if asked for)."""
+
+    engine: str
+    device: str
+    reason: str
+
+
+def choose(engine: str = "auto", device: str = "auto") -> Choice:
+    """Settle `auto`; raises `EngineError` where what was asked for is not to be had."""
+    if engine not in ENGINES or device not in DEVICES:
+        raise EngineError(
+            f"engine {engine!r} on device {device!r}: expected one of {', '.join(ENGINES)} "
+            f"on one of {', '.join(DEVICES)}"
+        )
+    if engine == "tensorrt":
+        raise EngineError(f"{_NO_TENSORRT}; use --engine onnxruntime, with --device cuda for a GPU")
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise EngineError(_NO_ONNXRUNTIME)
+    reasons = [_NO_TENSORRT] if engine == "auto" else []
+    if device != "cpu":
+        from deepmask.runtime.engines.onnxruntime import missing_cuda
+
+        missing = missing_cuda()
+        if missing and device == "cuda":
+            raise EngineError(f"--device cuda: {missing}; use --device cpu")
+        if device == "auto":
+            reasons.append(missing or "onnxruntime has CUDA")
+            device = "cpu" if missing else "cuda"
+    return Choice("onnxruntime", device, "; ".join(reasons))
+
+
+def open_engine(choice: Choice, manifest: Manifest, folder: Path, threads: int = 0) -> Engine:
+    """Load a model's graphs. `threads` is the number of CPU threads, 0 for one per core.
+
+    Raises `EngineError` if the library refuses a graph or the device.
+    """
+    from deepmask.runtime.engines.onnxruntime import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(manifest, folder, choice.device, threads)

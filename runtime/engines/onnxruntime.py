@@ -1,0 +1,110 @@
+"""ONNX Runtime, on the CPU or on CUDA."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from deepmask.runtime.engines.base import Engine, EngineError
+from deepmask.runtime.manifest import Graph, Manifest
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_ERRORS_ONLY = 3  # onnxruntime's log severity
+
+ort.set_default_logger_severity(_ERRORS_ONLY)
+
+
+def missing_cuda() -> str:
+    """Why CUDA cannot be used, "" if this onnxruntime was built with it."""
+    if _PROVIDERS["cuda"] in ort.get_available_providers():
+        return ""
+    return "this onnxruntime has no CUDA (pip install onnxruntime-gpu in its place)"
+
+
+class OnnxRuntimeEngine(Engine):
+    """The three graphs as sessions of one device. Tensors are `OrtValue`s of that device."""
+
+    def __init__(self, manifest: Manifest, folder: Path, device: str, threads: int) -> None:
+        """Load the graphs; see `open_engine`."""
+        self._device = device
+        self._graphs = manifest.graphs
+        count = threads or _cores()
+        self._sessions = {
+            name: _open_session(folder / graph.file, graph, device, count)
+            for name, graph in manifest.graphs.items()
+        }
+        where = "CUDA" if device == "cuda" else f"CPU, {count} thread{'s' * (count > 1)}"
+        self.description = f"onnxruntime {ort.__version__} on {where}"
+
+    def upload(self, array: npt.NDArray[Any]) -> ort.OrtValue:
+        """See `Engine.upload`. On the CPU the tensor is the array itself."""
+        return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._device, 0)
+
+    def run(self, graph: str, inputs: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
+        """See `Engine.run`."""
+        session, outputs = self._sessions[graph], self._graphs[graph].outputs
+        binding = session.io_binding()
+        for name in self._graphs[graph].inputs:
+            binding.bind_ortvalue_input(name, inputs[name])
+        for name in outputs:
+            binding.bind_output(name, self._device)
+        try:
+            session.run_with_iobinding(binding)
+        except Exception as error:  # onnxruntime's errors share no base class
+            raise EngineError(f"onnxruntime failed in graph {graph}: {_one_line(error)}") from error
+        return dict(zip(outputs, binding.get_outputs(), strict=True))
+
+    def shape(self, tensor: ort.OrtValue) -> tuple[int, ...]:
+        """See `Engine.shape`."""
+        return tuple(tensor.shape())
+
+    def fetch(self, tensor: ort.OrtValue) -> npt.NDArray[np.float32]:
+        """See `Engine.fetch`."""
+        return np.array(tensor.numpy())
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._sessions.clear()
+
+
+def _open_session(path: Path, graph: Graph, device: str, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    if device == "cuda" and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # the CUDA libraries that pip installed beside it
+    try:
+        session = ort.InferenceSession(str(path), options, providers=[_PROVIDERS[device]])
+    except Exception as error:  # onnxruntime's errors share no base class
+        raise EngineError(f"{path}: onnxruntime cannot load it: {_one_line(error)}") from error
+    if session.get_providers()[0] != _PROVIDERS[device]:
+        raise EngineError(
+            "onnxruntime could not start CUDA on this machine (driver, CUDA or cuDNN libraries); "
+            "use --device cpu"
+        )
+    found = [tensor.name for tensor in session.get_inputs()]
+    made = [tensor.name for tensor in session.get_outputs()]
+    if sorted(found) != sorted(graph.inputs) or sorted(made) != sorted(graph.outputs):
+        raise EngineError(
+            f"{path}: has inputs {found} and outputs {made}, model.json says "
+            f"{list(graph.inputs)} and {list(graph.outputs)}; export the checkpoint again"
+        )
+    return session
+
+
+def _cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

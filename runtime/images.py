@@ -1,0 +1,110 @@
+"""Image files → RGB pixels, whatever they are; and a plain word on those that cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+#: Formats that are read. Pillow knows more; some of those start other programs.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
+#: Names of files that a folder given as input is searched for.
+SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".mpo",
+        ".png",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".avif",
+        ".jp2",
+    ]
+)
+#: Most pixels an image may have; checked before any is decoded.
+MAX_PIXELS = 100_000_000
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(Exception):
+    """An image that cannot be used; the text is one line and begins with the file."""
+
+
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Decode a file to (H, W, 3) uint8 RGB, upright by its EXIF orientation.
+
+    Gray, palette, CMYK and 16-bit images are converted; transparent ones are laid on white, as
+    viewers show them; of several frames the first is taken. Raises `ImageError` for a file that is
+    missing, empty, truncated, not an image of `FORMATS`, of floating-point pixels, or over
+    `max_pixels`.
+    """
+    if not path.exists():
+        raise ImageError(f"{path}: no such file")
+    if not path.is_file():
+        raise ImageError(f"{path}: not a file")
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(f"{path}: the file is empty")
+        Image.init()
+        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+            _check_size(path, image.width, image.height, max_pixels)
+            image.load()
+            return _to_rgb(path, _upright(image))
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: not an image that can be read ({', '.join(FORMATS)})") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: over Pillow's own limit (PIL.Image.MAX_IMAGE_PIXELS)") from error
+    except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
+        text = str(error).strip().split("\n", 1)[0][:120] or type(error).__name__
+        raise ImageError(f"{path}: damaged or truncated ({text})") from error
+
+
+def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{path}: {width} x {height} is {width * height / 1e6:.1f} megapixels, the limit is "
+            f"{max_pixels / 1e6:g} (--max-pixels raises it)"
+        )
+    if width * height == 0:
+        raise ImageError(f"{path}: {width} x {height}, no pixels")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # a damaged EXIF block does not spoil the picture
+        return image
+    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(path: Path, image: Image.Image) -> npt.NDArray[np.uint8]:
+    if image.mode == "F":
+        raise ImageError(f"{path}: floating-point pixels have no known range, use 8 or 16 bit")
+    if image.mode.startswith("I"):  # 16-bit gray, also where it is held in 32 bits
+        gray = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return np.repeat((gray >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.has_transparency_data or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        opaque = image.convert("RGBA")
+        white = Image.new("RGBA", opaque.size, "white")
+        image = Image.alpha_composite(white, opaque)
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,59 @@
+"""COCO's compressed run-length encoding: the one place that knows its order and its text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+from rlemasklib import RLEMask
+
+
+class Rle(TypedDict):
+    """A mask as COCO writes it: [height, width], and counts as ASCII text, column by column."""
+
+    size: list[int]
+    counts: str
+
+
+def from_counts(counts: npt.NDArray[np.int64], height: int, width: int) -> RLEMask:
+    """Counts of background and mask in turn, in column order, summing to height · width."""
+    return RLEMask.from_counts(counts.astype(np.uint32), (height, width), validate_sum=False)
+
+
+def to_coco(mask: RLEMask) -> Rle:
+    """The dictionary COCO's JSON takes: `counts` is str, where pycocotools hands out bytes."""
+    encoded = mask.to_dict()
+    height, width = encoded["size"]
+    return {"size": [int(height), int(width)], "counts": encoded["counts"].decode("ascii")}
+
+
+def to_array(mask: RLEMask) -> npt.NDArray[np.bool_]:
+    """(height, width) bool."""
+    array: npt.NDArray[np.bool_] = mask.to_array().astype(np.bool_)
+    return array
+
+
+def areas(masks: Sequence[RLEMask]) -> npt.NDArray[np.int64]:
+    """Pixels in each mask: (N,) int64."""
+    return np.array([mask.area() for mask in masks], np.int64)
+
+
+def boxes_xywh(masks: Sequence[RLEMask]) -> npt.NDArray[np.float64]:
+    """Tight boxes (N, 4): x, y, width, height in pixels; four zeros for an empty mask."""
+    boxes = np.zeros((len(masks), 4), np.float64)
+    for index, mask in enumerate(masks):
+        boxes[index] = mask.bbox()
+    return boxes
+
+
+def overlaps(mask: RLEMask, others: Sequence[RLEMask]) -> npt.NDArray[np.int64]:
+    """Pixels that `mask` shares with each of `others`: (N,) int64."""
+    if not others:
+        return np.empty(0, np.int64)
+    matrix = RLEMask.iou_matrix([mask], list(others))
+    iou = np.nan_to_num(np.asarray(matrix, np.float64).reshape(-1))
+    total = mask.area() + areas(others)
+    shared: npt.NDArray[np.int64] = np.rint(iou * total / (1 + iou)).astype(np.int64)
+    return shared
