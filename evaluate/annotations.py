@@ -190,7 +190,7 @@ def _annotation(
     if entry.get("iscrowd"):
         return image_id, None
     segmentation = entry.get("segmentation")
-    box = entry.get("bbox")
+    box: Any = entry.get("bbox")
     if not box and segmentation:
         box = _tight_box(path, number, segmentation, pictures[image_id])
     if not is_box(box):
@@ -198,7 +198,7 @@ def _annotation(
             f"{path}: annotation {number}: bbox must be four finite numbers x, y, width, height, "
             f"not {box!r:.60}"
         )
-    area = entry.get("area", box[2] * box[3])
+    area: Any = entry.get("area", box[2] * box[3])
     if type(area) not in (int, float) or not 0 <= area < 1e15:
         raise EvalError(f"{path}: annotation {number}: area is {area!r:.30}")
     category = entry.get("category_id", 0)

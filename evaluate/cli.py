@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import ExitStack
+import signal
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn
 
 import click
-
-if TYPE_CHECKING:
-    from deepmask.evaluate.annotations import GroundTruth
-    from deepmask.evaluate.run import Source
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -20,28 +16,18 @@ _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 _MODEL_OPTIONS = ("model", "engine", "device", "scales", "threshold", "zoom")
 
 
-class _Shard(click.ParamType[tuple[int, int]]):
-    name = "i/n"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
-        """Read 2/8 as (2, 8)."""
-        if isinstance(value, tuple):
-            return value
-        index, _, count = str(value).partition("/")
-        if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
-            self.fail(f"{value!r} is not i/n with 1 <= i <= n, as in 2/8", param, ctx)
-        return int(index), int(count)
-
-
-@click.group(invoke_without_command=True, context_settings={"max_content_width": 100})
-@click.option("--annotations", type=_FILE, help="Objects of the images, a COCO instances JSON.")
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--annotations", type=_FILE, help="Objects of the images: COCO instances JSON.")
 @click.option("--images", type=_FOLDER, help="Folder of the images that the annotations name.")
-@click.option("--voc", type=_FOLDER, help="A PASCAL VOC 2007 folder instead: boxes only.")
+@click.option("--voc", type=_FOLDER, help="A PASCAL VOC 2007 folder instead; boxes only.")
 @click.option("--proposals-json", type=_FILE, help="Measure these COCO results; run no model.")
-@click.option("--model", type=_FOLDER, help="Exported model folder.  [default: the shipped one]")
+@click.option("--model", type=_FOLDER, help="Model folder.  [default: the shipped one]")
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "onnxruntime"]),
+    type=click.Choice(["auto", "tensorrt", "onnxruntime"]),
     default="auto",
     show_default=True,
     help="What runs the model.",
@@ -58,151 +44,176 @@ class _Shard(click.ParamType[tuple[int, int]]):
     type=click.IntRange(1, 1000),
     default=1000,
     show_default=True,
-    help="Proposals to measure for each image.",
+    help="Most proposals of an image that count.",
 )
-@click.option("--scales", metavar="FROM:TO:STEP", help="Pyramid scales, powers of two.")
-@click.option("--threshold", type=click.FloatRange(0, 1, True, True), help="Mask threshold.")
-@click.option("--zoom", is_flag=True, help="One more, larger scale (DeepMaskZoom).")
-@click.option("--out", type=_NEW_FOLDER, help="Keep records, metrics, table and figures here.")
-@click.option("--name", help="What to call this run in tables.  [default: the model or file]")
+@click.option(
+    "--scales",
+    metavar="FROM:TO:STEP",
+    help="Pyramid scales as powers of two, as in --scales=-2:1:0.5.  [default: the model's]",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Probability above which a pixel belongs to a mask.  [default: the model's]",
+)
+@click.option("--zoom", is_flag=True, help="One larger scale more (DeepMaskZoom).")
+@click.option(
+    "--out", type=_NEW_FOLDER, help="Keep records, metrics, table, figures and pictures here."
+)
+@click.option("--name", help="What tables call this run.  [default: the model's or file's name]")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N images.")
-@click.option("--shard", type=_Shard(), help="Only part i of n; `merge` joins the parts.")
-@click.option("--resume", is_flag=True, help="Continue an interrupted run in --out.")
+@click.option("--shard", metavar="i/n", help="Only part i of n; `merge` joins the parts.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
 @click.pass_context
-def main(ctx: click.Context, /, **options: Any) -> None:
+def command(context: click.Context, /, **options: Any) -> None:
     """Measure object proposals as the DeepMask paper does.
 
-    Runs a model over a set of labelled images, or takes proposals that anything made, and reports
+    Runs a model over labelled images, or takes proposals that anything made, and reports
     class-agnostic average recall (AR) of masks and boxes at 10, 100 and 1000 proposals, the area
-    under the recall curve (AUC), both by object size, recall at IoU 0.5 and 0.7, and 95 %
-    intervals. Objects marked as crowd are ignored, as in COCO.
+    under the recall curve (AUC), both by object size, recall at IoU 0.5 and 0.7, all with 95 %
+    intervals. Crowds are ignored, as COCO does.
 
     \b
-      deepmask-eval --annotations instances_val2017.json --images val2017 --out runs/ours
-      deepmask-eval --annotations instances_val2017.json --proposals-json mcg.json --out runs/mcg
+      deepmask-eval --annotations val.json --images val/ --out runs/ours
+      deepmask-eval --annotations val.json --proposals-json mcg.json --out runs/mcg
       deepmask-eval compare runs/ours runs/mcg --out runs/both
-      deepmask-eval --voc VOC2007 --out runs/voc
+      deepmask-eval --voc VOC2007/ --out runs/voc
 
-    On several machines, run each with its own --shard and --out, then join the parts:
+    On several machines or cores, give each a --shard and an --out of its own, then join the parts:
 
     \b
-      deepmask-eval --annotations J.json --images DIR --shard 1/2 --out part1
-      deepmask-eval --annotations J.json --images DIR --shard 2/2 --out part2
+      deepmask-eval --annotations val.json --images val/ --shard 1/2 --out part1
+      deepmask-eval --annotations val.json --images val/ --shard 2/2 --out part2
       deepmask-eval merge part1 part2 --out whole
+
+    Exit code 0: all done; 1: some image failed, the others are measured; 2: wrong use; 130: stopped
+    by Ctrl-C, what was done is in --out.
     """
-    if ctx.invoked_subcommand is not None:
+    given = [
+        name
+        for name in options
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if context.invoked_subcommand is not None:
+        if given:
+            flag = given[0].replace("_", "-")
+            raise click.UsageError(f"--{flag} does not go with {context.invoked_subcommand}")
         return
-    if options["annotations"] is None and options["voc"] is None:
-        if options["images"] is None and options["proposals_json"] is None:
-            click.echo(ctx.get_help())
-            ctx.exit(0)
-        raise click.UsageError("--annotations (or --voc) is missing: what are the objects?")
-    _check(ctx, options)
-    with _plain_errors():
-        ctx.exit(_run(options))
+    if not given:
+        click.echo(context.get_help())
+        return
+    _check(options, given)
+    scales = None
+    if options["scales"] is not None:
+        from deepmask.runtime.cli import parse_scales
+
+        scales = parse_scales(options["scales"])
+    shard = _shard(options["shard"])
+    from deepmask.evaluate.session import Request, run_evaluation
+
+    context.exit(run_evaluation(Request(**{**options, "scales": scales, "shard": shard})))
 
 
-def _check(ctx: click.Context, options: dict[str, Any]) -> None:
+@command.command()
+@click.argument("runs", nargs=-1, required=True, type=_FOLDER, metavar="RUN...")
+@click.option("--out", type=_NEW_FOLDER, help="Keep the table and the figure here.")
+def compare(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Hold evaluations of the same objects against each other: one table, one figure.
+
+    Each RUN is an --out folder of deepmask-eval. The table has each run with its 95 % interval,
+    then each run's difference from the first, with the interval of that difference over the same
+    images, which is what tells two methods apart.
+    """
+    if len(runs) < 2:
+        raise click.UsageError("compare needs two runs or more")
+    from deepmask.evaluate.compare import compare as compare_runs
+    from deepmask.evaluate.compare import describe, write_comparison
+    from deepmask.evaluate.figures import draw_comparison
+
+    comparison = compare_runs(runs)
+    click.echo(describe(comparison))
+    if out is not None:
+        write_comparison(out, comparison)
+        draw_comparison(out, comparison.runs)
+        click.echo(f"wrote comparison.json, table.txt and comparison.png, .svg in {out}")
+
+
+@command.command()
+@click.argument("parts", nargs=-1, required=True, type=_FOLDER, metavar="PART...")
+@click.option("--out", type=_NEW_FOLDER, required=True, help="Folder of the whole evaluation.")
+def merge(parts: tuple[Path, ...], out: Path) -> None:
+    """Join the shards of one evaluation into a whole one, with its report.
+
+    Each PART is the --out folder of one --shard.
+    """
+    from deepmask.evaluate.merge import merge as merge_parts
+    from deepmask.evaluate.session import report
+
+    merge_parts(parts, out)
+    report(out)
+
+
+def main() -> None:
+    """Run the command; whatever the user got wrong is told in one line."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = command.main(standalone_mode=False)
+    except click.UsageError as error:
+        _fail(f"{error.format_message()} (deepmask-eval --help explains)", 2)
+    except click.Abort:
+        _fail("interrupted, nothing was written", 130)
+    except Exception as error:
+        known = _exit_code(error)
+        if known is None:
+            raise
+        _fail(str(error), known)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _check(options: dict[str, Any], given: list[str]) -> None:
+    """Raise `click.UsageError` for options that do not go together."""
     if options["annotations"] is not None and options["voc"] is not None:
         raise click.UsageError("--annotations and --voc exclude each other")
+    if options["annotations"] is None and options["voc"] is None:
+        raise click.UsageError("--annotations (or --voc) is missing: what are the objects?")
     if options["proposals_json"] is not None:
-        given = [
-            name
-            for name in _MODEL_OPTIONS
-            if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-        ]
-        if given:
-            raise click.UsageError(f"--{given[0]} has no effect on --proposals-json: leave it out")
+        useless = [name for name in given if name in _MODEL_OPTIONS]
+        if useless:
+            raise click.UsageError(f"--{useless[0]} has no effect on --proposals-json: leave it")
     elif options["images"] is None and options["voc"] is None:
         raise click.UsageError(
-            "--images is missing: the folder of the images to run the model on "
+            "--images is missing: the folder of images to run the model on "
             "(or give --proposals-json)"
         )
     for name in ("resume", "shard"):
         if options[name] and options["out"] is None:
-            raise click.UsageError(f"--{name} needs --out: the folder that holds the records")
+            raise click.UsageError(f"--{name} needs --out, the folder that holds the records")
 
 
-def _run(options: dict[str, Any]) -> int:
-    """Measure, report; the exit code."""
-    from deepmask.evaluate.annotations import read_coco
-    from deepmask.evaluate.report import describe, measure, write_metrics
-    from deepmask.evaluate.run import evaluate, open_folder, select
-
-    truth = read_coco(options["annotations"])
-    source, kinds, about = _source(options, truth)
-    shard = options["shard"] or (1, 1)
-    image_ids = select(truth, options["limit"], shard)
-    run = {
-        "name": options["name"] or about["default_name"],
-        "dataset": truth.dataset,
-        "annotations": {"name": truth.name, "sha256": truth.digest},
-        "kinds": list(kinds),
-        "limit": options["limit"],
-        "shard": list(shard),
-        "images": len(image_ids),
-        "source": {key: value for key, value in about.items() if key != "default_name"},
-    }
-    with ExitStack() as stack:
-        folder = options["out"]
-        if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepmask-eval-")))
-        done = open_folder(folder, run, options["resume"])
-        todo = [image_id for image_id in image_ids if image_id not in done]
-        outcome = evaluate(truth, source, kinds, folder, todo)
-        for line in outcome.failed[:5]:
-            click.echo(f"failed: {line}", err=True)
-        if len(outcome.failed) > 5:
-            click.echo(f"failed: {len(outcome.failed) - 5} more images", err=True)
-        if outcome.done + len(done):
-            metrics = measure(folder)
-            write_metrics(folder, metrics)
-            click.echo(describe(metrics))
-    if outcome.interrupted:
-        line = f"interrupted: {outcome.done + len(done)} of {len(image_ids)} images measured"
-        if options["out"]:
-            line += f"; the same command with --resume continues in {options['out']}"
-        click.echo(line, err=True)
-        return 130
-    return 1 if outcome.failed else 0
+def _shard(text: str | None) -> tuple[int, int]:
+    """2/8 as (2, 8); the whole where nothing is given. Raises `click.UsageError`."""
+    if text is None:
+        return 1, 1
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count) < 10**6):
+        raise click.UsageError(f"--shard {text}: expected i/n with i from 1 to n, as in 2/8")
+    return int(index), int(count)
 
 
-def _source(
-    options: dict[str, Any], truth: GroundTruth
-) -> tuple[Source, tuple[str, ...], dict[str, Any]]:
-    """Where the proposals come from, what can be measured with them, and how to describe them."""
-    from deepmask.evaluate.sources import FileSource
+def _exit_code(error: Exception) -> int | None:
+    """The exit code for an error that a user can cause; None for a fault of the program."""
+    from deepmask.evaluate.errors import EvalError
+    from deepmask.runtime import EngineError, ModelFolderError
 
-    if options["proposals_json"] is not None:
-        source = FileSource(options["proposals_json"], truth.pictures, options["proposals"])
-        kinds = tuple(kind for kind in truth.kinds if kind == "bbox" or source.has_masks)
-        missing = len(set(truth.pictures) - source.images())
-        if missing:
-            click.echo(
-                f"note: {missing} of {len(truth.pictures)} images have no proposals in "
-                f"{options['proposals_json']}; their objects count as missed",
-                err=True,
-            )
-        return source, kinds, source.about()
-    raise NotImplementedError
+    if isinstance(error, ModelFolderError | EngineError):
+        return 2
+    return 1 if isinstance(error, EvalError | OSError) else None
 
 
-class _plain_errors:
-    """Turns what a user can cause into one line and exit code 1."""
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
-    def __enter__(self) -> None:
-        return None
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        from deepmask.evaluate.errors import EvalError
-
-        if isinstance(error, EvalError):
-            raise click.ClickException(str(error)) from None
-        if isinstance(error, ModuleNotFoundError) and error.name in (
-            "pycocotools",
-            "matplotlib",
-            "tqdm",
-        ):
-            raise click.ClickException(
-                f"{error.name} is not installed: pip install 'deepmask[eval]'"
-            ) from None
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)

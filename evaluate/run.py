@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,6 @@ from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import Candidates, rank_matches
 from deepmask.evaluate.records import (
     RECORDS_NAME,
-    RUN_NAME,
     Record,
     RecordWriter,
     read_run,
@@ -63,14 +61,13 @@ def open_folder(folder: Path, run: Mapping[str, Any], resume: bool) -> set[int]:
         raise EvalError(
             f"{folder}: already holds an evaluation: --resume continues it, or choose another --out"
         )
-    if (folder / RUN_NAME).exists():
-        before = read_run(folder)
-        for key, value in run.items():
-            if before.get(key) != value:
-                raise EvalError(
-                    f"{folder}: cannot be resumed: its {key} is {before.get(key)!r}, this run's is "
-                    f"{value!r}: use the same command, or another --out"
-                )
+    before = read_run(folder)
+    for key, value in run.items():
+        if before.get(key) != value:
+            raise EvalError(
+                f"{folder}: cannot be resumed: its {key} is {before.get(key)!r}, this run's is "
+                f"{value!r}: use the same command, or another --out"
+            )
     return repair(folder)
 
 
@@ -108,13 +105,6 @@ def evaluate(
         except KeyboardInterrupt:
             outcome.interrupted = True
     return outcome
-
-
-def timed(work: Callable[[], Candidates]) -> tuple[Candidates, float]:
-    """Do the work and tell how many seconds it took."""
-    start = time.perf_counter()
-    candidates = work()
-    return candidates, time.perf_counter() - start
 
 
 def _progress(total: int) -> Any:

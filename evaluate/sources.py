@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepmask.evaluate.annotations import Picture
+from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import Candidates
-from deepmask.evaluate.results import ResultsFile
+from deepmask.evaluate.results import ResultsFile, to_candidates
+from deepmask.runtime import EngineError, ImageError, read_image
 from deepmask.runtime.manifest import sha256_of
+
+if TYPE_CHECKING:
+    from deepmask.runtime import DeepMask, Scales
 
 
 class FileSource:
     """Proposals that were made before, by anything that writes COCO results."""
 
     def __init__(self, path: Path, pictures: Mapping[int, Picture], limit: int) -> None:
+        """Index the file; `limit` is how many proposals of an image to take."""
         self._path = path
         self._limit = limit
         self._file = ResultsFile(path, pictures)
@@ -32,8 +40,71 @@ class FileSource:
     def about(self) -> dict[str, Any]:
         """What `run.json` keeps of it."""
         return {
-            "default_name": self._path.stem,
             "proposals_json": self._path.name,
             "sha256": sha256_of(self._path),
             "proposals": self._limit,
         }
+
+
+class ModelSource:
+    """Proposals made by an exported model, image by image."""
+
+    has_masks = True
+
+    def __init__(
+        self,
+        model: DeepMask,
+        images: Path,
+        *,
+        proposals: int,
+        scales: Scales,
+        threshold: float,
+    ) -> None:
+        """`images` is the folder that file names of the annotations are relative to."""
+        self._model = model
+        self._images = images
+        self._proposals = proposals
+        self._scales = scales
+        self._threshold = threshold
+        self._warm = False
+
+    def propose(self, picture: Picture) -> tuple[Candidates, float | None]:
+        """Image file to boxes and run lengths; the first image, a warm-up, is not timed."""
+        start = time.perf_counter()
+        try:
+            image = read_image(self._images / picture.file_name)
+            check_size(picture, image.shape)
+            proposals = self._model(
+                image,
+                proposals=self._proposals,
+                scales=self._scales,
+                threshold=self._threshold,
+            )
+            results = proposals.to_coco(picture.id)
+        except (ImageError, EngineError) as error:
+            raise EvalError(f"image {picture.id}: {error}") from None
+        seconds = time.perf_counter() - start
+        timed, self._warm = self._warm, True
+        candidates = to_candidates([dict(result) for result in results], picture, True)
+        return candidates, seconds if timed else None
+
+    def about(self) -> dict[str, Any]:
+        """What `run.json` keeps of it."""
+        manifest = self._model.manifest
+        return {
+            "model": manifest.name,
+            "precision": manifest.precision,
+            "graphs": {name: graph.sha256 for name, graph in manifest.graphs.items()},
+            "proposals": self._proposals,
+            "scales": asdict(self._scales),
+            "threshold": self._threshold,
+        }
+
+
+def check_size(picture: Picture, shape: tuple[int, ...]) -> None:
+    """Raise `EvalError` if an image (H, W, 3) is not the one that was annotated."""
+    if shape[:2] != (picture.height, picture.width):
+        raise EvalError(
+            f"image {picture.id}: {picture.file_name} is {shape[1]} x {shape[0]} pixels, its "
+            f"annotations are for {picture.width} x {picture.height}"
+        )

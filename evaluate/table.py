@@ -36,6 +36,25 @@ def results_table(dataset: str, runs: Sequence[tuple[str, Metrics]], measured_on
     return _layout(columns, rows)
 
 
+def differences_table(
+    columns: Sequence[tuple[str, str]], differences: Sequence[tuple[str, Metrics]]
+) -> str:
+    """Differences of runs by metric, their 95 % intervals below; a star where these exclude 0."""
+    columns = tuple(c for c in columns if any(c[0] in change for _, change in differences))
+    rows: list[tuple[str, list[str]] | str] = []
+    for name, change in differences:
+        bounds = [change.get(kind, {}).get("intervals", {}).get(key) for kind, key in columns]
+        values = [change.get(kind, {}).get(key) for kind, key in columns]
+        cells = [
+            _signed(value) + ("*" if _excludes_zero(bound) else " ")
+            for value, bound in zip(values, bounds, strict=True)
+        ]
+        rows.append((name, cells))
+        rows.append(("  95 % from", [_signed(bound and bound[0]) + " " for bound in bounds]))
+        rows.append(("       to", [_signed(bound and bound[1]) + " " for bound in bounds]))
+    return _layout(columns, rows)
+
+
 def sizes_table(runs: Sequence[tuple[str, Metrics]]) -> str:
     """What the paper's table leaves out: AR by object size, recall at single IoUs, objects."""
     keys = [
@@ -76,6 +95,17 @@ def _layout(columns: Sequence[tuple[str, str]], rows: Sequence[tuple[str, list[s
             line += f"{'  | ' if first else ''}{row[1][index]:>7}"
         lines.append(line)
     return "\n".join(lines)
+
+
+def _excludes_zero(bound: Sequence[float | None] | None) -> bool:
+    if bound is None or bound[0] is None or bound[1] is None:
+        return False
+    return bound[0] > 0 or bound[1] < 0
+
+
+def _signed(value: float | None) -> str:
+    """-0.0312 as -.031."""
+    return "-" if value is None else f"{value:+.3f}".replace("0.", ".", 1)
 
 
 def _figure(value: float | None) -> str:
