@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
-if TYPE_CHECKING:
-    from deepmask.runtime.manifest import Scales
+from deepmask.runtime.cli import parse_scales
 
+#: Libraries of the extra `export`.
 EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -47,15 +49,14 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
 @click.option(
     "--interleave",
     type=click.Choice(["dilated", "shifted"]),
-    default="dilated",
-    show_default=True,
-    help="Form of the pooled score head: a stride-1 pool and dilated convolutions, or four shifted "
-    "pools. Both give the same scores; one may be faster on your engine.",
+    help="Form of a pooled score head: a stride-1 pool and dilated convolutions, or four shifted "
+    "pools. Both give the same scores; one may be faster on your engine.  [default: dilated]",
 )
 @click.option(
     "--dense-mask",
     is_flag=True,
-    help="Also write mask_dense.onnx, the masks of every location at once.",
+    help="Also write mask_dense.onnx, the masks of every location at once, for other tools: "
+    "deepmask-trt-run does not use it.",
 )
 @click.option(
     "--opset",
@@ -71,7 +72,7 @@ def command(
     weights: str,
     scales: str | None,
     threshold: float,
-    interleave: str,
+    interleave: str | None,
     dense_mask: bool,
     opset: int,
 ) -> None:
@@ -92,14 +93,11 @@ def command(
       deepmask-trt-run --model models/small photograph.jpg
     """
     wanted = None if scales is None else parse_scales(scales)
-    try:
-        from deepmask.export.errors import ExportError, ExportUsageError
-        from deepmask.export.exporter import ExportOptions, export_model
-        from deepmask.train.checkpoint import CheckpointError
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRA:
-            raise
-        _fail(f"{error.name} is not installed: pip install 'deepmask[export]'", 1)
+    _require_libraries()
+    from deepmask.export.errors import ExportError, ExportUsageError
+    from deepmask.export.exporter import ExportOptions, export_model
+    from deepmask.train.checkpoint import CheckpointError
+
     options = ExportOptions(
         name=name,
         opset=opset,
@@ -119,20 +117,16 @@ def command(
     click.echo(f"wrote {out}")
 
 
-def parse_scales(text: str) -> Scales:
-    """FROM:TO:STEP, powers of two, as `Scales`; raises `click.UsageError`."""
-    from deepmask.runtime.manifest import Scales
+def _require_libraries() -> None:
+    for library in EXTRA:
+        try:
+            import_module(library)
+        except ModuleNotFoundError as error:
+            _fail(f"{error.name} is not installed: pip install 'deepmask[export]'", 1)
 
-    try:
-        start, stop, step = map(float, text.split(":"))
-    except ValueError:
-        start, stop, step = 0.0, 0.0, 0.0
-    if not (-6 <= start <= stop <= 3 and step >= 0.05):
-        raise click.UsageError(
-            f"--scales {text}: expected FROM:TO:STEP as powers of two, -6 <= FROM <= TO <= 3 and "
-            "STEP >= 0.05, such as -2:1:0.5"
-        )
-    return Scales(start, stop, step)
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -142,6 +136,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Run the command; whatever the user got wrong is told in one line."""
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         command.main(standalone_mode=False)
     except click.UsageError as error:

@@ -10,14 +10,25 @@ from typing import Any
 import onnx
 
 from deepmask.export import parity
+from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.export.graphs import GraphSource, border_of, example_inputs, graph_sources
 from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.score import INTERLEAVINGS
 from deepmask.export.trunk import fold_batchnorm
 from deepmask.export.weights import require_finite, round_to_half, store_as_half
-from deepmask.runtime.manifest import Graph, Manifest, Scales, sha256_of, write_manifest
+from deepmask.runtime.manifest import (
+    GRAPHS,
+    Graph,
+    Manifest,
+    Scales,
+    sha256_of,
+    write_manifest,
+)
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD, STRIDE, ModelConfig
+
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -27,8 +38,9 @@ class ExportOptions:
     name           the model's name in `model.json`; the checkpoint's file name by default.
     opset          ONNX operator set.
     weights        "fp32", or "fp16": stored rounded to float16, computed with in float32.
-    interleaving   form of the pooled score head, one of `score.INTERLEAVINGS`.
-    dense_mask     also write `mask_dense.onnx`, masks of every location.
+    interleaving   form of a pooled score head, one of `score.INTERLEAVINGS`; by default the first.
+    dense_mask     also write `mask_dense.onnx`, masks of every location. It is compared like the
+                   others, but the manifest does not list it: the runtime has no use for it.
     scales         pyramid scales the runtime uses by default.
     threshold      probability above which it counts a pixel as the object's.
     """
@@ -36,7 +48,7 @@ class ExportOptions:
     name: str | None = None
     opset: int = 18
     weights: str = "fp32"
-    interleaving: str = "dilated"
+    interleaving: str | None = None
     dense_mask: bool = False
     scales: Scales | None = None
     threshold: float = 0.2
@@ -54,33 +66,42 @@ def export_model(
     that is no checkpoint, `ExportUsageError` for a folder that must not be replaced, and
     `ExportError` for weights that are not finite or graphs that deviate; `out` is untouched then.
     """
+    name_of_model = options.name or checkpoint.stem
+    if len(name_of_model) > LONGEST_NAME:
+        raise ExportUsageError(
+            f"the name has {len(name_of_model)} letters, at most {LONGEST_NAME} are kept: "
+            "give a shorter --name"
+        )
     require_replaceable(out)
     loaded = load_checkpoint(checkpoint)
     require_finite(loaded.weights)
+    if options.interleaving and loaded.model.score_head != "pooled":
+        raise ExportUsageError(
+            f"{checkpoint} has the {loaded.model.score_head} score head, which has no pooling to "
+            "interleave: leave --interleave out"
+        )
     original = loaded.build()
     folded = fold_batchnorm(original)
     exported = original
     if options.weights == "fp16":
         exported = folded = round_to_half(folded)
-    sources = graph_sources(folded, options.interleaving, options.dense_mask)
+    interleaving = options.interleaving or INTERLEAVINGS[0]
+    sources = graph_sources(folded, interleaving, options.dense_mask)
     with staged(out) as stage:
-        graphs = {}
         for name, source in sources.items():
             path = stage / f"{name}.onnx"
             _write_graph(source, path, original.config, options)
             report(f"{path.name:<16}{path.stat().st_size / 1e6:8.1f} MB")
-            graphs[name] = Graph(path.name, sha256_of(path), source.inputs, source.outputs)
-        files = {name: graph.file for name, graph in graphs.items()}
-        deviations, rounding = parity.compare(stage, files, sources, exported, original)
+        deviations, rounding = parity.compare(stage, sources, exported, original)
         report(parity.as_table(deviations, rounding))
         parity.require_parity(deviations)
-        manifest = _manifest(
-            original.config,
-            options,
-            options.name or checkpoint.stem,
-            graphs,
-            parity.as_record(deviations, rounding),
-        )
+        graphs = {
+            name: Graph(f"{name}.onnx", sha256_of(stage / f"{name}.onnx"), one.inputs, one.outputs)
+            for name, one in sources.items()
+            if name in GRAPHS
+        }
+        record = parity.as_record(deviations, rounding)
+        manifest = _manifest(original.config, options, name_of_model, graphs, record)
         write_manifest(manifest, stage)
     return manifest
 

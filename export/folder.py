@@ -47,16 +47,27 @@ def staged(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     stage = folder.with_name(f".{folder.name}.{os.getpid()}.new")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    shutil.rmtree(stage, ignore_errors=True)  # of a killed process that had this one's number
     stage.mkdir()
     try:
         yield stage
         require_replaceable(folder)
-        if folder.exists():
-            folder.replace(old)
-        stage.replace(folder)
+        _swap(stage, folder, old)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _swap(stage: Path, folder: Path, old: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.replace(old)
+    try:
+        stage.replace(folder)
+    except BaseException:
+        if old.exists():
+            old.replace(folder)
+        raise
 
 
 def _is_model(manifest: Path) -> bool:

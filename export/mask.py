@@ -28,6 +28,7 @@ class CodeMaskGraph(nn.Module):
     def forward(self, code: Tensor, locations: Tensor) -> Tensor:
         """Masks of the windows at `locations`."""
         index = locations[:, 0] * code.shape[3] + locations[:, 1]
+        # Columns of the code as it lies: cheaper than turning the whole map over to gather rows.
         chosen = code.squeeze(0).flatten(1).index_select(1, index)
         mask: Tensor = self.classify(chosen.transpose(0, 1))
         return mask.view(-1, self.mask_size, self.mask_size)

@@ -12,9 +12,12 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from deepmask.export.errors import ExportError
 from deepmask.runtime.manifest import TENSORS
 
 PRODUCER = "deepmask-export"
+#: What one protobuf message, and so one ONNX file without external data, can hold.
+LARGEST_GRAPH = 2**31 - 2**20
 
 
 def to_onnx(
@@ -27,8 +30,14 @@ def to_onnx(
     """Trace `module` and return its graph; `inputs` and `outputs` are names from `TENSORS`.
 
     `examples` have the inputs' shapes for some picture; every axis that `TENSORS` names and that
-    is not fixed for one model stays dynamic.
+    is not fixed for one model stays dynamic. Raises `ExportError` for weights beyond 2 GB.
     """
+    size = sum(parameter.nbytes for parameter in module.parameters())
+    if size > LARGEST_GRAPH:
+        raise ExportError(
+            f"the graph of {', '.join(outputs)} would be {size / 1e9:.1f} GB, and one ONNX file "
+            "holds at most 2: give the model a low-rank mask head or fewer channels"
+        )
     dynamic = tuple(
         {k: torch.export.Dim.DYNAMIC for k, axis in enumerate(TENSORS[name].axes) if _varies(axis)}
         for name in inputs

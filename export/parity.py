@@ -158,7 +158,6 @@ def relative_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
 
 def compare(
     folder: Path,
-    files: Mapping[str, str],
     sources: Mapping[str, GraphSource],
     exported: DeepMask,
     original: DeepMask,
@@ -169,8 +168,10 @@ def compare(
     the second list is empty where they are one and the same.
     """
     sessions = {
-        name: onnxruntime.InferenceSession(str(folder / file), providers=["CPUExecutionProvider"])
-        for name, file in files.items()
+        name: onnxruntime.InferenceSession(
+            str(folder / f"{name}.onnx"), providers=["CPUExecutionProvider"]
+        )
+        for name in sources
     }
     parity, rounding = [], []
     for sample in samples(exported.config):

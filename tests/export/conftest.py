@@ -1,0 +1,65 @@
+"""Small random networks, their checkpoints and their exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.train.checkpoint import Checkpoint, save_checkpoint
+from deepmask.train.config import MODEL_PRESETS, ModelConfig
+from deepmask.train.model import DeepMask
+
+TINY = ModelConfig(
+    patch=64,
+    context=16,
+    trunk="resnet18",
+    channels=8,
+    mask_head="low-rank",
+    rank=12,
+    mask_size=14,
+    score_head="shared",
+    score_width=20,
+)
+
+
+def random_model(config: ModelConfig) -> DeepMask:
+    """Random weights and random BatchNorm statistics, the same each time."""
+    torch.manual_seed(0)
+    model = DeepMask(config)
+    for name, buffer in model.named_buffers():
+        if "running_mean" in name:
+            buffer.normal_(0, 0.3)
+        elif "running_var" in name:
+            buffer.uniform_(0.5, 2)
+    return model.eval()
+
+
+def write_checkpoint(model: DeepMask, path: Path) -> Path:
+    save_checkpoint(Checkpoint(model.config, model.state_dict(), {}), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    return write_checkpoint(random_model(TINY), folder / "tiny.pt")
+
+
+@pytest.fixture(scope="session")
+def r18_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("r18")
+    return write_checkpoint(random_model(MODEL_PRESETS["deepmask-r18"]), folder / "r18.pt")
+
+
+@pytest.fixture(scope="session", params=["fp32", "fp16"])
+def r18_export(
+    request: pytest.FixtureRequest,
+    r18_checkpoint: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    out = tmp_path_factory.mktemp("models") / f"r18-{request.param}"
+    export_model(r18_checkpoint, out, ExportOptions(weights=request.param))
+    return out

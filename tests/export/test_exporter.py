@@ -1,0 +1,215 @@
+"""A whole export: its files, its figures, and what becomes of it when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from deepmask.export import cli, exporter
+from deepmask.export.errors import ExportError, ExportUsageError
+from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.export.graphs import example_inputs, graph_sources
+from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.parity import PICTURE_SIZES
+from deepmask.runtime.manifest import GRAPHS, TENSORS, Scales, load_manifest, sha256_of
+from deepmask.train.checkpoint import CheckpointError
+from deepmask.train.config import ModelConfig
+
+from .conftest import TINY, random_model, write_checkpoint
+
+LOAD = """
+import sys, onnxruntime
+for path in sys.argv[1:]:
+    onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+"""
+
+
+def test_the_folder_holds_what_model_json_says(r18_export: Path) -> None:
+    content = json.loads((r18_export / "model.json").read_text(encoding="utf-8"))
+    weights = r18_export.name.removeprefix("r18-")
+    assert sorted(path.name for path in r18_export.iterdir()) == [
+        "mask.onnx",
+        "model.json",
+        "score.onnx",
+        "trunk.onnx",
+    ]
+    assert content["format"] == "deepmask-model/1"
+    assert (content["name"], content["patch"], content["border"]) == ("r18", 160, 96)
+    assert (content["weights"], content["precision"], content["opset"]) == (weights, "fp32", 18)
+    assert content["scales"] == {"start": -2.5, "stop": 0.5, "step": 0.5}
+    assert tuple(content["graphs"]) == GRAPHS
+    for graph in content["graphs"].values():
+        assert sha256_of(r18_export / graph["file"]) == graph["sha256"]
+    megabytes = sum(path.stat().st_size for path in r18_export.glob("*.onnx")) / 1e6
+    assert megabytes < {"fp32": 48, "fp16": 24}[weights]
+
+
+def test_graphs_are_plain_and_pass_the_checker(r18_export: Path) -> None:
+    content = json.loads((r18_export / "model.json").read_text(encoding="utf-8"))
+    for entry in content["graphs"].values():
+        path = r18_export / entry["file"]
+        onnx.checker.check_model(path, full_check=True)
+        model = onnx.load(path, load_external_data=False)
+        assert [value.name for value in model.graph.input] == entry["inputs"]
+        assert [value.name for value in model.graph.output] == entry["outputs"]
+        for value in [*model.graph.input, *model.graph.output]:
+            axes = TENSORS[value.name].axes
+            dims = value.type.tensor_type.shape.dim
+            assert len(dims) == len(axes)
+            for axis, dim in zip(axes, dims, strict=True):
+                fixed = isinstance(axis, int) or axis in ("channels", "code", "mask_size")
+                assert dim.dim_value > 0 if fixed else dim.dim_param == axis
+        assert not model.metadata_props
+        assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+        assert not any(t.external_data for t in model.graph.initializer)
+        data = path.read_bytes()
+        for place in (str(Path(exporter.__file__).parent), "site-packages", ".py"):
+            assert place.encode() not in data
+
+
+def test_onnx_runtime_loads_the_graphs_without_a_word(r18_export: Path) -> None:
+    paths = [str(path) for path in sorted(r18_export.glob("*.onnx"))]
+    done = subprocess.run([sys.executable, "-c", LOAD, *paths], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_parity_figures_are_kept(r18_export: Path) -> None:
+    parity = json.loads((r18_export / "model.json").read_text(encoding="utf-8"))["parity"]
+    assert [(one["height"], one["width"]) for one in parity["pictures"]] == list(PICTURE_SIZES)
+    assert any(size % 2 for picture in PICTURE_SIZES for size in picture)
+    for one in parity["pictures"]:
+        assert one["locations"] == (-(-one["height"] // 16) + 1) * (-(-one["width"] // 16) + 1)
+        assert all(0 < one[key] < 1e-4 for key in ("features", "scores", "masks"))
+    rounding = parity.get("rounding_of_weights")
+    if r18_export.name.endswith("fp16"):
+        assert all(1e-6 < one["features"] < 1e-2 for one in rounding)
+    else:
+        assert rounding is None
+
+
+PAPER_LIKE = ModelConfig(
+    patch=64,
+    context=0,
+    trunk="resnet18",
+    channels=8,
+    mask_head="low-rank",
+    rank=12,
+    mask_size=14,
+    score_head="pooled",
+    score_width=20,
+)
+FULL_LIKE = ModelConfig(**{**PAPER_LIKE.to_dict(), "patch": 96, "mask_head": "full", "rank": 0})
+
+
+@pytest.mark.parametrize(
+    ("config", "interleaving"),
+    [(PAPER_LIKE, "dilated"), (FULL_LIKE, "shifted")],
+    ids=["low-rank", "full"],
+)
+def test_models_with_a_pooled_score_head_export(
+    config: ModelConfig, interleaving: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:2])
+    checkpoint = write_checkpoint(random_model(config), tmp_path / "pooled.pt")
+    options = ExportOptions(
+        name="paper",
+        interleaving=interleaving,
+        dense_mask=True,
+        scales=Scales(-1, 0, 0.25),
+        threshold=0.1,
+    )
+    manifest = export_model(checkpoint, tmp_path / "model", options)
+    assert manifest.graphs["mask"].inputs == ("features", "locations")
+    assert load_manifest(tmp_path / "model") == manifest
+    dense = onnx.load(tmp_path / "model" / "mask_dense.onnx")
+    assert [value.name for value in dense.graph.input] == ["features"]
+    assert (manifest.name, manifest.threshold) == ("paper", 0.1)
+    assert manifest.scales == Scales(-1, 0, 0.25)
+    assert manifest.score_head == "pooled"
+
+
+def test_an_export_that_deviates_fails_and_leaves_what_was_there(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    written = exporter.to_onnx
+
+    def corrupted(*arguments: Any) -> onnx.ModelProto:
+        graph = written(*arguments)
+        for tensor in graph.graph.initializer:
+            if tensor.name == "classify.bias":
+                values = numpy_helper.to_array(tensor) + np.float32(0.01)
+                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        return graph
+
+    monkeypatch.setattr(exporter, "to_onnx", corrupted)
+    monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:1])
+    out = tmp_path / "model"
+    out.mkdir()
+    old = '{"format": "deepmask-model/1"}'
+    (out / "model.json").write_text(old, encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["deepmask-export", str(tiny_checkpoint), "--out", str(out)])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    printed = capsys.readouterr()
+    assert exit_.value.code == 1
+    assert printed.err.startswith("Error: ONNX Runtime differs from PyTorch by 1.0e-02 for")
+    assert printed.err.count("\n") == 1
+    assert "61×83" in printed.out
+    assert [path.read_text(encoding="utf-8") for path in out.iterdir()] == [old]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_graphs_of_one_checkpoint_are_byte_equal() -> None:
+    source = graph_sources(random_model(TINY), "dilated", False)["score"]
+    example = (example_inputs(TINY)["features"],)
+    first, second = (
+        to_onnx(source.module, example, source.inputs, source.outputs, 18) for _ in range(2)
+    )
+    assert first.SerializeToString() == second.SerializeToString()
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    model = random_model(TINY)
+    model.score_head.widen.weight.data[3, 2] = float("nan")
+    checkpoint = write_checkpoint(model, tmp_path / "diverged.pt")
+    with pytest.raises(ExportError, match=r"^weight score_head\.widen\.weight has 1 of 240"):
+        export_model(checkpoint, tmp_path / "model", ExportOptions())
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_interleaving_is_refused_where_nothing_is_pooled(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportUsageError, match="has the shared score head, which has no pooling"):
+        export_model(tiny_checkpoint, tmp_path / "model", ExportOptions(interleaving="shifted"))
+
+
+class Payload:
+    """Would write a file if it were ever unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    evil, proof = tmp_path / "evil.pt", tmp_path / "proof"
+    evil.write_bytes(pickle.dumps(Payload(proof), protocol=2))
+    with pytest.raises(CheckpointError, match="not a checkpoint of deepmask-train"):
+        export_model(evil, tmp_path / "model", ExportOptions())
+    assert not proof.exists()
+    assert not (tmp_path / "model").exists()

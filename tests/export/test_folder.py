@@ -1,0 +1,93 @@
+"""The model folder appears whole, replaces only a model, and survives a failure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deepmask.export.errors import ExportUsageError
+from deepmask.export.folder import require_replaceable, staged
+
+MANIFEST = '{"format": "deepmask-model/1"}'
+
+
+def write_model(folder: Path, content: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.json").write_text(MANIFEST, encoding="utf-8")
+    (folder / "trunk.onnx").write_text(content, encoding="utf-8")
+
+
+def test_a_new_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "model"
+    with staged(out) as stage:
+        write_model(stage, "first")
+        assert not out.exists()
+    assert sorted(path.name for path in out.iterdir()) == ["model.json", "trunk.onnx"]
+    assert list((tmp_path / "new").iterdir()) == [out]
+
+
+def test_a_model_is_replaced_whole(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    write_model(out, "first")
+    (out / "mask_dense.onnx").write_bytes(b"")
+    with staged(out) as stage:
+        write_model(stage, "second")
+        assert (out / "trunk.onnx").read_text(encoding="utf-8") == "first"
+    assert sorted(path.name for path in out.iterdir()) == ["model.json", "trunk.onnx"]
+    assert (out / "trunk.onnx").read_text(encoding="utf-8") == "second"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_old_model_and_nothing_else(
+    failure: BaseException, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    write_model(out, "first")
+
+    def fail() -> None:
+        with staged(out) as stage:
+            write_model(stage, "second")
+            raise failure
+
+    with pytest.raises(type(failure)):
+        fail()
+    assert (out / "trunk.onnx").read_text(encoding="utf-8") == "first"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_the_old_model_comes_back_when_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "model"
+    write_model(out, "first")
+    replace = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.endswith(".new"):
+            raise PermissionError(13, "Permission denied")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(PermissionError), staged(out) as stage:
+        write_model(stage, "second")
+    assert (out / "trunk.onnx").read_text(encoding="utf-8") == "first"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_what_is_no_model_is_never_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "photographs"
+    require_replaceable(folder)
+    folder.mkdir()
+    require_replaceable(folder)
+    (folder / "one.jpg").write_bytes(b"")
+    with pytest.raises(ExportUsageError, match="exists and is no exported model"):
+        require_replaceable(folder)
+    (folder / "model.json").write_text(MANIFEST, encoding="utf-8")
+    with pytest.raises(ExportUsageError, match=r"also holds one\.jpg, which no export wrote"):
+        require_replaceable(folder)
+    (folder / "one.jpg").unlink()
+    require_replaceable(folder)
+    with pytest.raises(ExportUsageError, match="is a file: give --out a folder"):
+        require_replaceable(folder / "model.json")

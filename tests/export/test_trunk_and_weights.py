@@ -1,0 +1,96 @@
+"""The trunk graph, BatchNorm folding, finite weights and float16 storage."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from deepmask.export.errors import ExportError
+from deepmask.export.graphs import border_of, example_inputs, margin_of
+from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.parity import relative_error
+from deepmask.export.trunk import TrunkGraph, fold_batchnorm
+from deepmask.export.weights import require_finite, round_to_half, store_as_half
+
+from .conftest import TINY, random_model
+from .windows import session_of
+
+
+def test_borders_are_those_of_the_patches() -> None:
+    assert [border_of(patch) for patch in (64, 160, 224)] == [48, 96, 128]
+    assert [margin_of(patch) for patch in (64, 160, 224)] == [1, 1, 1]
+
+
+def test_trunk_graph_equals_features_at_any_size() -> None:
+    model = random_model(TINY)
+    example = example_inputs(TINY)["image"]
+    session = session_of(TrunkGraph(fold_batchnorm(model)), (example,), ("image",), ("features",))
+    for height, width in ((16, 16), (96, 160), (208, 112)):
+        image = 255 * torch.rand(1, 3, height, width)
+        with torch.no_grad():
+            expected = model.features(image).numpy()
+        (found,) = session.run(["features"], {"image": image.numpy()})
+        assert found.shape == (1, 256, height // 16, width // 16)
+        assert relative_error(found, expected) <= 1e-5
+
+
+def test_folding_leaves_no_batchnorm_and_the_model_as_it_was() -> None:
+    model = random_model(TINY)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    folded = fold_batchnorm(model)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_named(bad: float) -> None:
+    weights = {"trunk.a": torch.zeros(3), "count": torch.tensor(3), "head.b": torch.ones(2, 2)}
+    require_finite(weights)
+    weights["head.b"][1, 0] = bad
+    with pytest.raises(ExportError, match=r"weight head\.b has 1 of 4 values that are NaN or inf"):
+        require_finite(weights)
+
+
+def test_rounding_to_half_changes_matrices_only_and_refuses_overflow() -> None:
+    model = random_model(TINY)
+    rounded = round_to_half(model)
+    kernel, whole = rounded.trunk.conv1.weight, model.trunk.conv1.weight
+    assert torch.equal(kernel, whole.half().float())
+    assert not torch.equal(kernel, whole)
+    assert torch.equal(rounded.mask_head.reduce.bias, model.mask_head.reduce.bias)
+    model.mask_head.classify.weight.data[0, 0] = 1e5
+    with pytest.raises(ExportError, match=r"weight mask_head\.classify\.weight is beyond float16"):
+        round_to_half(model)
+
+
+def test_storing_as_half_loses_nothing_and_leaves_other_values_alone() -> None:
+    exact = torch.randn(8, 4).half().float()
+    inexact = torch.full((5, 8), 0.1)
+    module = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 5))
+    module[0].weight.data, module[1].weight.data = exact, inexact
+    example = torch.zeros(1, 4, 1, 1)
+
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = module
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            return self.layers(features.flatten(1))[:, :, None, None]
+
+    graph = to_onnx(Flat(), (example,), ("features",), ("score",), 18)
+    plain = onnx.ModelProto()
+    plain.CopyFrom(graph)
+    store_as_half(graph)
+    onnx.checker.check_model(graph, full_check=True)
+    kinds = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
+    halves = [name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT16]
+    assert len(halves) == 1
+    assert len([kind for kind in kinds.values() if kind == onnx.TensorProto.FLOAT]) == 3
+    stored = next(t for t in graph.graph.initializer if t.name == halves[0])
+    original = next(t for t in plain.graph.initializer if t.name == halves[0][: -len(".half")])
+    assert np.array_equal(numpy_helper.to_array(stored), numpy_helper.to_array(original))
