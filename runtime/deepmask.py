@@ -64,9 +64,9 @@ class DeepMask:
         back, and `.choice.reason` says why. `threads` is for the CPU, 0 means one per core.
         Raises `ModelFolderError` or `EngineError`.
         """
+        choice = choose(engine, device)
         path = shipped_model() if folder is None else Path(folder)
         manifest = load_manifest(path)
-        choice = choose(engine, device)
         return DeepMask(manifest, open_engine(choice, manifest, path, threads), choice)
 
     def __call__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -11,25 +12,14 @@ from PIL import Image, UnidentifiedImageError
 #: Formats that are read. Pillow knows more; some of those start other programs.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
 #: Names of files that a folder given as input is searched for.
-SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".mpo",
-        ".png",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".bmp",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".avif",
-        ".jp2",
-    ]
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp"),
+    *(".gif", ".ppm", ".pgm", ".avif", ".jp2"),
 )
 #: Most pixels an image may have; checked before any is decoded.
 MAX_PIXELS = 100_000_000
+
+_pillow_limit = Lock()
 
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -63,7 +53,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty")
         Image.init()
-        with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
+        with _open_any_size(path) as image:
             _check_size(path, image.width, image.height, max_pixels)
             image.load()
             return _to_rgb(path, _upright(image))
@@ -71,11 +61,20 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8
         raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: not an image that can be read ({', '.join(FORMATS)})") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: over Pillow's own limit (PIL.Image.MAX_IMAGE_PIXELS)") from error
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
         text = str(error).strip().split("\n", 1)[0][:120] or type(error).__name__
         raise ImageError(f"{path}: damaged or truncated ({text})") from error
+
+
+def _open_any_size(path: Path) -> Image.Image:
+    """Read a file's header. Pillow's own pixel limit is set aside: `max_pixels` is checked next."""
+    formats = [name for name in FORMATS if name in Image.OPEN]
+    with _pillow_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:

@@ -240,7 +240,7 @@ def _graph(name: str, values: dict[str, Any]) -> Graph:
     tensors = {}
     for side in ("inputs", "outputs"):
         names = values[side]
-        if not isinstance(names, list) or not names or not all(n in TENSORS for n in names):
+        if not isinstance(names, list) or not names or not all(n in list(TENSORS) for n in names):
             raise ModelFolderError(
                 f"graph {name}: {side} are {names!r}, expected names among {', '.join(TENSORS)}"
             )

@@ -14,9 +14,6 @@ from deepmask.runtime import rle
 from deepmask.runtime.decode import Placement, decode_mask
 from deepmask.runtime.runs import mask_runs
 
-#: Decimals of a score in JSON: more than float32 holds, so that order and ties survive.
-_SCORE_DIGITS = 9
-
 
 class CocoResult(TypedDict):
     """One line of COCO's results format."""
@@ -99,7 +96,7 @@ class Proposals:
                 "category_id": 1,
                 "segmentation": rle.to_coco(mask),
                 "bbox": box,
-                "score": round(score, _SCORE_DIGITS),
+                "score": float(f"{score:.9g}"),  # the digits that tell one float32 from the next
             }
             for mask, box, score, area in zip(
                 self.encoded,

@@ -1,0 +1,56 @@
+"""Synthetic scenes and the place of real data, for every room's tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A drawn picture, (H, W, 3) uint8 RGB, and the (H, W) bool mask of each object in it."""
+
+    image: npt.NDArray[np.uint8]
+    masks: list[npt.NDArray[np.bool_]]
+
+
+def draw_scene(seed: int, height: int, width: int, objects: int = 3) -> Scene:
+    """Dark and bright rectangles and ellipses on a noisy gray; later ones hide earlier ones."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(108, 148, (height, width, 3)).astype(np.uint8)
+    masks: list[npt.NDArray[np.bool_]] = []
+    for _ in range(objects):
+        y, x = int(rng.integers(height)), int(rng.integers(width))
+        half_y, half_x = (int(v) for v in rng.integers(3, max(4, min(height, width) // 4), 2))
+        shape = np.zeros((height, width), np.uint8)
+        if rng.random() < 0.5:
+            shape[max(0, y - half_y) : y + half_y, max(0, x - half_x) : x + half_x] = 1
+        else:
+            cv2.ellipse(shape, (x, y), (half_x, half_y), 0, 0, 360, 1, -1)
+        mask = shape.astype(np.bool_)
+        masks = [earlier & ~mask for earlier in masks] + [mask]
+        image[mask] = rng.choice([20, 235]) + rng.integers(-20, 20, 3)
+    return Scene(image, masks)
+
+
+@pytest.fixture(scope="session")
+def scene() -> Callable[..., Scene]:
+    """`draw_scene`, for tests that want a picture."""
+    return draw_scene
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The real COCO subset; skips where there is none."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("DEEPMASK_DATA", beside))
+    if not (folder / "coco").is_dir():
+        pytest.skip(f"no real data at {folder} (set DEEPMASK_DATA)")
+    return folder

@@ -1,0 +1,25 @@
+"""One hand-made model folder, loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deepmask.runtime import DeepMask
+
+from .square_model import write_square_model
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the model that finds squares."""
+    return write_square_model(tmp_path_factory.mktemp("models") / "squares")
+
+
+@pytest.fixture(scope="session")
+def model(model_folder: Path) -> Iterator[DeepMask]:
+    """That model on ONNX Runtime, on one CPU thread."""
+    with DeepMask.load(model_folder, engine="onnxruntime", device="cpu", threads=1) as model:
+        yield model

@@ -1,0 +1,188 @@
+"""A model made by hand that finds squares on gray: the runtime's tests need no training, no torch.
+
+The trunk keeps every pixel's contrast (16×16 pixels of a cell become 256 channels), the score is
+contrast in the middle of a window against its rim, the mask is the contrast of the window's pixels.
+A square of half the patch in a window's middle scores highest, and its mask is known exactly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from deepmask.runtime.manifest import Graph, Manifest, Scales, sha256_of, write_manifest
+
+PATCH, STRIDE, MASK_SIZE, BORDER = 64, 16, 16, 48
+CELLS = PATCH // STRIDE
+MARGIN = (BORDER - PATCH // 2) // STRIDE
+CHANNELS = STRIDE**2
+FILL = 127.5
+#: The mask's logit is this steep: full contrast gives +STEEP / 2, none -STEEP / 2.
+STEEP = 20.0
+
+
+def write_square_model(folder: Path, through_code: bool = False) -> Path:
+    """Write the model folder. With `through_code` the mask graph reads `code`, made by `score`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    source = "code" if through_code else "features"
+    graphs = {
+        "trunk": _trunk(),
+        "score": _score(with_code=through_code),
+        "mask": _mask(source, 0 if through_code else MARGIN, code=through_code),
+    }
+    described = {}
+    for name, model in graphs.items():
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, folder / f"{name}.onnx")
+        described[name] = Graph(
+            file=f"{name}.onnx",
+            sha256=sha256_of(folder / f"{name}.onnx"),
+            inputs=tuple(value.name for value in model.graph.input),
+            outputs=tuple(value.name for value in model.graph.output),
+        )
+    write_manifest(
+        Manifest(
+            name="squares",
+            patch=PATCH,
+            stride=STRIDE,
+            mask_size=MASK_SIZE,
+            border=BORDER,
+            fill=FILL,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            score_head="contrast",
+            precision="fp32",
+            weights="fp32",
+            opset=18,
+            scales=Scales(-2.0, 1.0, 0.5),
+            threshold=0.5,
+            graphs=described,
+            parity={},
+        ),
+        folder,
+    )
+    return folder
+
+
+def _trunk() -> onnx.ModelProto:
+    constants = {
+        "fill": np.array(FILL, np.float32),
+        "half": np.array(255 / 2, np.float32),
+        "axes": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["image", "axes"], ["gray"], keepdims=1),
+        helper.make_node("Sub", ["gray", "fill"], ["difference"]),
+        helper.make_node("Abs", ["difference"], ["size"]),
+        helper.make_node("Div", ["size", "half"], ["contrast"]),
+        helper.make_node("SpaceToDepth", ["contrast"], ["features"], blocksize=STRIDE),
+    ]
+    return _model(
+        nodes,
+        [_value("image", [1, 3, "height", "width"])],
+        [_value("features", [1, CHANNELS, "h", "w"])],
+        constants,
+    )
+
+
+def _score(with_code: bool) -> onnx.ModelProto:
+    kernel = -np.ones((1, 1, CELLS, CELLS), np.float32)
+    kernel[:, :, 1:-1, 1:-1] = 1
+    constants = {
+        "kernel": kernel,
+        "axes": np.array([1], np.int64),
+        "start": np.array([MARGIN, MARGIN], np.int64),
+        "stop": np.array([-MARGIN, -MARGIN], np.int64),
+        "space": np.array([2, 3], np.int64),
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["features", "axes"], ["cell"], keepdims=1),
+        helper.make_node("Slice", ["cell", "start", "stop", "space"], ["inner"]),
+        helper.make_node("Conv", ["inner", "kernel"], ["score"]),
+    ]
+    outputs = [_value("score", [1, 1, "rows", "cols"])]
+    if with_code:
+        # A location's code: the pixels of the CELLS×CELLS cells of its window, one after another.
+        parts = []
+        for row in range(CELLS):
+            for col in range(CELLS):
+                end = [row - CELLS + 1 - MARGIN, col - CELLS + 1 - MARGIN]
+                constants[f"from{row}{col}"] = np.array([MARGIN + row, MARGIN + col], np.int64)
+                constants[f"to{row}{col}"] = np.array(end, np.int64)
+                part = f"part{row}{col}"
+                slice_inputs = ["features", f"from{row}{col}", f"to{row}{col}", "space"]
+                nodes.append(helper.make_node("Slice", slice_inputs, [part]))
+                parts.append(part)
+        nodes.append(helper.make_node("Concat", parts, ["code"], axis=1))
+        outputs.append(_value("code", [1, CHANNELS * CELLS**2, "rows", "cols"]))
+    return _model(nodes, [_value("features", [1, CHANNELS, "h", "w"])], outputs, constants)
+
+
+def _mask(source: str, margin: int, code: bool) -> onnx.ModelProto:
+    cells = 1 if code else CELLS
+    channels = CHANNELS * CELLS**2 if code else CHANNELS
+    steps = margin + np.arange(cells)
+    constants = {
+        "last": np.array([-1], np.int64),
+        "rows": np.repeat(steps, cells)[None, :].astype(np.int64),
+        "cols": np.tile(steps, cells)[None, :].astype(np.int64),
+        "flat": np.array([channels, -1], np.int64),
+        "i": np.array([0], np.int64),
+        "j": np.array([1], np.int64),
+        "map": np.array([-1, CELLS, CELLS, CHANNELS], np.int64),
+        "out": np.array([-1, MASK_SIZE, MASK_SIZE], np.int64),
+        "half": np.array(0.5, np.float32),
+        "steep": np.array(STEEP, np.float32),
+    }
+    nodes = [
+        helper.make_node("Shape", [source], ["width"], start=3, end=4),
+        helper.make_node("Gather", ["locations", "i"], ["row"], axis=1),
+        helper.make_node("Gather", ["locations", "j"], ["col"], axis=1),
+        helper.make_node("Add", ["row", "rows"], ["y"]),
+        helper.make_node("Add", ["col", "cols"], ["x"]),
+        helper.make_node("Mul", ["y", "width"], ["line"]),
+        helper.make_node("Add", ["line", "x"], ["cell"]),
+        helper.make_node("Reshape", [source, "flat"], ["channels_first"]),
+        helper.make_node("Transpose", ["channels_first"], ["cells_first"], perm=[1, 0]),
+        helper.make_node("Gather", ["cells_first", "cell"], ["gathered"], axis=0),
+        helper.make_node("Reshape", ["gathered", "map"], ["window"]),
+        helper.make_node("Transpose", ["window"], ["maps"], perm=[0, 3, 1, 2]),
+        helper.make_node("DepthToSpace", ["maps"], ["pixels"], blocksize=STRIDE, mode="DCR"),
+        helper.make_node(
+            "AveragePool",
+            ["pixels"],
+            ["samples"],
+            kernel_shape=[PATCH // MASK_SIZE] * 2,
+            strides=[PATCH // MASK_SIZE] * 2,
+        ),
+        helper.make_node("Sub", ["samples", "half"], ["centred"]),
+        helper.make_node("Mul", ["centred", "steep"], ["logits"]),
+        helper.make_node("Reshape", ["logits", "out"], ["mask"]),
+    ]
+    axes: list[int | str] = [1, channels, "rows", "cols"] if code else [1, channels, "h", "w"]
+    inputs = [
+        _value(source, axes),
+        helper.make_tensor_value_info("locations", TensorProto.INT64, ["n", 2]),
+    ]
+    return _model(nodes, inputs, [_value("mask", ["n", MASK_SIZE, MASK_SIZE])], constants)
+
+
+def _value(name: str, axes: list[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, axes)
+
+
+def _model(
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    constants: dict[str, np.ndarray],
+) -> onnx.ModelProto:
+    used = {name for node in nodes for name in node.input}
+    initialisers = [
+        numpy_helper.from_array(value, name) for name, value in constants.items() if name in used
+    ]
+    graph = helper.make_graph(nodes, "squares", inputs, outputs, initialisers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)

@@ -1,0 +1,161 @@
+"""The whole runtime on a model whose answers are known."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from deepmask.runtime import DeepMask, Scales
+from deepmask.runtime import deepmask as deepmask_module
+from deepmask.runtime.engines import EngineError
+from deepmask.runtime.overlay import choose_distinct
+
+from .square_model import PATCH, write_square_model
+
+HEIGHT, WIDTH = 170, 230
+
+
+def gray(height: int = HEIGHT, width: int = WIDTH) -> npt.NDArray[np.uint8]:
+    """An image of the border's gray: nothing in it."""
+    return np.full((height, width, 3), 127, np.uint8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    side=st.integers(14, 110),
+    y=st.integers(0, HEIGHT - 14),
+    x=st.integers(0, WIDTH - 14),
+    white=st.booleans(),
+)
+def test_a_painted_square_comes_back_where_it_was(
+    model: DeepMask, side: int, y: int, x: int, white: bool
+) -> None:
+    """At any scale and place, also cut off by the image's edge."""
+    y, x = min(y, HEIGHT - side), min(x, WIDTH - side)
+    image = gray()
+    image[y : y + side, x : x + side] = 255 if white else 0
+    proposals = model(image, proposals=20)
+    painted = image[:, :, 0] != 127
+    best = proposals.masks(0)
+    assert (best & painted).sum() / (best | painted).sum() > 0.9
+    # Half a mask sample of the window's scale: half the patch is the object there.
+    tolerance = side / (PATCH / 2) * (PATCH / 16) / 2 + 1
+    left, top, width, height = proposals.boxes[0]
+    found = np.array([top, left, top + height, left + width])
+    assert np.abs(found - [y, x, y + side, x + side]).max() <= tolerance
+
+
+def test_two_objects_are_the_best_two_that_are_apart(model: DeepMask) -> None:
+    """Different sizes are found at different scales, and ranked together."""
+    image = gray()
+    image[16:48, 16:48] = 255
+    image[80:144, 128:192] = 0
+    proposals = model(image)
+    first, second = choose_distinct(proposals, 2)
+    found = {tuple(proposals.boxes[index].tolist()) for index in (first, second)}
+    assert found == {(16.0, 16.0, 32.0, 32.0), (128.0, 80.0, 64.0, 64.0)}
+    assert proposals.placement.ratio_y[first] != proposals.placement.ratio_y[second]
+
+
+def test_scores_are_sorted_probabilities(model: DeepMask) -> None:
+    """As many proposals as there are locations, or as asked for."""
+    image = np.random.default_rng(0).integers(0, 255, (90, 70, 3)).astype(np.uint8)
+    everything = model(image, proposals=100_000)
+    assert everything.scores.dtype == np.float32
+    assert (np.diff(everything.scores) <= 0).all()
+    assert 0 <= everything.scores.min() <= everything.scores.max() <= 1
+    best = model(image, proposals=7)
+    assert len(best) == 7
+    assert_array_equal(best.scores, everything.scores[:7])
+    assert_array_equal(best.logits, everything.logits[:7])
+    assert {"pyramid", "trunk", "score", "select", "mask"} <= set(best.seconds)
+
+
+def test_tensors_flow_by_name(model: DeepMask, tmp_path: Path) -> None:
+    """A mask graph that reads `code` from the score graph gives what one on `features` gives."""
+    image = np.random.default_rng(1).integers(0, 255, (80, 120, 3)).astype(np.uint8)
+    folder = write_square_model(tmp_path / "code", through_code=True)
+    with DeepMask.load(folder, device="cpu", threads=1) as through_code:
+        other = through_code(image, proposals=300)
+    plain = model(image, proposals=300)
+    assert_array_equal(other.scores, plain.scores)
+    assert_array_equal(other.logits, plain.logits)
+
+
+def test_chunks_do_not_change_masks(model: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few windows at a time, or all."""
+    image = np.random.default_rng(2).integers(0, 255, (60, 90, 3)).astype(np.uint8)
+    whole = model(image, proposals=200)
+    monkeypatch.setattr(deepmask_module, "_GATHER_BYTES", 3 * 4 * (256 * 16 + 256))
+    assert_array_equal(model(image, proposals=200).logits, whole.logits)
+
+
+def test_threads_share_a_model(model: DeepMask) -> None:
+    """Four threads, four equal results."""
+    image = np.random.default_rng(3).integers(0, 255, (64, 80, 3)).astype(np.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: model(image, proposals=50).to_coco(1), range(8)))
+    assert all(result == results[0] for result in results)
+
+
+def test_max_side_bounds_the_search_and_keeps_the_resolution(model: DeepMask) -> None:
+    """A large square is found on the shrunk image, its mask has the image's pixels."""
+    image = gray(700, 900)
+    image[200:500, 300:600] = 255
+    proposals = model(image, proposals=5, max_side=225)
+    assert proposals.image_size == (700, 900)
+    assert proposals.masks(0).shape == (700, 900)
+    assert np.abs(proposals.boxes[0] - [300, 200, 300, 300]).max() <= 20
+    fewer = model(image, proposals=10**6, max_side=225)
+    assert len(fewer) < len(model(image, proposals=10**6)) / 4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (17, 15)])
+@pytest.mark.parametrize("value", [0, 127, 255])
+def test_small_and_constant_images(model: DeepMask, size: tuple[int, int], value: int) -> None:
+    """Every size from one pixel, flat as it may be."""
+    proposals = model(np.full((*size, 3), value, np.uint8))
+    assert len(proposals) > 0
+    assert proposals.masks(0).shape == size
+    assert all(result["segmentation"]["size"] == list(size) for result in proposals.to_coco(1))
+
+
+def test_transposed_image_is_read_as_it_looks(model: DeepMask) -> None:
+    """A view with odd strides is the image it shows."""
+    image = np.random.default_rng(4).integers(0, 255, (70, 50, 3)).astype(np.uint8)
+    view = np.asfortranarray(image)[::-1]
+    assert model(view, proposals=9).to_coco(1) == model(view.copy(), proposals=9).to_coco(1)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "text"),
+    [
+        (np.zeros((4, 4), np.uint8), {}, r"image is uint8 \(4, 4\), expected uint8 \(H, W, 3\)"),
+        (np.zeros((4, 4, 3), np.float32), {}, "image is float32"),
+        (np.zeros((0, 4, 3), np.uint8), {}, "no pixels"),
+        (np.zeros((4, 4, 3), np.uint8), {"proposals": 0}, "proposals 0"),
+        (np.zeros((4, 4, 3), np.uint8), {"threshold": 1.0}, "threshold is 1.0"),
+        (np.zeros((4, 4, 3), np.uint8), {"max_side": 0}, "max_side 0"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    model: DeepMask, image: np.ndarray, options: dict[str, float], text: str
+) -> None:
+    """What was given and what is accepted."""
+    with pytest.raises(ValueError, match=text):
+        model(image, **options)  # type: ignore[arg-type]
+
+
+def test_score_map_of_a_wrong_size_is_refused(model: DeepMask) -> None:
+    """A model folder whose border is not that of its graphs."""
+    broken = DeepMask(replace(model.manifest, border=64), model.engine, model.choice)
+    with pytest.raises(EngineError, match=r"score graph gave .* expected \(1, 1, 3, 3\)"):
+        broken(np.zeros((20, 20, 3), np.uint8), scales=Scales(0, 0, 1))
