@@ -155,7 +155,8 @@ class Trainer:
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue where `checkpoint` was written.
 
-        Raises `CheckpointError` when model, recipe or seed differ from this trainer's, naming what.
+        Only the number of steps may differ: a run can be made longer or shorter on the way.
+        Raises `CheckpointError` when model, recipe or seed differ otherwise, naming what.
         """
         training = checkpoint.training
         if "optimiser" not in training:
@@ -171,7 +172,7 @@ class Trainer:
         differing = [
             f"{name} was {then.get(name)}, is {now.get(name)}"
             for name in sorted(now.keys() | then.keys())
-            if now.get(name) != then.get(name)
+            if name != "steps" and now.get(name) != then.get(name)
         ]
         if differing:
             raise CheckpointError(f"the run was started differently: {'; '.join(differing)}")

@@ -77,7 +77,7 @@ RECIPES: Mapping[str, Recipe] = {
     "deepmask-full": _PAPER,
     "deepmask-r18": replace(
         _PAPER,
-        steps=5_000,
+        steps=4_000,
         batch=64,
         negatives=24,
         alternate=False,

@@ -1,0 +1,97 @@
+"""Checkpoints: whole, loadable without running code, and honest about what is wrong."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+
+from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
+from deepmask.train.model import DeepMask
+from deepmask.train.trunks import ResNet18
+
+
+def test_round_trip_rebuilds_the_model(tmp_path, tiny_model):
+    model = DeepMask(tiny_model).eval()
+    save_checkpoint(Checkpoint(tiny_model, model.state_dict(), {}), tmp_path / "a.pt")
+    rebuilt = load_checkpoint(tmp_path / "a.pt").build()
+    patches = 255 * torch.rand(1, 3, 96, 96)
+    assert all(torch.equal(a, b) for a, b in zip(model(patches), rebuilt(patches), strict=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, tiny_model, monkeypatch):
+    path = tmp_path / "a.pt"
+    path.write_bytes(b"old")
+
+    def full_disk(content, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(Checkpoint(tiny_model, {}, {}), path)
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.pt"]
+
+
+class Evil:
+    """Unpickling this would run code."""
+
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code from a checkpoint ran')",))
+
+
+def test_pickled_code_is_refused(tmp_path):
+    torch.save({"format": "deepmask-checkpoint/1", "model": Evil()}, tmp_path / "evil.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Evil()))
+    for name in ("evil.pt", "plain.pt"):
+        with pytest.raises(CheckpointError, match="not a checkpoint of deepmask-train"):
+            load_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
+def test_foreign_and_truncated_files_are_refused(tmp_path, content):
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"x\.pt"):
+        load_checkpoint(tmp_path / "x.pt")
+
+
+def test_missing_file_and_other_formats_are_named(tmp_path, tiny_model):
+    with pytest.raises(CheckpointError, match="no such checkpoint file"):
+        load_checkpoint(tmp_path / "none.pt")
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="format is None"):
+        load_checkpoint(tmp_path / "other.pt")
+    torch.save([1], tmp_path / "list.pt")
+    with pytest.raises(CheckpointError, match="format is 'list'"):
+        load_checkpoint(tmp_path / "list.pt")
+    checkpoint = Checkpoint(tiny_model, {"trunk.conv1.weight": torch.zeros(1)}, {})
+    with pytest.raises(CheckpointError, match="do not fit"):
+        checkpoint.build()
+
+
+def test_initialisation_copies_every_trunk_weight(tmp_path):
+    state = ResNet18().state_dict()
+    torch.save({**state, "fc.weight": torch.zeros(2), "layer4.x": torch.zeros(1)}, tmp_path / "w.pth")
+    trunk = ResNet18()
+    initialise_trunk(trunk, read_weights(str(tmp_path / "w.pth"), "resnet18"))
+    assert all(torch.equal(value, state[name]) for name, value in trunk.state_dict().items())
+
+
+def test_initialisation_is_never_partial(tmp_path):
+    state = ResNet18().state_dict()
+    short = {name: value for name, value in state.items() if name != "layer3.0.conv1.weight"}
+    with pytest.raises(InitialiseError, match=r"lacks layer3\.0\.conv1\.weight"):
+        initialise_trunk(ResNet18(), short)
+    with pytest.raises(InitialiseError, match="another shape"):
+        initialise_trunk(ResNet18(), {**state, "conv1.weight": torch.zeros(1)})
+    with pytest.raises(InitialiseError, match=r"unknown entries module\.conv1"):
+        initialise_trunk(ResNet18(), {**state, "module.conv1": torch.zeros(1)})
+    with pytest.raises(InitialiseError, match="no such weights file"):
+        read_weights(str(tmp_path / "none.pth"), "resnet18")
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(InitialiseError, match="give --init"):
+        read_weights(str(tmp_path / "evil.pth"), "resnet18")

@@ -1,0 +1,187 @@
+"""Training: it learns, it resumes exactly, batches depend on seed and step alone."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from deepmask.train.annotations import read_annotations
+from deepmask.train.batches import BatchMaker, augment, prefetch
+from deepmask.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from deepmask.train.config import MODEL_PRESETS
+from deepmask.train.crops import Cropper
+from deepmask.train.device import Hardware
+from deepmask.train.loop import LAST, LOG, Schedule, Trainer, train
+from deepmask.train.model import DeepMask
+from deepmask.train.optimise import learning_rate
+from deepmask.train.recipe import RECIPES
+from deepmask.train.sampling import Sampler
+from deepmask.train.validate import validate
+
+CPU = Hardware(torch.device("cpu"), bf16=False)
+
+
+@pytest.fixture
+def maker(drawn, tiny_model, tiny_recipe):
+    def make(recipe=tiny_recipe, seed=0):
+        found = read_annotations(*drawn)
+        sampler = Sampler(found, [], tiny_model, recipe)
+        return BatchMaker(sampler, Cropper(10**8), tiny_model, recipe, seed)
+
+    return make
+
+
+def fresh(tiny_model, recipe) -> Trainer:
+    torch.manual_seed(0)
+    return Trainer(DeepMask(tiny_model), recipe, 0, CPU)
+
+
+def run(trainer, maker, out) -> None:
+    out.mkdir(exist_ok=True)
+    train(trainer, maker, [], out, threads=2, schedule=Schedule(log_every=2, save_seconds=1e9))
+
+
+def same(first, second) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_interrupted_run_equals_an_uninterrupted_one(tmp_path, maker, tiny_model, tiny_recipe):
+    whole = fresh(tiny_model, tiny_recipe)
+    run(whole, maker(), tmp_path / "whole")
+
+    half = fresh(tiny_model, tiny_recipe)
+    for batch in prefetch(maker(), range(3), 1, 2):
+        half.train_step(batch)
+    (tmp_path / "half").mkdir()
+    save_checkpoint(half.checkpoint(), tmp_path / "half" / LAST)
+    torch.manual_seed(99)  # another process has another random state
+    resumed = Trainer(DeepMask(tiny_model), tiny_recipe, 0, CPU)
+    torch.rand(5)
+    resumed.resume(load_checkpoint(tmp_path / "half" / LAST))
+    assert resumed.step == 3
+    run(resumed, maker(), tmp_path / "half")
+
+    assert same(whole.model.state_dict(), resumed.model.state_dict())
+    assert same(whole.weights(), resumed.weights())
+    finished = load_checkpoint(tmp_path / "half" / LAST)
+    assert finished.training["step"] == tiny_recipe.steps
+    assert same(finished.weights, whole.weights())
+
+
+def test_resume_refuses_another_recipe_by_name(maker, tiny_model, tiny_recipe):
+    checkpoint = fresh(tiny_model, tiny_recipe).checkpoint()
+    other = fresh(tiny_model, replace(tiny_recipe, lr=0.5))
+    with pytest.raises(CheckpointError, match=r"lr was 0\.0006, is 0\.5"):
+        other.resume(checkpoint)
+
+
+def test_log_has_a_row_for_each_report(tmp_path, maker, tiny_model, tiny_recipe):
+    run(fresh(tiny_model, tiny_recipe), maker(), tmp_path / "run")
+    with (tmp_path / "run" / LOG).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [2, 4, 6]
+    assert all(math.isfinite(float(row["mask_loss"])) for row in rows)
+
+
+def test_training_learns_the_drawn_scenes(maker, tiny_model, tiny_recipe):
+    recipe = replace(tiny_recipe, steps=60, batch=16, negatives=6, lr=3e-3, freeze_stem=False)
+    trainer = fresh(tiny_model, recipe)
+    losses = [trainer.train_step(batch) for batch in prefetch(maker(recipe), range(60), 1, 2)]
+    first, last = torch.tensor(losses[:8]).mean(0), torch.tensor(losses[-8:]).mean(0)
+    assert last[0] < 0.75 * first[0]
+    assert last[1] < 0.95 * first[1]
+
+
+def test_non_finite_loss_stops_training(maker, tiny_model, tiny_recipe):
+    trainer = fresh(tiny_model, tiny_recipe)
+    with torch.no_grad():
+        trainer.model.mask_head.classify.bias.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="at step 0: lower --lr"):
+        trainer.train_step(maker()(0))
+
+
+def test_alternating_batches_train_one_branch_each(maker, tiny_model, tiny_recipe):
+    recipe = replace(tiny_recipe, alternate=True)
+    make = maker(recipe)
+    mask_batch, score_batch = make(0), make(1)
+    assert len(mask_batch.masks) == len(mask_batch.patches) == recipe.batch
+    assert mask_batch.labels.isnan().all()
+    assert len(score_batch.masks) == 0
+    assert score_batch.labels.tolist() == [1.0] * 5 + [0.0] * 3
+    trainer = fresh(tiny_model, recipe)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    mask_loss, score_loss = trainer.train_step(mask_batch)
+    assert math.isfinite(mask_loss)
+    assert math.isnan(score_loss)
+    after = trainer.model.state_dict()
+    assert torch.equal(before["score_head.classify.weight"], after["score_head.classify.weight"])
+    assert not torch.equal(before["mask_head.classify.weight"], after["mask_head.classify.weight"])
+
+
+def test_frozen_stem_and_batch_statistics_do_not_move(maker, tiny_model, tiny_recipe):
+    trainer = fresh(tiny_model, tiny_recipe)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    for step in range(2):
+        trainer.train_step(maker()(step))
+    after = trainer.model.state_dict()
+    still = [n for n in before if n.startswith(("trunk.conv1", "trunk.layer1")) or "running" in n]
+    assert all(torch.equal(before[name], after[name]) for name in still)
+    assert not torch.equal(before["trunk.layer2.0.conv1.weight"], after["trunk.layer2.0.conv1.weight"])
+
+
+def test_batches_depend_on_seed_and_step_only(maker):
+    first, again = maker()(5), maker()(5)
+    assert torch.equal(first.patches, again.patches)
+    assert torch.equal(first.masks, again.masks)
+    assert not torch.equal(first.patches, maker(seed=1)(5).patches)
+    ordered = list(prefetch(maker(), range(3, 7), threads=3, ahead=3))
+    assert all(torch.equal(b.patches, maker()(k).patches) for k, b in zip(range(3, 7), ordered, strict=True))
+
+
+def test_colour_changes_keep_range_and_identity():
+    patches = 255 * torch.rand(3, 3, 8, 8)
+    same_colours = augment(patches, torch.tensor([[0.0, 1.0, 1.0]] * 3))
+    torch.testing.assert_close(same_colours, patches, atol=1e-3, rtol=0)
+    gray = augment(patches, torch.tensor([[0.0, 1.0, 0.0]] * 3))
+    torch.testing.assert_close(gray[:, 0], gray[:, 2])
+    loud = augment(patches, torch.tensor([[90.0, 3.0, 2.0]] * 3))
+    assert loud.min() >= 0
+    assert loud.max() <= 255
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    recipe = RECIPES["deepmask-r18"]
+    assert learning_rate(0, recipe) == pytest.approx(recipe.lr / recipe.warmup)
+    assert learning_rate(recipe.steps - 1, recipe) < 1e-3 * recipe.lr
+    assert learning_rate(10**5, RECIPES["deepmask-vgg-a"]) == 0.001
+
+
+def test_validation_of_a_perfect_network_is_one(maker, tiny_model, tiny_recipe):
+    """A network that answers with the truth itself measures IoU 1 and accuracy 1."""
+    batch = maker()(0)
+
+    class Oracle(DeepMask):
+        def forward(self, patches):
+            scores = batch.labels.nan_to_num(1.0) * 2 - 1
+            masks = torch.zeros(len(patches), 28, 28)
+            masks[: len(batch.masks)] = batch.masks.float() * 2 - 1
+            return masks, scores
+
+    quality = validate(Oracle(tiny_model), [batch], CPU)
+    assert quality.mask_iou == 1
+    assert quality.score_accuracy == 1
+
+
+def test_paper_recipe_is_the_papers():
+    recipe = RECIPES["deepmask-vgg-a"]
+    assert (recipe.batch, recipe.lr, recipe.momentum, recipe.weight_decay) == (32, 1e-3, 0.9, 5e-5)
+    assert recipe.score_weight == 1 / 32
+    assert (recipe.jitter_shift, recipe.jitter_octaves) == (16, 0.25)
+    assert (recipe.negative_shift, recipe.negative_octaves) == (32, 1)
+    assert recipe.alternate
+    assert recipe.optimiser == "sgd"
+    assert MODEL_PRESETS["deepmask-vgg-a"].object_size == 128

@@ -1,0 +1,162 @@
+"""The sampler obeys the paper's rules for every draw."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepmask.train.annotations import AnnotatedSet, Image, Instance, read_annotations
+from deepmask.train.config import MODEL_PRESETS
+from deepmask.train.recipe import RECIPES, Recipe
+from deepmask.train.sampling import Sampler, Window, canonical, category_weights, is_negative
+
+PAPER = RECIPES["deepmask-vgg-a"]
+VGG = MODEL_PRESETS["deepmask-vgg-a"]
+DRAWS = 1500
+
+
+def make_set(*boxes, size=(640, 480), crowd=(), categories=()) -> AnnotatedSet:
+    image = Image(1, Path("nowhere.jpg"), *size)
+    items = tuple(
+        Instance(
+            id=k,
+            image=image,
+            category=categories[k] if categories else 1,
+            crowd=k in crowd,
+            area=box[2] * box[3],
+            box=tuple(map(float, box)),
+            segmentation=[],
+        )
+        for k, box in enumerate(boxes)
+    )
+    return AnnotatedSet((image,), items, ())
+
+
+def test_canonical_window_is_the_papers():
+    (item,) = make_set((100, 50, 64, 32)).instances
+    window = canonical(item, VGG.object_size)
+    assert (window.x, window.y) == (132, 66)
+    assert window.scale * 64 == 128
+
+
+@given(
+    st.floats(0, 500), st.floats(0, 400), st.floats(6, 300), st.floats(6, 300), st.integers(0, 2**32)
+)
+def test_positives_stay_within_the_jitter(x, y, width, height, seed):
+    found = make_set((x, y, width, height))
+    item = found.instances[0]
+    sampler = Sampler(found, [], VGG, replace(PAPER, min_area=1))
+    for positive in sampler.score_positives(20, np.random.default_rng(seed)):
+        window, home = positive.window, canonical(item, 128.0)
+        assert abs(math.log2(window.scale / home.scale)) <= 0.25 + 1e-9
+        assert abs(window.x - home.x) * window.scale <= 16 + 1e-6
+        assert abs(window.y - home.y) * window.scale <= 16 + 1e-6
+
+
+def violates(window: Window, item: Instance, recipe: Recipe, object_size: float) -> bool:
+    """The rule in plain words: near in place and near in scale."""
+    home = canonical(item, object_size)
+    off = max(abs(window.x - home.x), abs(window.y - home.y)) * window.scale
+    return off < recipe.negative_shift and abs(math.log2(window.scale / home.scale)) < (
+        recipe.negative_octaves
+    )
+
+
+@pytest.mark.parametrize("preset", RECIPES)
+def test_thousands_of_negatives_obey_the_rule(preset):
+    recipe, model = RECIPES[preset], MODEL_PRESETS[preset]
+    recipe = replace(recipe, near_negatives=0.5)
+    found = make_set((40, 60, 120, 80), (300, 200, 60, 160), (420, 30, 40, 40), (5, 400, 30, 20))
+    sampler = Sampler(found, [], model, recipe)
+    negatives = sampler.negatives(DRAWS, np.random.default_rng(3))
+    assert len(negatives) == DRAWS
+    for negative in negatives:
+        for item in found.instances:
+            assert not violates(negative.window, item, recipe, model.object_size)
+        assert 0 <= negative.window.x <= 640
+        assert 0 <= negative.window.y <= 480
+
+
+@given(st.floats(-60, 60), st.floats(-60, 60), st.floats(-2, 2))
+def test_negative_rule_is_distance_or_scale(dx, dy, octaves):
+    scale = 2.0**octaves
+    window = Window(100 + dx / scale, 100 + dy / scale, scale)
+    expected = max(abs(dx), abs(dy)) >= 32 or abs(octaves) >= 1
+    if abs(max(abs(dx), abs(dy)) - 32) > 1e-6 and abs(abs(octaves) - 1) > 1e-6:
+        assert is_negative(window, np.array([[100.0, 100.0, 1.0]]), PAPER) == expected
+
+
+def test_near_negatives_are_close_to_objects():
+    found = make_set((300, 200, 80, 80))
+    recipe = replace(PAPER, near_negatives=1.0)
+    sampler = Sampler(found, [], VGG, recipe)
+    for negative in sampler.negatives(300, np.random.default_rng(0)):
+        home = canonical(found.instances[0], 128.0)
+        off = max(abs(negative.window.x - home.x), abs(negative.window.y - home.y))
+        assert off * negative.window.scale <= 32 * 2.8 + 1e-6
+
+
+def test_crowds_and_tiny_objects_are_never_positives_but_still_no_negatives():
+    found = make_set(
+        (100, 100, 80, 80), (300, 300, 9, 9), (400, 100, 4, 60), (450, 300, 150, 100), crowd=(3,)
+    )
+    sampler = Sampler(found, [], VGG, PAPER)
+    rng = np.random.default_rng(1)
+    assert {p.instance.id for p in sampler.mask_positives(400, rng)} == {0}
+    for negative in sampler.negatives(DRAWS, rng):
+        for item in found.instances[:3]:
+            assert not violates(negative.window, item, PAPER, 128.0)
+        window = negative.window
+        assert not (450 <= window.x <= 600 and 300 <= window.y <= 400), "inside a crowd"
+
+
+def test_partly_labelled_sets_train_masks_only():
+    labelled = make_set((100, 100, 80, 80))
+    partly = AnnotatedSet(
+        (Image(2, Path("other.jpg"), 640, 480),),
+        tuple(
+            replace(item, id=10 + k, image=Image(2, Path("other.jpg"), 640, 480))
+            for k, item in enumerate(make_set((10, 10, 90, 90), (200, 200, 90, 90)).instances)
+        ),
+        (),
+    )
+    sampler = Sampler(labelled, [partly], VGG, PAPER)
+    rng = np.random.default_rng(2)
+    masked = sampler.mask_positives(300, rng)
+    assert {p.instance.id for p in masked} == {0, 10, 11}
+    assert all(p.scored == (p.instance.id == 0) for p in masked)
+    assert {p.instance.id for p in sampler.score_positives(100, rng)} == {0}
+    assert {n.image.id for n in sampler.negatives(100, rng)} == {1}
+
+
+@pytest.mark.parametrize(("exponent", "rare_share"), [(0.0, 0.1), (-1.0, 0.5)])
+def test_category_exponent_balances_categories(exponent, rare_share):
+    boxes = [(10 * k, 10, 50, 50) for k in range(10)]
+    items = make_set(*boxes, categories=[1] * 9 + [2]).instances
+    shares = np.diff(category_weights(items, exponent)[:-1], prepend=0.0)
+    assert 1 - shares.sum() == pytest.approx(rare_share)
+
+
+def test_no_room_for_negatives_is_an_error_not_a_hang():
+    recipe = replace(PAPER, negative_shift=1e6, negative_octaves=20.0)
+    sampler = Sampler(make_set((10, 10, 100, 100)), [], VGG, recipe)
+    with pytest.raises(ValueError, match="no negative found"):
+        sampler.negatives(1, np.random.default_rng(0))
+
+
+def test_nothing_to_learn_from_is_said():
+    with pytest.raises(ValueError, match="no object to learn from"):
+        Sampler(make_set((10, 10, 3, 3)), [], VGG, PAPER)
+
+
+def test_drawn_scenes_are_read_whole(drawn):
+    found = read_annotations(*drawn)
+    assert len(found.images) == 6
+    assert len(found.instances) == 18
+    assert not found.problems
