@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import textwrap
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -12,6 +13,7 @@ import click
 
 from deepmask.runtime.cli import parse_scales
 
+LONGEST_MESSAGE = 500
 #: Libraries of the extra `export`.
 EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -130,7 +132,8 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
+    one_line = textwrap.shorten(message, LONGEST_MESSAGE, placeholder=" …")
+    click.echo(f"Error: {one_line}", err=True)
     sys.exit(code)
 
 

@@ -74,13 +74,13 @@ def export_model(
         )
     require_replaceable(out)
     loaded = load_checkpoint(checkpoint)
-    require_finite(loaded.weights)
     if options.interleaving and loaded.model.score_head != "pooled":
         raise ExportUsageError(
             f"{checkpoint} has the {loaded.model.score_head} score head, which has no pooling to "
             "interleave: leave --interleave out"
         )
     original = loaded.build()
+    require_finite(original.state_dict())
     folded = fold_batchnorm(original)
     exported = original
     if options.weights == "fp16":

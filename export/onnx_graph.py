@@ -52,6 +52,7 @@ def to_onnx(
             opset_version=opset,
             dynamo=True,
             external_data=False,
+            optimize=True,
             verbose=False,
         )
     assert program is not None

@@ -44,8 +44,8 @@ class Deviation:
 
     @property
     def worst(self) -> float:
-        """The largest of the three, NaN if any is."""
-        return float(np.max([self.features, self.scores, self.masks]))
+        """The largest of the three."""
+        return max(self.features, self.scores, self.masks)
 
 
 @dataclass(frozen=True)
@@ -149,11 +149,15 @@ def deviation(sample: Sample, found: Tensors, expected: Tensors) -> Deviation:
 
 
 def relative_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """max |found − expected| / max(1, max |expected|); infinite where shapes differ or NaN is."""
+    """max |found − expected| / max(1, max |expected|); infinite if a value is not finite.
+
+    Raises `ValueError` where the shapes differ.
+    """
     if found.shape != expected.shape:
+        raise ValueError(f"shapes {found.shape} and {expected.shape} differ")
+    if not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("inf")
-    error = float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max())))
-    return error if np.isfinite(error) else float("inf")
+    return float(np.abs(found - expected).max() / max(1.0, float(np.abs(expected).max())))
 
 
 def compare(
@@ -187,6 +191,11 @@ def compare(
 def require_parity(parity: list[Deviation]) -> None:
     """Raise `ExportError` if a deviation is above `TOLERANCE`."""
     worst = max(parity, key=lambda one: one.worst)
+    if worst.worst == float("inf"):
+        raise ExportError(
+            f"a picture of {worst.height}×{worst.width} px gives values that are NaN or infinite: "
+            "the weights are too large for float32 arithmetic, or broken; nothing was written"
+        )
     if worst.worst > TOLERANCE:
         raise ExportError(
             f"ONNX Runtime differs from PyTorch by {worst.worst:.1e} for a picture of "

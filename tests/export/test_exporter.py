@@ -21,7 +21,7 @@ from deepmask.export.graphs import example_inputs, graph_sources
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.parity import PICTURE_SIZES
 from deepmask.runtime.manifest import GRAPHS, TENSORS, Scales, load_manifest, sha256_of
-from deepmask.train.checkpoint import CheckpointError
+from deepmask.train.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from deepmask.train.config import ModelConfig
 
 from .conftest import TINY, random_model, write_checkpoint
@@ -187,6 +187,35 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"^weight score_head\.widen\.weight has 1 of 240"):
         export_model(checkpoint, tmp_path / "model", ExportOptions())
     assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_weights_that_overflow_in_use_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:1])
+    model = random_model(TINY)
+    model.mask_head.reduce.weight.data.fill_(3e38)
+    checkpoint = write_checkpoint(model, tmp_path / "huge.pt")
+    with pytest.raises(ExportError, match="61×83 px gives values that are NaN or infinite"):
+        export_model(checkpoint, tmp_path / "model", ExportOptions())
+    assert list(tmp_path.iterdir()) == [checkpoint]
+
+
+def test_weights_of_another_network_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = random_model(TINY)
+    weights = model.state_dict()
+    del weights["mask_head.classify.bias"]
+    save_checkpoint(Checkpoint(TINY, weights, {}), tmp_path / "cut.pt")
+    monkeypatch.setattr(sys, "argv", ["deepmask-export", str(tmp_path / "cut.pt")])
+    with pytest.raises(SystemExit) as exit_:
+        cli.main()
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert "weights do not fit its configuration" in error
+    assert '"mask_head.classify.bias"' in error
+    assert error.count("\n") == 1
 
 
 def test_interleaving_is_refused_where_nothing_is_pooled(
