@@ -17,9 +17,9 @@ class Rle(TypedDict):
     counts: str
 
 
-def from_counts(counts: npt.NDArray[np.int64], height: int, width: int) -> RLEMask:
+def from_counts(counts: npt.NDArray[np.uint32], height: int, width: int) -> RLEMask:
     """Counts of background and mask in turn, in column order, summing to height · width."""
-    return RLEMask.from_counts(counts.astype(np.uint32), (height, width), validate_sum=False)
+    return RLEMask.from_counts(counts, (height, width), validate_sum=False)
 
 
 def to_coco(mask: RLEMask) -> Rle:

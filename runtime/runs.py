@@ -21,18 +21,19 @@ from deepmask.runtime.geometry import (
 )
 
 Integers = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.uint32]
 
 #: Columns handled at once: their interpolated samples stay within a core's cache.
 _COLUMNS = 8192
 
 
-def mask_runs(logits: Logits, threshold: float, placement: Placement) -> list[Integers]:
+def mask_runs(logits: Logits, threshold: float, placement: Placement) -> list[Counts]:
     """Each mask's run-length counts in an image of height × width, column by column (COCO's order).
 
     `logits` is (N, mask_size, mask_size), `threshold` a logit. Counts alternate background and
     mask, start with background (0 if the first pixel is set) and sum to height · width.
     """
-    counts: list[Integers] = []
+    counts: list[Counts] = []
     if not len(placement):
         return counts
     samples = np.ascontiguousarray(excess(logits, threshold).transpose(0, 2, 1))
@@ -50,7 +51,7 @@ def _chunks(placement: Placement) -> Iterator[slice]:
         yield slice(first, last)
 
 
-def _part_runs(samples: Logits, part: slice, placement: Placement) -> list[Integers]:
+def _part_runs(samples: Logits, part: slice, placement: Placement) -> list[Counts]:
     """Counts of some windows; their samples are transposed: (n, mask column, mask row)."""
     count, size = len(samples), placement.grid.mask_size
     owner, column = _columns(samples, part, placement)
@@ -64,8 +65,7 @@ def _part_runs(samples: Logits, part: slice, placement: Placement) -> list[Integ
     pixels = placement.height * placement.width
     # One key space for all masks; a mask may end on its last pixel, so each takes one value more.
     ends = _drop_pairs(owner[line] * (pixels + 1) + column[line] * placement.height + row)
-    mask = ends // (pixels + 1)
-    borders = np.searchsorted(mask, np.arange(1, count))
+    borders = np.searchsorted(ends, (pixels + 1) * np.arange(1, count))
     return [
         _counts(own - index * (pixels + 1), pixels)
         for index, own in enumerate(np.split(ends, borders))
@@ -138,7 +138,10 @@ def _drop_pairs(ends: Integers) -> Integers:
     return kept
 
 
-def _counts(ends: Integers, pixels: int) -> Integers:
+def _counts(ends: Integers, pixels: int) -> Counts:
     """Run ends → counts; the last run fills the image."""
-    counts = np.diff(ends, prepend=0, append=pixels)
-    return counts[:-1] if len(counts) > 1 and counts[-1] == 0 else counts
+    counts = np.empty(len(ends) + 1, np.uint32)
+    counts[:-1] = ends
+    counts[-1] = pixels
+    counts[1:] -= counts[:-1].copy()
+    return counts[:-1] if len(ends) and counts[-1] == 0 else counts
