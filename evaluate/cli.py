@@ -102,13 +102,13 @@ def command(context: click.Context, /, **options: Any) -> None:
     if not given:
         click.echo(context.get_help())
         return
+    shard = _shard(options["shard"])
     _check(options, given)
     scales = None
     if options["scales"] is not None:
         from deepmask.runtime.cli import parse_scales
 
         scales = parse_scales(options["scales"])
-    shard = _shard(options["shard"])
     from deepmask.evaluate.session import Request, run_evaluation
 
     context.exit(run_evaluation(Request(**{**options, "scales": scales, "shard": shard})))

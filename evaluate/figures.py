@@ -36,7 +36,6 @@ _STYLE: Any = {
     "axes.labelcolor": "#333333",
     "axes.grid": True,
     "axes.axisbelow": True,
-    "xtick.minor.visible": False,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.8,
     "xtick.color": "#555555",
@@ -152,6 +151,7 @@ def _draw_counts(axis: Axes, runs: Runs, kind: str, key: str) -> None:
     axis.set_xscale("log")
     axis.set_xlim(1, 1000)
     axis.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1000"])
+    axis.minorticks_off()
     axis.set_xlabel("proposals")
     _label_left(axis, "average recall")
 
@@ -200,6 +200,8 @@ def _save(figure: Figure, axes: list[list[Axes]], stem: Path) -> list[Path]:
     with matplotlib.rc_context(_STYLE):
         for row in axes:
             row[0].set_ylim(bottom=0)  # and so the whole row, once all its curves are there
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, for both formats
         for suffix, options in ((".png", {"dpi": 160}), (".svg", {"metadata": {"Date": None}})):
             path = stem.with_name(stem.name + suffix)
             temporary = path.with_name(path.name + ".tmp")

@@ -146,21 +146,23 @@ def _walk(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
         if window.next_character() != "[":
             raise EvalError(f"{path}: not a COCO results file: it must hold one list of results")
         window.at += 1
-        separator = ""
+        first = True
         while (character := window.next_character()) != "]":
-            if separator:
-                if character != separator:
+            if not first and character:
+                if character != ",":
                     raise EvalError(f"{path}: is not valid JSON at byte {window.offset()}")
                 window.at += 1
                 character = window.next_character()
+            if not character:
+                raise EvalError(
+                    f"{path}: ends in the middle of its list: is it still being written?"
+                )
             if character != "{":
                 raise EvalError(
                     f"{path}: a result is expected at byte {window.offset()}, not {character!r}"
-                    if character
-                    else f"{path}: ends in the middle of its list: is it still being written?"
                 )
             yield window.decode(decoder, path)
-            separator = ","
+            first = False
 
 
 class _Window:

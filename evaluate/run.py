@@ -20,6 +20,9 @@ from deepmask.evaluate.records import (
     write_run,
 )
 
+#: What a resumed run may change: how many images it takes in.
+_MAY_GROW = ("limit", "images", "images_of_all_shards")
+
 Watcher = Callable[[Picture, Objects, Candidates], None]
 
 
@@ -48,27 +51,36 @@ def select(truth: GroundTruth, limit: int | None, shard: tuple[int, int]) -> lis
     return sorted(truth.pictures)[:limit][index - 1 :: count]
 
 
-def open_folder(folder: Path, run: Mapping[str, Any], resume: bool) -> set[int]:
-    """Make a folder ready for records of `run`; returns the ids of the images already in it.
+def open_folder(
+    folder: Path, run: Mapping[str, Any], image_ids: Sequence[int], resume: bool
+) -> list[int]:
+    """Make a folder ready for records of `run`; returns the ids of the images yet to be measured.
 
-    Raises `EvalError` if it holds records and `resume` is not asked for, or records of another run.
+    A resumed run may take in more images than before. Raises `EvalError` if the folder holds
+    records and `resume` is not asked for, records of another run, or of images beyond `image_ids`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / RECORDS_NAME).exists():
         write_run(folder, run)
-        return set()
+        return list(image_ids)
     if not resume:
         raise EvalError(
             f"{folder}: already holds an evaluation: --resume continues it, or choose another --out"
         )
     before = read_run(folder)
     for key, value in run.items():
-        if before.get(key) != value:
+        if before.get(key) != value and key not in _MAY_GROW:
             raise EvalError(
                 f"{folder}: cannot be resumed: its {key} is {before.get(key)!r}, this run's is "
                 f"{value!r}: use the same command, or another --out"
             )
-    return repair(folder)
+    done = repair(folder)
+    if beyond := done - set(image_ids):
+        raise EvalError(
+            f"{folder}: cannot be resumed: it holds {len(beyond)} images that this run leaves out"
+        )
+    write_run(folder, run)
+    return [image_id for image_id in image_ids if image_id not in done]
 
 
 def evaluate(

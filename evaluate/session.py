@@ -74,8 +74,7 @@ def run_evaluation(request: Request) -> int:
         folder = request.out
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepmask-eval-")))
-        done = open_folder(folder, run, request.resume)
-        todo = [image_id for image_id in image_ids if image_id not in done]
+        todo = open_folder(folder, run, image_ids, request.resume)
         watch = _tile_writer(request, truth, image_ids, folder, kinds[0])
         outcome = evaluate(truth, source, kinds, folder, todo, watch)
         return _finish(request, folder, outcome, len(image_ids))
@@ -120,7 +119,9 @@ def _source(
     model = stack.enter_context(
         DeepMask.load(request.model, engine=request.engine, device=request.device)
     )
-    click.echo(f"{model.manifest.name} on {model.choice}", err=True)
+    choice = model.choice
+    why = f" ({choice.reason})" if choice.reason else ""
+    click.echo(f"{model.manifest.name} on {choice.engine}, {choice.device}{why}", err=True)
     scales = request.scales or model.manifest.scales
     return model.manifest.name, ModelSource(
         model,

@@ -1,18 +1,21 @@
-"""Where real data lies, if it is there."""
+"""What several tests of the evaluation start from."""
 
 from __future__ import annotations
 
-import os
+import importlib.util
 from pathlib import Path
 
 import pytest
 
 
-@pytest.fixture
-def real_labels() -> Path:
-    """The validation labels of the COCO subset; skips where they are absent."""
-    beside = Path(__file__).parents[3] / "shared" / "data"
-    path = Path(os.environ.get("DEEPMASK_DATA", beside)) / "coco/annotations/instances_val.json"
-    if not path.exists():
-        pytest.skip(f"no real data: {path.name} not found; set DEEPMASK_DATA")
-    return path
+@pytest.fixture(scope="session")
+def square_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the runtime tests' hand-made model, which finds squares on gray."""
+    path = Path(__file__).parents[1] / "runtime" / "square_model.py"
+    spec = importlib.util.spec_from_file_location("square_model", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder: Path = module.write_square_model(tmp_path_factory.mktemp("models") / "squares")
+    return folder

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pycocotools.mask as coco_mask
+
+from deepmask.evaluate import report
+from deepmask.evaluate.annotations import read_coco
+from deepmask.evaluate.run import evaluate, open_folder
+from deepmask.evaluate.sources import FileSource
 
 Json = dict[str, Any]
 
@@ -96,3 +102,20 @@ def write(path: Path, content: Any) -> Path:
     """Write JSON, return the path."""
     path.write_text(json.dumps(content))
     return path
+
+
+def deepmask_eval(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the installed command."""
+    command = ["deepmask-eval", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def measure(folder: Path, labels: Json, results: list[Json], limit: int = 1000) -> Json:
+    """The metrics of these results on these labels, through files in the folder."""
+    truth = read_coco(write(folder / "labels.json", labels))
+    source = FileSource(write(folder / "results.json", results), truth.pictures, limit)
+    run = {"name": "test", "kinds": list(truth.kinds), "images": len(truth.pictures)}
+    todo = open_folder(folder / "out", run, sorted(truth.pictures), resume=False)
+    outcome = evaluate(truth, source, truth.kinds, folder / "out", todo)
+    assert outcome.failed == []
+    return report.measure(folder / "out")

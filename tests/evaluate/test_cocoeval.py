@@ -5,36 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from .scenes import encode, labelled_set, proposals, rectangle, write
+from .scenes import encode, labelled_set, measure, proposals, rectangle
 
 AREAS = {"all": "", "small": "_small", "medium": "_medium", "large": "_large"}
-
-
-def run_eval(folder: Path, labels: Any, results: Any, *options: str) -> dict[str, Any]:
-    """`metrics.json` of the installed command on these labels and results."""
-    command = [
-        "deepmask-eval",
-        "--annotations",
-        str(write(folder / "labels.json", labels)),
-        "--proposals-json",
-        str(write(folder / "results.json", results)),
-        "--out",
-        str(folder / "out"),
-        *options,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    metrics: dict[str, Any] = json.loads((folder / "out" / "metrics.json").read_text())
-    return metrics
 
 
 def coco_recalls(folder: Path, kind: str) -> dict[str, float]:
@@ -63,7 +43,7 @@ def coco_recalls(folder: Path, kind: str) -> dict[str, float]:
 def test_equals_pycocotools(tmp_path: Path, seed: int, noise: int) -> None:
     labels = labelled_set(seed, images=12)
     results = proposals(seed, labels, noise=noise)
-    metrics = run_eval(tmp_path, labels, results)
+    metrics = measure(tmp_path, labels, results)
     for kind in ("segm", "bbox"):
         expected = coco_recalls(tmp_path, kind)
         measured = {name: metrics[kind][name] for name in expected}
@@ -75,20 +55,20 @@ def test_more_than_a_thousand_proposals_are_cut_as_pycocotools_cuts_them(tmp_pat
     labels = labelled_set(5, images=2, objects=9)
     results = proposals(5, labels, each=60, noise=900)
     assert len(results) > 2000
-    metrics = run_eval(tmp_path, labels, results)
+    metrics = measure(tmp_path, labels, results)
     assert metrics["proposals_per_image"] == 1000
     expected = coco_recalls(tmp_path, "segm")
     assert {n: metrics["segm"][n] for n in expected} == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.data
-def test_equals_pycocotools_on_real_labels(tmp_path: Path, real_labels: Path) -> None:
-    content = json.loads(real_labels.read_text())
+def test_equals_pycocotools_on_real_labels(tmp_path: Path, data_dir: Path) -> None:
+    content = json.loads((data_dir / "coco/annotations/instances_val.json").read_text())
     content["images"] = content["images"][:25]
     kept = {image["id"] for image in content["images"]}
     content["annotations"] = [a for a in content["annotations"] if a["image_id"] in kept]
     results = proposals(3, content, each=6, noise=20)
-    metrics = run_eval(tmp_path, content, results)
+    metrics = measure(tmp_path, content, results)
     for kind in ("segm", "bbox"):
         expected = coco_recalls(tmp_path, kind)
         assert {n: metrics[kind][n] for n in expected} == pytest.approx(expected, abs=1e-9)
@@ -130,7 +110,7 @@ def test_a_case_worked_out_by_hand(tmp_path: Path) -> None:
         }
         for rank, box in enumerate(boxes)
     ]
-    metrics = run_eval(tmp_path, labels, results)
+    metrics = measure(tmp_path, labels, results)
     for kind in ("segm", "bbox"):
         found = metrics[kind]
         assert found["objects"] == {"all": 2, "small": 2, "medium": 0, "large": 0}
@@ -146,7 +126,7 @@ def test_a_case_worked_out_by_hand(tmp_path: Path) -> None:
         low, high = found["intervals"]["AR@100"]
         assert low == high == pytest.approx(0.5)  # one image: every resample is that image
     (tmp_path / "eleven").mkdir()
-    eleven = run_eval(tmp_path / "eleven", labels, results, "--proposals", "11")
+    eleven = measure(tmp_path / "eleven", labels, results, limit=11)
     assert eleven["segm"]["AR@10"] == 0
     assert eleven["segm"]["AR@100"] == pytest.approx(0.5 * 3 / 10)
     assert eleven["segm"]["recall@100_iou0.7"] == 0
