@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -199,11 +200,13 @@ def _run(
     """Fill `outcomes`, with a progress bar on a terminal; False if Ctrl-C stopped it."""
     from deepmask.runtime.batch import run_batch
 
+    start = time.monotonic()
     progress = click.progressbar(
         run_batch(model, paths, overlays, settings, writer),
         length=len(paths),
         label="images",
         show_pos=True,
+        item_show_func=lambda _: f"{len(outcomes) / (time.monotonic() - start):.1f} images/s",
         file=sys.stderr,
         hidden=len(paths) == 1 or not sys.stderr.isatty(),
     )

@@ -64,10 +64,11 @@ class DeepMask:
         back, and `.choice.reason` says why. `threads` is for the CPU, 0 means one per core.
         Raises `ModelFolderError` or `EngineError`.
         """
-        choice = choose(engine, device)
+        wanted = choose(engine, device)
         path = shipped_model() if folder is None else Path(folder)
         manifest = load_manifest(path)
-        return DeepMask(manifest, open_engine(choice, manifest, path, threads), choice)
+        opened, choice = open_engine(wanted, manifest, path, threads)
+        return DeepMask(manifest, opened, choice)
 
     def __call__(
         self,
@@ -150,7 +151,7 @@ class DeepMask:
         scores: npt.NDArray[np.float32] = self.engine.fetch(tensor)[0, 0]
         if not np.isfinite(scores).all():
             raise EngineError(
-                "the score graph gave values that are not finite; the model is broken"
+                "the score graph gave values that are not finite; export the checkpoint again"
             )
         return scores
 
@@ -173,7 +174,13 @@ class DeepMask:
             for start in range(0, len(chosen), step):
                 part = chosen[start : start + step]
                 given = {**tensors, "locations": self.engine.upload(locations[part])}
-                logits[part] = self.engine.fetch(self._run("mask", given)["mask"])
+                masks = self.engine.fetch(self._run("mask", given)["mask"])
+                if masks.shape != (len(part), size, size) or not np.isfinite(masks).all():
+                    raise EngineError(
+                        f"the mask graph gave {masks.shape} for {len(part)} windows, or values "
+                        "that are not finite; export the checkpoint again"
+                    )
+                logits[part] = masks
         return logits
 
     def _windows_at_once(self, tensors: _Maps) -> int:

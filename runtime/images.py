@@ -19,6 +19,8 @@ SUFFIXES = (
 #: Most pixels an image may have; checked before any is decoded.
 MAX_PIXELS = 100_000_000
 
+Image.init()
+_READABLE = [name for name in FORMATS if name in Image.OPEN]  # Pillow may lack one's library
 _pillow_limit = Lock()
 
 _EXIF_ORIENTATION = 0x0112
@@ -52,7 +54,6 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8
     try:
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty")
-        Image.init()
         with _open_any_size(path) as image:
             _check_size(path, image.width, image.height, max_pixels)
             image.load()
@@ -68,11 +69,10 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8
 
 def _open_any_size(path: Path) -> Image.Image:
     """Read a file's header. Pillow's own pixel limit is set aside: `max_pixels` is checked next."""
-    formats = [name for name in FORMATS if name in Image.OPEN]
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path, formats=formats)
+            return Image.open(path, formats=_READABLE)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 

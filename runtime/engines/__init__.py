@@ -6,7 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepmask.runtime.engines.base import Engine, EngineError, Tensor
+from deepmask.runtime.engines.base import DeviceError, Engine, EngineError, Tensor
 from deepmask.runtime.manifest import Manifest
 
 ENGINES = ("auto", "tensorrt", "onnxruntime")
@@ -31,11 +31,15 @@ _NO_ONNXRUNTIME = (
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine and a device that this machine has, and why `auto` took them ("" if asked for)."""
+    """An engine and a device, and why `auto` took them ("" if both were asked for).
+
+    `fallback` is the device to take if this one does not start; "" allows none.
+    """
 
     engine: str
     device: str
-    reason: str
+    reason: str = ""
+    fallback: str = ""
 
 
 def choose(engine: str = "auto", device: str = "auto") -> Choice:
@@ -50,23 +54,35 @@ def choose(engine: str = "auto", device: str = "auto") -> Choice:
     if importlib.util.find_spec("onnxruntime") is None:
         raise EngineError(_NO_ONNXRUNTIME)
     reasons = [_NO_TENSORRT] if engine == "auto" else []
-    if device != "cpu":
-        from deepmask.runtime.engines.onnxruntime import missing_cuda
+    if device == "cpu":
+        return Choice("onnxruntime", "cpu", "; ".join(reasons))
 
-        missing = missing_cuda()
-        if missing and device == "cuda":
+    from deepmask.runtime.engines.onnxruntime import missing_cuda
+
+    missing = missing_cuda()
+    if device == "cuda":
+        if missing:
             raise EngineError(f"--device cuda: {missing}; use --device cpu")
-        if device == "auto":
-            reasons.append(missing or "onnxruntime has CUDA")
-            device = "cpu" if missing else "cuda"
-    return Choice("onnxruntime", device, "; ".join(reasons))
+        return Choice("onnxruntime", "cuda", "; ".join(reasons))
+    if missing:
+        return Choice("onnxruntime", "cpu", "; ".join([*reasons, missing]))
+    return Choice("onnxruntime", "cuda", "; ".join([*reasons, "onnxruntime has CUDA"]), "cpu")
 
 
-def open_engine(choice: Choice, manifest: Manifest, folder: Path, threads: int = 0) -> Engine:
-    """Load a model's graphs. `threads` is the number of CPU threads, 0 for one per core.
+def open_engine(
+    choice: Choice, manifest: Manifest, folder: Path, threads: int = 0
+) -> tuple[Engine, Choice]:
+    """Load a model's graphs; gives the engine and the choice that held.
 
-    Raises `EngineError` if the library refuses a graph or the device.
+    `threads` is the number of CPU threads, 0 for one per core. Raises `EngineError` if the library
+    refuses a graph, or the device where the choice has no fallback.
     """
     from deepmask.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(manifest, folder, choice.device, threads)
+    try:
+        return OnnxRuntimeEngine(manifest, folder, choice.device, threads), choice
+    except DeviceError as error:
+        if not choice.fallback:
+            raise EngineError(f"--device {choice.device}: {error}; use --device cpu") from error
+        choice = Choice(choice.engine, choice.fallback, str(error))
+    return OnnxRuntimeEngine(manifest, folder, choice.device, threads), choice

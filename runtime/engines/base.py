@@ -19,6 +19,10 @@ class EngineError(Exception):
     """An engine that cannot be had or that failed; the text is one line and says what to do."""
 
 
+class DeviceError(EngineError):
+    """A device that the engine's library knows but cannot start on this machine."""
+
+
 class Engine(ABC):
     """Runs the graphs of one model. A context manager: its memory is given back on exit.
 

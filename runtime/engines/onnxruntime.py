@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from deepmask.runtime.engines.base import Engine, EngineError
+from deepmask.runtime.engines.base import DeviceError, Engine, EngineError
 from deepmask.runtime.manifest import Graph, Manifest
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_ERRORS_ONLY = 3  # onnxruntime's log severity
+_QUIET = 4  # onnxruntime's log severity "fatal": its errors are raised as well as logged
 
-ort.set_default_logger_severity(_ERRORS_ONLY)
+ort.set_default_logger_severity(_QUIET)
 
 
 def missing_cuda() -> str:
@@ -75,7 +75,7 @@ class OnnxRuntimeEngine(Engine):
 
 def _open_session(path: Path, graph: Graph, device: str, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _QUIET
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     if device == "cuda" and hasattr(ort, "preload_dlls"):
@@ -85,9 +85,8 @@ def _open_session(path: Path, graph: Graph, device: str, threads: int) -> ort.In
     except Exception as error:  # onnxruntime's errors share no base class
         raise EngineError(f"{path}: onnxruntime cannot load it: {_one_line(error)}") from error
     if session.get_providers()[0] != _PROVIDERS[device]:
-        raise EngineError(
-            "onnxruntime could not start CUDA on this machine (driver, CUDA or cuDNN libraries); "
-            "use --device cpu"
+        raise DeviceError(
+            "onnxruntime could not start CUDA on this machine (driver, CUDA or cuDNN libraries)"
         )
     found = [tensor.name for tensor in session.get_inputs()]
     made = [tensor.name for tensor in session.get_outputs()]

@@ -13,7 +13,8 @@ from numpy.testing import assert_array_equal
 from deepmask.runtime import DeepMask
 from deepmask.runtime.engines import Choice, EngineError, choose
 from deepmask.runtime.engines import onnxruntime as ort_engine
-from deepmask.runtime.manifest import sha256_of
+from deepmask.runtime.engines.base import DeviceError
+from deepmask.runtime.manifest import Graph, sha256_of
 
 from .square_model import CELLS
 
@@ -39,6 +40,23 @@ def test_an_explicit_choice_that_cannot_be_met_is_an_error(monkeypatch: pytest.M
         choose("auto", "cuda")
     with pytest.raises(EngineError, match="engine 'tvm' on device 'auto': expected one of auto"):
         choose("tvm")
+
+
+def test_a_device_that_does_not_start(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library has CUDA, the machine has not: `auto` says so and takes the CPU."""
+    original = ort_engine._open_session
+
+    def without_gpu(path: Path, graph: Graph, device: str, threads: int) -> object:
+        if device == "cuda":
+            raise DeviceError("CUDA did not start")
+        return original(path, graph, device, threads)
+
+    monkeypatch.setattr(ort_engine, "_open_session", without_gpu)
+    monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "")
+    with DeepMask.load(model_folder) as model:
+        assert model.choice == Choice("onnxruntime", "cpu", "CUDA did not start")
+    with pytest.raises(EngineError, match="--device cuda: CUDA did not start; use --device cpu"):
+        DeepMask.load(model_folder, device="cuda")
 
 
 def test_without_onnxruntime_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
