@@ -159,7 +159,7 @@ def _packed(code: str, values: Any) -> Any:
 
 
 def _picture(path: Path, entry: Any) -> Picture:
-    if not isinstance(entry, dict) or type(entry.get("id")) is not int:
+    if not isinstance(entry, dict) or not is_id(entry.get("id")):
         raise EvalError(f"{path}: an image has no whole number as its id")
     number, name = entry["id"], entry.get("file_name")
     if not isinstance(name, str) or not name:
@@ -180,7 +180,7 @@ def _annotation(
     path: Path, entry: Any, pictures: Mapping[int, Picture]
 ) -> tuple[int, Annotation | None]:
     """The image an annotation belongs to, and the annotation; None for a crowd."""
-    if not isinstance(entry, dict) or type(entry.get("id")) is not int:
+    if not isinstance(entry, dict) or not is_id(entry.get("id")):
         raise EvalError(f"{path}: an annotation has no whole number as its id")
     number, image_id = entry["id"], entry.get("image_id")
     if type(image_id) is not int or image_id not in pictures:
@@ -202,10 +202,15 @@ def _annotation(
     if type(area) not in (int, float) or not 0 <= area < 1e15:
         raise EvalError(f"{path}: annotation {number}: area is {area!r:.30}")
     category = entry.get("category_id", 0)
-    if type(category) is not int or not abs(category) < 1 << 62:
+    if not is_id(category):
         raise EvalError(f"{path}: annotation {number}: category_id is {category!r:.30}")
     x, y, width, height = (float(value) for value in box)
     return image_id, Annotation(number, category, area, (x, y, width, height), segmentation)
+
+
+def is_id(value: Any) -> bool:
+    """Whether a value read from JSON is a whole number of 64 bits."""
+    return type(value) is int and -(1 << 63) <= value < 1 << 63
 
 
 def is_box(box: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 import pycocotools.mask as coco_mask
 
-from deepmask.evaluate.annotations import Picture, is_box
+from deepmask.evaluate.annotations import Picture, is_box, is_id
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import MAX_PROPOSALS, Candidates
 from deepmask.evaluate.rle import to_rle
@@ -64,11 +64,10 @@ class ResultsFile:
 
     def candidates(self, image_id: int, limit: int = MAX_PROPOSALS) -> Candidates:
         """The best `limit` proposals of an image; equal scores keep the order of COCOeval."""
-        results = self._read(image_id)
         picture = self._pictures[image_id]
         try:
-            return to_candidates(results, picture, self.has_masks, limit)
-        except ValueError as error:
+            return to_candidates(self._read(image_id), picture, self.has_masks, limit)
+        except (ValueError, OSError) as error:
             raise EvalError(f"{self.path}: image {image_id}: {error}") from None
 
     def _image_of(self, result: dict[str, Any], at: int) -> int:
@@ -86,7 +85,8 @@ class ResultsFile:
             for start, end in self._spans.get(image_id, ()):
                 file.seek(start)
                 pieces.append(file.read(end - start))
-        results: list[dict[str, Any]] = json.loads(b"[" + b",".join(pieces) + b"]")
+        text = b",".join(pieces).decode("latin-1")  # as `_Window` reads it
+        results: list[dict[str, Any]] = json.loads(f"[{text}]")
         return results
 
 
@@ -125,10 +125,10 @@ def _score(index: int, result: dict[str, Any]) -> float:
 
 
 def _category(index: int, result: dict[str, Any]) -> int:
-    category = result.get("category_id", 1)
-    if type(category) is not int or not abs(category) < 1 << 62:
+    category: Any = result.get("category_id", 1)
+    if not is_id(category):
         raise ValueError(f"result {index}: category_id must be a number, not {category!r:.30}")
-    return category
+    return int(category)
 
 
 def _mask(index: int, result: dict[str, Any], picture: Picture) -> dict[str, Any]:
