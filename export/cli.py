@@ -95,6 +95,8 @@ def command(
       deepmask-trt-run --model models/small photograph.jpg
     """
     wanted = None if scales is None else parse_scales(scales)
+    if not checkpoint.is_file():  # told before libraries that take seconds to load
+        _fail(f"{checkpoint}: no such checkpoint file", 2)
     _require_libraries()
     from deepmask.export.errors import ExportError, ExportUsageError
     from deepmask.export.exporter import ExportOptions, export_model

@@ -55,7 +55,6 @@ def test_a_run_writes_a_model_beside_the_checkpoint(tiny_checkpoint: Path, tmp_p
         (["a.pt", "--weights", "int4"], "'int4' is not one of 'fp32', 'fp16'"),
         (["a.pt", "--scales", "1:0:0.5"], "expected FROM:TO:STEP, as in -2:1:0.5"),
         (["a.pt", "--scales", "0:nan:1"], "expected FROM:TO:STEP, as in -2:1:0.5"),
-        (["a.pt", "--name", "x" * 201], "the name has 201 letters"),
         (["a.pt", "--threshold", "1"], "1.0 is not in the range 0<x<1"),
     ],
 )
@@ -79,8 +78,9 @@ def test_a_foreign_file_is_one_line(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["notes.pt"]
 
 
-@pytest.mark.parametrize("library", ["torch", "onnx", "onnxscript", "onnxruntime"])
+@pytest.mark.parametrize("library", ["torch", "onnxruntime"])
 def test_a_missing_library_is_named_with_its_remedy(library: str, tmp_path: Path) -> None:
+    (tmp_path / "a.pt").touch()
     code = (
         f"import sys; sys.modules[{library!r}] = None; sys.argv = ['deepmask-export', 'a.pt'];"
         "from deepmask.export.cli import main; main()"
@@ -90,3 +90,19 @@ def test_a_missing_library_is_named_with_its_remedy(library: str, tmp_path: Path
     )
     assert done.returncode == 1
     assert done.stderr == f"Error: {library} is not installed: pip install 'deepmask[export]'\n"
+
+
+def test_a_terminated_export_leaves_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    assert COMMAND is not None
+    command = [COMMAND, str(tiny_checkpoint), "--out", str(tmp_path / "model")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("trunk.onnx")
+        assert len(list(tmp_path.iterdir())) == 1
+        process.terminate()
+        _, error = process.communicate()
+    assert process.returncode == 130
+    assert error.strip() == "Error: interrupted, nothing was written"
+    assert list(tmp_path.iterdir()) == []

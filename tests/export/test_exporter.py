@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -80,6 +81,21 @@ def test_onnx_runtime_loads_the_graphs_without_a_word(r18_export: Path) -> None:
     paths = [str(path) for path in sorted(r18_export.glob("*.onnx"))]
     done = subprocess.run([sys.executable, "-c", LOAD, *paths], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_onnx_runtime_computes_in_float32_whatever_is_stored(
+    r18_export: Path, tmp_path: Path
+) -> None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns that an optimised graph is for one machine only
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(
+        str(r18_export / "score.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    optimised = onnx.load(tmp_path / "optimised.onnx")
+    assert "Cast" not in {node.op_type for node in optimised.graph.node}
+    kinds = {tensor.data_type for tensor in optimised.graph.initializer}
+    assert onnx.TensorProto.FLOAT16 not in kinds
 
 
 def test_parity_figures_are_kept(r18_export: Path) -> None:
@@ -223,6 +239,11 @@ def test_interleaving_is_refused_where_nothing_is_pooled(
 ) -> None:
     with pytest.raises(ExportUsageError, match="has the shared score head, which has no pooling"):
         export_model(tiny_checkpoint, tmp_path / "model", ExportOptions(interleaving="shifted"))
+
+
+def test_a_name_that_no_manifest_may_hold_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportUsageError, match="the name has 201 letters, at most 200 are kept"):
+        export_model(tiny_checkpoint, tmp_path / "model", ExportOptions(name="x" * 201))
 
 
 class Payload:
