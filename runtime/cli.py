@@ -216,9 +216,11 @@ def _run(
                 # Proposals are large: only a single image's are shown, and so kept.
                 outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
     except KeyboardInterrupt:
-        # A second Ctrl-C must not cut short what the first one left to be written.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         return False
+    finally:
+        # What is left is short, and must not be cut short by a second Ctrl-C.
+        for name in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(name, signal.SIG_IGN)
     return True
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,8 +29,8 @@ class ResultsWriter:
 
     `path` holds the results list. `path` with the suffix `.images.json` holds COCO's `images` and
     `categories`, so that `COCO(images_path).loadRes(path)` works. Both are written under a
-    temporary name and renamed on exit, also when an exception or Ctrl-C ends the block: whatever
-    was added by then is there. Without any image nothing is renamed.
+    temporary name and renamed on exit, also when an exception, a full disk or Ctrl-C ends the
+    block: whatever was added by then is there, in both. Without any image nothing is renamed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,17 +42,17 @@ class ResultsWriter:
         try:
             self._images = _ArrayFile(self.images_path, '{"images": [\n', "\n]" + categories)
         except ResultsError:
-            self._results.finish(keep=False)
+            self._results.drop()
             raise
-        self._count = 0
+        self._ends: tuple[int, int] | None = None  # of the two arrays, after the last whole image
 
     def add(
         self, results: Sequence[CocoResult], image_id: int, name: str, height: int, width: int
     ) -> None:
         """Write one image's results, and the image itself even if it has none."""
-        self._results.extend(results)
-        self._images.extend([{"id": image_id, "file_name": name, "height": height, "width": width}])
-        self._count += 1
+        image = {"id": image_id, "file_name": name, "height": height, "width": width}
+        # One assignment: an interrupt leaves both files at the end of the same image.
+        self._ends = self._results.append(results), self._images.append([image])
 
     def __enter__(self) -> ResultsWriter:
         """The writer itself."""
@@ -64,10 +65,14 @@ class ResultsWriter:
         trace: TracebackType | None,
     ) -> None:
         """Complete both files and give them their names."""
+        if self._ends is None:
+            self._results.drop()
+            self._images.drop()
+            return
         try:
-            self._images.finish(keep=self._count > 0)
+            self._images.keep(self._ends[1])
         finally:
-            self._results.finish(keep=self._count > 0)
+            self._results.keep(self._ends[0])
 
 
 def image_ids(paths: Sequence[Path]) -> list[int]:
@@ -103,45 +108,56 @@ def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
 
 
 class _ArrayFile:
-    """A JSON array that is valid as soon as it is finished, wherever the writing stopped."""
+    """A JSON array that is whole after each append, under a temporary name until it is kept.
+
+    The tail is always in the file, so that closing the array takes no space a full disk lacks.
+    """
 
     def __init__(self, path: Path, head: str, tail: str) -> None:
         self._path = path
         self._temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        self._tail = tail
-        self._empty = True
-        try:
-            self._file = self._temporary.open("wb")
-            self._file.write(head.encode())
-        except OSError as error:
-            raise ResultsError(f"{path}: cannot be written ({error.strerror})") from error
-        self._end = self._file.tell()
+        self._tail = tail.encode()
+        self._start = self._end = len(head.encode())
+        with self._errors():
+            self._file = self._temporary.open("wb", buffering=0)
+            self._write(0, head.encode() + self._tail)
 
-    def extend(self, items: Iterable[Any]) -> None:
+    def append(self, items: Iterable[Any]) -> int:
+        """Add items; returns where the array then ends."""
         lines = [json.dumps(item, separators=(",", ":")) for item in items]
-        if not lines:
-            return
-        text = ("" if self._empty else ",\n") + ",\n".join(lines)
-        try:
-            self._file.write(text.encode())
-            self._file.flush()
-        except OSError as error:
-            raise ResultsError(f"{self._path}: cannot be written ({error.strerror})") from error
-        self._end, self._empty = self._file.tell(), False
+        if lines:
+            text = (",\n" if self._end > self._start else "") + ",\n".join(lines)
+            with self._errors():
+                self._write(self._end, text.encode() + self._tail)
+            self._end += len(text.encode())
+        return self._end
 
-    def finish(self, keep: bool) -> None:
-        """Close after the last whole item, and rename or drop the file; once."""
-        try:
-            if keep:
-                self._file.seek(self._end)
+    def keep(self, end: int) -> None:
+        """Close the array at `end`, drop what follows, give the file its name."""
+        with self._errors():
+            try:
+                self._write(end, self._tail)
                 self._file.truncate()
-                self._file.write(self._tail.encode())
-                self._file.flush()
                 os.fsync(self._file.fileno())
                 self._file.close()
                 self._temporary.replace(self._path)
+            finally:
+                self.drop()
+
+    def drop(self) -> None:
+        """Close, and remove the temporary file."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _write(self, position: int, content: bytes) -> None:
+        self._file.seek(position)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise ResultsError(f"{self._path}: cannot be written ({error.strerror})") from error
-        finally:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)

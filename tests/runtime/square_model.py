@@ -68,7 +68,7 @@ def write_square_model(folder: Path, through_code: bool = False) -> Path:
 
 
 def _trunk() -> onnx.ModelProto:
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "fill": np.array(FILL, np.float32),
         "half": np.array(255 / 2, np.float32),
         "axes": np.array([1], np.int64),
@@ -91,7 +91,7 @@ def _trunk() -> onnx.ModelProto:
 def _score(with_code: bool) -> onnx.ModelProto:
     kernel = -np.ones((1, 1, CELLS, CELLS), np.float32)
     kernel[:, :, 1:-1, 1:-1] = 1
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "kernel": kernel,
         "axes": np.array([1], np.int64),
         "start": np.array([MARGIN, MARGIN], np.int64),
@@ -125,7 +125,7 @@ def _mask(source: str, margin: int, code: bool) -> onnx.ModelProto:
     cells = 1 if code else CELLS
     channels = CHANNELS * CELLS**2 if code else CHANNELS
     steps = margin + np.arange(cells)
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "last": np.array([-1], np.int64),
         "rows": np.repeat(steps, cells)[None, :].astype(np.int64),
         "cols": np.tile(steps, cells)[None, :].astype(np.int64),

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from pycocotools import mask as coco_mask
+from rlemasklib import RLEMask
 
 from deepmask.runtime import rle
 from deepmask.runtime.decode import Placement, decode_mask
@@ -141,7 +142,8 @@ def test_a_square_painted_in_the_logits_comes_back_where_it_was(
         """Distance into low … high along one axis, in mask samples, at each mask sample."""
         ends = mask_coordinate([low - 0.5, high - 0.5], location, ratio, grid)
         samples = np.arange(grid.mask_size)
-        return np.minimum(samples - ends[0], ends[1] - samples)
+        distance: npt.NDArray[np.float64] = np.minimum(samples - ends[0], ends[1] - samples)
+        return distance
 
     along_y = signed(top, bottom, placement.row[0], placement.ratio_y[0])
     along_x = signed(left, right, placement.col[0], placement.ratio_x[0])
@@ -191,7 +193,7 @@ def test_overlaps_count_shared_pixels() -> None:
     """Against boolean arrays, empty masks included."""
     rng = np.random.default_rng(3)
     arrays = [rng.random((23, 31)) < share for share in (0.0, 0.2, 0.7, 1.0)]
-    masks = [rle.RLEMask.from_array(array) for array in arrays]
+    masks = [RLEMask.from_array(array) for array in arrays]
     for first, array in zip(masks, arrays, strict=True):
         shared = [int((array & other).sum()) for other in arrays]
         assert rle.overlaps(first, masks).tolist() == shared

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from deepmask.runtime.images import ImageError, read_image
 RAMP = np.add.outer(np.arange(12) * 8, np.arange(20) * 4).astype(np.uint8)
 
 
-def save(path: Path, array: np.ndarray, mode: str | None = None, **options: object) -> Path:
+def save(path: Path, array: np.ndarray, mode: str | None = None, **options: Any) -> Path:
     """Write an array, converted to a mode if one is named."""
     image = Image.fromarray(array)
     (image if mode is None else image.convert(mode)).save(path, **options)

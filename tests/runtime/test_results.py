@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,19 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from deepmask.runtime import DeepMask
+from deepmask.runtime.proposals import CocoResult
 from deepmask.runtime.results import ResultsError, ResultsWriter, image_ids, write_picture
+
+
+def result(image_id: int) -> CocoResult:
+    """A result to be counted."""
+    return {
+        "image_id": image_id,
+        "category_id": 1,
+        "segmentation": {"size": [1, 1], "counts": "01"},
+        "bbox": [0.0, 0.0, 1.0, 1.0],
+        "score": 0.5,
+    }
 
 
 def test_image_ids() -> None:
@@ -61,15 +75,46 @@ def test_what_was_added_survives_an_exception(tmp_path: Path, stop: type[BaseExc
 
     def interrupted() -> None:
         with ResultsWriter(out) as writer:
-            writer.add([{"image_id": 1}] * 3, 1, "a", 2, 3)  # type: ignore[list-item]
+            writer.add([result(1)] * 3, 1, "a", 2, 3)
+            writer._results.append([result(2)])  # and then, before its image is noted:
             writer._results._file.write(b',\n{"image_id": 2, "categ')
             raise stop
 
     with pytest.raises(stop):
         interrupted()
-    assert json.loads(out.read_text()) == [{"image_id": 1}] * 3
+    assert json.loads(out.read_text()) == [result(1)] * 3
     assert len(json.loads((tmp_path / "p.images.json").read_text())["images"]) == 1
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
+def test_a_full_disk_keeps_what_fitted(tmp_path: Path) -> None:
+    """Whole images only, in both files, at every size at which the space may end."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(out: Path) -> Iterator[int]:
+        with ResultsWriter(out) as writer:
+            for index in range(100):
+                writer.add(results, index, "x", 1, 1)
+                yield index + 1
+
+    results = [result(1)] * 3
+    for limit in range(900, 1400, 17):
+        out, done = tmp_path / f"{limit}.json", 0
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            for whole in fill(out):
+                done = whole
+        except ResultsError as error:
+            assert "cannot be written (File too large)" in str(error)  # noqa: PT017
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert done < 100
+        assert done > 1
+        assert len(json.loads(out.read_text())) == 3 * done
+        assert len(json.loads(out.with_suffix(".images.json").read_text())["images"]) == done
 
 
 def test_nothing_done_leaves_earlier_results_alone(tmp_path: Path) -> None:
@@ -85,7 +130,7 @@ def test_nothing_done_leaves_earlier_results_alone(tmp_path: Path) -> None:
 def test_results_are_on_disk_as_they_come(tmp_path: Path) -> None:
     """Under the temporary name, before the writer ends."""
     with ResultsWriter(tmp_path / "p.json") as writer:
-        writer.add([{"image_id": 1}], 1, "a", 2, 3)  # type: ignore[list-item]
+        writer.add([result(1)], 1, "a", 2, 3)
         [partial] = tmp_path.glob("p.json.*.tmp")
         assert '{"image_id":1}' in partial.read_text()
         assert not (tmp_path / "p.json").exists()
