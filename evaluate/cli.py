@@ -114,7 +114,7 @@ def command(context: click.Context, /, **options: Any) -> None:
     context.exit(run_evaluation(Request(**{**options, "scales": scales, "shard": shard})))
 
 
-@command.command()
+@command.command(short_help="Hold several runs against each other.")
 @click.argument("runs", nargs=-1, required=True, type=_FOLDER, metavar="RUN...")
 @click.option("--out", type=_NEW_FOLDER, help="Keep the table and the figure here.")
 def compare(runs: tuple[Path, ...], out: Path | None) -> None:
@@ -138,7 +138,7 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
         click.echo(f"wrote comparison.json, table.txt and comparison.png, .svg in {out}")
 
 
-@command.command()
+@command.command(short_help="Join the shards of one run.")
 @click.argument("parts", nargs=-1, required=True, type=_FOLDER, metavar="PART...")
 @click.option("--out", type=_NEW_FOLDER, required=True, help="Folder of the whole evaluation.")
 def merge(parts: tuple[Path, ...], out: Path) -> None:

@@ -34,7 +34,7 @@ _HEADER = 40
 _TINY = 300  # pixels of the tile
 _RED = (230, 20, 20)
 
-Picture = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 
 
 def choose_tiles(truth: GroundTruth, image_ids: Sequence[int], count: int = TILES) -> set[int]:
@@ -46,7 +46,7 @@ def choose_tiles(truth: GroundTruth, image_ids: Sequence[int], count: int = TILE
 
 
 def write_tile(
-    folder: Path, image_id: int, image: Picture, objects: Objects, candidates: Candidates, kind: str
+    folder: Path, image_id: int, image: Pixels, objects: Objects, candidates: Candidates, kind: str
 ) -> None:
     """Draw one image, (H, W, 3) uint8 RGB, and keep it in the folder with its caption."""
     ious = overlaps(candidates, objects, kind)
@@ -147,12 +147,12 @@ def _shape_of(
     kind: str,
     image_shape: tuple[int, ...],
     size: tuple[int, int],
-) -> Picture:
+) -> Pixels:
     """A mask or filled box at the size of the tile, 0 or 1."""
     if kind == "segm" and source.rles is not None:
         mask = coco_mask.decode(source.rles[index])
         scaled = cv2.resize(mask * np.uint8(255), size, interpolation=cv2.INTER_AREA)
-        inside: Picture = (scaled >= 128).astype(np.uint8)
+        inside: Pixels = (scaled >= 128).astype(np.uint8)
         return inside
     ratio = np.array([size[0] / image_shape[1], size[1] / image_shape[0]] * 2)
     x, y, w, h = (source.boxes[index] * ratio).round().astype(int).tolist()
@@ -161,14 +161,14 @@ def _shape_of(
     return shape
 
 
-def _paint(tile: npt.NDArray[np.float32], mask: Picture, colour: tuple[int, int, int]) -> None:
+def _paint(tile: npt.NDArray[np.float32], mask: Pixels, colour: tuple[int, int, int]) -> None:
     inside = mask.astype(bool)
     tile[inside] = 0.5 * tile[inside] + 0.5 * np.array(colour, np.float32)
     _outline(tile, mask, colour, 1)
 
 
 def _outline(
-    tile: npt.NDArray[np.float32], mask: Picture, colour: tuple[int, int, int], thickness: int = 2
+    tile: npt.NDArray[np.float32], mask: Pixels, colour: tuple[int, int, int], thickness: int = 2
 ) -> None:
     if mask.sum() < _TINY:
         thickness = 1  # a thicker line would hide the object
