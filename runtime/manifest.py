@@ -16,6 +16,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from deepmask.runtime.checked import (
+    ContentError,
+    check_keys,
+    integer,
+    mapping,
+    number,
+    text,
+    triple,
+)
+
 FORMAT = "deepmask-model/1"
 MANIFEST_NAME = "model.json"
 GRAPHS = ("trunk", "score", "mask")
@@ -131,7 +141,7 @@ def load_manifest(folder: Path) -> Manifest:
         )
     try:
         manifest = _manifest(_read_json(path))
-    except ModelFolderError as error:
+    except (ModelFolderError, ContentError) as error:
         raise ModelFolderError(f"{path}: {error}") from error
     for graph in manifest.graphs.values():
         _check_graph_file(folder / graph.file, graph.sha256)
@@ -175,47 +185,45 @@ def _refuse_constant(name: str) -> float:
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:
-    _check_keys(content, {field.name for field in fields(Manifest)} | {"format"}, "")
-    stride = _integer(content, "stride", 1, 256)
-    patch = _integer(content, "patch", stride, 4096)
-    border = _integer(content, "border", (patch + 1) // 2, 8192)
+    check_keys(content, {field.name for field in fields(Manifest)} | {"format"}, "")
+    stride = integer(content, "stride", 1, 256)
+    patch = integer(content, "patch", stride, 4096)
+    border = integer(content, "border", (patch + 1) // 2, 8192)
     if border % stride or patch % 2:
         raise ModelFolderError(
             f"border {border} must be a multiple of the stride {stride}, patch {patch} even"
         )
-    threshold = _number(content, "threshold", 0, 1)
+    threshold = number(content, "threshold", 0, 1)
     if threshold in (0, 1):
         raise ModelFolderError(f"threshold is {threshold}, it must lie between 0 and 1")
     return Manifest(
-        name=_text(content, "name"),
+        name=text(content, "name"),
         patch=patch,
         stride=stride,
-        mask_size=_integer(content, "mask_size", 2, 4096),
+        mask_size=integer(content, "mask_size", 2, 4096),
         border=border,
-        fill=_number(content, "fill", 0, 255),
-        mean=_triple(content, "mean"),
-        std=_triple(content, "std"),
-        score_head=_text(content, "score_head"),
-        precision=_text(content, "precision"),
-        weights=_text(content, "weights"),
-        opset=_integer(content, "opset", 1, 1000),
-        scales=_scales(_mapping(content, "scales")),
+        fill=number(content, "fill", 0, 255),
+        mean=triple(content, "mean"),
+        std=triple(content, "std"),
+        score_head=text(content, "score_head"),
+        precision=text(content, "precision"),
+        weights=text(content, "weights"),
+        opset=integer(content, "opset", 1, 1000),
+        scales=_scales(mapping(content, "scales")),
         threshold=threshold,
-        graphs=_graphs(_mapping(content, "graphs")),
-        parity=_mapping(content, "parity"),
+        graphs=_graphs(mapping(content, "graphs")),
+        parity=mapping(content, "parity"),
     )
 
 
 def _scales(values: dict[str, Any]) -> Scales:
-    _check_keys(values, {"start", "stop", "step"}, "scales: ")
-    return checked_scales(
-        *(_number(values, key, -math.inf, math.inf) for key in ("start", "stop", "step"))
-    )
+    check_keys(values, {"start", "stop", "step"}, "scales: ")
+    return checked_scales(*(number(values, key, -100, 100) for key in ("start", "stop", "step")))
 
 
 def _graphs(values: dict[str, Any]) -> dict[str, Graph]:
-    _check_keys(values, set(GRAPHS), "graphs: ")
-    graphs = {name: _graph(name, _mapping(values, name)) for name in GRAPHS}
+    check_keys(values, set(GRAPHS), "graphs: ")
+    graphs = {name: _graph(name, mapping(values, name)) for name in GRAPHS}
     known = {"image"}
     for name in GRAPHS:
         known |= {"locations"} if name == "mask" else set()
@@ -229,8 +237,8 @@ def _graphs(values: dict[str, Any]) -> dict[str, Graph]:
 
 
 def _graph(name: str, values: dict[str, Any]) -> Graph:
-    _check_keys(values, {field.name for field in fields(Graph)}, f"graph {name}: ")
-    file, digest = _text(values, "file"), _text(values, "sha256")
+    check_keys(values, {field.name for field in fields(Graph)}, f"graph {name}: ")
+    file, digest = text(values, "file"), text(values, "sha256")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx", file):
         raise ModelFolderError(
             f"graph {name}: {file!r} is not a plain .onnx file name in the model's own folder"
@@ -262,43 +270,3 @@ def _check_graph_file(path: Path, digest: str) -> None:
         # The key "location" of a TensorProto.external_data entry, as protobuf writes it.
         if content.find(b"\n\x08location\x12") >= 0:
             raise ModelFolderError(f"{path}: keeps weights in another file, which is not accepted")
-
-
-def _check_keys(values: dict[str, Any], known: set[str], where: str) -> None:
-    if set(values) != known:
-        missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
-        raise ModelFolderError(f"{where}keys missing {missing}, unknown {unknown}")
-
-
-def _mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
-    if not isinstance(values[key], dict):
-        raise ModelFolderError(f"{key} is {values[key]!r:.60}, expected an object")
-    return dict(values[key])
-
-
-def _text(values: dict[str, Any], key: str) -> str:
-    if not isinstance(values[key], str) or not 0 < len(values[key]) <= 200:
-        raise ModelFolderError(f"{key} is {values[key]!r:.60}, expected a text of 1 to 200 letters")
-    return str(values[key])
-
-
-def _number(values: dict[str, Any], key: str, low: float, high: float) -> float:
-    value = values[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ModelFolderError(f"{key} is {value!r:.60}, expected a number from {low} to {high}")
-    return float(value)
-
-
-def _integer(values: dict[str, Any], key: str, low: int, high: int) -> int:
-    value = values[key]
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ModelFolderError(f"{key} is {value!r:.60}, expected a whole number {low} to {high}")
-    return value
-
-
-def _triple(values: dict[str, Any], key: str) -> tuple[float, float, float]:
-    triple = values[key]
-    if not isinstance(triple, list) or len(triple) != 3:
-        raise ModelFolderError(f"{key} is {triple!r:.60}, expected three numbers")
-    red, green, blue = (_number({key: value}, key, -1e6, 1e6) for value in triple)
-    return red, green, blue

@@ -63,6 +63,7 @@ def test_zoom_is_one_scale_more() -> None:
         (lambda c: c.update(threshold=1), "threshold is 1"),
         (lambda c: c.update(mean=[1, 2]), "expected three numbers"),
         (lambda c: c.update(scales={"start": 0, "stop": 90, "step": 1}), "powers are -8 to 5"),
+        (lambda c: c["scales"].update(stop=10**400), "stop is 1000.* expected a number from"),
         (lambda c: c.update(scales={"start": 0, "stop": 1, "step": 0}), "step 0"),
         (lambda c: c.update(scales={"start": 0, "stop": 1, "step": 1e-9}), "fewer than 64"),
         (lambda c: c.update(graphs=[]), "graphs is .* expected an object"),
