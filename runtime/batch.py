@@ -13,7 +13,7 @@ from deepmask.runtime.images import SUFFIXES, ImageError, read_image
 from deepmask.runtime.manifest import Scales
 from deepmask.runtime.overlay import draw_proposals
 from deepmask.runtime.proposals import Proposals
-from deepmask.runtime.results import ResultsWriter, image_ids, write_picture
+from deepmask.runtime.results import PICTURES, ResultsWriter, image_ids, write_picture
 
 
 class InputError(Exception):
@@ -45,25 +45,29 @@ class Outcome:
 def expand(inputs: Sequence[Path]) -> list[Path]:
     """Files as they are, and the image files directly in each folder, by name.
 
-    Raises `InputError` for a folder without any.
+    Raises `InputError` for a folder without any, or that cannot be read.
     """
     paths: list[Path] = []
     for given in inputs:
-        if given.is_dir():
-            inside = [path for path in given.iterdir() if path.suffix.lower() in SUFFIXES]
-            if not inside:
-                raise InputError(f"{given}: no images in this folder ({', '.join(SUFFIXES)})")
-            paths += sorted(inside)
-        else:
-            paths.append(given)
+        try:
+            paths += _images_in(given) if given.is_dir() else [given]
+        except OSError as error:
+            raise InputError(f"{given}: cannot be read ({error.strerror})") from error
     return paths
 
 
 def overlay_paths(paths: Sequence[Path], overlay: Path | None) -> list[Path | None]:
-    """Where each image's overlay goes: the file `overlay` for one, a file in it for several."""
+    """Where each image's overlay goes: to the picture `overlay`, or to a picture in that folder.
+
+    Raises `InputError` for one picture and several images, and for what cannot be a picture.
+    """
     if overlay is None:
         return [None] * len(paths)
-    if len(paths) == 1 and not overlay.is_dir():
+    if overlay.suffix and not overlay.is_dir():
+        if overlay.suffix.lower() not in PICTURES:
+            raise InputError(f"--overlay {overlay}: expected a folder, or {', '.join(PICTURES)}")
+        if len(paths) > 1:
+            raise InputError(f"--overlay {overlay}: a folder is needed for {len(paths)} images")
         return [overlay]
     names: set[str] = set()
     targets: list[Path | None] = []
@@ -88,8 +92,20 @@ def run_batch(
     for path, image_id, overlay in zip(paths, image_ids(paths), overlays, strict=True):
         try:
             yield _run_image(model, path, image_id, overlay, settings, writer)
-        except (ImageError, EngineError) as error:
+        except ImageError as error:
             yield Outcome(path, None, {}, str(error))
+        except EngineError as error:
+            yield Outcome(path, None, {}, f"{path}: {error}")
+        except MemoryError:
+            yield Outcome(path, None, {}, f"{path}: not enough memory, try a smaller --max-side")
+
+
+def _images_in(folder: Path) -> list[Path]:
+    named = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    images = sorted(path for path in named if not path.is_dir())
+    if not images:
+        raise InputError(f"{folder}: no images in this folder ({', '.join(SUFFIXES)})")
+    return images
 
 
 def _run_image(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -181,6 +183,9 @@ def parse_scales(text: str) -> Scales:
 def main() -> None:
     """Run the command; whatever the user got wrong is told in one line."""
     signal.signal(signal.SIGTERM, _interrupt)
+    # Pillow remarks on odd files; what matters of it is told as an error of that image.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         command.main(standalone_mode=False)
     except click.UsageError as error:

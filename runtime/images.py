@@ -47,11 +47,11 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8
     missing, empty, truncated, not an image of `FORMATS`, of floating-point pixels, or over
     `max_pixels`.
     """
-    if not path.exists():
-        raise ImageError(f"{path}: no such file")
-    if not path.is_file():
-        raise ImageError(f"{path}: not a file")
     try:
+        if not path.exists():
+            raise ImageError(f"{path}: no such file")
+        if not path.is_file():
+            raise ImageError(f"{path}: not a file")
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty")
         with _open_any_size(path) as image:
@@ -62,7 +62,11 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8
         raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: not an image that can be read ({', '.join(FORMATS)})") from error
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
+        if isinstance(error, OSError) and error.strerror:
+            raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
         text = str(error).strip().split("\n", 1)[0][:120] or type(error).__name__
         raise ImageError(f"{path}: damaged or truncated ({text})") from error
 

@@ -17,6 +17,9 @@ from PIL import Image
 
 from deepmask.runtime.proposals import CocoResult
 
+#: Suffixes of pictures that can be written.
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+
 _COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d{4}_)?(\d{12})")
 
 
@@ -35,6 +38,8 @@ class ResultsWriter:
 
     def __init__(self, path: Path) -> None:
         """Open both temporary files; raises `ResultsError`."""
+        if path.is_dir():
+            raise ResultsError(f"{path}: is a folder, expected the name of a JSON file")
         self.path = path
         self.images_path = path.with_suffix(".images.json")
         categories = ', "categories": [{"id": 1, "name": "object"}], "annotations": []}\n'
@@ -93,14 +98,12 @@ def image_ids(paths: Sequence[Path]) -> list[int]:
 
 
 def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) uint8 RGB as the format its suffix names; raises `ResultsError`."""
+    """Write (H, W, 3) uint8 RGB as its suffix, one of `PICTURES`, says; raises `ResultsError`."""
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(temporary)
         temporary.replace(path)
-    except ValueError as error:
-        raise ResultsError(f"{path}: {path.suffix!r} is no picture format, use .png") from error
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
@@ -134,15 +137,12 @@ class _ArrayFile:
 
     def keep(self, end: int) -> None:
         """Close the array at `end`, drop what follows, give the file its name."""
-        with self._errors():
-            try:
-                self._write(end, self._tail)
-                self._file.truncate()
-                os.fsync(self._file.fileno())
-                self._file.close()
-                self._temporary.replace(self._path)
-            finally:
-                self.drop()
+        with self._errors(f"; what was done is in {self._temporary}"):
+            self._write(end, self._tail)
+            self._file.truncate()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._temporary.replace(self._path)
 
     def drop(self) -> None:
         """Close, and remove the temporary file."""
@@ -156,8 +156,9 @@ class _ArrayFile:
             rest = rest[self._file.write(rest) :]
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self, remedy: str = "") -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise ResultsError(f"{self._path}: cannot be written ({error.strerror})") from error
+            text = f"{self._path}: cannot be written ({error.strerror}){remedy}"
+            raise ResultsError(text) from error

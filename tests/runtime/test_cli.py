@@ -146,10 +146,13 @@ def count_of(printed: str) -> int:
         (["a.png", "--proposals", "0"], 2, "'--proposals': 0 is not in the range x>=1"),
         (["a.png", "--colour"], 2, "--colour"),
         (["empty", "--model", "model"], 2, "empty: no images in this folder (.jpg, "),
+        (["x" * 300, "--model", "model"], 2, "cannot be read (File name too long)"),
         (["gone.png", "--model", "model"], 1, "gone.png: no such file"),
         (["pictures/a.png", "--model", "model", "--max-pixels", "9"], 1, "the limit is 9e-06"),
         (["pictures/a.png", "--model", "model", "--out", "no/p.json"], 1, "no/p.json: cannot be"),
-        (["pictures/a.png", "--model", "model", "--overlay", "o.xy"], 1, "'.xy' is no picture"),
+        (["pictures/a.png", "--model", "model", "--out", "empty"], 1, "empty: is a folder, exp"),
+        (["a.png", "--overlay", "o.xy"], 2, "--overlay o.xy: expected a folder, or .png, .jpg"),
+        (["pictures", "--overlay", "o.png"], 2, "o.png: a folder is needed for 3 images"),
     ],
 )
 def test_errors_are_one_line(folder: Path, arguments: list[str], code: int, text: str) -> None:

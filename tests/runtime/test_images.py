@@ -114,6 +114,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
     }.items():
         files[name] = folder / f"{name}.jpg"
         files[name].write_bytes(content)
+    files["long"] = folder / ("x" * 300 + ".jpg")
     files["float"] = save(folder / "float.tif", np.ones((3, 3), np.float32))
     return files
 
@@ -130,6 +131,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
         ("postscript", "not an image that can be read"),
         ("pdf", "not an image that can be read"),
         ("float", "floating-point pixels"),
+        ("long", "cannot be read (File name too long)"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, what: str, text: str) -> None:

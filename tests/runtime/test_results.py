@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -140,9 +141,26 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     """One line with the reason."""
     with pytest.raises(ResultsError, match=r"p.json: cannot be written \(No such file"):
         ResultsWriter(tmp_path / "nowhere" / "p.json")
+    with pytest.raises(ResultsError, match="is a folder, expected the name of a JSON file"):
+        ResultsWriter(tmp_path)
     picture = np.zeros((2, 2, 3), np.uint8)
-    with pytest.raises(ResultsError, match=r"'.xyz' is no picture format, use .png"):
-        write_picture(tmp_path / "a.xyz", picture)
     write_picture(tmp_path / "new" / "a.png", picture)
     assert Image.open(tmp_path / "new" / "a.png").size == (2, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_results_that_cannot_get_their_name_are_not_lost(tmp_path: Path) -> None:
+    """The folder's name was taken in the meantime: the error says where they are."""
+    out = tmp_path / "p.json"
+    with pytest.raises(ResultsError, match="what was done is in ") as caught, block(out) as writer:
+        writer.add([result(1)], 1, "a", 2, 3)
+    left = Path(str(caught.value).split(" is in ")[1])
+    assert json.loads(left.read_text()) == [result(1)]
+
+
+@contextmanager
+def block(out: Path) -> Iterator[ResultsWriter]:
+    """A writer whose name becomes a folder."""
+    with ResultsWriter(out) as writer:
+        yield writer
+        out.mkdir()
