@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from deepmask.evaluate.errors import EvalError
-from deepmask.evaluate.metrics import Floats, Totals, interval, measures, summary
+from deepmask.evaluate.metrics import Floats, interval, measures, summary, total
 from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import read_records, read_run, write_text
 from deepmask.evaluate.table import differences_table, results_table, sizes_table
@@ -57,11 +57,8 @@ def compare(folders: Sequence[Path]) -> Comparison:
     differences: list[tuple[str, dict[str, Any]]] = []
     first: dict[str, dict[str, Floats]] = {}
     for name, folder, run in zip(names, folders, runs, strict=True):
-        totals = {kind: Totals() for kind in run["kinds"]}
-        for record in read_records(folder):
-            if record.image_id in shared:
-                for kind, sums in totals.items():
-                    sums.add(record.image_id, record.ranks[kind])
+        records = (record for record in read_records(folder) if record.image_id in shared)
+        totals = total(records, run["kinds"])
         found = {kind: measures(sums) for kind, sums in totals.items()}
         measured.append((name, {**{k: summary(s) for k, s in totals.items()}, "run": run}))
         if first:

@@ -42,36 +42,59 @@ _STYLE: Any = {
     "ytick.color": "#555555",
     "legend.frameon": False,
     "svg.hashsalt": "deepmask",
+    "text.parse_math": False,  # a run's name may hold a dollar sign
 }
 
 
 def draw_run(folder: Path, name: str, metrics: Mapping[str, Any]) -> list[Path]:
     """The three figures of one run, as PNG and SVG in `folder`; returns their paths."""
-    runs = [(name, metrics)]
-    kinds = _kinds(runs)
-    paths = []
-    figure, axes = _canvas(1, len(kinds))
-    for axis, kind in zip(axes[0], kinds, strict=True):
-        _panel_proposals(axis, runs, kind)
-    _legend(figure, axes)
-    paths += _save(figure, axes, folder / "ar-proposals")
-    figure, axes = _canvas(1, len(SIZES))
-    for axis, size in zip(axes[0], SIZES, strict=True):
-        _panel_size(axis, runs, size)
-    _legend(figure, axes)
-    paths += _save(figure, axes, folder / "ar-sizes")
-    figure, axes = _canvas(1, len(COUNTS))
-    for axis, count in zip(axes[0], COUNTS, strict=True):
-        for index, kind in enumerate(kinds):
-            _draw_iou(axis, metrics, kind, count, f"{name}, {TITLES[kind].lower()}", index)
-        axis.set_title(f"{count} proposals")
-    _legend(figure, axes)
-    paths += _save(figure, axes, folder / "recall-iou")
-    return paths
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        runs = [(name, metrics)]
+        return [
+            *_save(_figure_proposals(runs), folder / "ar-proposals"),
+            *_save(_figure_sizes(runs), folder / "ar-sizes"),
+            *_save(_figure_iou(name, metrics), folder / "recall-iou"),
+        ]
 
 
 def draw_comparison(folder: Path, runs: Runs) -> list[Path]:
     """One figure of several runs, all panels, as PNG and SVG in `folder`; returns their paths."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        return _save(_figure_comparison(runs), folder / "comparison")
+
+
+def _figure_proposals(runs: Runs) -> Figure:
+    kinds = _kinds(runs)
+    figure, axes = _canvas(1, len(kinds))
+    for axis, kind in zip(axes[0], kinds, strict=True):
+        _panel_proposals(axis, runs, kind)
+    _legend(figure, axes[0][0])
+    return figure
+
+
+def _figure_sizes(runs: Runs) -> Figure:
+    figure, axes = _canvas(1, len(SIZES))
+    for axis, size in zip(axes[0], SIZES, strict=True):
+        _panel_size(axis, runs, size)
+    _legend(figure, axes[0][0])
+    return figure
+
+
+def _figure_iou(name: str, metrics: Mapping[str, Any]) -> Figure:
+    figure, axes = _canvas(1, len(COUNTS))
+    for axis, count in zip(axes[0], COUNTS, strict=True):
+        for index, kind in enumerate(_kinds([(name, metrics)])):
+            _draw_iou(axis, metrics, kind, count, f"{name}, {TITLES[kind].lower()}", index)
+        axis.set_title(f"{count} proposals")
+    _legend(figure, axes[0][0])
+    return figure
+
+
+def _figure_comparison(runs: Runs) -> Figure:
     figure, axes = _canvas(3, 3)
     kinds = _kinds(runs)
     for axis, kind in zip(axes[0], kinds, strict=False):
@@ -79,7 +102,7 @@ def draw_comparison(folder: Path, runs: Runs) -> list[Path]:
     for axis in axes[0][len(kinds) :]:
         axis.set_axis_off()
     handles, labels = axes[0][0].get_legend_handles_labels()
-    axes[0][2].legend(handles, labels, loc="upper left", frameon=False)
+    axes[0][2].legend(handles, labels, loc="upper left")
     for axis, size in zip(axes[1], SIZES, strict=True):
         _panel_size(axis, runs, size)
     for axis, count in zip(axes[2], COUNTS, strict=True):
@@ -87,25 +110,22 @@ def draw_comparison(folder: Path, runs: Runs) -> list[Path]:
             if kinds[-1] in metrics:
                 _draw_iou(axis, metrics, kinds[-1], count, name, index)
         axis.set_title(f"{TITLES[kinds[-1]]}, {count} proposals")
-    return _save(figure, axes, folder / "comparison")
-
-
-def _legend(figure: Figure, axes: list[list[Axes]]) -> None:
-    """One legend above the panels."""
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    columns = min(3, len(labels))
-    figure.legend(handles, labels, loc="outside upper left", ncols=columns, frameon=False)
+    return figure
 
 
 def _canvas(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
     """A figure whose panels share the vertical axis within a row, so that heights compare."""
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(0.3 + 3.1 * columns, 0.4 + 2.8 * rows), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False, sharey="row")
+    figure = Figure(figsize=(0.3 + 3.1 * columns, 0.4 + 2.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey="row")
     return figure, [list(row) for row in axes]
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    """One legend above the panels."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=min(3, len(labels)))
 
 
 def _panel_proposals(axis: Axes, runs: Runs, kind: str) -> None:
@@ -192,20 +212,17 @@ def _label_left(axis: Axes, text: str) -> None:
     axis.set_ylabel(text if place is None or place.is_first_col() else "")
 
 
-def _save(figure: Figure, axes: list[list[Axes]], stem: Path) -> list[Path]:
+def _save(figure: Figure, stem: Path) -> list[Path]:
     """Write stem.png and stem.svg, each through a temporary name."""
-    import matplotlib
-
+    for axis in figure.axes:
+        axis.set_ylim(bottom=0)  # only now that a row has all its curves
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, for both formats
     paths = []
-    with matplotlib.rc_context(_STYLE):
-        for row in axes:
-            row[0].set_ylim(bottom=0)  # and so the whole row, once all its curves are there
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, for both formats
-        for suffix, options in ((".png", {"dpi": 160}), (".svg", {"metadata": {"Date": None}})):
-            path = stem.with_name(stem.name + suffix)
-            temporary = path.with_name(path.name + ".tmp")
-            figure.savefig(temporary, format=suffix[1:], **options)
-            temporary.replace(path)
-            paths.append(path)
+    for suffix, options in ((".png", {"dpi": 160}), (".svg", {"metadata": {"Date": None}})):
+        path = stem.with_name(stem.name + suffix)
+        temporary = path.with_name(path.name + ".tmp")
+        figure.savefig(temporary, format=suffix[1:], **options)
+        temporary.replace(path)
+        paths.append(path)
     return paths

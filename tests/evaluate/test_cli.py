@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -268,6 +270,43 @@ def test_a_model_is_run_and_measured(tmp_path: Path, square_model: Path) -> None
     coloured = np.ptp(pixels, axis=2) > 60
     assert coloured.sum() > 10_000, "no object is painted"
     assert not red.any(), "an object that was found is outlined in red"
+
+
+def test_a_model_and_its_results_file_measure_the_same(tmp_path: Path, square_model: Path) -> None:
+    """What deepmask-trt-run writes is what deepmask-eval measures."""
+    squares(tmp_path, count=3)
+    arguments = model_arguments(tmp_path, square_model)
+    assert deepmask_eval(*arguments).returncode == 0
+    command = ["deepmask-trt-run", tmp_path / "images", "--out", tmp_path / "file.json"]
+    command += [*arguments[4:10]]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    again = evaluate(tmp_path, "file", "--out", tmp_path / "again", "--proposals", "200")
+    assert again.returncode == 0, again.stderr
+    assert figures_only(metrics_of(tmp_path / "again")) == figures_only(
+        metrics_of(tmp_path / "out")
+    )
+
+
+def test_progress_is_shown_on_a_terminal_only(files: Path) -> None:
+    pty = pytest.importorskip("pty", reason="needs a POSIX terminal")
+    fcntl = pytest.importorskip("fcntl", reason="needs a POSIX terminal")
+    termios = pytest.importorskip("termios", reason="needs a POSIX terminal")
+    arguments = ["--annotations", files / "labels.json", "--proposals-json", files / "good.json"]
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("4H", 24, 100, 0, 0))
+    with subprocess.Popen(
+        ["deepmask-eval", *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=follower
+    ) as process:
+        os.close(follower)
+        shown = b""
+        with os.fdopen(leader, "rb") as terminal, contextlib.suppress(OSError):
+            while block := terminal.read(1):  # ends in OSError when the command does
+                shown += block
+    assert process.returncode == 0
+    assert b"10/10" in shown
+    assert b"image/s" in shown
+    assert deepmask_eval(*arguments).stderr == ""
 
 
 def test_missed_objects_are_outlined_in_red(tmp_path: Path) -> None:
