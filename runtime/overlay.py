@@ -12,7 +12,7 @@ from deepmask.runtime import rle
 from deepmask.runtime.proposals import Proposals
 
 #: Of the smaller of two drawn masks, at most this share may lie in the other.
-_SHARED = 0.3
+_SHARED = 0.2
 #: Proposals below this share of the best score are not drawn.
 _LEAST_SCORE = 0.5
 _TINT = 0.4

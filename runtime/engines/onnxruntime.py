@@ -78,6 +78,7 @@ def _open_session(path: Path, graph: Graph, device: str, threads: int) -> ort.In
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # a plan for each shape: more memory, no less time
     if device == "cuda" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # the CUDA libraries that pip installed beside it
     try:

@@ -13,9 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
+
+from deepmask.runtime import ModelFolderError, cli, deepmask
+from deepmask.runtime.engines import DEVICES, ENGINES
+from deepmask.runtime.images import MAX_PIXELS
+from deepmask.runtime.pyramid import MAX_SIDE
 
 COMMAND = str(Path(sys.executable).with_name("deepmask-trt-run"))
 
@@ -204,3 +210,21 @@ def test_help_reads_like_documentation(tmp_path: Path) -> None:
     for option in ("--model", "--engine", "--device", "--proposals", "--scales", "--threshold"):
         assert option in done.stdout
     assert "Examples:" in done.stdout
+
+
+def test_defaults_and_choices_are_the_librarys() -> None:
+    """The command states them again so that --help needs no library; they must not drift."""
+    options = {option.name: option for option in cli.command.params}
+    for name, known in (("engine", ENGINES), ("device", DEVICES)):
+        choice = options[name].type
+        assert isinstance(choice, click.Choice)
+        assert tuple(choice.choices) == known
+    assert options["max_side"].default == MAX_SIDE
+    assert options["max_pixels"].default == MAX_PIXELS
+
+
+def test_without_a_shipped_model_it_asks_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation that came without weights."""
+    monkeypatch.setattr(deepmask, "SHIPPED_MODEL", "nothing")
+    with pytest.raises(ModelFolderError, match=r"no model came with .* \(--model DIR\)"):
+        deepmask.DeepMask.load(device="cpu")
