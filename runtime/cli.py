@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -202,24 +202,13 @@ def _run(
     writer: ResultsWriter,
     outcomes: list[Outcome],
 ) -> bool:
-    """Fill `outcomes`, with a progress bar on a terminal; False if Ctrl-C stopped it."""
+    """Fill `outcomes`; False if Ctrl-C stopped it."""
     from deepmask.runtime.batch import run_batch
 
-    start = time.monotonic()
-    progress = click.progressbar(
-        run_batch(model, paths, overlays, settings, writer),
-        length=len(paths),
-        label="images",
-        show_pos=True,
-        item_show_func=lambda _: f"{len(outcomes) / (time.monotonic() - start):.1f} images/s",
-        file=sys.stderr,
-        hidden=len(paths) == 1 or not sys.stderr.isatty(),
-    )
     try:
-        with progress:
-            for outcome in progress:
-                # Proposals are large: only a single image's are shown, and so kept.
-                outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
+        for outcome in _watched(run_batch(model, paths, overlays, settings, writer), len(paths)):
+            # Proposals are large: only a single image's are shown, and so kept.
+            outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
     except KeyboardInterrupt:
         return False
     finally:
@@ -227,6 +216,25 @@ def _run(
         for name in (signal.SIGINT, signal.SIGTERM):
             signal.signal(name, signal.SIG_IGN)
     return True
+
+
+def _watched(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+    """The same outcomes; several on a terminal get a progress bar with rate and time left."""
+    if total == 1 or not sys.stderr.isatty():
+        yield from outcomes
+        return
+    start, done = time.monotonic(), 0
+    with click.progressbar(
+        outcomes,
+        length=total,
+        label="images",
+        show_pos=True,
+        item_show_func=lambda _: f"{done / (time.monotonic() - start):.1f} images/s",
+        file=sys.stderr,
+    ) as progress:
+        for outcome in progress:
+            done += 1
+            yield outcome
 
 
 def _interrupt(*_: object) -> NoReturn:
