@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deepmask.train.config import MODEL_PRESETS, ConfigError
+from deepmask.train.config import MODEL_PRESETS, ConfigError, ModelConfig
 from deepmask.train.recipe import RECIPES, Recipe
 
 if TYPE_CHECKING:
     from deepmask.train.annotations import AnnotatedSet
+    from deepmask.train.batches import Batch
 
-VALIDATION_PATCHES = 512
-VALIDATION_BATCH = 64
+VALIDATION_BATCH = 32
 VALIDATION_SEED = 0
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -91,6 +91,12 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--log-every", type=click.IntRange(1), default=50, help="Steps between log rows.")
 @click.option(
     "--validate-every", type=click.IntRange(1), default=500, help="Steps between validations."
+)
+@click.option(
+    "--val-patches",
+    type=click.IntRange(1),
+    default=512,
+    help="Objects, and as many negatives, that validation looks at.",
 )
 @click.option("--save-seconds", type=float, default=600.0, help="Seconds between checkpoints.")
 @_recipe_options
@@ -173,7 +179,7 @@ def _train(options: dict[str, Any]) -> int:
         make_batch = BatchMaker(sampler, cropper, config, recipe, options["seed"])
         checks = []
         if validation is not None:
-            checks = _validation_batches(validation, config, recipe)
+            checks = _validation_batches(validation, config, recipe, options["val_patches"])
         if not options["resume"] and options["init"] != "random":
             initialise_trunk(model.trunk, read_weights(options["init"], config.trunk))
         trainer = Trainer(model, recipe, options["seed"], hardware)
@@ -251,8 +257,10 @@ def _read(annotations: Path, images: Path) -> AnnotatedSet:
         raise _failure(str(error)) from error
 
 
-def _validation_batches(validation: AnnotatedSet, config: Any, recipe: Recipe) -> list[Any]:
-    """The fixed validation patches: half positives, half negatives, no colour change."""
+def _validation_batches(
+    validation: AnnotatedSet, config: ModelConfig, recipe: Recipe, count: int
+) -> list[Batch]:
+    """The fixed validation patches: `count` objects, as many negatives, no colour change."""
     import numpy as np
 
     from deepmask.train.batches import BatchMaker
@@ -263,10 +271,10 @@ def _validation_batches(validation: AnnotatedSet, config: Any, recipe: Recipe) -
     sampler = Sampler(validation, [], config, plain)
     maker = BatchMaker(sampler, Cropper(int(1e9)), config, plain, VALIDATION_SEED)
     rng = np.random.default_rng(VALIDATION_SEED)
-    half = VALIDATION_BATCH // 2
+    sizes = [min(VALIDATION_BATCH, count - done) for done in range(0, count, VALIDATION_BATCH)]
     return [
-        maker.cut(sampler.score_positives(half, rng), sampler.negatives(half, rng), rng)
-        for _ in range(VALIDATION_PATCHES // half)
+        maker.cut(sampler.score_positives(size, rng), sampler.negatives(size, rng), rng)
+        for size in sizes
     ]
 
 

@@ -30,7 +30,9 @@ def draw_set(folder: Path, seed: int, scenes: int = SCENES) -> tuple[Path, Path]
             angles = np.sort(rng.uniform(0, 2 * np.pi, 7))
             radius = rng.uniform(14, 26)
             points = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-            cv2.fillPoly(picture, [points.round().astype(np.int32)], rng.integers(0, 255, 3).tolist())
+            cv2.fillPoly(
+                picture, [points.round().astype(np.int32)], rng.integers(0, 255, 3).tolist()
+            )
             low, high = points.min(0), points.max(0)
             content["annotations"].append(
                 {

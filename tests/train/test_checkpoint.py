@@ -75,7 +75,9 @@ def test_missing_file_and_other_formats_are_named(tmp_path, tiny_model):
 
 def test_initialisation_copies_every_trunk_weight(tmp_path):
     state = ResNet18().state_dict()
-    torch.save({**state, "fc.weight": torch.zeros(2), "layer4.x": torch.zeros(1)}, tmp_path / "w.pth")
+    torch.save(
+        {**state, "fc.weight": torch.zeros(2), "layer4.x": torch.zeros(1)}, tmp_path / "w.pth"
+    )
     trunk = ResNet18()
     initialise_trunk(trunk, read_weights(str(tmp_path / "w.pth"), "resnet18"))
     assert all(torch.equal(value, state[name]) for name, value in trunk.state_dict().items())

@@ -32,14 +32,14 @@ def square(tmp_path_factory) -> tuple[Image, Instance]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.floats(100, 200), st.floats(60, 140), st.floats(0.15, 3.0), st.booleans()
-)
+@given(st.floats(100, 200), st.floats(60, 140), st.floats(0.15, 3.0), st.booleans())
 def test_square_lands_where_the_window_says(square, x, y, scale, flip):
     image, instance = square
     window = Window(x, y, scale, flip)
     size = 160
-    patch = Cropper(10**8).patch(image, window, size)[:, :, 0] > 160  # brighter than the gray border
+    patch = (
+        Cropper(10**8).patch(image, window, size)[:, :, 0] > 160
+    )  # brighter than the gray border
     mask = Cropper(10**8).mask(instance, window, size, size) > 0
     sign = -1 if flip else 1
     left, right = sorted(size / 2 + sign * scale * (edge - x) for edge in (120, 180))

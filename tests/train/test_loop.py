@@ -87,13 +87,16 @@ def test_log_has_a_row_for_each_report(tmp_path, maker, tiny_model, tiny_recipe)
     assert all(math.isfinite(float(row["mask_loss"])) for row in rows)
 
 
-def test_training_learns_the_drawn_scenes(maker, tiny_model, tiny_recipe):
-    recipe = replace(tiny_recipe, steps=60, batch=16, negatives=6, lr=3e-3, freeze_stem=False)
+def test_one_batch_is_learnt_by_heart(maker, tiny_model, tiny_recipe):
+    recipe = replace(tiny_recipe, steps=100, lr=3e-3, trunk_lr=1.0, freeze_stem=False)
     trainer = fresh(tiny_model, recipe)
-    losses = [trainer.train_step(batch) for batch in prefetch(maker(recipe), range(60), 1, 2)]
-    first, last = torch.tensor(losses[:8]).mean(0), torch.tensor(losses[-8:]).mean(0)
-    assert last[0] < 0.75 * first[0]
-    assert last[1] < 0.95 * first[1]
+    for module in trainer.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    batch = maker(recipe)(0)
+    losses = [trainer.train_step(batch) for _ in range(100)]
+    assert losses[-1][0] < 0.75 * losses[0][0]
+    assert losses[-1][1] < 0.5 * losses[0][1]
 
 
 def test_non_finite_loss_stops_training(maker, tiny_model, tiny_recipe):
@@ -130,7 +133,9 @@ def test_frozen_stem_and_batch_statistics_do_not_move(maker, tiny_model, tiny_re
     after = trainer.model.state_dict()
     still = [n for n in before if n.startswith(("trunk.conv1", "trunk.layer1")) or "running" in n]
     assert all(torch.equal(before[name], after[name]) for name in still)
-    assert not torch.equal(before["trunk.layer2.0.conv1.weight"], after["trunk.layer2.0.conv1.weight"])
+    assert not torch.equal(
+        before["trunk.layer2.0.conv1.weight"], after["trunk.layer2.0.conv1.weight"]
+    )
 
 
 def test_batches_depend_on_seed_and_step_only(maker):
@@ -139,7 +144,10 @@ def test_batches_depend_on_seed_and_step_only(maker):
     assert torch.equal(first.masks, again.masks)
     assert not torch.equal(first.patches, maker(seed=1)(5).patches)
     ordered = list(prefetch(maker(), range(3, 7), threads=3, ahead=3))
-    assert all(torch.equal(b.patches, maker()(k).patches) for k, b in zip(range(3, 7), ordered, strict=True))
+    assert all(
+        torch.equal(b.patches, maker()(k).patches)
+        for k, b in zip(range(3, 7), ordered, strict=True)
+    )
 
 
 def test_colour_changes_keep_range_and_identity():

@@ -19,7 +19,9 @@ def test_mask_loss_is_the_mean_logistic_loss():
 
 def test_mask_loss_upsamples_bilinearly():
     logits = torch.full((1, 4, 4), 1.5)
-    assert mask_loss(logits, torch.ones(1, 8, 8)).item() == pytest.approx(math.log1p(math.exp(-1.5)))
+    assert mask_loss(logits, torch.ones(1, 8, 8)).item() == pytest.approx(
+        math.log1p(math.exp(-1.5))
+    )
 
 
 def test_score_loss_weighs_classes_alike_and_leaves_unlabelled_out():

@@ -7,7 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deepmask.train.config import MASK_HEADS, MODEL_PRESETS, TRUNK_CHANNELS, ConfigError, ModelConfig
+from deepmask.train.config import (
+    MASK_HEADS,
+    MODEL_PRESETS,
+    TRUNK_CHANNELS,
+    ConfigError,
+    ModelConfig,
+)
 from deepmask.train.model import DeepMask
 
 

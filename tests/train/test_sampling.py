@@ -46,7 +46,11 @@ def test_canonical_window_is_the_papers():
 
 
 @given(
-    st.floats(0, 500), st.floats(0, 400), st.floats(6, 300), st.floats(6, 300), st.integers(0, 2**32)
+    st.floats(0, 500),
+    st.floats(0, 400),
+    st.floats(6, 300),
+    st.floats(6, 300),
+    st.integers(0, 2**32),
 )
 def test_positives_stay_within_the_jitter(x, y, width, height, seed):
     found = make_set((x, y, width, height))

@@ -1,0 +1,155 @@
+"""`deepmask-train` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepmask.train.checkpoint import load_checkpoint
+from deepmask.train.trunks import ResNet18
+
+COMMAND = str(Path(sys.executable).with_name("deepmask-train"))
+#: A run of seconds: few steps, few patches, one thread of arithmetic.
+SMALL = ["--steps", "3", "--batch", "4", "--negatives", "2", "--max-octaves", "6"]
+SMALL += ["--val-patches", "2"]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def data(drawn) -> list[object]:
+    return ["--train-annotations", drawn[0], "--train-images", drawn[1]]
+
+
+def test_help_lists_every_setting():
+    result = run("--help")
+    assert result.returncode == 0
+    for option in ("--preset", "--resume", "--check-data", "--score-weight", "--category-exponent"):
+        assert option in result.stdout
+
+
+@pytest.mark.slow
+def test_train_and_resume(drawn, tmp_path):
+    torch.save(ResNet18().state_dict(), tmp_path / "init.pth")
+    out = tmp_path / "runs" / "x"
+    arguments = [*data(drawn), "--val-annotations", drawn[0], "--val-images", drawn[1], *SMALL]
+    arguments += ["--out", out, "--precision", "fp32"]
+    first = run(*arguments, "--init", tmp_path / "init.pth")
+    assert first.returncode == 0, first.stderr
+    assert "val IoU" in first.stdout
+    checkpoint = load_checkpoint(out / "last.pt")
+    assert checkpoint.training["step"] == 3
+    again = run(*arguments, "--init", tmp_path / "init.pth")
+    assert again.returncode == 2
+    assert "continue with --resume" in again.stderr
+    longer = run(*arguments, "--steps", "4", "--resume")
+    assert longer.returncode == 0, longer.stderr
+    assert load_checkpoint(out / "last.pt").training["step"] == 4
+    other = run(*arguments, "--lr", "0.5", "--resume")
+    assert other.returncode == 1
+    assert "lr was 0.0006, is 0.5" in other.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_save_and_say_how_to_go_on(drawn, tmp_path, number):
+    out = tmp_path / "run"
+    command = [COMMAND, *map(str, data(drawn)), *SMALL, "--steps", "100000"]
+    command += ["--init", "random", "--out", str(out), "--log-every", "1"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as job:
+        assert job.stdout is not None
+        for line in job.stdout:
+            if line.startswith("step 2/"):
+                break
+        job.send_signal(number)
+        rest, errors = job.communicate(timeout=120)
+    assert job.returncode == 128 + number, errors
+    assert "continue with --resume" in rest
+    assert load_checkpoint(out / "last.pt").training["step"] >= 2
+    assert sorted(path.name for path in out.iterdir()) == ["last.pt", "log.csv"]
+
+
+def test_check_data_names_each_bad_annotation(drawn, tmp_path):
+    content = json.loads(drawn[0].read_text())
+    content["annotations"][3]["bbox"] = [0, 0, 0, 0]
+    (tmp_path / "bad.json").write_text(json.dumps(content))
+    result = run(
+        "--check-data", "--train-annotations", tmp_path / "bad.json", "--train-images", drawn[1]
+    )
+    assert result.returncode == 1
+    assert "annotation 4, image 2: bbox [0, 0, 0, 0] is empty" in result.stdout
+    assert run("--check-data", *data(drawn)).returncode == 0
+
+
+def test_wrong_use_is_one_line(drawn, tmp_path):
+    cases = {
+        "--init is missing": [*data(drawn), "--out", tmp_path / "x"],
+        "--out is missing": [*data(drawn), "--init", "random"],
+        "belong together": [
+            *data(drawn),
+            "--out",
+            tmp_path,
+            "--init",
+            "random",
+            "--val-images",
+            tmp_path,
+        ],
+        "negatives is 9": [
+            *data(drawn),
+            "--out",
+            tmp_path,
+            "--init",
+            "random",
+            "--batch",
+            "9",
+            "--negatives",
+            "9",
+        ],
+    }
+    for text, arguments in cases.items():
+        result = run(*arguments)
+        assert result.returncode == 2, result.stderr
+        assert text in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_failed_work_is_one_line(drawn, tmp_path):
+    cases = {
+        "no such annotation file": [
+            "--train-annotations",
+            tmp_path / "none.json",
+            "--train-images",
+            drawn[1],
+            "--init",
+            "random",
+            "--out",
+            tmp_path / "a",
+        ],
+        "no such weights file": [
+            *data(drawn),
+            "--init",
+            tmp_path / "no.pth",
+            "--out",
+            tmp_path / "b",
+        ],
+        "no such checkpoint file": [*data(drawn), "--resume", "--out", tmp_path / "c"],
+    }
+    for text, arguments in cases.items():
+        started = time.monotonic()
+        result = run(*arguments)
+        assert result.returncode == 1, (text, result.stderr, time.monotonic() - started)
+        assert text in result.stderr
+        assert "Traceback" not in result.stderr
+        assert not (tmp_path / "a").exists()
