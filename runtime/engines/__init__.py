@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from deepmask.runtime.engines.base import DeviceError, Engine, EngineError, Tensor
 from deepmask.runtime.manifest import Manifest
@@ -51,15 +53,12 @@ def choose(engine: str = "auto", device: str = "auto") -> Choice:
         )
     if engine == "tensorrt":
         raise EngineError(f"{_NO_TENSORRT}; use --engine onnxruntime, with --device cuda for a GPU")
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise EngineError(_NO_ONNXRUNTIME)
+    library = _onnxruntime()
     reasons = [_NO_TENSORRT] if engine == "auto" else []
     if device == "cpu":
         return Choice("onnxruntime", "cpu", "; ".join(reasons))
 
-    from deepmask.runtime.engines.onnxruntime import missing_cuda
-
-    missing = missing_cuda()
+    missing: str = library.missing_cuda()
     if device == "cuda":
         if missing:
             raise EngineError(f"--device cuda: {missing}; use --device cpu")
@@ -77,12 +76,22 @@ def open_engine(
     `threads` is the number of CPU threads, 0 for one per core. Raises `EngineError` if the library
     refuses a graph, or the device where the choice has no fallback.
     """
-    from deepmask.runtime.engines.onnxruntime import OnnxRuntimeEngine
-
+    load = _onnxruntime().OnnxRuntimeEngine
     try:
-        return OnnxRuntimeEngine(manifest, folder, choice.device, threads), choice
+        return load(manifest, folder, choice.device, threads), choice
     except DeviceError as error:
         if not choice.fallback:
             raise EngineError(f"--device {choice.device}: {error}; use --device cpu") from error
         choice = Choice(choice.engine, choice.fallback, str(error))
-    return OnnxRuntimeEngine(manifest, folder, choice.device, threads), choice
+    return load(manifest, folder, choice.device, threads), choice
+
+
+def _onnxruntime() -> ModuleType:
+    """The engine's module, which imports its library."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise EngineError(_NO_ONNXRUNTIME)
+    try:
+        return importlib.import_module("deepmask.runtime.engines.onnxruntime")
+    except ImportError as error:
+        text = str(error).strip().split("\n", 1)[0]
+        raise EngineError(f"onnxruntime is installed but cannot be loaded: {text}") from error

@@ -66,6 +66,17 @@ def test_without_onnxruntime_it_says_what_to_install(monkeypatch: pytest.MonkeyP
         choose()
 
 
+def test_an_onnxruntime_that_does_not_load_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library it needs is missing, say."""
+
+    def broken(name: str) -> None:
+        raise ImportError(f"libfoo.so: cannot open shared object file\n in {name}")
+
+    monkeypatch.setattr("importlib.import_module", broken)
+    with pytest.raises(EngineError, match=r"cannot be loaded: libfoo.so: [a-z ]+$"):
+        choose()
+
+
 def test_tensors_go_up_and_down(model: DeepMask) -> None:
     """Non-contiguous arrays are uploaded as what they show; a fetched array is a copy."""
     engine = model.engine
