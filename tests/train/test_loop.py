@@ -95,7 +95,7 @@ def test_one_batch_is_learnt_by_heart(maker, tiny_model, tiny_recipe):
             module.p = 0.0
     batch = maker(recipe)(0)
     losses = [trainer.train_step(batch) for _ in range(100)]
-    assert losses[-1][0] < 0.75 * losses[0][0]
+    assert losses[-1][0] < 0.5 * losses[0][0]
     assert losses[-1][1] < 0.5 * losses[0][1]
 
 

@@ -1,0 +1,135 @@
+"""Every command of the README, run as it stands there: the whole chain from labels to figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+
+from deepmask.train.trunks import ResNet18
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = dict(re.findall(r"<!-- (\w+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
+#: Appended to the README's training command: a run of seconds instead of hours.
+SHORT = " --steps 2 --batch 4 --negatives 2 --max-octaves 6 --val-patches 2"
+
+
+def bash(script: str, folder: Path, **environment: str) -> str:
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert result.returncode == 0, f"{script}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+def installed(script: str, folder: Path) -> str:
+    """Run a block with this environment's commands first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return bash(script, folder, PATH=path)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, drawn) -> Path:
+    """A folder with the files that the README's commands name, and what earlier ones made."""
+    folder = tmp_path_factory.mktemp("readme")
+    annotations, images = drawn
+    for name in ("train", "val"):
+        shutil.copy(annotations, folder / f"instances_{name}.json")
+        shutil.copytree(images, folder / name)
+    shutil.copytree(images, folder / "photographs")
+    Image.open(next(images.iterdir())).convert("RGB").save(folder / "photograph.jpg")
+    torch.save(ResNet18().state_dict(), folder / "resnet18.pth")
+    installed(BLOCKS["train"].replace("--out runs/mine", "--out runs/mine" + SHORT), folder)
+    installed(BLOCKS["export"], folder)
+    installed("deepmask-trt-run val/ --proposals 50 --out other.json", folder)
+    return folder
+
+
+def test_every_command_stands_in_a_block_that_is_run():
+    assert set(BLOCKS) == {"try", "tests", "run", "python", "train", "export", "measure"}
+    assert README.count("```") == 2 * len(BLOCKS)
+
+
+@pytest.mark.slow
+def test_training_and_export_leave_their_files(workplace):
+    assert sorted(path.name for path in (workplace / "runs" / "mine").iterdir()) == [
+        "last.pt",
+        "log.csv",
+    ]
+    for name in ("mine", "small"):
+        assert sorted(path.name for path in (workplace / "models" / name).iterdir()) == [
+            "mask.onnx",
+            "model.json",
+            "score.onnx",
+            "trunk.onnx",
+        ]
+
+
+@pytest.mark.slow
+def test_running_leaves_coco_results_and_pictures(workplace):
+    printed = installed(BLOCKS["run"], workplace)
+    assert "onnxruntime" in printed
+    photograph, overlay = (
+        Image.open(workplace / name) for name in ("photograph.jpg", "overlay.png")
+    )
+    assert overlay.size == photograph.size
+    assert len(list((workplace / "overlays").iterdir())) == 6
+    results = COCO(str(workplace / "proposals.images.json")).loadRes(
+        str(workplace / "proposals.json")
+    )
+    assert results.anns
+    scores = [result["score"] for result in json.loads((workplace / "proposals.json").read_text())]
+    assert all(0 <= score <= 1 for score in scores)
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.slow
+def test_measuring_leaves_figures(workplace):
+    printed = installed(BLOCKS["measure"], workplace)
+    assert "AR@100" in printed
+    for name in ("eval", "other"):
+        assert (workplace / "runs" / name / "metrics.json").is_file()
+    assert any((workplace / "runs" / "both").glob("*.png"))
+
+
+@pytest.mark.slow
+def test_python_example(workplace):
+    (workplace / "example.py").write_text(BLOCKS["python"])
+    installed("python example.py", workplace)
+
+
+@pytest.mark.slow
+def test_first_command_in_an_empty_environment(tmp_path):
+    """Installs from the package index, as a newcomer does; other tests use what is installed."""
+    probe = subprocess.run(
+        [sys.executable, "-m", "pip", "download", "--no-deps", "-qd", tmp_path / "probe", "click"],
+        capture_output=True,
+        check=False,
+    )
+    if probe.returncode:
+        pytest.skip("no package index within reach")
+    checkout = tmp_path / "checkout"
+    ignored = shutil.ignore_patterns(".git", ".venv*", "build", "*.egg-info", "__pycache__", "runs")
+    shutil.copytree(ROOT, checkout, ignore=ignored)
+    printed = bash(BLOCKS["try"], checkout)
+    assert "onnxruntime" in printed
+    assert (checkout / "overlay.png").stat().st_size > 10_000
+    assert len(json.loads((checkout / "proposals.json").read_text())) > 100
+    listed = bash(".venv/bin/pip list", checkout)
+    assert not re.search(r"^torch\b", listed, re.MULTILINE)
