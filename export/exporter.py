@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from deepmask.export import parity
+from deepmask.export.describe import THRESHOLD, describe
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
-from deepmask.export.graphs import GraphSource, border_of, example_inputs, graph_sources
+from deepmask.export.graphs import GraphSource, example_inputs, graph_sources
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.score import INTERLEAVINGS
 from deepmask.export.trunk import fold_batchnorm
@@ -26,7 +26,7 @@ from deepmask.runtime.manifest import (
     write_manifest,
 )
 from deepmask.train.checkpoint import load_checkpoint
-from deepmask.train.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD, STRIDE, ModelConfig
+from deepmask.train.config import ModelConfig
 
 LONGEST_NAME = 200
 
@@ -51,7 +51,7 @@ class ExportOptions:
     interleaving: str | None = None
     dense_mask: bool = False
     scales: Scales | None = None
-    threshold: float = 0.2
+    threshold: float = THRESHOLD
 
 
 def export_model(
@@ -101,14 +101,18 @@ def export_model(
             if name in GRAPHS
         }
         record = parity.as_record(deviations, rounding)
-        manifest = _manifest(original.config, options, name_of_model, graphs, record)
+        manifest = describe(
+            original.config,
+            graphs,
+            name=name_of_model,
+            weights=options.weights,
+            opset=options.opset,
+            parity=record,
+            scales=options.scales,
+            threshold=options.threshold,
+        )
         write_manifest(manifest, stage)
     return manifest
-
-
-def default_scales(patch: int) -> Scales:
-    """2^-2 … 2^1 for the paper's 224 px (§3.3), 2^-2.5 … 2^0.5 for smaller windows (thesis)."""
-    return Scales(-2, 1, 0.5) if patch == 224 else Scales(-2.5, 0.5, 0.5)
 
 
 def _write_graph(
@@ -126,30 +130,3 @@ def _write_graph(
         store_as_half(graph)
     onnx.save_model(graph, path)
     onnx.checker.check_model(path, full_check=True)
-
-
-def _manifest(
-    config: ModelConfig,
-    options: ExportOptions,
-    name: str,
-    graphs: Mapping[str, Graph],
-    parity_record: Mapping[str, Any],
-) -> Manifest:
-    return Manifest(
-        name=name,
-        patch=config.patch,
-        stride=STRIDE,
-        mask_size=config.mask_size,
-        border=border_of(config.patch),
-        fill=BORDER_FILL,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        score_head=config.score_head,
-        precision="fp32",
-        weights=options.weights,
-        opset=options.opset,
-        scales=options.scales or default_scales(config.patch),
-        threshold=options.threshold,
-        graphs=graphs,
-        parity=parity_record,
-    )

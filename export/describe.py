@@ -1,0 +1,50 @@
+"""What `model.json` says of a network: sizes, border, normalisation and the runtime's defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deepmask.export.graphs import border_of
+from deepmask.runtime.manifest import Graph, Manifest, Scales
+from deepmask.train.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD, STRIDE, ModelConfig
+
+#: Mask probability above which a pixel belongs to the object (0.2 on COCO, §4).
+THRESHOLD = 0.2
+
+
+def default_scales(patch: int) -> Scales:
+    """2^-2 … 2^1 for the paper's 224 px (§3.3), 2^-2.5 … 2^0.5 for smaller windows (thesis)."""
+    return Scales(-2, 1, 0.5) if patch == 224 else Scales(-2.5, 0.5, 0.5)
+
+
+def describe(
+    config: ModelConfig,
+    graphs: Mapping[str, Graph],
+    *,
+    name: str,
+    weights: str,
+    opset: int,
+    parity: Mapping[str, Any],
+    scales: Scales | None = None,
+    threshold: float = THRESHOLD,
+) -> Manifest:
+    """The manifest of a network whose graphs compute in float32; `scales` None: the default."""
+    return Manifest(
+        name=name,
+        patch=config.patch,
+        stride=STRIDE,
+        mask_size=config.mask_size,
+        border=border_of(config.patch),
+        fill=BORDER_FILL,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        score_head=config.score_head,
+        precision="fp32",
+        weights=weights,
+        opset=opset,
+        scales=scales or default_scales(config.patch),
+        threshold=threshold,
+        graphs=graphs,
+        parity=parity,
+    )
