@@ -13,7 +13,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 #: Options that only make sense when a model makes the proposals.
-_MODEL_OPTIONS = ("model", "engine", "device", "scales", "threshold", "zoom")
+_MODEL_OPTIONS = ("model", "engine", "device", "scales", "threshold", "overlap", "zoom")
 
 
 @click.group(
@@ -55,6 +55,12 @@ _MODEL_OPTIONS = ("model", "engine", "device", "scales", "threshold", "zoom")
     "--threshold",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     help="Probability above which a pixel belongs to a mask.  [default: the model's]",
+)
+@click.option(
+    "--overlap",
+    type=click.FloatRange(0, 1),
+    help="IoU with a better proposal above which a near-duplicate is ranked lower; 1: never.  "
+    "[default: the model's]",
 )
 @click.option("--zoom", is_flag=True, help="One larger scale more (DeepMaskZoom).")
 @click.option(

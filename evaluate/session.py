@@ -42,6 +42,7 @@ class Request:
     proposals: int
     scales: Scales | None
     threshold: float | None
+    overlap: float | None
     zoom: bool
     out: Path | None
     name: str | None
@@ -129,6 +130,7 @@ def _source(
         proposals=request.proposals,
         scales=scales.zoomed() if request.zoom else scales,
         threshold=request.threshold or model.manifest.threshold,
+        overlap=model.manifest.overlap if request.overlap is None else request.overlap,
     )
 
 

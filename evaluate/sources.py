@@ -59,6 +59,7 @@ class ModelSource:
         proposals: int,
         scales: Scales,
         threshold: float,
+        overlap: float,
     ) -> None:
         """`images` is the folder that file names of the annotations are relative to."""
         self._model = model
@@ -66,6 +67,7 @@ class ModelSource:
         self._proposals = proposals
         self._scales = scales
         self._threshold = threshold
+        self._overlap = overlap
         self._warm = False
 
     def propose(self, picture: Picture) -> tuple[Candidates, float | None]:
@@ -79,6 +81,7 @@ class ModelSource:
                 proposals=self._proposals,
                 scales=self._scales,
                 threshold=self._threshold,
+                overlap=self._overlap,
             )
             results = proposals.to_coco(picture.id)
         except (ImageError, EngineError) as error:
@@ -98,6 +101,7 @@ class ModelSource:
             "proposals": self._proposals,
             "scales": asdict(self._scales),
             "threshold": self._threshold,
+            "overlap": self._overlap,
         }
 
 

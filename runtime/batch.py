@@ -22,11 +22,12 @@ class InputError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """How each image is treated; the first four as in `DeepMask.__call__`."""
+    """How each image is treated; the first five as in `DeepMask.__call__`."""
 
     proposals: int
     scales: Scales
     threshold: float
+    overlap: float
     max_side: int
     max_pixels: int
     top: int
@@ -124,11 +125,13 @@ def _run_image(
         proposals=settings.proposals,
         scales=settings.scales,
         threshold=settings.threshold,
+        overlap=settings.overlap,
         max_side=settings.max_side,
     )
     start = time.perf_counter()
     results = proposals.to_coco(image_id)
-    seconds |= proposals.seconds | {"encode": time.perf_counter() - start}
+    encode = proposals.seconds.get("encode", 0.0) + time.perf_counter() - start
+    seconds |= proposals.seconds | {"encode": encode}
     writer.add(results, image_id, path.name, *proposals.image_size)
     if overlay is not None:
         write_picture(overlay, draw_proposals(proposals, image, settings.top))

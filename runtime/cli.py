@@ -65,6 +65,12 @@ _PATH = click.Path(path_type=Path)
     help="Probability above which a pixel belongs to a mask.  [default: the model's]",
 )
 @click.option(
+    "--overlap",
+    type=click.FloatRange(0, 1),
+    help="IoU with a better proposal above which a near-duplicate is ranked lower; 1: never.  "
+    "[default: the model's]",
+)
+@click.option(
     "--max-side",
     type=click.IntRange(1),
     default=1333,
@@ -137,6 +143,7 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
         proposals=options["proposals"],
         scales=scales.zoomed() if options["zoom"] else scales,
         threshold=options["threshold"] or model.manifest.threshold,
+        overlap=model.manifest.overlap if options["overlap"] is None else options["overlap"],
         max_side=options["max_side"],
         max_pixels=options["max_pixels"],
         top=options["top"],

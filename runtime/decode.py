@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,16 @@ class Placement:
     def __len__(self) -> int:
         """N."""
         return len(self.row)
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Placement:
+        """The windows with these indices."""
+        return replace(
+            self,
+            row=self.row[indices],
+            col=self.col[indices],
+            ratio_y=self.ratio_y[indices],
+            ratio_x=self.ratio_x[indices],
+        )
 
     def extent_y(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """First image row of each window and one past its last, clipped to the image."""

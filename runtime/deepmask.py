@@ -26,6 +26,7 @@ from deepmask.runtime.manifest import (
 )
 from deepmask.runtime.proposals import Proposals
 from deepmask.runtime.pyramid import MAX_SIDE, Level, plan_pyramid, render_level
+from deepmask.runtime.rank import POOL, demote_duplicates
 from deepmask.runtime.select import Selection, select_best
 
 SHIPPED_MODEL = "deepmask-r18"
@@ -77,6 +78,7 @@ class DeepMask:
         proposals: int = 1000,
         scales: Scales | None = None,
         threshold: float | None = None,
+        overlap: float | None = None,
         max_side: int = MAX_SIDE,
     ) -> Proposals:
         """The best proposals of an image, (H, W, 3) uint8 RGB.
@@ -84,12 +86,15 @@ class DeepMask:
         proposals   how many; fewer come back if the pyramid has fewer locations.
         scales      of the pyramid, default the model's own.
         threshold   probability above which a pixel belongs to a mask, default the model's own.
+        overlap     IoU with a better proposal above which a near-duplicate is ranked lower, default
+                    the model's own; 1 leaves the network's order (see `rank.py`).
         max_side    longest side that scale 1 may have, in pixels.
 
         All scales are scored first, and only the best locations go through the mask graph; this is
         exact (DeepMask §3.3 computes every mask and then ranks).
         """
-        _check_call(image, proposals, threshold, max_side)
+        limit = self.manifest.overlap if overlap is None else overlap
+        _check_call(image, proposals, threshold, limit, max_side)
         clock = _Clock()
         height, width = image.shape[:2]
         factors = (scales or self.manifest.scales).factors()
@@ -105,15 +110,16 @@ class DeepMask:
                 scores.append(self._scores(tensors.pop("score"), level))
             maps.append(tensors)
         with clock.stage("select"):
-            selection = select_best(scores, proposals)
+            selection = select_best(scores, max(proposals, POOL) if limit < 1 else proposals)
             placement = self._placement(selection, levels, height, width)
         with clock.stage("mask"):
             logits = self._masks(selection, maps)
         probability = 1 / (1 + np.exp(-selection.logit.astype(np.float64)))
         cut = self.manifest.threshold if threshold is None else threshold
-        return Proposals(
+        found = Proposals(
             probability.astype(np.float32), logits, placement, log(cut / (1 - cut)), clock.seconds
         )
+        return _diverse(found, limit, proposals, clock) if limit < 1 else found
 
     def close(self) -> None:
         """Give back the engine's memory."""
@@ -205,6 +211,16 @@ def shipped_model() -> Path:
     return folder
 
 
+def _diverse(found: Proposals, overlap: float, count: int, clock: _Clock) -> Proposals:
+    """The best `count` after near-duplicates have moved down."""
+    with clock.stage("encode"):
+        boxes = found.boxes
+    with clock.stage("select"):
+        order, scores = demote_duplicates(found.scores, boxes, overlap)
+    found.seconds = clock.seconds
+    return found.ranked(order[:count], scores[:count])
+
+
 class _Clock:
     """Seconds by stage."""
 
@@ -219,7 +235,11 @@ class _Clock:
 
 
 def _check_call(
-    image: npt.NDArray[np.uint8], proposals: int, threshold: float | None, max_side: int
+    image: npt.NDArray[np.uint8],
+    proposals: int,
+    threshold: float | None,
+    overlap: float,
+    max_side: int,
 ) -> None:
     found = (getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__))
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
@@ -230,3 +250,5 @@ def _check_call(
         raise ValueError(f"proposals {proposals} and max_side {max_side} must be at least 1")
     if threshold is not None and not 0 < threshold < 1:
         raise ValueError(f"threshold is {threshold}, expected a probability between 0 and 1")
+    if not 0 <= overlap <= 1:
+        raise ValueError(f"overlap is {overlap}, expected an IoU, 0 to 1")

@@ -107,6 +107,7 @@ class Manifest:
     `border` is the gray margin, a multiple of `stride` and at least `patch / 2`, that the runtime
     paints around each scaled image; the score and mask graphs count locations from the first
     window, so that row i, column j of `score` is the window centred at (stride·i, stride·j).
+    `scales`, `threshold` (a probability) and `overlap` (an IoU) are what a call uses by default.
     """
 
     name: str
@@ -125,6 +126,7 @@ class Manifest:
     threshold: float
     graphs: Mapping[str, Graph]
     parity: Mapping[str, Any]
+    overlap: float = 1.0
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -211,6 +213,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         opset=integer(content, "opset", 1, 1000),
         scales=_scales(mapping(content, "scales")),
         threshold=threshold,
+        overlap=number(content, "overlap", 0, 1),
         graphs=_graphs(mapping(content, "graphs")),
         parity=mapping(content, "parity"),
     )

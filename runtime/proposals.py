@@ -62,6 +62,13 @@ class Proposals:
         """(height, width) of the image."""
         return self.placement.height, self.placement.width
 
+    def ranked(self, order: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> Proposals:
+        """Those proposals whose indices are in `order`, in that order, with these scores."""
+        placement = self.placement.take(order)
+        chosen = Proposals(scores, self.logits[order], placement, self.threshold, self.seconds)
+        chosen.__dict__["encoded"] = [self.encoded[index] for index in order]
+        return chosen
+
     def masks(self, index: int) -> npt.NDArray[np.bool_]:
         """Mask `index` as (height, width) bool; may be empty."""
         position = range(len(self))[index]
