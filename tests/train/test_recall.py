@@ -1,0 +1,119 @@
+"""Recall during training is what the runtime and the evaluation would measure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from deepmask.evaluate.annotations import read_coco
+from deepmask.evaluate.metrics import measures, total
+from deepmask.evaluate.records import read_records
+from deepmask.evaluate.run import evaluate, open_folder
+from deepmask.evaluate.sources import FileSource
+from deepmask.export.graphs import margin_of
+from deepmask.runtime import Scales, read_image
+from deepmask.runtime.pyramid import plan_pyramid, render_level
+from deepmask.train.annotations import DataError, read_annotations
+from deepmask.train.device import Hardware
+from deepmask.train.engine import runnable
+from deepmask.train.model import DeepMask
+from deepmask.train.recall import KINDS, RECALLS, measure_recall, recall_images
+
+CPU = Hardware(torch.device("cpu"), bf16=False)
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture(params=["shared", "pooled", "full"])
+def network(request, tiny_model):
+    changes = {
+        "shared": {},
+        "pooled": {"score_head": "pooled"},
+        "full": {"score_head": "pooled", "mask_head": "full", "rank": 0},
+    }
+    torch.manual_seed(0)
+    return DeepMask(replace(tiny_model, **changes[request.param])).eval()
+
+
+def test_proposals_are_those_of_the_network(network):
+    image = np.random.default_rng(0).integers(0, 256, (90, 131, 3), np.uint8)
+    with runnable(network, CPU.device) as model:
+        proposals = model(image, proposals=10_000, scales=Scales(0, 0, 1))
+        (level,) = plan_pyramid(90, 131, (1.0,), model.manifest)
+        canvas = torch.from_numpy(render_level(image, level, model.manifest))
+    margin, cells = margin_of(network.config.patch), network.config.cells
+    with torch.no_grad():
+        features = network.features(canvas)
+        for index in (0, len(proposals) // 2, len(proposals) - 1):
+            row = margin + int(proposals.placement.row[index])
+            col = margin + int(proposals.placement.col[index])
+            window = features[:, :, row : row + cells, col : col + cells]
+            torch.testing.assert_close(
+                float(proposals.scores[index]), float(network.score(window).sigmoid()), **CLOSE
+            )
+            torch.testing.assert_close(
+                torch.from_numpy(proposals.logits[index]), network.mask(window)[0], **CLOSE
+            )
+
+
+def test_recall_is_what_the_evaluation_measures(drawn, tiny_model, tmp_path):
+    torch.manual_seed(0)
+    network = DeepMask(tiny_model).eval()
+    images = recall_images(read_annotations(*drawn), 4)
+    measured = measure_recall(network, images, CPU)
+
+    truth = read_coco(drawn[0])
+    ids = [image.picture.id for image in images]
+    with runnable(network, CPU.device) as model:
+        results = [
+            result
+            for image_id in ids
+            for result in model(read_image(drawn[1] / truth.pictures[image_id].file_name)).to_coco(
+                image_id
+            )
+        ]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    open_folder(tmp_path, {}, ids, resume=False)
+    source = FileSource(tmp_path / "results.json", truth.pictures, 1000)
+    outcome = evaluate(truth, source, KINDS, tmp_path, ids)
+    assert outcome.done == 4
+    totals = total(read_records(tmp_path), KINDS)
+    expected = {
+        f"{kind}_{name}": float(values[0])
+        for kind in KINDS
+        for name, values in measures(totals[kind]).items()
+    }
+    assert measured == {name: pytest.approx(expected[name], abs=1e-12) for name in RECALLS}
+    assert measured["bbox_AR@1000"] > 0  # a pyramid of windows finds something
+
+
+def test_images_are_spread_over_the_set(drawn):
+    found = read_annotations(*drawn)
+    assert [one.picture.id for one in recall_images(found, 3)] == [1, 3, 6]
+    assert len(recall_images(found, 1000)) == len(found.images)
+
+
+def test_a_picture_that_does_not_decode_is_told_before_training(drawn, tmp_path):
+    found = read_annotations(*drawn)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    broken = replace(found, images=(replace(found.images[0], path=tmp_path / "broken.png"),))
+    broken = replace(broken, instances=())
+    with pytest.raises(DataError, match=r"broken\.png .*annotated as"):
+        recall_images(broken, 1)
+
+
+def test_crowds_are_not_searched_for(drawn):
+    found = read_annotations(*drawn)
+    crowded = replace(found, instances=tuple(replace(item, crowd=True) for item in found.instances))
+    assert all(len(one.objects.ids) == 0 for one in recall_images(crowded, 2))
+
+
+def test_pixels_are_rgb(drawn):
+    found = read_annotations(*drawn)
+    (image,) = recall_images(found, 1)
+    stored = cv2.imread(str(found.images[0].path))
+    assert np.array_equal(image.pixels, stored[:, :, ::-1])

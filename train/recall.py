@@ -1,0 +1,103 @@
+"""Average recall on a few whole images during training: what patch figures cannot tell (§4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepmask.evaluate.annotations import Annotation, GroundTruth, Objects, Picture
+from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.matching import Candidates, rank_matches
+from deepmask.evaluate.metrics import COUNTS, Totals, measures
+from deepmask.evaluate.results import to_candidates
+from deepmask.runtime import Proposals
+from deepmask.train.annotations import AnnotatedSet, DataError, Instance
+from deepmask.train.crops import read_picture
+from deepmask.train.device import Hardware
+from deepmask.train.engine import runnable
+from deepmask.train.model import DeepMask
+
+KINDS = ("segm", "bbox")
+#: The measures taken, named as in `deepmask-eval`'s metrics.json.
+RECALLS = tuple(f"{kind}_AR@{count}" for kind in KINDS for count in COUNTS)
+#: The one that decides which checkpoint is the best.
+DECIDING = "segm_AR@100"
+
+
+@dataclass(frozen=True)
+class RecallImage:
+    """One decoded picture, uint8 RGB (H, W, 3), and the objects to be found in it."""
+
+    picture: Picture
+    pixels: NDArray[np.uint8]
+    objects: Objects
+
+
+def recall_images(found: AnnotatedSet, count: int) -> list[RecallImage]:
+    """`count` pictures of a set, spread over it by id, read and checked before training starts.
+
+    Raises `DataError` for a picture that cannot be decoded or a mask that cannot be drawn.
+    """
+    ordered = sorted(found.images, key=lambda image: image.id)
+    places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
+    chosen = [ordered[place] for place in places]
+    truth = _ground_truth(found)
+    try:
+        return [
+            RecallImage(truth.pictures[image.id], read_picture(image), truth.objects(image.id))
+            for image in chosen
+        ]
+    except EvalError as error:
+        raise DataError(str(error)) from error
+
+
+def measure_recall(
+    network: DeepMask, images: Sequence[RecallImage], hardware: Hardware
+) -> Mapping[str, float]:
+    """`RECALLS` of `network`, 0…1, with the runtime's own pyramid, ranking and decoding.
+
+    NaN where the images hold no object. Leaves `network` in evaluation mode.
+    """
+    totals = {kind: Totals(resamples=0) for kind in KINDS}
+    with runnable(network.eval(), hardware.device) as model:
+        for image in images:
+            candidates = _candidates(model(image.pixels, proposals=max(COUNTS)), image.picture)
+            ranks = rank_matches(candidates, image.objects, KINDS)
+            for kind in KINDS:
+                totals[kind].add(image.picture.id, ranks[kind])
+    found = {kind: measures(totals[kind]) for kind in KINDS}
+    return {
+        f"{kind}_AR@{count}": float(found[kind][f"AR@{count}"][0])
+        for kind in KINDS
+        for count in COUNTS
+    }
+
+
+def _candidates(proposals: Proposals, picture: Picture) -> Candidates:
+    results = [dict(result) for result in proposals.to_coco(picture.id)]
+    return to_candidates(results, picture, with_masks=True)
+
+
+def _ground_truth(found: AnnotatedSet) -> GroundTruth:
+    """The set as the evaluation sees it: no crowds, every category."""
+    return GroundTruth(
+        name="validation",
+        digest="",
+        dataset="coco",
+        kinds=KINDS,
+        pictures={
+            image.id: Picture(image.id, image.path.name, image.width, image.height)
+            for image in found.images
+        },
+        annotations={
+            image_id: [_annotation(item) for item in items if not item.crowd]
+            for image_id, items in found.by_image().items()
+        },
+    )
+
+
+def _annotation(item: Instance) -> Annotation:
+    return Annotation(item.id, item.category, item.area, item.box, item.segmentation)
