@@ -12,6 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
+from rlemasklib import RLEMask
+
+#: Larger sides are no photograph: OpenCV warps none, and their masks overflow 32-bit runs.
+LARGEST_SIDE = 30_000
+#: pycocotools walks a polygon pixel by pixel: a corner this far away, in px, is a mistake.
+FARTHEST_CORNER = 1e5
 
 
 class DataError(Exception):
@@ -70,11 +76,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class AnnotatedSet:
-    """Images and their usable instances; `problems` lists what was left out and why."""
+    """Images and their usable instances; `problems` lists what was left out and why.
+
+    categories  names of the categories by id, where the file gives them.
+    """
 
     images: tuple[Image, ...]
     instances: tuple[Instance, ...]
     problems: tuple[Problem, ...]
+    categories: Mapping[int, str] = field(default_factory=dict)
 
     def by_image(self) -> Mapping[int, Sequence[Instance]]:
         """Instances of each image id; images without any have an empty list."""
@@ -95,14 +105,19 @@ def read_annotations(annotations: Path, images: Path) -> AnnotatedSet:
     found: dict[int, Image] = {}
     for entry in content["images"]:
         image = _image(entry, images, problems)
-        if image is not None:
+        if image is None:
+            continue
+        if image.id in found:
+            problems.append(Problem(None, image.id, "this image id was used before"))
+        else:
             found[image.id] = image
     if not found:
         raise DataError(
             f"{annotations}: no usable image in it, or none of its files is in {images}"
         )
     instances = tuple(_instances(content["annotations"], found, problems))
-    return AnnotatedSet(tuple(found.values()), instances, tuple(problems))
+    names = _category_names(content.get("categories"))
+    return AnnotatedSet(tuple(found.values()), instances, tuple(problems), names)
 
 
 def full_mask(instance: Instance) -> NDArray[np.uint8]:
@@ -124,13 +139,26 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such annotation file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not a readable JSON file ({error})") from error
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ("images", "annotations")
     ):
         raise DataError(f"{path}: not a COCO instances file (lists 'images' and 'annotations')")
     return content
+
+
+def _category_names(entries: Any) -> dict[int, str]:
+    """Names by id; they are optional, so what is not a category is passed over."""
+    if not isinstance(entries, list):
+        return {}
+    return {
+        entry["id"]: entry["name"]
+        for entry in entries
+        if isinstance(entry, dict)
+        and type(entry.get("id")) is int
+        and isinstance(entry.get("name"), str)
+    }
 
 
 def _image(entry: Any, folder: Path, problems: list[Problem]) -> Image | None:
@@ -141,16 +169,25 @@ def _image(entry: Any, folder: Path, problems: list[Problem]) -> Image | None:
             int(entry["width"]),
             int(entry["height"]),
         )
-    except (KeyError, TypeError, ValueError):
-        problems.append(Problem(None, None, f"image entry without id, file_name, size: {entry!r}"))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        text = f"image entry without id, file_name, size: {entry!r:.200}"
+        problems.append(Problem(None, None, text))
         return None
-    if image.width < 1 or image.height < 1:
-        problems.append(Problem(None, image.id, f"size {image.width}×{image.height}"))
-    elif not image.path.is_file():
-        problems.append(Problem(None, image.id, f"no file {image.path}"))
+    if not (0 < image.width <= LARGEST_SIDE and 0 < image.height <= LARGEST_SIDE):
+        text = f"size {image.width}×{image.height}, sides must be 1 to {LARGEST_SIDE} px"
+        problems.append(Problem(None, image.id, text))
+    elif not _is_file(image.path):
+        problems.append(Problem(None, image.id, f"no file {str(image.path)!r}"))
     else:
         return image
     return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or not of characters a file name can have
+        return False
 
 
 def _instances(
@@ -164,7 +201,7 @@ def _instances(
             instance = _instance(entry, images)
             if instance.id in seen:
                 raise ValueError("this annotation id was used before")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             text = f"no key {error}" if isinstance(error, KeyError) else str(error)
             problems.append(Problem(identity, image_id, text))
             continue
@@ -207,8 +244,10 @@ def _check_segmentation(segmentation: Any, image: Image) -> None:
         for polygon in segmentation:
             if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
                 raise ValueError("a polygon is not a list of three or more (x, y) pairs")
-            if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in polygon):
-                raise ValueError("a polygon holds something that is not a finite number")
+            if not all(isinstance(v, (int, float)) and abs(v) <= FARTHEST_CORNER for v in polygon):
+                raise ValueError(
+                    f"a polygon corner is not a number, or beyond {FARTHEST_CORNER:.0f} px"
+                )
     elif isinstance(segmentation, dict):
         size = segmentation.get("size")
         if size != [image.height, image.width]:
@@ -227,7 +266,9 @@ def _check_counts(counts: Any, image: Image) -> None:
         if sum(counts) != image.width * image.height:
             raise ValueError(f"RLE runs sum to {sum(counts)}, not to width × height")
     elif isinstance(counts, str):
-        if not all(48 <= ord(letter) < 112 for letter in counts):
-            raise ValueError("RLE counts hold a letter that compressed RLE does not use")
+        try:
+            RLEMask.from_dict({"size": [image.height, image.width], "counts": counts.encode()})
+        except ValueError:
+            raise ValueError("RLE counts are not those of a mask of width × height") from None
     else:
         raise ValueError("RLE without counts")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+
+from tqdm import tqdm
 
 from deepmask.train.annotations import AnnotatedSet, DataError, Problem, full_mask
 from deepmask.train.crops import read_picture
@@ -10,12 +13,16 @@ from deepmask.train.crops import read_picture
 
 def check_pictures(found: AnnotatedSet) -> Iterator[Problem]:
     """Decode every picture and draw every mask; yield what cannot be, or comes out empty."""
-    for image in found.images:
+    unreadable: set[int] = set()
+    for image in tqdm(found.images, unit="image", disable=not sys.stderr.isatty()):
         try:
             read_picture(image)
         except DataError as error:
+            unreadable.add(image.id)
             yield Problem(None, image.id, str(error))
     for instance in found.instances:
+        if instance.image.id in unreadable:
+            continue
         try:
             empty = not full_mask(instance).any()
         except (ValueError, TypeError, MemoryError) as error:

@@ -86,9 +86,7 @@ class Cropper:
 
     def mask(self, instance: Instance, window: Window, patch: int, size: int) -> NDArray[np.uint8]:
         """The object's mask under `window`, a patch of `patch` px drawn at (size, size): 0 or 1."""
-        shape, left, top = self._masks.get(
-            (instance.image.path, instance.id), lambda: _tight(full_mask(instance))
-        )
+        shape, left, top = self._masks.get(instance, lambda: _tight(full_mask(instance)))
         matrix = _matrix(window, size, patch / size, (1.0, 1.0), (left, top))
         soft = cv2.warpAffine(
             shape, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -104,7 +102,10 @@ def read_picture(image: Image) -> NDArray[np.uint8]:
     """
     found = "nothing that can be decoded"
     for flags in (cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, cv2.IMREAD_COLOR):
-        picture = cv2.imread(str(image.path), flags)
+        try:
+            picture = cv2.imread(str(image.path), flags)
+        except cv2.error as error:  # more pixels than OpenCV decodes
+            raise DataError(f"{image.path} (image {image.id}): {error.err}") from error
         if picture is None:
             break
         if picture.shape[:2] == (image.height, image.width):

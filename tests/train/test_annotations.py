@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,11 @@ def read(content: dict, drawn, tmp_path: Path):
         ({"image_id": 99}, "its image is not in the file"),
         ({"segmentation": []}, "empty list"),
         ({"segmentation": [[1, 2, 3]]}, "three or more"),
-        ({"segmentation": [[1, 2, 3, 4, "x", 6]]}, "not a finite number"),
+        ({"segmentation": [[1, 2, 3, 4, "x", 6]]}, "not a number, or beyond"),
+        ({"segmentation": [[1, 2, 3, 4, 1e9, 6]]}, "not a number, or beyond"),
+        ({"segmentation": [[1, 2, 3, 4, math.nan, 6]]}, "not a number, or beyond"),
+        ({"bbox": [1, 2, 10**400, 5]}, "too large"),
+        ({"id": math.inf}, "infinity"),
         ({"segmentation": {"size": [1, 1], "counts": [1]}}, "RLE size"),
         ({"segmentation": 5}, "not polygons or RLE"),
         ({"id": 2}, "used before"),
@@ -71,7 +76,7 @@ def test_rle_of_both_kinds_gives_the_same_mask(content, drawn, tmp_path):
         assert np.array_equal(full_mask(found.instances[0]), mask)
 
 
-@pytest.mark.parametrize("counts", [[5, -1], [3], "é", None])
+@pytest.mark.parametrize("counts", [[5, -1], [3], "é", "PP2", "", None])
 def test_bad_rle_counts_are_named(content, drawn, tmp_path, counts):
     image = content["images"][0]
     content["annotations"][0]["segmentation"] = {
@@ -80,6 +85,24 @@ def test_bad_rle_counts_are_named(content, drawn, tmp_path, counts):
     }
     (problem,) = read(content, drawn, tmp_path).problems
     assert "RLE" in problem.text
+
+
+def test_bad_image_entries_are_named(content, drawn, tmp_path):
+    images = content["images"]
+    images[0]["id"] = math.inf
+    images[1]["width"] = 10**9
+    images[2]["id"] = images[3]["id"]
+    images[4]["file_name"] = "x" * 1000
+    images[5]["file_name"] = "\ud800"
+    images.append({**images[3], "id": 99})
+    found = read(content, drawn, tmp_path)
+    assert [image.id for image in found.images] == [images[3]["id"], 99]
+    texts = [problem.text for problem in found.problems[:5]]
+    for text, part in zip(
+        texts, ("without id", "sides must be", "used before", "no file", "no file"), strict=True
+    ):
+        assert part in text
+    assert all(text.isprintable() for text in texts)
 
 
 def test_missing_pictures_are_problems_of_their_image(content, drawn, tmp_path):
@@ -98,6 +121,7 @@ def test_missing_pictures_are_problems_of_their_image(content, drawn, tmp_path):
         ('{"images": []}', "not a COCO instances file"),
         ('{"images": [], "annotations": []}', "no usable image"),
         ("[" * 100_000, "not a readable JSON file"),
+        ("9" * 10_000, "not a readable JSON file"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):

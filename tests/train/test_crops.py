@@ -77,6 +77,15 @@ def test_mask_may_be_drawn_smaller_than_the_patch(square):
     assert np.array_equal(small, cv2.resize(large, (56, 56), interpolation=cv2.INTER_AREA))
 
 
+def test_two_files_may_number_their_objects_alike(square):
+    """Masks of the same picture and id, from a labelled and a partly labelled file."""
+    image, first = square
+    second = Instance(1, image, 1, False, 100.0, (0.0, 0.0, 10.0, 10.0), [[0, 0, 10, 0, 10, 10]])
+    cropper, window = Cropper(10**8), Window(150, 100, 1.0)
+    assert cropper.mask(first, window, 64, 64).any()
+    assert not cropper.mask(second, window, 64, 64).any()
+
+
 def test_colours_are_rgb(tmp_path):
     picture = np.zeros((40, 40, 3), np.uint8)
     picture[:, :, 2] = 200  # OpenCV writes BGR: a red picture
