@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -21,6 +22,18 @@ VALIDATION_BATCH = 32
 VALIDATION_SEED = 0
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class _Number(click.FloatRange):
+    """A range that NaN is outside of."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
 
 
 def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,7 +89,12 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--check-data", is_flag=True, help="List every bad annotation and image, train nothing."
 )
-@click.option("--seed", type=int, default=0, help="Decides everything that is random.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    help="Decides everything that is random.",
+)
 @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--precision",
@@ -86,7 +104,10 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--threads", type=click.IntRange(1), default=1, help="Threads that make batches.")
 @click.option(
-    "--cache-gb", type=float, default=4.0, help="Memory for decoded images and masks, in GB."
+    "--cache-gb",
+    type=_Number(0, 1e6),
+    default=4.0,
+    help="Memory for decoded images and masks, in GB.",
 )
 @click.option("--log-every", type=click.IntRange(1), default=50, help="Steps between log rows.")
 @click.option(
@@ -98,7 +119,12 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     default=512,
     help="Objects, and as many negatives, that validation looks at.",
 )
-@click.option("--save-seconds", type=float, default=600.0, help="Seconds between checkpoints.")
+@click.option(
+    "--save-seconds",
+    type=_Number(0, 1e9),
+    default=600.0,
+    help="Seconds between checkpoints.",
+)
 @_recipe_options
 def main(**options: Any) -> None:
     """Train the patch network of DeepMask on COCO-style annotations of any categories.
@@ -110,7 +136,8 @@ def main(**options: Any) -> None:
         --init resnet18.pth --out runs/first
 
     The run folder receives last.pt (the checkpoint that deepmask-export reads) and log.csv.
-    Ctrl-C saves and stops; --resume goes on to the same weights as if nothing had happened.
+    Ctrl-C saves and stops; --resume goes on to the same weights as if nothing had happened, bit
+    for bit on a CPU with the same number of threads.
     """
     try:
         code = _check(options) if options["check_data"] else _train(options)
@@ -205,6 +232,10 @@ def _train(options: dict[str, Any]) -> int:
         ValueError,
     ) as error:
         raise _failure(str(error)) from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise _failure(
+            f"not enough memory, lower --batch or --cache-gb, then --resume: {error}"
+        ) from error
     if stopped:
         name = signal.Signals(stopped).name
         click.echo(f"{name}: saved {out / LAST} at step {trainer.step}; continue with --resume")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -40,9 +41,17 @@ def choose_hardware(device: str, precision: str) -> Hardware:
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device {device} was asked for, but PyTorch finds no CUDA GPU here")
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
+        raise ValueError(f"device is {device!r}, it must be auto, cpu, cuda or cuda:N")
     chosen = torch.device(device)
+    if chosen.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError(f"device {device} was asked for, but PyTorch finds no CUDA GPU here")
+        if (chosen.index or 0) >= torch.cuda.device_count():
+            raise ValueError(
+                f"device {device} was asked for, but there are {torch.cuda.device_count()} GPUs, "
+                "counted from 0"
+            )
     native = _computes_bf16(chosen)
     if precision == "bf16" and not native and chosen.type == "cuda":
         raise ValueError("bf16 was asked for, but this GPU does not compute in it; use fp32")
@@ -52,5 +61,7 @@ def choose_hardware(device: str, precision: str) -> Hardware:
 def _computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older PyTorch does not tell
+        return False
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -44,7 +44,9 @@ def read_weights(source: str, trunk: str) -> dict[str, Tensor]:
             if source == "imagenet"
             else f"{source}: unreadable"
         )
-        reason = str(error).strip().split("\n", 1)[0][:120]
+        reason = str(error).strip().split("\n", 1)[0][:120] or "empty or cut short"
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "no PyTorch file, or one that holds more than tensors"
         raise InitialiseError(
             f"{what} ({reason}); give --init a torchvision state dict file"
         ) from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 
-def _knob(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _knob(default: Any, text: str, low: float = 0.0, high: float = math.inf) -> Any:
+    """A setting; numbers must be finite and lie within low … high."""
+    return field(default=default, metadata={"help": text, "low": low, "high": high})
 
 
 @dataclass(frozen=True)
@@ -18,39 +20,56 @@ class Recipe:
     Each field is an option of `deepmask-train`; its help text is the field's description.
     """
 
-    steps: int = _knob(480_000, "Batches to train.")
+    steps: int = _knob(480_000, "Batches to train.", low=1)
     batch: int = _knob(32, "Patches in a batch.")
     negatives: int = _knob(16, "Of these, negatives in a batch that trains the score.")
     alternate: bool = _knob(True, "Train mask and score in turn, rather than both in every batch.")
     score_weight: float = _knob(1 / 32, "Weight of the score loss, lambda of eq. 1.")
-    loss_size: int = _knob(224, "Side the mask logits are upsampled to for the loss.")
+    loss_size: int = _knob(224, "Side the mask logits are upsampled to for the loss.", 1, 4096)
     category_exponent: float = _knob(
-        0.0, "Instances are drawn with weight (count of their category)^x; -1: categories alike."
+        0.0,
+        "Instances are drawn with weight (count of their category)^x; -1: categories alike.",
+        -10,
+        10,
     )
     jitter_shift: float = _knob(16.0, "Positives lie at most this far off centre.")
-    jitter_octaves: float = _knob(0.25, "Positives are scaled by at most 2^±x.")
+    jitter_octaves: float = _knob(0.25, "Positives are scaled by at most 2^±x.", high=10)
     negative_shift: float = _knob(32.0, "Negatives lie at least this far from every object, or")
-    negative_octaves: float = _knob(1.0, "are at least 2^±x off its scale.")
-    near_negatives: float = _knob(0.0, "Share of the negatives that are drawn close to an object.")
+    negative_octaves: float = _knob(1.0, "are at least 2^±x off its scale.", high=100)
+    near_negatives: float = _knob(
+        0.0, "Share of the negatives that are drawn close to an object.", high=1
+    )
     min_area: float = _knob(100.0, "Objects of less area (image px²) are not drawn as positives.")
     min_side: float = _knob(5.0, "Nor those with a box side under this (image px).")
-    max_octaves: float = _knob(6.0, "Nor those that need magnifying by more than 2^x.")
-    brightness: float = _knob(0.0, "Colour augmentation: brightness changes by up to this share.")
-    contrast: float = _knob(0.0, "Contrast changes by up to this share.")
-    saturation: float = _knob(0.0, "Saturation changes by up to this share.")
+    max_octaves: float = _knob(6.0, "Nor those that need magnifying by more than 2^x.", -100, 100)
+    brightness: float = _knob(
+        0.0, "Colour augmentation: brightness changes by up to this share.", high=1
+    )
+    contrast: float = _knob(0.0, "Contrast changes by up to this share.", high=1)
+    saturation: float = _knob(0.0, "Saturation changes by up to this share.", high=1)
     optimiser: str = _knob("sgd", "sgd or adamw.")
     lr: float = _knob(1e-3, "Learning rate of the heads.")
     trunk_lr: float = _knob(1.0, "Learning rate of the trunk, as a factor of the heads'.")
-    momentum: float = _knob(0.9, "Momentum (sgd).")
+    momentum: float = _knob(0.9, "Momentum (sgd).", high=1)
     weight_decay: float = _knob(5e-5, "Weight decay.")
     schedule: str = _knob("constant", "constant or cosine (to zero at the last step).")
     warmup: int = _knob(0, "Steps of linear warm-up.")
     clip: float = _knob(0.0, "Largest gradient norm; 0: no clipping.")
     freeze_stem: bool = _knob(False, "Keep the first layers of the trunk at their initial weights.")
-    average: float = _knob(0.0, "Decay of the running average of the weights; 0: none.")
+    average: float = _knob(0.0, "Decay of the running average of the weights; 0: none.", high=1)
 
     def __post_init__(self) -> None:
         """Raise ValueError for settings that cannot be trained with."""
+        for item in fields(self):
+            value, low, high = getattr(self, item.name), item.metadata["low"], item.metadata["high"]
+            if isinstance(value, (int, float)) and not (
+                math.isfinite(value) and low <= value <= high
+            ):
+                accepted = "finite" if high == math.inf else f"at most {high:g}"
+                raise ValueError(
+                    f"{item.name.replace('_', '-')} is {value}, "
+                    f"it must be at least {low:g} and {accepted}"
+                )
         if not 0 < self.negatives < self.batch:
             raise ValueError(
                 f"negatives is {self.negatives}, it must be above 0 and below batch, {self.batch}"
@@ -59,10 +78,10 @@ class Recipe:
             raise ValueError(f"optimiser is {self.optimiser!r}, it must be sgd or adamw")
         if self.schedule not in ("constant", "cosine"):
             raise ValueError(f"schedule is {self.schedule!r}, it must be constant or cosine")
-        if self.steps < 1 or self.loss_size < 1 or self.lr <= 0:
-            raise ValueError("steps, loss size and learning rate must be above 0")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average is {self.average}, it must be at least 0 and below 1")
+        if self.lr == 0:
+            raise ValueError("lr is 0, it must be above 0")
+        if self.average == 1:
+            raise ValueError("average is 1, it must be below 1: the start would never be left")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a checkpoint."""

@@ -18,8 +18,8 @@ from deepmask.train.recipe import Recipe
 #: Draws of one negative before another picture is tried, and pictures before giving up.
 TRIES_PER_IMAGE = 10
 TRIES_IMAGES = 100
-#: Near negatives lie up to this far off, in patch px, or up to 2^this off in scale, measured as
-#: multiples of the smallest permitted distance.
+#: Near negatives lie up to this many times the smallest permitted distance off, in place (patch px)
+#: or in scale (octaves).
 NEAR_REACH = 2.8
 NEAR_OCTAVES = 2.0
 #: Negatives are drawn at scales about the pyramid's, 2^from … 2^to: others are never seen.
@@ -181,7 +181,9 @@ class Sampler:
         octaves = rng.uniform(-1.0, 1.0) * recipe.jitter_octaves
         if rng.random() < 0.5:
             dx, dy = rng.uniform(-1.0, 1.0, 2) * recipe.jitter_shift
-            octaves = rng.uniform(recipe.negative_octaves, NEAR_OCTAVES) * rng.choice((-1.0, 1.0))
+            octaves = (
+                recipe.negative_octaves * rng.uniform(1.0, NEAR_OCTAVES) * rng.choice((-1.0, 1.0))
+            )
         scale = float(2.0 ** np.clip(math.log2(home.scale) + octaves, *NEGATIVE_OCTAVES))
         x = float(np.clip(home.x + dx / scale, 0, instance.image.width))
         y = float(np.clip(home.y + dy / scale, 0, instance.image.height))

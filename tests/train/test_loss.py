@@ -18,10 +18,9 @@ def test_mask_loss_is_the_mean_logistic_loss():
 
 
 def test_mask_loss_upsamples_bilinearly():
-    logits = torch.full((1, 4, 4), 1.5)
-    assert mask_loss(logits, torch.ones(1, 8, 8)).item() == pytest.approx(
-        math.log1p(math.exp(-1.5))
-    )
+    logits = torch.tensor([[[0.0, 4.0], [0.0, 4.0]]])  # 2 samples to 4: at 0, 1/4, 3/4 and 1
+    terms = [math.log1p(math.exp(-f)) for f in (0.0, 1.0, 3.0, 4.0)]
+    assert mask_loss(logits, torch.ones(1, 4, 4)).item() == pytest.approx(sum(terms) / 4)
 
 
 def test_score_loss_weighs_classes_alike_and_leaves_unlabelled_out():

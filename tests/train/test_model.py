@@ -86,11 +86,12 @@ def test_configuration_survives_a_round_trip_and_names_unknown_keys():
 
 
 def test_context_is_cropped_before_the_heads(tiny_model):
-    """Far outside the receptive field of the windows' own cells nothing may reach the heads."""
+    """Of the 6×6 cells of patch and context, the heads see the inner 4×4."""
     model = DeepMask(tiny_model).eval()
-    assert model.windows(torch.zeros(1, 3, 96, 96)).shape[-2:] == (4, 4)
-    features = model.features(torch.rand(1, 3, 96, 96))
+    patches = 255 * torch.rand(1, 3, 96, 96)
+    features = model.features(patches)
     assert features.shape[-2:] == (6, 6)
+    assert torch.equal(model.windows(patches), features[:, :, 1:5, 1:5])
 
 
 def test_normalisation_is_inside():

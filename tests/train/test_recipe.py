@@ -1,0 +1,38 @@
+"""Recipes: the paper's values, and the refusal of settings that nothing can be trained with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+
+from deepmask.train.recipe import RECIPES, Recipe
+
+PAPER = RECIPES["deepmask-vgg-a"]
+NUMBERS = [item.name for item in fields(Recipe) if type(item.default) in (int, float)]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -200.0])
+def test_no_number_may_be_nan_infinite_or_far_below(name, value):
+    with pytest.raises(ValueError, match=f"{name.replace('_', '-')} is {value}, it must be at"):
+        replace(PAPER, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"batch": 0}, "negatives is 16, it must be above 0 and below batch, 0"),
+        ({"negatives": 0}, "negatives is 0"),
+        ({"steps": 0}, "steps is 0, it must be at least 1"),
+        ({"lr": 0.0}, "lr is 0"),
+        ({"average": 1.0}, "average is 1"),
+        ({"near_negatives": 1.5}, "at least 0 and at most 1"),
+        ({"optimiser": "lion"}, "sgd or adamw"),
+        ({"schedule": "step"}, "constant or cosine"),
+    ],
+)
+def test_settings_out_of_range_say_what_is_accepted(change, text):
+    with pytest.raises(ValueError, match=text):
+        replace(PAPER, **change)
