@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import platform
 import signal
 import sys
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
+from deepmask.train.annotations import DataError
 from deepmask.train.batches import Batch, BatchMaker, augment, prefetch
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from deepmask.train.device import Hardware
@@ -123,7 +125,8 @@ class Trainer:
 
     def averaged(self) -> DeepMask:
         """A copy of the network with `weights()`, on the training device."""
-        model = DeepMask(self.model.config)
+        with torch.random.fork_rng(devices=[]):  # looking at the model must not change training
+            model = DeepMask(self.model.config)
         model.load_state_dict(self.weights())
         return model.to(self.hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -156,13 +159,23 @@ class Trainer:
         """Continue where `checkpoint` was written.
 
         Only the number of steps may differ: a run can be made longer or shorter on the way.
-        Raises `CheckpointError` when model, recipe or seed differ otherwise, naming what.
+        Raises `CheckpointError` when model, recipe or seed differ otherwise, naming what, and when
+        the checkpoint lacks something.
         """
-        training = checkpoint.training
-        if "optimiser" not in training:
+        if "optimiser" not in checkpoint.training:
             raise CheckpointError(
                 "the checkpoint was stripped for publishing: it cannot be resumed"
             )
+        try:
+            self._compare(checkpoint)
+            self._restore(checkpoint)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint cannot be resumed, its training state is not whole: {error!r:.150}"
+            ) from error
+
+    def _compare(self, checkpoint: Checkpoint) -> None:
+        training = checkpoint.training
         now: dict[str, Any] = {
             **self.model.config.to_dict(),
             **self.recipe.to_dict(),
@@ -176,6 +189,13 @@ class Trainer:
         ]
         if differing:
             raise CheckpointError(f"the run was started differently: {'; '.join(differing)}")
+        if training["step"] > self.recipe.steps:
+            raise CheckpointError(
+                f"the run is at step {training['step']} already, beyond --steps {self.recipe.steps}"
+            )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        training = checkpoint.training
         self.model.load_state_dict(training["state"])
         self.optimiser.load_state_dict(training["optimiser"])
         if self.average:
@@ -199,6 +219,8 @@ def train(
     """Train until the recipe's last step, or until Ctrl-C or SIGTERM; returns the signal or 0.
 
     Writes `last.pt` on the schedule's timer, when stopped and at the end, and appends to `log.csv`.
+    Raises DataError for a picture that cannot be read and ValueError where no negative is found;
+    what was learnt by then is saved first.
     """
     recipe = trainer.recipe
     log = _Log(out / LOG, trainer.step)
@@ -216,30 +238,36 @@ def train(
         ) as bar,
     ):
         marked = started
-        for batch in prefetch(make_batch, steps, threads, ahead=4 * threads):
-            recent.append(trainer.train_step(batch))
-            bar.update(recipe.batch)
-            done = trainer.step == recipe.steps or bool(stop)
-            checking = validation and (
-                trainer.step % schedule.validate_every == 0 or trainer.step == recipe.steps
-            )
-            if trainer.step % schedule.log_every == 0 or checking or done:
-                now = time.monotonic()
-                row = _row(trainer, recent, len(recent) * recipe.batch / (now - marked), started)
-                if checking:
-                    quality = validate(trainer.averaged(), validation, trainer.hardware)
-                    row["val_mask_iou"] = quality.mask_iou
-                    row["val_score_accuracy"] = quality.score_accuracy
-                log.write(row)
-                bar.set_postfix_str(_brief(row))
-                if not sys.stderr.isatty():
-                    print(f"step {trainer.step}/{recipe.steps}  {_brief(row)}", flush=True)
-                recent, marked = [], time.monotonic()
-            if done or time.monotonic() - saved > schedule.save_seconds:
-                save_checkpoint(trainer.checkpoint(), out / LAST)
-                saved = time.monotonic()
-            if done:
-                break
+        try:
+            for batch in prefetch(make_batch, steps, threads, ahead=4 * threads):
+                recent.append(trainer.train_step(batch))
+                bar.update(recipe.batch)
+                done = trainer.step == recipe.steps or bool(stop)
+                checking = validation and (
+                    trainer.step % schedule.validate_every == 0 or trainer.step == recipe.steps
+                )
+                if trainer.step % schedule.log_every == 0 or checking or done:
+                    now = time.monotonic()
+                    row = _row(
+                        trainer, recent, len(recent) * recipe.batch / (now - marked), started
+                    )
+                    if checking:
+                        quality = validate(trainer.averaged(), validation, trainer.hardware)
+                        row["val_mask_iou"] = quality.mask_iou
+                        row["val_score_accuracy"] = quality.score_accuracy
+                    log.write(row)
+                    bar.set_postfix_str(_brief(row))
+                    if not sys.stderr.isatty():
+                        print(f"step {trainer.step}/{recipe.steps}  {_brief(row)}", flush=True)
+                    recent, marked = [], time.monotonic()
+                if done or time.monotonic() - saved > schedule.save_seconds:
+                    save_checkpoint(trainer.checkpoint(), out / LAST)
+                    saved = time.monotonic()
+                if done:
+                    break
+        except (DataError, ValueError):  # no further batch can be made
+            save_checkpoint(trainer.checkpoint(), out / LAST)
+            raise
     return stop[0] if stop else 0
 
 
@@ -249,13 +277,15 @@ class _Log:
     def __init__(self, path: Path, step: int) -> None:
         kept: list[dict[str, str]] = []
         if step and path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+            with path.open(newline="", encoding="utf-8", errors="replace") as file:
+                kept = [row for row in csv.DictReader(file) if _is_row(row, step)]
         self._path = path
-        with path.open("w", newline="", encoding="utf-8") as file:
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(kept)
+        temporary.replace(path)
 
     def write(self, row: dict[str, float]) -> None:
         with self._path.open("a", newline="", encoding="utf-8") as file:
@@ -265,6 +295,12 @@ class _Log:
                     for name, value in row.items()
                 }
             )
+
+
+def _is_row(row: dict[str, str], step: int) -> bool:
+    """Whether a row read back is whole, which a killed run's last may not be, and not beyond."""
+    whole = set(row) == set(COLUMNS) and None not in row.values()
+    return whole and row["step"].isdecimal() and int(row["step"]) <= step
 
 
 def _row(

@@ -1,0 +1,127 @@
+"""Runs that stop: whatever stops them, what was learnt is saved and goes on exactly."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+
+from deepmask.train.annotations import DataError, read_annotations
+from deepmask.train.batches import BatchMaker
+from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from deepmask.train.crops import Cropper
+from deepmask.train.device import Hardware
+from deepmask.train.loop import COLUMNS, LAST, LOG, Schedule, Trainer, train
+from deepmask.train.model import DeepMask
+from deepmask.train.sampling import Sampler
+
+CPU = Hardware(torch.device("cpu"), bf16=False)
+SCHEDULE = Schedule(log_every=2, validate_every=2, save_seconds=1e9)
+
+
+@pytest.fixture
+def make(drawn, tiny_model, tiny_recipe):
+    found = read_annotations(*drawn)
+    sampler = Sampler(found, [], tiny_model, tiny_recipe)
+    return BatchMaker(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
+
+
+@pytest.fixture
+def fresh(tiny_model, tiny_recipe):
+    def trainer(recipe=tiny_recipe) -> Trainer:  # draws from the one global random state
+        torch.manual_seed(0)
+        return Trainer(DeepMask(tiny_model), recipe, 0, CPU)
+
+    return trainer
+
+
+def same(first, second) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def resumed(fresh, folder) -> Trainer:
+    trainer = fresh()
+    torch.rand(7)  # another process has another random state
+    trainer.resume(load_checkpoint(folder / LAST))
+    return trainer
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_middle_changes_nothing(tmp_path, make, fresh, number):
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    whole = fresh()
+    assert train(whole, make, [make(100)], tmp_path / "whole", 1, SCHEDULE) == 0
+
+    def make_and_signal(step):
+        if step == 3:
+            signal.raise_signal(number)
+        return make(step)
+
+    stopped = fresh()
+    code = train(stopped, make_and_signal, [make(100)], tmp_path / "parts", 1, SCHEDULE)
+    assert code == number
+    assert stopped.step < whole.step
+    rest = resumed(fresh, tmp_path / "parts")
+    assert rest.step == stopped.step
+    assert train(rest, make, [make(100)], tmp_path / "parts", 1, SCHEDULE) == 0
+    assert same(whole.model.state_dict(), rest.model.state_dict())
+    assert same(whole.weights(), rest.weights())
+    logs = [(tmp_path / name / LOG).read_text().splitlines() for name in ("whole", "parts")]
+    assert logs[0][-1].split(",")[4:] == logs[1][-1].split(",")[4:]
+
+
+def test_validation_does_not_change_training(tmp_path, make, fresh):
+    plain = fresh()
+    train(plain, make, [], tmp_path, 1, SCHEDULE)
+    watched = fresh()
+    train(watched, make, [make(100)], tmp_path, 1, SCHEDULE)
+    assert same(plain.model.state_dict(), watched.model.state_dict())
+
+
+def test_a_picture_lost_on_the_way_keeps_what_was_learnt(tmp_path, make, fresh):
+    def lose(step):
+        if step == 4:
+            raise DataError("gone.png (image 3): found nothing that can be decoded")
+        return make(step)
+
+    trainer = fresh()
+    with pytest.raises(DataError, match=r"gone\.png"):
+        train(trainer, lose, [], tmp_path, 1, SCHEDULE)
+    rest = resumed(fresh, tmp_path)
+    assert rest.step == 4
+    train(rest, make, [], tmp_path, 1, SCHEDULE)
+    whole = fresh()
+    (tmp_path / "whole").mkdir()
+    train(whole, make, [], tmp_path / "whole", 1, SCHEDULE)
+    assert same(whole.weights(), rest.weights())
+
+
+def test_fewer_steps_than_done_are_refused(make, fresh, tiny_recipe):
+    trainer = fresh()
+    for step in range(3):
+        trainer.train_step(make(step))
+    with pytest.raises(CheckpointError, match="is at step 3 already, beyond --steps 2"):
+        fresh(replace(tiny_recipe, steps=2)).resume(trainer.checkpoint())
+
+
+@pytest.mark.parametrize("lost", ["state", "step", "random", "recipe", "seed"])
+def test_an_incomplete_checkpoint_is_refused(fresh, lost):
+    whole = fresh().checkpoint()
+    training = {name: value for name, value in whole.training.items() if name != lost}
+    with pytest.raises(CheckpointError, match=f"not whole: KeyError\\('{lost}'"):
+        fresh().resume(Checkpoint(whole.model, whole.weights, training))
+
+
+def test_a_torn_log_is_continued_after_its_last_whole_row(tmp_path, make, fresh):
+    trainer = fresh()
+    for step in range(3):
+        trainer.train_step(make(step))
+    row = "2," + ",".join("0" for _ in COLUMNS[1:])
+    (tmp_path / LOG).write_text(f"{','.join(COLUMNS)}\n{row}\n9{row[1:]}\n1,0.5\n")
+    train(trainer, make, [], tmp_path, 1, SCHEDULE)
+    lines = (tmp_path / LOG).read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["step", "2", "4", "6"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
