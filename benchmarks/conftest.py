@@ -1,0 +1,120 @@
+"""The `--benchmark` flag, what the suites share, and the table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.machine import describe_commit, describe_machine, threads_available
+from benchmarks.models import PRESETS, Candidate, candidate
+from benchmarks.report import Record, report_lines
+
+RESULTS = Path(__file__).parent / "results"
+WHY_SKIPPED = "benchmarks skipped, they take minutes: pytest benchmarks/ --benchmark runs them"
+
+_records = pytest.StashKey[list[Record]]()
+_PLUGINS_STORAGE = "file://./.benchmarks"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The suite's own options, beside pytest-benchmark's."""
+    group = parser.getgroup("deepmask benchmarks")
+    group.addoption("--benchmark", action="store_true", help="Run the benchmarks.")
+    group.addoption(
+        "--benchmark-model",
+        action="append",
+        metavar="DIR",
+        help="Measure this model folder instead of the presets; may be given several times.",
+    )
+    group.addoption(
+        "--benchmark-threads", type=int, default=0, help="CPU threads, 0 for one per core."
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep results in `RESULTS`; compare each benchmark with its own earlier figure."""
+    config.stash[_records] = []
+    option = config.option
+    if option.benchmark_storage == _PLUGINS_STORAGE:
+        option.benchmark_storage = f"file://{RESULTS}"
+    if option.benchmark_columns is None:
+        option.benchmark_columns = ["min", "median", "max", "iqr", "rounds"]
+    if option.benchmark_compare:
+        option.benchmark_group_by = "fullname"
+    if option.benchmark and not (option.benchmark_save or option.benchmark_json):
+        option.benchmark_autosave = "latest"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without the flag nothing runs."""
+    if not config.option.benchmark:
+        for item in items:
+            if item.path.is_relative_to(Path(__file__).parent):
+                item.add_marker(pytest.mark.skip(reason=WHY_SKIPPED))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `model_name` runs for each preset, or for each folder given."""
+    if "model_name" in metafunc.fixturenames:
+        names = metafunc.config.option.benchmark_model or PRESETS
+        metafunc.parametrize("model_name", names, ids=[Path(name).name for name in names])
+
+
+def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
+    """The machine as `machine.py` describes it: no host name."""
+    return describe_machine()
+
+
+def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
+    """The commit, without branch and project."""
+    commit_info.clear()
+    commit_info.update(describe_commit())
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The table of latencies and the other suites' figures; or why there are none."""
+    records: list[Record] = config.stash[_records]
+    terminalreporter.ensure_newline()
+    if not config.option.benchmark:
+        terminalreporter.write_line(WHY_SKIPPED)
+    elif records:
+        terminalreporter.write_line("\n".join(report_lines(records)))
+
+
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> int:
+    """CPU threads to measure with."""
+    return int(request.config.option.benchmark_threads) or threads_available()
+
+
+@pytest.fixture(scope="session")
+def cache(request: pytest.FixtureRequest) -> Path:
+    """Where exports of random weights stay between runs: pytest's own cache."""
+    return Path(request.config.cache.mkdir("benchmark-models"))
+
+
+@pytest.fixture
+def model(model_name: str, cache: Path) -> Candidate:
+    """The model folder of `model_name`."""
+    return candidate(model_name, cache)
+
+
+@pytest.fixture
+def recorded(
+    benchmark: BenchmarkFixture, request: pytest.FixtureRequest
+) -> Iterator[BenchmarkFixture]:
+    """pytest-benchmark's fixture, whose figures also go to the table at the end."""
+    yield benchmark
+    if benchmark.stats is not None and not benchmark.has_error:
+        record = Record(
+            name=benchmark.name,
+            group=str(benchmark.group),
+            median=benchmark.stats.stats.median,
+            info=dict(benchmark.extra_info),
+        )
+        request.config.stash[_records].append(record)

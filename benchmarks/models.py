@@ -1,0 +1,80 @@
+"""The models to measure: the shipped one, and every preset with random weights.
+
+Weights do not change the network's time. Masks of random weights would, being noise, take longer to
+encode than those of objects; the mask head's bias is therefore a disc, which outweighs the noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import deepmask.export
+import deepmask.train
+from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.runtime.deepmask import SHIPPED_MODEL, shipped_model
+from deepmask.runtime.manifest import MANIFEST_NAME, ModelFolderError
+from deepmask.train.checkpoint import Checkpoint, save_checkpoint
+from deepmask.train.config import MODEL_PRESETS, ModelConfig
+from deepmask.train.model import DeepMask
+
+PRESETS = ("deepmask-r18", "deepmask-vgg-a")
+
+_DISC_LOGIT = 6.0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model folder, and where its weights are from: "shipped", "random" or "given"."""
+
+    name: str
+    folder: Path
+    weights: str
+
+
+def candidate(name: str, cache: Path) -> Candidate:
+    """A preset, with the shipped weights where it has some, or a model folder by its path."""
+    if name not in MODEL_PRESETS:
+        return Candidate(Path(name).name, Path(name), "given")
+    if name == SHIPPED_MODEL:
+        try:
+            return Candidate(name, shipped_model(), "shipped")
+        except ModelFolderError:
+            pass
+    return Candidate(name, random_export(name, cache)[1], "random")
+
+
+def random_export(preset: str, cache: Path) -> tuple[Path, Path]:
+    """Checkpoint and model folder of a preset with random weights, made once.
+
+    They lie in `cache` under a name that changes with the code that makes them.
+    """
+    folder = cache / f"{preset}-{_code_digest()}"
+    checkpoint, model = folder / "checkpoint.pt", folder / preset
+    if not (model / MANIFEST_NAME).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        network = random_network(MODEL_PRESETS[preset])
+        save_checkpoint(Checkpoint(network.config, network.state_dict(), {}), checkpoint)
+        export_model(checkpoint, model, ExportOptions(name=preset))
+    return checkpoint, model
+
+
+def random_network(config: ModelConfig) -> DeepMask:
+    """Random weights, the same each time, and masks that are about a disc."""
+    torch.manual_seed(0)
+    network = DeepMask(config).eval()
+    steps = torch.linspace(-1, 1, config.mask_size)
+    radius = steps.square() + steps.square()[:, None]
+    network.mask_head.classify.bias.data = (_DISC_LOGIT * (0.3 - radius)).flatten()
+    return network
+
+
+def _code_digest() -> str:
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for room in (deepmask.export, deepmask.train):
+        for path in sorted(Path(str(room.__file__)).parent.glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,75 @@
+"""Stage times stacked, a bar for each model and precision, with the paper's line.
+
+`python -m benchmarks.plot RESULTS.json --out latency.png`
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from benchmarks.report import Record, read_records
+
+#: One colour a stage, in the order they happen; the network's three graphs are the blues.
+COLOURS = {
+    "decode": "#999999",
+    "pyramid": "#e6b450",
+    "trunk": "#1f4e8c",
+    "score": "#4a86c8",
+    "select": "#7a5195",
+    "mask": "#9cc3e6",
+    "encode": "#d1603d",
+}
+
+
+def draw(records: Sequence[Record]) -> Figure:
+    """A panel for each image size."""
+    latency = [record for record in records if record.group == "latency"]
+    sizes = sorted({(r.info["width"], r.info["height"]) for r in latency}, reverse=True)
+    figure = Figure(figsize=(9, 1.2 + 1.6 * len(sizes)), layout="constrained")
+    for index, size in enumerate(sizes):
+        axes = figure.add_subplot(len(sizes), 1, index + 1)
+        rows = [r for r in latency if (r.info["width"], r.info["height"]) == size]
+        labels = [f"{r.info['model']}, {r.info['precision']}, {r.info['device']}" for r in rows]
+        left = [0.0] * len(rows)
+        for stage, colour in COLOURS.items():
+            width = [r.info["stages_ms"].get(stage, 0.0) / 1e3 for r in rows]
+            axes.barh(labels, width, left=left, color=colour, label=stage)
+            left = [a + b for a, b in zip(left, width, strict=True)]
+        paper = rows[0].info["paper_s"]
+        axes.axvline(paper, color="black", linestyle="--", linewidth=1)
+        axes.annotate(
+            f" paper, K40m: {paper} s",
+            (paper, 1.02),
+            xycoords=("data", "axes fraction"),
+            fontsize=8,
+        )
+        axes.set_title(f"{size[0]} x {size[1]}", loc="left", fontsize=10)
+        axes.invert_yaxis()
+        axes.spines[["top", "right"]].set_visible(False)
+        if index == len(sizes) - 1:
+            axes.set_xlabel("seconds an image, file to 1000 masks as RLE (medians)")
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8)
+    return figure
+
+
+def main() -> None:
+    """Read a results file, write a picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path, help="A file of benchmarks/results.")
+    parser.add_argument("--out", type=Path, default=Path("latency.png"), help="Picture to write.")
+    given = parser.parse_args()
+    records = read_records(given.results)
+    if not any(record.group == "latency" for record in records):
+        parser.error(f"{given.results}: no latencies in it; run pytest benchmarks/ --benchmark")
+    mpl.use("Agg")
+    draw(records).savefig(given.out, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

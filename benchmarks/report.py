@@ -1,0 +1,163 @@
+"""The printed tables, from this run's figures or from a results file.
+
+`python -m benchmarks.report RESULTS.json` prints those of an earlier run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import fitted_exponent
+
+
+@dataclass(frozen=True)
+class Record:
+    """One benchmark: its median in seconds, and the facts its suite noted in `extra_info`."""
+
+    name: str
+    group: str
+    median: float
+    info: Mapping[str, Any]
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of a file that pytest-benchmark saved."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        Record(one["name"], one["group"], one["stats"]["median"], one["extra_info"])
+        for one in content["benchmarks"]
+    ]
+
+
+def report_lines(records: Sequence[Record]) -> list[str]:
+    """All tables that the records allow."""
+    lines: list[str] = []
+    for make in (_latency, _stages, _baseline, _encode, _scaling, _others):
+        if made := make(records):
+            lines += ["", *made]
+    return lines
+
+
+def _latency(records: Sequence[Record]) -> list[str]:
+    """The one table: ours, the paper's, the arithmetic, the machine's rate, the distance."""
+    rows = []
+    for record in _of(records, "latency"):
+        info, seconds = record.info, record.median
+        p = info["percentiles_ms"]
+        rows.append(
+            [
+                *(info["model"], info["precision"], f"{info['engine']} {info['device']}"),
+                f"{info['width']}x{info['height']}",
+                *(f"{seconds:.3f}", f"{p['p90'] / 1e3:.3f}", f"{p['p99'] / 1e3:.3f}"),
+                *(f"{info['paper_s']:.1f}", f"{info['paper_s'] / seconds:.2f}"),
+                *(f"{info['gflop']:.0f}", _maybe(info.get("matrix_gflop_s"), ".0f")),
+                _maybe(info.get("times_above_floor"), ".2f"),
+                f"{info['peak_mib']:.0f}",
+            ]
+        )
+    title = "image file to 1000 masks as RLE; seconds; paper on a K40m; floor = GFLOP / fp32 rate"
+    head = ["model", "precision", "engine", "image", "median", "p90", "p99", "paper", "paper/ours"]
+    return _table(title, [*head, "GFLOP", "GFLOP/s", "x floor", "peak MiB"], rows)
+
+
+def _stages(records: Sequence[Record]) -> list[str]:
+    latency = _of(records, "latency")
+    if not latency:
+        return []
+    names = list(latency[0].info["stages_ms"])
+    rows = [
+        [
+            *(r.info["model"], r.info["precision"], f"{r.info['width']}x{r.info['height']}"),
+            *(f"{r.info['stages_ms'].get(name, 0):.1f}" for name in names),
+        ]
+        for r in latency
+    ]
+    return _table("stages, median ms", ["model", "precision", "image", *names], rows)
+
+
+def _baseline(records: Sequence[Record]) -> list[str]:
+    rows = [
+        [
+            *(r.info["model"], f"{r.info['width']}x{r.info['height']}"),
+            *(f"{r.median:.2f}", f"{r.info['ours_s']:.3f}", f"{r.info['ratio']:.1f}"),
+        ]
+        for r in _of(records, "baseline")
+    ]
+    return _table(
+        "eager PyTorch, dense masks, full canvases (baseline.py), same random weights; seconds",
+        ["model", "image", "baseline", "ours", "ratio"],
+        rows,
+    )
+
+
+def _encode(records: Sequence[Record]) -> list[str]:
+    ways = _of(records, "encode")
+    best = min((record.median for record in ways), default=0.0)
+    rows = [
+        [r.info["way"], f"{r.median * 1e3:.1f}", f"{r.median / best:.1f}"]
+        for r in sorted(ways, key=lambda record: record.median)
+    ]
+    return _table("1000 masks of 640x480, logits to COCO RLE", ["way", "ms", "ratio"], rows)
+
+
+def _scaling(records: Sequence[Record]) -> list[str]:
+    lines: list[str] = []
+    for group in ("scaling-area", "scaling-proposals"):
+        found = sorted(_of(records, group), key=lambda record: float(record.info["size"]))
+        rows = [
+            [
+                str(r.info["what"]),
+                f"{r.median:.3f}",
+                f"{r.info['after_s'] * 1e3:.1f}",
+                f"{r.info['peak_mib']:.0f}",
+            ]
+            for r in found
+        ]
+        if len(found) > 1:
+            sizes = [float(r.info["size"]) for r in found]
+            costs = [
+                [r.median for r in found],
+                [r.info["after_s"] for r in found],
+                [r.info["peak_mib"] for r in found],
+            ]
+            rows.append(["exponent", *(f"{fitted_exponent(sizes, cost):.2f}" for cost in costs)])
+        head = [group.removeprefix("scaling-"), "seconds", "select to encode, ms", "peak MiB"]
+        lines += _table(f"scaling with {head[0]}, deepmask-r18", head, rows)
+    return lines
+
+
+def _others(records: Sequence[Record]) -> list[str]:
+    lines = []
+    for record in [*_of(records, "start"), *_of(records, "throughput")]:
+        facts = ", ".join(f"{key} {value}" for key, value in record.info["facts"].items())
+        lines.append(f"{record.info['what']}: {record.median:.3f} s ({facts})")
+    return lines
+
+
+def _of(records: Sequence[Record], group: str) -> list[Record]:
+    return [record for record in records if record.group == group]
+
+
+def _maybe(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A title and right-aligned columns under it; nothing without rows."""
+    if not rows:
+        return []
+    cells = [list(head), *map(list, rows)]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(head))]
+    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+    return [title, *lines]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m benchmarks.report RESULTS.json")
+    print("\n".join(report_lines(read_records(Path(sys.argv[1])))))

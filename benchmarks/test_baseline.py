@@ -1,0 +1,58 @@
+"""How many times faster than the plain way of writing it, with the same weights."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.baseline import Baseline
+from benchmarks.measure import LEAST_ROUNDS, durations
+from benchmarks.models import PRESETS, random_export
+from benchmarks.scenes import COCO, write_picture
+from deepmask.runtime.deepmask import DeepMask
+from deepmask.runtime.images import read_image
+
+
+@pytest.mark.benchmark(group="baseline")
+@pytest.mark.parametrize("preset", PRESETS)
+def test_baseline(
+    recorded: BenchmarkFixture, preset: str, cache: Path, threads: int, tmp_path: Path
+) -> None:
+    """Rounds of the two take turns, so that both see the machine in the same state."""
+    torch.set_num_threads(threads)
+    checkpoint, folder = random_export(preset, cache)
+    picture = write_picture(tmp_path / "picture.jpg", COCO.height, COCO.width)
+    ours: list[float] = []
+    with DeepMask.load(folder, engine="onnxruntime", device="cpu", threads=threads) as model:
+        baseline = Baseline(checkpoint, model.manifest)
+
+        def run_ours() -> None:
+            start = time.perf_counter()
+            model(read_image(picture)).to_coco(image_id=1)
+            ours.append(time.perf_counter() - start)
+
+        run_ours()
+        ours.clear()
+        run_rounds = cast(Callable[..., None], recorded.pedantic)
+        run_rounds(
+            lambda: baseline(read_image(picture)),
+            setup=run_ours,
+            rounds=LEAST_ROUNDS,
+            warmup_rounds=1,
+        )
+    seconds = float(np.median(ours))
+    recorded.extra_info |= {
+        "model": preset,
+        "width": COCO.width,
+        "height": COCO.height,
+        "threads": threads,
+        "ours_s": seconds,
+        "ratio": float(np.median(durations(recorded))) / seconds,
+    }

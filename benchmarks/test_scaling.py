@@ -1,0 +1,75 @@
+"""Time and memory against the image's area and against the number of proposals."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.measure import measure, run_child
+from benchmarks.models import candidate
+from benchmarks.scenes import COCO, write_picture
+from deepmask.runtime.deepmask import SHIPPED_MODEL, DeepMask
+from deepmask.runtime.images import read_image
+
+#: Above any side measured here: the pyramid must grow with the image.
+MAX_SIDE = 4096
+#: Stages whose time depends on the number of proposals.
+AFTER_SCORES = ("select", "mask", "encode")
+
+
+@pytest.mark.benchmark(group="scaling-area")
+@pytest.mark.parametrize("times", [1, 2, 3], ids=["area-1", "area-4", "area-9"])
+def test_area(
+    recorded: BenchmarkFixture, times: int, cache: Path, threads: int, tmp_path: Path
+) -> None:
+    """Sides of 640×480 times 1, 2, 3."""
+    height, width = COCO.height * times, COCO.width * times
+    what = {"size": times**2, "what": f"{width}x{height}"}
+    _measure(recorded, height, width, 1000, cache, threads, tmp_path)
+    recorded.extra_info |= what
+
+
+@pytest.mark.benchmark(group="scaling-proposals")
+@pytest.mark.parametrize("proposals", [100, 1000, 5000])
+def test_proposals(
+    recorded: BenchmarkFixture, proposals: int, cache: Path, threads: int, tmp_path: Path
+) -> None:
+    """640×480, more and more masks."""
+    _measure(recorded, COCO.height, COCO.width, proposals, cache, threads, tmp_path)
+    recorded.extra_info |= {"size": proposals, "what": str(proposals)}
+
+
+def _measure(
+    benchmark: BenchmarkFixture,
+    height: int,
+    width: int,
+    proposals: int,
+    cache: Path,
+    threads: int,
+    folder: Path,
+) -> None:
+    model = candidate(SHIPPED_MODEL, cache)
+    picture = write_picture(folder / "picture.jpg", height, width)
+    image = read_image(picture)
+    with DeepMask.load(model.folder, engine="onnxruntime", device="cpu", threads=threads) as opened:
+
+        def run() -> float:
+            """Seconds after the last score: they depend on the proposals."""
+            found = opened(image, proposals=proposals, max_side=MAX_SIDE)
+            start = time.perf_counter()
+            found.to_coco(image_id=1)
+            encode = time.perf_counter() - start
+            return encode + sum(found.seconds.get(stage, 0.0) for stage in AFTER_SCORES)
+
+        after = measure(benchmark, run, budget=5)
+    options = ["--proposals", str(proposals), "--threads", str(threads)]
+    child = run_child([str(model.folder), str(picture), *options, "--max-side", str(MAX_SIDE)])
+    benchmark.extra_info |= {
+        "after_s": float(np.median(after)),
+        "peak_mib": child["peak_mib"],
+        "results": child["results"],
+    }

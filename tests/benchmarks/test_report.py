@@ -1,0 +1,116 @@
+"""The printed tables and the plot, from figures made up here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from matplotlib.image import imread
+
+from benchmarks import plot
+from benchmarks.report import Record, read_records, report_lines
+
+LATENCY = {
+    "model": "deepmask-r18",
+    "precision": "fp32",
+    "engine": "onnxruntime",
+    "device": "cpu",
+    "width": 640,
+    "height": 480,
+    "paper_s": 1.6,
+    "stages_ms": {"decode": 5.0, "trunk": 300.0, "score": 90.0, "encode": 5.0},
+    "gflop": 200.0,
+    "matrix_gflop_s": 800.0,
+    "times_above_floor": 1.6,
+    "peak_mib": 321.0,
+    "percentiles_ms": {"p50": 400.0, "p90": 410.0, "p99": 450.0},
+}
+
+
+def test_latency_row():
+    lines = report_lines([Record("a", "latency", 0.4, LATENCY)])
+    (row,) = (line for line in lines if "640x480" in line and "cpu" in line)
+    assert row.split() == [
+        *("deepmask-r18", "fp32", "onnxruntime", "cpu", "640x480", "0.400", "0.410", "0.450"),
+        *("1.6", "4.00", "200", "800", "1.60", "321"),
+    ]
+    (stages,) = (line for line in lines if "300.0" in line)
+    assert stages.split()[-4:] == ["5.0", "300.0", "90.0", "5.0"]
+
+
+def test_no_floor_where_no_rate_is_known():
+    info = {k: v for k, v in LATENCY.items() if k not in ("matrix_gflop_s", "times_above_floor")}
+    lines = report_lines([Record("a", "latency", 0.4, {**info, "device": "cuda"})])
+    (row,) = (line for line in lines if "cuda" in line)
+    assert row.split()[-3:] == ["-", "-", "321"]
+
+
+def test_scaling_prints_its_exponents():
+    records = [
+        Record(str(n), "scaling-area", 0.1 * n, info(n, after=0.02, peak=100.0 * n**0.5))
+        for n in (1, 4, 9)
+    ]
+    lines = report_lines(records)
+    assert lines[-1].split() == ["exponent", "1.00", "0.00", "0.50"]
+
+
+def info(size, after, peak):
+    return {"size": size, "what": f"x{size}", "after_s": after, "peak_mib": peak}
+
+
+def test_encode_ratios_are_to_the_fastest():
+    lines = report_lines(
+        [
+            Record("a", "encode", 2.0, {"way": "plain"}),
+            Record("b", "encode", 0.02, {"way": "fast"}),
+        ]
+    )
+    assert [line.split() for line in lines[-2:]] == [
+        ["fast", "20.0", "1.0"],
+        ["plain", "2000.0", "100.0"],
+    ]
+
+
+def test_baseline_and_start():
+    numbers = {"model": "m", "width": 640, "height": 480, "ours_s": 0.5, "ratio": 8.0}
+    lines = report_lines(
+        [
+            Record("a", "baseline", 4.0, numbers),
+            Record("b", "start", 1.25, {"what": "cold", "facts": {"import_s": 0.2}}),
+        ]
+    )
+    assert any(line.split() == ["m", "640x480", "4.00", "0.500", "8.0"] for line in lines)
+    assert "cold: 1.250 s (import_s 0.2)" in lines
+
+
+def test_nothing_measured_prints_nothing():
+    assert report_lines([]) == []
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A file as pytest-benchmark saves it."""
+    benchmark = {
+        "name": "a",
+        "group": "latency",
+        "stats": {"median": 0.4},
+        "extra_info": LATENCY,
+    }
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"benchmarks": [benchmark]}))
+    return path
+
+
+def test_a_saved_file_reads_back(results):
+    assert read_records(results) == [Record("a", "latency", 0.4, LATENCY)]
+
+
+def test_plot_stacks_stages_and_draws_the_paper(results, tmp_path):
+    figure = plot.draw(read_records(results))
+    (axes,) = figure.axes
+    bars = [patch for patch in axes.patches if patch.get_width()]
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(0.4)
+    assert max(bar.get_x() + bar.get_width() for bar in bars) == pytest.approx(0.4)
+    assert [line.get_xdata()[0] for line in axes.lines] == [1.6]
+    figure.savefig(tmp_path / "plot.png")
+    assert imread(tmp_path / "plot.png").shape[2] == 4
