@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 import click
 
+from deepmask.runtime.options import IOU, PROBABILITY, parse_scales
+
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -53,12 +55,12 @@ _MODEL_OPTIONS = ("model", "engine", "device", "scales", "threshold", "overlap",
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=PROBABILITY,
     help="Probability above which a pixel belongs to a mask.  [default: the model's]",
 )
 @click.option(
     "--overlap",
-    type=click.FloatRange(0, 1),
+    type=IOU,
     help="IoU with a better proposal above which a near-duplicate is ranked lower; 1: never.  "
     "[default: the model's]",
 )
@@ -112,8 +114,6 @@ def command(context: click.Context, /, **options: Any) -> None:
     _check(options, given)
     scales = None
     if options["scales"] is not None:
-        from deepmask.runtime.cli import parse_scales
-
         scales = parse_scales(options["scales"])
     from deepmask.evaluate.session import Request, run_evaluation
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from deepmask.runtime.manifest import ModelFolderError, Scales, checked_scales
+from deepmask.runtime.manifest import ModelFolderError
+from deepmask.runtime.options import IOU, PROBABILITY, parse_scales
 
 if TYPE_CHECKING:
     from deepmask.runtime.batch import Outcome, Settings
@@ -61,12 +62,12 @@ _PATH = click.Path(path_type=Path)
 @click.option("--zoom", is_flag=True, help="One larger scale more: finds smaller objects, slower.")
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=PROBABILITY,
     help="Probability above which a pixel belongs to a mask.  [default: the model's]",
 )
 @click.option(
     "--overlap",
-    type=click.FloatRange(0, 1),
+    type=IOU,
     help="IoU with a better proposal above which a near-duplicate is ranked lower; 1: never.  "
     "[default: the model's]",
 )
@@ -173,18 +174,6 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
     if failed and len(paths) > 1:
         _fail(f"{len(failed)} of {len(paths)} images failed, the others are done", 1)
     sys.exit(1 if failed else 0)
-
-
-def parse_scales(text: str) -> Scales:
-    """FROM:TO:STEP, powers of two; raises `click.UsageError`."""
-    try:
-        start, stop, step = map(float, text.split(":"))
-        return checked_scales(start, stop, step)
-    except ValueError:
-        problem = "not three numbers"
-    except ModelFolderError as error:
-        problem = str(error)
-    raise click.UsageError(f"--scales {text}: {problem}; expected FROM:TO:STEP, as in -2:1:0.5")
 
 
 def main() -> None:

@@ -149,6 +149,8 @@ def count_of(printed: str) -> int:
         (["a.png", "--scales=1:2"], 2, "--scales 1:2: not three numbers; expected FROM:TO:STEP"),
         (["a.png", "--scales=nan:0:1"], 2, "powers are -8 to 5"),
         (["a.png", "--threshold", "1"], 2, "'--threshold': 1.0 is not in the range 0<x<1"),
+        (["a.png", "--threshold", "nan"], 2, "'--threshold': nan is not a number"),
+        (["a.png", "--overlap", "nan"], 2, "'--overlap': nan is not a number"),
         (["a.png", "--proposals", "0"], 2, "'--proposals': 0 is not in the range x>=1"),
         (["a.png", "--colour"], 2, "--colour"),
         (["empty", "--model", "model"], 2, "empty: no images in this folder (.jpg, "),

@@ -1,0 +1,40 @@
+"""Types of command-line values that several commands share."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from deepmask.runtime.manifest import ModelFolderError, Scales, checked_scales
+
+
+class Number(click.FloatRange):
+    """A range of numbers; NaN is outside of it."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number, or a usage error."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
+
+#: A probability that leaves both outcomes possible.
+PROBABILITY = Number(0, 1, min_open=True, max_open=True)
+IOU = Number(0, 1)
+
+
+def parse_scales(text: str) -> Scales:
+    """FROM:TO:STEP, powers of two; raises `click.UsageError`."""
+    try:
+        start, stop, step = map(float, text.split(":"))
+        return checked_scales(start, stop, step)
+    except ValueError:
+        problem = "not three numbers"
+    except ModelFolderError as error:
+        problem = str(error)
+    raise click.UsageError(f"--scales {text}: {problem}; expected FROM:TO:STEP, as in -2:1:0.5")
