@@ -7,6 +7,7 @@ encode than those of objects; the mask head's bias is therefore a disc, which ou
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,9 @@ def random_export(preset: str, cache: Path) -> tuple[Path, Path]:
     folder = cache / f"{preset}-{_code_digest()}"
     checkpoint, model = folder / "checkpoint.pt", folder / preset
     if not (model / MANIFEST_NAME).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
+        for outdated in cache.glob(f"{preset}-*"):
+            shutil.rmtree(outdated)
+        folder.mkdir(parents=True)
         network = random_network(MODEL_PRESETS[preset])
         save_checkpoint(Checkpoint(network.config, network.state_dict(), {}), checkpoint)
         export_model(checkpoint, model, ExportOptions(name=preset))
