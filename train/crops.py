@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deepmask.train.annotations import DataError, Image, Instance, full_mask
 from deepmask.train.config import BORDER_FILL
-from deepmask.train.sampling import Window
+from deepmask.train.sampling import Positive, Window
 
 #: Halvings of a picture that are kept for anti-aliased shrinking: up to 2^-4.
 LEVELS = 5
@@ -65,16 +67,27 @@ class Cropper:
             cache_bytes // 4, lambda item: item[0].nbytes
         )
 
+    def patches(self, places: Sequence[tuple[Image, Window]], size: int) -> Tensor:
+        """A `patch` of each place: uint8 (N, 3, size, size) in channels-last memory."""
+        patches = np.stack([self.patch(image, window, size) for image, window in places])
+        return torch.from_numpy(patches).permute(0, 3, 1, 2)
+
+    def masks(self, positives: Sequence[Positive], patch: int, size: int) -> Tensor:
+        """A `mask` of each positive: uint8 (M, size, size), 0 or 1."""
+        masks = np.zeros((len(positives), size, size), np.uint8)
+        for mask, positive in zip(masks, positives, strict=True):
+            mask[:] = self.mask(positive.instance, positive.window, patch, size)
+        return torch.from_numpy(masks)
+
     def patch(self, image: Image, window: Window, size: int) -> NDArray[np.uint8]:
         """The picture under `window`: uint8 RGB (size, size, 3), gray beyond the picture's edge.
 
         Shrinking starts from a halved picture, so that fine texture does not alias.
         """
-        levels = self._pictures.get(image.path, lambda: _pyramid(read_picture(image)))
-        depth = int(np.clip(np.floor(-np.log2(window.scale)), 0, len(levels) - 1))
-        source = levels[depth]
+        levels = self._pictures.get(image.path, lambda: pyramid(read_picture(image)))
+        source = levels[level_of(window, len(levels))]
         ratio = (source.shape[1] / image.width, source.shape[0] / image.height)
-        matrix = _matrix(window, size, 1.0, ratio, (0.0, 0.0))
+        matrix = matrix_of(window, size, 1.0, ratio, (0.0, 0.0))
         return cv2.warpAffine(  # type: ignore[return-value]
             source,
             matrix,
@@ -86,8 +99,8 @@ class Cropper:
 
     def mask(self, instance: Instance, window: Window, patch: int, size: int) -> NDArray[np.uint8]:
         """The object's mask under `window`, a patch of `patch` px drawn at (size, size): 0 or 1."""
-        shape, left, top = self._masks.get(instance, lambda: _tight(full_mask(instance)))
-        matrix = _matrix(window, size, patch / size, (1.0, 1.0), (left, top))
+        shape, left, top = self._masks.get(instance, lambda: tight(full_mask(instance)))
+        matrix = matrix_of(window, size, patch / size, (1.0, 1.0), (left, top))
         soft = cv2.warpAffine(
             shape, matrix, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         )
@@ -116,7 +129,8 @@ def read_picture(image: Image) -> NDArray[np.uint8]:
     )
 
 
-def _pyramid(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+def pyramid(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """The picture and its halvings, at most `LEVELS` in all."""
     levels = [picture]
     while len(levels) < LEVELS and min(levels[-1].shape[:2]) >= 2:
         height, width = levels[-1].shape[:2]
@@ -125,7 +139,12 @@ def _pyramid(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return levels
 
 
-def _tight(mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, int]:
+def level_of(window: Window, levels: int) -> int:
+    """Which level of a picture's pyramid a window is cut from: never one that is magnified more."""
+    return int(np.clip(np.floor(-np.log2(window.scale)), 0, levels - 1))
+
+
+def tight(mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, int]:
     """The mask's own rectangle as 0 or 255, with the place of its left upper corner."""
     x, y, width, height = cv2.boundingRect(mask)
     if not width:
@@ -133,7 +152,7 @@ def _tight(mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, int]:
     return np.ascontiguousarray(mask[y : y + height, x : x + width]) * np.uint8(255), x, y
 
 
-def _matrix(
+def matrix_of(
     window: Window,
     size: int,
     step: float,

@@ -1,0 +1,97 @@
+"""Crops gathered from device memory are those that OpenCV cuts, up to its rounding."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepmask.train.annotations import read_annotations
+from deepmask.train.batches import BatchMaker
+from deepmask.train.crops import Cropper
+from deepmask.train.device_crops import DeviceCropper, PixelTable
+from deepmask.train.sampling import Positive, Sampler, Window
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """Two smooth pictures of different sizes, an object in each."""
+    folder = tmp_path_factory.mktemp("smooth")
+    content = {"images": [], "annotations": []}
+    rng = np.random.default_rng(0)
+    for number, (height, width) in enumerate(((90, 140), (203, 77)), 1):
+        coarse = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
+        picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        content["images"].append(
+            {"id": number, "file_name": f"{number}.png", "width": width, "height": height}
+        )
+        polygon = [20, 25, 60, 22, 66, 70, 41, 80, 18, 61]
+        content["annotations"].append(
+            {"id": number, "image_id": number, "bbox": [18, 22, 48, 58], "segmentation": [polygon]}
+        )
+    (folder / "a.json").write_text(json.dumps(content))
+    return read_annotations(folder / "a.json", folder)
+
+
+windows = st.builds(
+    Window, st.floats(-30, 170), st.floats(-30, 230), st.floats(0.06, 4.0), st.booleans()
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), windows), min_size=1, max_size=4))
+def test_a_batch_of_crops_is_what_opencv_cuts(scene, choices):
+    host = Cropper(10**8)
+    device = DeviceCropper(scene.images, scene.instances, CPU, threads=1)
+    positives = [Positive(scene.instances[index], window, True) for index, window in choices]
+    places = [(positive.instance.image, positive.window) for positive in positives]
+    found, expected = device.patches(places, 64), host.patches(places, 64)
+    assert found.dtype == expected.dtype
+    assert found.stride() == expected.stride()
+    difference = (found.float() - expected.float()).abs()
+    assert difference.mean() < 1
+    assert difference.max() <= 12  # at a picture's edge 1/32 px is worth 8 gray levels in all
+    found, expected = device.masks(positives, 64, 28), host.masks(positives, 64, 28)
+    assert found.shape == expected.shape
+    assert (found != expected).float().mean() < 0.01
+
+
+def test_samples_are_bilinear_and_filled_beyond_the_edge():
+    picture = np.array([[[0], [100]], [[40], [20]]], np.uint8)
+    other = np.full((3, 5, 1), 9, np.uint8)
+    matrix = np.array([[[0.5, 0, -0.5], [0, 1.0, 0.5]]])
+    sampled = PixelTable([other, picture], CPU).sample([1], matrix, 4, fill=200)
+    left, right = (0 + 40) / 2, (100 + 20) / 2
+    expected = [(200 + left) / 2, left, (left + right) / 2, right]  # x = −0.5, 0, 0.5, 1
+    assert sampled[0, 0, :, 0].tolist() == expected
+    assert sampled[0, 1, 2, 0].item() == (200 + (40 + 20) / 2) / 2  # half of it below the edge
+    assert sampled[0, 2].flatten().tolist() == [200] * 4
+
+
+def test_batches_from_either_cropper_agree(drawn, tiny_model, tiny_recipe):
+    found = read_annotations(*drawn)
+    sampler = Sampler(found, [], tiny_model, tiny_recipe)
+    batches = [
+        BatchMaker(sampler, cropper, tiny_model, tiny_recipe, 0)(5)
+        for cropper in (
+            Cropper(10**8),
+            DeviceCropper(found.images, found.instances, CPU, threads=2),
+        )
+    ]
+    assert torch.equal(batches[0].labels, batches[1].labels)
+    assert torch.equal(batches[0].colours, batches[1].colours)
+    assert (batches[0].patches.float() - batches[1].patches.float()).abs().mean() < 1.5
+    assert (batches[0].masks != batches[1].masks).float().mean() < 0.01
+
+
+def test_no_positives_give_no_masks(scene):
+    device = DeviceCropper(scene.images, scene.instances, CPU, threads=1)
+    assert device.masks([], 64, 28).shape == (0, 28, 28)
