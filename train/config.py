@@ -12,7 +12,14 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 BORDER_FILL = 127.5
 
-TRUNK_CHANNELS: Mapping[str, int] = {"vgg-a": 512, "resnet18": 256}
+#: Two trunks of a kind side by side: what `twin` makes of two networks.
+TWIN = "-twin"
+TRUNK_CHANNELS: Mapping[str, int] = {
+    "vgg-a": 512,
+    "resnet18": 256,
+    "vgg-a" + TWIN: 1024,
+    "resnet18" + TWIN: 512,
+}
 MASK_HEADS = ("low-rank", "full")
 SCORE_HEADS = ("pooled", "shared")
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from deepmask.train.config import TWIN
+
 
 class VggA(nn.Module):
     """VGG-A without its fully connected layers and its fifth max-pool (DeepMask §3.1).
@@ -86,6 +88,29 @@ class ResNet18(nn.Module):
         return (self.conv1, self.bn1, self.layer1)
 
 
-Trunk = VggA | ResNet18
+class Twin(nn.Module):
+    """Two trunks of a kind on the same picture, their features one after the other (see `twin`)."""
 
-TRUNKS: Mapping[str, Callable[[], Trunk]] = {"vgg-a": VggA, "resnet18": ResNet18}
+    def __init__(self, make: Callable[[], VggA | ResNet18]) -> None:
+        """`make` gives a trunk."""
+        super().__init__()
+        self.first = make()
+        self.second = make()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) normalised → (N, 2·C, H/16, W/16)."""
+        return torch.cat([self.first(image), self.second(image)], dim=1)
+
+    def frozen_stem(self) -> tuple[nn.Module, ...]:
+        """Both stems."""
+        return (*self.first.frozen_stem(), *self.second.frozen_stem())
+
+
+Trunk = VggA | ResNet18 | Twin
+
+TRUNKS: Mapping[str, Callable[[], Trunk]] = {
+    "vgg-a": VggA,
+    "resnet18": ResNet18,
+    "vgg-a" + TWIN: lambda: Twin(VggA),
+    "resnet18" + TWIN: lambda: Twin(ResNet18),
+}
