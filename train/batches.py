@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,38 +15,66 @@ from torch import Tensor
 from deepmask.train.annotations import Image
 from deepmask.train.config import ModelConfig
 from deepmask.train.crops import Cropper
+from deepmask.train.device_crops import DeviceCropper
+from deepmask.train.parallel import ALONE, Team
 from deepmask.train.recipe import Recipe
 from deepmask.train.sampling import Negative, Positive, Sampler, Window
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Patches of a whole batch that each mean of the loss is over: with masks, labelled 1 and 0."""
+
+    masks: int
+    objects: int
+    others: int
+
+
+@dataclass(frozen=True)
 class Batch:
-    """One batch, on the CPU. The first M of its N patches have masks.
+    """One batch, or one process's share of it. The first M of its N patches have masks.
 
     patches  uint8 (N, 3, P, P) RGB, P patch and context.
     masks    uint8 (M, L, L), 0 or 1, over the patch without context; L is the loss size.
     labels   float32 (N,): 1 object, 0 none; NaN where the patch may not train the score.
     colours  float32 (N, 3): brightness shift in 0…255 units, contrast and saturation factors.
+    counts   of the whole batch, over all processes.
     """
 
     patches: Tensor
     masks: Tensor
     labels: Tensor
     colours: Tensor
+    counts: Counts
 
 
 class BatchMaker:
     """Draws, cuts and labels batches; two calls with the same seed and step give the same batch."""
 
     def __init__(
-        self, sampler: Sampler, cropper: Cropper, model: ModelConfig, recipe: Recipe, seed: int
+        self,
+        sampler: Sampler,
+        cropper: Cropper | DeviceCropper,
+        model: ModelConfig,
+        recipe: Recipe,
+        seed: int,
+        team: Team = ALONE,
     ) -> None:
-        """`seed` decides, with the step, everything that is random."""
+        """`seed` decides, with the step, everything that is random.
+
+        Every process of a team draws the same whole batch and cuts its own share. Raises
+        ValueError when there is none for each.
+        """
+        if recipe.batch < team.size:
+            raise ValueError(
+                f"batch is {recipe.batch}, it must be at least the number of processes, {team.size}"
+            )
         self._sampler = sampler
         self._cropper = cropper
         self._model = model
         self._recipe = recipe
         self._seed = seed
+        self._team = team
 
     def __call__(self, step: int) -> Batch:
         """The batch of `step`: joint, or in turn one for masks and one for scores (§3)."""
@@ -57,32 +85,32 @@ class BatchMaker:
             return self.cut(positives, self._sampler.negatives(recipe.negatives, rng), rng)
         if step % 2 == 0:
             batch = self.cut(self._sampler.mask_positives(recipe.batch, rng), [], rng)
-            return Batch(
-                batch.patches, batch.masks, torch.full_like(batch.labels, np.nan), batch.colours
-            )
+            counts = Counts(batch.counts.masks, 0, 0)
+            return replace(batch, labels=torch.full_like(batch.labels, np.nan), counts=counts)
         positives = self._sampler.score_positives(recipe.batch - recipe.negatives, rng)
         batch = self.cut(positives, self._sampler.negatives(recipe.negatives, rng), rng)
-        return Batch(batch.patches, batch.masks[:0], batch.labels, batch.colours)
+        return replace(batch, masks=batch.masks[:0], counts=replace(batch.counts, masks=0))
 
     def cut(
         self, positives: Sequence[Positive], negatives: Sequence[Negative], rng: Generator
     ) -> Batch:
-        """Cut the patches and masks of these draws; `rng` only decides the colours."""
+        """Cut this process's share of these draws; `rng` only decides the colours."""
+        counts = Counts(len(positives), sum(p.scored for p in positives), len(negatives))
+        mine = range(self._team.rank, len(positives) + len(negatives), self._team.size)
+        colours = _colours(len(positives) + len(negatives), self._recipe, rng)[mine]
+        positives, negatives = (
+            [positives[k] for k in mine if k < counts.masks],
+            [negatives[k - counts.masks] for k in mine if k >= counts.masks],
+        )
         places: list[tuple[Image, Window]] = [(p.instance.image, p.window) for p in positives]
         places += [(n.image, n.window) for n in negatives]
-        size = self._model.input_size
-        patches = np.stack([self._cropper.patch(*place, size) for place in places])
-        masks = np.zeros((len(positives), self._recipe.loss_size, self._recipe.loss_size), np.uint8)
-        for mask, positive in zip(masks, positives, strict=True):
-            mask[:] = self._cropper.mask(
-                positive.instance, positive.window, self._model.patch, self._recipe.loss_size
-            )
         labels = [1.0 if p.scored else np.nan for p in positives] + [0.0] * len(negatives)
         return Batch(
-            torch.from_numpy(patches).permute(0, 3, 1, 2),  # memory stays channels-last
-            torch.from_numpy(masks),
+            self._cropper.patches(places, self._model.input_size),
+            self._cropper.masks(positives, self._model.patch, self._recipe.loss_size),
             torch.tensor(labels, dtype=torch.float32),
-            torch.from_numpy(_colours(len(places), self._recipe, rng)),
+            torch.from_numpy(colours),
+            counts,
         )
 
 

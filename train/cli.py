@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import math
-import signal
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from deepmask.train.config import MODEL_PRESETS, ConfigError, ModelConfig
+from deepmask.train.config import MODEL_PRESETS, ConfigError
 from deepmask.train.recipe import RECIPES, Recipe
 
-if TYPE_CHECKING:
-    from deepmask.train.annotations import AnnotatedSet
-    from deepmask.train.batches import Batch
-
-VALIDATION_BATCH = 32
-VALIDATION_SEED = 0
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -84,7 +77,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="ImageNet weights for the trunk: a file with torchvision's names, or 'imagenet' to "
     "fetch torchvision's own, or 'random' to start from nothing. Required unless --resume.",
 )
-@click.option("--out", type=FOLDER, help="Folder for last.pt and log.csv.")
+@click.option("--out", type=FOLDER, help="Folder for last.pt, best.pt and log.csv.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out exactly where it stopped.")
 @click.option(
     "--check-data", is_flag=True, help="List every bad annotation and image, train nothing."
@@ -107,7 +100,14 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--cache-gb",
     type=_Number(0, 1e6),
     default=4.0,
-    help="Memory for decoded images and masks, in GB.",
+    help="Memory for decoded images and masks, in GB; each process of several has its own.",
+)
+@click.option(
+    "--crops",
+    type=click.Choice(["host", "device"]),
+    default="host",
+    help="Where patches are cut: by the CPU, or by the GPU with every picture in its memory, 4 "
+    "bytes a pixel. Batches differ by rounding.",
 )
 @click.option("--log-every", type=click.IntRange(1), default=50, help="Steps between log rows.")
 @click.option(
@@ -118,6 +118,18 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     type=click.IntRange(1),
     default=512,
     help="Objects, and as many negatives, that validation looks at.",
+)
+@click.option(
+    "--recall-every",
+    type=click.IntRange(0),
+    default=2000,
+    help="Steps between measurements of average recall on whole validation images; 0: never.",
+)
+@click.option(
+    "--recall-images",
+    type=click.IntRange(1),
+    default=20,
+    help="Validation images that average recall is measured on.",
 )
 @click.option(
     "--save-seconds",
@@ -135,39 +147,37 @@ def main(**options: Any) -> None:
         --val-annotations instances_val.json --val-images val/ \\
         --init resnet18.pth --out runs/first
 
-    The run folder receives last.pt (the checkpoint that deepmask-export reads) and log.csv.
-    Ctrl-C saves and stops; --resume goes on to the same weights as if nothing had happened, bit
-    for bit on a CPU with the same number of threads.
+    The run folder receives log.csv, last.pt and best.pt, the checkpoint of the highest mask AR@100
+    on whole validation images; deepmask-export reads either. Ctrl-C saves and stops; --resume goes
+    on to the same weights as if nothing had happened, bit for bit on a CPU with the same number of
+    threads.
+
+    Several GPUs, or several machines, train one model as torchrun starts them; --batch is shared
+    out among the processes, and losses and updates are those of one process with the whole batch:
+
+    \b
+    torchrun --nproc-per-node 4 -m deepmask.train.cli --preset deepmask-vgg-a ...
     """
-    try:
-        code = _check(options) if options["check_data"] else _train(options)
-    except ImportError as error:
-        raise _failure(f"{error}: install it with  pip install 'deepmask[train]'") from error
-    raise SystemExit(code)
-
-
-def _check(options: dict[str, Any]) -> int:
-    """List the problems of every annotation file given; 1 if there are any."""
-    from deepmask.train.check import check_pictures
-
-    count = 0
-    for file, images in _sources(options):
-        found = _read(file, images)
-        problems = [*found.problems, *check_pictures(found)]
-        for problem in problems:
-            click.echo(f"{file}: {problem}")
-        crowds = sum(item.crowd for item in found.instances)
-        click.echo(
-            f"{file}: {len(found.images)} images, {len(found.instances)} usable annotations "
-            f"({crowds} crowds), {len(problems)} problems"
-        )
-        count += len(problems)
-    return 1 if count else 0
-
-
-def _train(options: dict[str, Any]) -> int:
-    """Set everything up, train, say how it ended; returns the exit code."""
     recipe = _recipe(options)
+    _check_use(options)
+    try:
+        from deepmask.train.session import Request, check_data, run_training
+    except ImportError as error:
+        raise click.ClickException(
+            f"{error}: install it with  pip install 'deepmask[train]'"
+        ) from error
+    request = Request(recipe=recipe, **options)
+    raise SystemExit(
+        check_data(request) if request.check_data else run_training(request, options["out"])
+    )
+
+
+def _check_use(options: dict[str, Any]) -> None:
+    """Raise `click.UsageError` for options that are missing or do not go together."""
+    if (options["val_annotations"] is None) != (options["val_images"] is None):
+        raise click.UsageError("--val-annotations and --val-images belong together")
+    if options["check_data"]:
+        return
     if options["out"] is None:
         raise click.UsageError("--out is missing: the folder for checkpoints and log")
     if not options["resume"] and options["init"] is None:
@@ -175,139 +185,17 @@ def _train(options: dict[str, Any]) -> int:
             "--init is missing: a torchvision weights file, 'imagenet' to fetch one, "
             "or 'random' to start from nothing"
         )
-    from deepmask.train.annotations import DataError
-    from deepmask.train.batches import BatchMaker
-    from deepmask.train.checkpoint import CheckpointError, load_checkpoint
-    from deepmask.train.crops import Cropper
-    from deepmask.train.device import choose_hardware
-    from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
-    from deepmask.train.loop import LAST, Schedule, Trainer, train
-    from deepmask.train.model import DeepMask
-    from deepmask.train.sampling import Sampler
-
-    out: Path = options["out"]
-    if (out / LAST).exists() and not options["resume"]:
-        raise click.UsageError(
-            f"{out / LAST} exists: continue with --resume, or choose another --out"
-        )
-    import torch
-
-    try:
-        hardware = choose_hardware(options["device"], options["precision"])
-    except (ValueError, RuntimeError) as error:
-        raise click.UsageError(str(error)) from error
-    torch.manual_seed(options["seed"])
-    config = MODEL_PRESETS[options["preset"]]
-    model = DeepMask(config)
-    try:
-        (labelled, *partly), validation = _sets(options)
-        sampler = Sampler(labelled, partly, config, recipe)
-        cropper = Cropper(int(options["cache_gb"] * 1e9))
-        make_batch = BatchMaker(sampler, cropper, config, recipe, options["seed"])
-        checks = []
-        if validation is not None:
-            checks = _validation_batches(validation, config, recipe, options["val_patches"])
-        if not options["resume"] and options["init"] != "random":
-            initialise_trunk(model.trunk, read_weights(options["init"], config.trunk))
-        trainer = Trainer(model, recipe, options["seed"], hardware)
-        if options["resume"]:
-            trainer.resume(load_checkpoint(out / LAST))
-        out.mkdir(parents=True, exist_ok=True)
-        parameters = sum(p.numel() for p in model.parameters())
-        click.echo(
-            f"{options['preset']}: {parameters / 1e6:.1f} M parameters on {hardware}; "
-            f"{len(labelled.images)} labelled images, {len(labelled.instances)} objects; "
-            f"steps {trainer.step} to {recipe.steps}"
-        )
-        schedule = Schedule(
-            options["log_every"], options["validate_every"], options["save_seconds"]
-        )
-        stopped = train(trainer, make_batch, checks, out, options["threads"], schedule)
-    except (
-        CheckpointError,
-        DataError,
-        FloatingPointError,
-        InitialiseError,
-        OSError,
-        ValueError,
-    ) as error:
-        raise _failure(str(error)) from error
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise _failure(
-            f"not enough memory, lower --batch or --cache-gb, then --resume: {error}"
-        ) from error
-    if stopped:
-        name = signal.Signals(stopped).name
-        click.echo(f"{name}: saved {out / LAST} at step {trainer.step}; continue with --resume")
-        return 128 + stopped
-    click.echo(f"trained {recipe.steps} steps: {out / LAST}")
-    return 0
 
 
 def _recipe(options: dict[str, Any]) -> Recipe:
-    changes = {f.name: options[f.name] for f in fields(Recipe) if options[f.name] is not None}
+    """The preset's recipe with what was given instead; takes its options out of `options`."""
+    given = {item.name: options.pop(item.name) for item in fields(Recipe)}
+    changes = {name: value for name, value in given.items() if value is not None}
     try:
         return replace(RECIPES[options["preset"]], **changes)
     except (ConfigError, ValueError) as error:
         raise click.UsageError(str(error)) from error
 
 
-def _sources(options: dict[str, Any]) -> list[tuple[Path, Path]]:
-    """Every (annotations, images) pair given: training, masks only, validation."""
-    sources = [(options["train_annotations"], options["train_images"])]
-    folder = options["mask_images"] or options["train_images"]
-    sources += [(path, folder) for path in options["mask_annotations"]]
-    if (options["val_annotations"] is None) != (options["val_images"] is None):
-        raise click.UsageError("--val-annotations and --val-images belong together")
-    if options["val_annotations"] is not None:
-        sources.append((options["val_annotations"], options["val_images"]))
-    return sources
-
-
-def _sets(options: dict[str, Any]) -> tuple[list[AnnotatedSet], AnnotatedSet | None]:
-    """The training sets, fully labelled first, and the validation set if one was given."""
-    sources = _sources(options)
-    sets = [_read(*source) for source in sources]
-    for (file, _), found in zip(sources, sets, strict=True):
-        if found.problems:
-            click.echo(
-                f"{file}: {len(found.problems)} bad entries left out, the first: "
-                f"{found.problems[0]}; list all with --check-data",
-                err=True,
-            )
-    validation = sets.pop() if options["val_annotations"] is not None else None
-    return sets, validation
-
-
-def _read(annotations: Path, images: Path) -> AnnotatedSet:
-    from deepmask.train.annotations import DataError, read_annotations
-
-    try:
-        return read_annotations(annotations, images)
-    except DataError as error:
-        raise _failure(str(error)) from error
-
-
-def _validation_batches(
-    validation: AnnotatedSet, config: ModelConfig, recipe: Recipe, count: int
-) -> list[Batch]:
-    """The fixed validation patches: `count` objects, as many negatives, no colour change."""
-    import numpy as np
-
-    from deepmask.train.batches import BatchMaker
-    from deepmask.train.crops import Cropper
-    from deepmask.train.sampling import Sampler
-
-    plain = replace(recipe, brightness=0.0, contrast=0.0, saturation=0.0)
-    sampler = Sampler(validation, [], config, plain)
-    maker = BatchMaker(sampler, Cropper(int(1e9)), config, plain, VALIDATION_SEED)
-    rng = np.random.default_rng(VALIDATION_SEED)
-    sizes = [min(VALIDATION_BATCH, count - done) for done in range(0, count, VALIDATION_BATCH)]
-    return [
-        maker.cut(sampler.score_positives(size, rng), sampler.negatives(size, rng), rng)
-        for size in sizes
-    ]
-
-
-def _failure(text: str) -> click.ClickException:
-    return click.ClickException(" ".join(text.split()))
+if __name__ == "__main__":
+    main()

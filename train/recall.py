@@ -39,19 +39,26 @@ class RecallImage:
 def recall_images(found: AnnotatedSet, count: int) -> list[RecallImage]:
     """`count` pictures of a set, spread over it by id, read and checked before training starts.
 
-    Raises `DataError` for a picture that cannot be decoded or a mask that cannot be drawn.
+    Raises `DataError` for a picture that cannot be decoded, a mask that cannot be drawn, and when
+    no object is left to be found.
     """
     ordered = sorted(found.images, key=lambda image: image.id)
     places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
     chosen = [ordered[place] for place in places]
     truth = _ground_truth(found)
     try:
-        return [
+        images = [
             RecallImage(truth.pictures[image.id], read_picture(image), truth.objects(image.id))
             for image in chosen
         ]
     except EvalError as error:
         raise DataError(str(error)) from error
+    if not any(len(image.objects.ids) for image in images):
+        raise DataError(
+            f"no object to find in {len(images)} validation images: raise --recall-images, or turn "
+            "average recall off by --recall-every 0"
+        )
+    return images
 
 
 def measure_recall(

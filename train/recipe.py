@@ -57,6 +57,11 @@ class Recipe:
     clip: float = _knob(0.0, "Largest gradient norm; 0: no clipping.")
     freeze_stem: bool = _knob(False, "Keep the first layers of the trunk at their initial weights.")
     average: float = _knob(0.0, "Decay of the running average of the weights; 0: none.", high=1)
+    categories: str = _knob(
+        "",
+        "Learn from these categories only, ids or names between commas, or voc for PASCAL's 20 "
+        "(DeepMask20); other objects are background. Empty: all.",
+    )
 
     def __post_init__(self) -> None:
         """Raise ValueError for settings that cannot be trained with."""

@@ -47,6 +47,7 @@ def test_train_and_resume(drawn, tmp_path):
     first = run(*arguments, "--init", tmp_path / "init.pth")
     assert first.returncode == 0, first.stderr
     assert "val IoU" in first.stdout
+    assert "AR@100 masks" in first.stdout
     checkpoint = load_checkpoint(out / "last.pt")
     assert checkpoint.training["step"] == 3
     again = run(*arguments, "--init", tmp_path / "init.pth")

@@ -15,11 +15,14 @@ from deepmask.train.checkpoint import CheckpointError, load_checkpoint, save_che
 from deepmask.train.config import MODEL_PRESETS
 from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
-from deepmask.train.loop import LAST, LOG, Schedule, Trainer, train
+from deepmask.train.log import Log
+from deepmask.train.loop import BEST, LAST, LOG, Schedule, train
 from deepmask.train.model import DeepMask
 from deepmask.train.optimise import learning_rate
+from deepmask.train.recall import DECIDING, RECALLS
 from deepmask.train.recipe import RECIPES
 from deepmask.train.sampling import Sampler
+from deepmask.train.trainer import Trainer
 from deepmask.train.validate import validate
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
@@ -77,6 +80,52 @@ def test_resume_refuses_another_recipe_by_name(maker, tiny_model, tiny_recipe):
     other = fresh(tiny_model, replace(tiny_recipe, lr=0.5))
     with pytest.raises(CheckpointError, match=r"lr was 0\.0006, is 0\.5"):
         other.resume(checkpoint)
+
+
+def test_a_checkpoint_from_before_a_setting_existed_resumes(maker, tiny_model, tiny_recipe):
+    checkpoint = fresh(tiny_model, tiny_recipe).checkpoint()
+    del checkpoint.training["recipe"]["categories"]
+    fresh(tiny_model, tiny_recipe).resume(checkpoint)
+    with pytest.raises(CheckpointError, match="categories was , is voc"):
+        fresh(tiny_model, replace(tiny_recipe, categories="voc")).resume(checkpoint)
+
+
+def test_the_best_checkpoint_is_that_of_the_highest_recall(
+    tmp_path, maker, tiny_model, tiny_recipe, monkeypatch
+):
+    """Steps 1 … 6 measure these; the run stops after 4 and goes on from its log."""
+    figures = iter([0.1, 0.3, math.nan, 0.2, 0.25, 0.4])
+    monkeypatch.setattr(
+        "deepmask.train.loop.measure_recall",
+        lambda *_: {**dict.fromkeys(RECALLS, 0.0), DECIDING: next(figures)},
+    )
+    kept = []
+    for steps in (4, 5, 6):
+        trainer = fresh(tiny_model, replace(tiny_recipe, steps=steps))
+        if steps > 4:
+            trainer.resume(load_checkpoint(tmp_path / LAST))
+        schedule = Schedule(log_every=10, recall_every=1)
+        train(trainer, maker(), [], tmp_path, 1, schedule, images=["any"])
+        kept.append(load_checkpoint(tmp_path / BEST).training["step"])
+    assert kept == [2, 2, 6]
+    with (tmp_path / LOG).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row[DECIDING] for row in rows] == ["0.1", "0.3", "nan", "0.2", "0.25", "0.4"]
+
+
+def test_a_log_of_before_recall_was_measured_is_continued(tmp_path):
+    (tmp_path / LOG).write_text("step,mask_loss,val_mask_iou\n2,0.5,0.7\n4,0.4,\n6,0.3,\n")
+    log = Log(tmp_path / LOG, step=4)
+    assert log.highest("val_mask_iou") == 0.7
+    assert log.highest(DECIDING) == -math.inf
+    log.write({"step": 5, DECIDING: 0.25})
+    with (tmp_path / LOG).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["mask_loss"], row[DECIDING]) for row in rows] == [
+        ("2", "0.5", ""),
+        ("4", "0.4", ""),
+        ("5", "", "0.25"),
+    ]
 
 
 def test_log_has_a_row_for_each_report(tmp_path, maker, tiny_model, tiny_recipe):

@@ -108,8 +108,14 @@ def test_a_picture_that_does_not_decode_is_told_before_training(drawn, tmp_path)
 
 def test_crowds_are_not_searched_for(drawn):
     found = read_annotations(*drawn)
-    crowded = replace(found, instances=tuple(replace(item, crowd=True) for item in found.instances))
-    assert all(len(one.objects.ids) == 0 for one in recall_images(crowded, 2))
+
+    def with_crowds(limit):
+        items = (replace(item, crowd=item.image.id < limit) for item in found.instances)
+        return replace(found, instances=tuple(items))
+
+    assert [len(one.objects.ids) for one in recall_images(with_crowds(6), 2)] == [0, 3]
+    with pytest.raises(DataError, match="no object to find in 2 validation images"):
+        recall_images(with_crowds(7), 2)
 
 
 def test_pixels_are_rgb(drawn):

@@ -13,9 +13,11 @@ from deepmask.train.batches import BatchMaker
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
-from deepmask.train.loop import COLUMNS, LAST, LOG, Schedule, Trainer, train
+from deepmask.train.log import COLUMNS
+from deepmask.train.loop import LAST, LOG, Schedule, train
 from deepmask.train.model import DeepMask
 from deepmask.train.sampling import Sampler
+from deepmask.train.trainer import Trainer
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
 SCHEDULE = Schedule(log_every=2, validate_every=2, save_seconds=1e9)

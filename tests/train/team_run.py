@@ -1,0 +1,57 @@
+"""Trains a small network without dropout, alone or under torchrun: team_run.py SPEC OUT.
+
+SPEC is JSON: the model and a list of recipes as plain values, annotations and images. OUT receives,
+for each recipe, the losses of each step and the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from deepmask.train.annotations import read_annotations
+from deepmask.train.batches import BatchMaker
+from deepmask.train.config import ModelConfig
+from deepmask.train.crops import Cropper
+from deepmask.train.device import Hardware
+from deepmask.train.model import DeepMask
+from deepmask.train.parallel import join
+from deepmask.train.recipe import Recipe
+from deepmask.train.sampling import Sampler
+from deepmask.train.trainer import Trainer
+
+
+def main(spec: Path, out: Path) -> None:
+    """Train by each recipe in turn; the first process writes `out`."""
+    given = json.loads(spec.read_text())
+    labelled, partly = (
+        read_annotations(Path(given["annotations"]), Path(given["images"])) for _ in range(2)
+    )
+    config = ModelConfig(**given["model"])
+    hardware = Hardware(torch.device("cpu"), bf16=False)
+    results = []
+    with join(hardware.device) as team:
+        for recipe in (Recipe(**values) for values in given["recipes"]):
+            trainer = Trainer(without_dropout(config), recipe, 0, hardware, team)
+            sampler = Sampler(labelled, [partly], config, recipe)
+            make_batch = BatchMaker(sampler, Cropper(10**8), config, recipe, 0, team)
+            losses = [trainer.train_step(make_batch(step)) for step in range(recipe.steps)]
+            results.append({"losses": losses, "weights": trainer.weights()})
+        if team.leads:
+            torch.save({"size": team.size, "results": results}, out)
+
+
+def without_dropout(config: ModelConfig) -> DeepMask:
+    """A network whose random start is the same each time."""
+    torch.manual_seed(0)
+    model = DeepMask(config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+main(Path(sys.argv[1]), Path(sys.argv[2]))

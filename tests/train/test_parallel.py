@@ -1,0 +1,146 @@
+"""Several processes train as one would: batches, losses, updates, stopping."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepmask.train.annotations import read_annotations
+from deepmask.train.batches import BatchMaker
+from deepmask.train.checkpoint import load_checkpoint
+from deepmask.train.crops import Cropper
+from deepmask.train.loss import mask_loss, score_loss
+from deepmask.train.parallel import ALONE, Team, local_device
+from deepmask.train.sampling import Sampler
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TEAM_RUN = Path(__file__).with_name("team_run.py")
+
+
+@pytest.fixture
+def maker(drawn, tiny_model):
+    def make(recipe, team=ALONE):
+        found = read_annotations(*drawn)
+        sampler = Sampler(found, [found], tiny_model, recipe)
+        return BatchMaker(sampler, Cropper(10**8), tiny_model, recipe, 0, team)
+
+    return make
+
+
+@pytest.mark.parametrize("alternate", [False, True])
+def test_shares_make_up_the_whole_batch(maker, tiny_recipe, alternate):
+    recipe = replace(tiny_recipe, alternate=alternate)
+    size = 3
+    for step in range(2):
+        whole = maker(recipe)(step)
+        shares = [maker(recipe, Team(rank, size))(step) for rank in range(size)]
+        assert [share.counts for share in shares] == [whole.counts] * size
+        assert sum(len(share.masks) for share in shares) == len(whole.masks) == whole.counts.masks
+        for rank, share in enumerate(shares):
+            assert torch.equal(share.patches, whole.patches[rank::size])
+            assert torch.equal(share.masks, whole.masks[rank::size])
+            assert torch.equal(share.colours, whole.colours[rank::size])
+            assert torch.equal(share.labels.nan_to_num(7), whole.labels[rank::size].nan_to_num(7))
+        labels = whole.labels
+        assert whole.counts.objects == int((labels == 1).sum())
+        assert whole.counts.others == int((labels == 0).sum())
+
+
+def test_losses_of_shares_add_up():
+    torch.manual_seed(0)
+    logits, masks = torch.randn(5, 7, 7), torch.randint(0, 2, (5, 14, 14))
+    scores = torch.randn(9)
+    labels = torch.tensor([1, 1, math.nan, 0, 0, 1, 0, 0, math.nan])
+    parts = (slice(0, 2), slice(2, 2), slice(2, 5))
+    added = sum(mask_loss(logits[p], masks[p], 5) for p in parts if len(masks[p]))
+    torch.testing.assert_close(added, mask_loss(logits, masks))
+    parts = (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 9))  # one class or none in some
+    added = sum(score_loss(scores[p], labels[p], (3, 4)) for p in parts)
+    torch.testing.assert_close(added, score_loss(scores, labels))
+
+
+def test_more_processes_than_patches_are_refused(maker, tiny_recipe):
+    with pytest.raises(ValueError, match="batch is 8, it must be at least the number of processes"):
+        maker(tiny_recipe, Team(0, 9))
+
+
+def test_each_process_takes_its_own_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert local_device("auto") == "auto"
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert [local_device(name) for name in ("auto", "cuda", "cpu")] == ["cuda:3", "cuda:3", "cpu"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(drawn, tiny_model, tiny_recipe, tmp_path):
+    """SGD, as AdamW would turn the rounding of a gradient near zero into a step of full length."""
+    plain = replace(tiny_recipe, optimiser="sgd", lr=0.05, batch=9, steps=4, clip=1.0)
+    recipes = [plain, replace(plain, alternate=True)]
+    spec = {"model": asdict(tiny_model), "recipes": [recipe.to_dict() for recipe in recipes]}
+    spec |= {"annotations": str(drawn[0]), "images": str(drawn[1])}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    found = []
+    for command in ([sys.executable], TORCHRUN):
+        out = tmp_path / f"{len(found)}.pt"
+        launched = [*command, TEAM_RUN, tmp_path / "spec.json", out]
+        result = subprocess.run(
+            list(map(str, launched)), capture_output=True, text=True, timeout=300, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        found.append(torch.load(out, weights_only=True))
+    assert [one["size"] for one in found] == [1, 2]
+    for one, two in zip(*(each["results"] for each in found), strict=True):
+        torch.testing.assert_close(
+            torch.tensor(two["losses"]), torch.tensor(one["losses"]), equal_nan=True
+        )
+        for name, value in one["weights"].items():
+            torch.testing.assert_close(two["weights"][name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(drawn, tmp_path):
+    out = tmp_path / "run"
+    command = ["-m", "deepmask.train.cli", "--train-annotations", drawn[0]]
+    command += ["--train-images", drawn[1], "--init", "random", "--out", out, "--batch", "4"]
+    command += ["--negatives", "2", "--max-octaves", "6", "--log-every", "1", "--precision", "fp32"]
+    long = [*TORCHRUN, *command, "--steps", "100000"]
+    with subprocess.Popen(
+        list(map(str, long)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as job:
+        assert job.stdout is not None
+        lines = []
+        for line in job.stdout:
+            lines.append(line)
+            if line.startswith("step 2/"):
+                break
+        second = max(children(job.pid))  # started after the first, which is the one that logs
+        os.kill(second, signal.SIGTERM)
+        rest, errors = job.communicate(timeout=120)
+    assert "2 processes" in lines[0]
+    assert rest.count("SIGTERM: saved") == 1, errors
+    stopped = load_checkpoint(out / "last.pt").training["step"]
+    steps = [line for line in [*lines, *rest.splitlines()] if line.startswith("step ")]
+    assert len(steps) == stopped  # only one process logs
+    assert sorted(path.name for path in out.iterdir()) == ["last.pt", "log.csv"]
+
+    alone = [sys.executable, *command, "--steps", stopped + 1, "--resume"]
+    result = subprocess.run(
+        list(map(str, alone)), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert load_checkpoint(out / "last.pt").training["step"] == stopped + 1
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process started."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(number) for number in listed.split()]

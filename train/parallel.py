@@ -1,0 +1,85 @@
+"""Data parallel training: the processes that `torchrun` started work as one team."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed
+
+#: How long processes wait for one another: validation and saving are the first one's alone.
+PATIENCE = timedelta(hours=2)
+
+
+class PeerLostError(Exception):
+    """Another process of the team stopped; nothing can be trained without it."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train one model: this one is `rank` of `size`."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that logs, validates and saves."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum of all processes' `values`, the same everywhere. Raises `PeerLostError`."""
+        return self._reduce(values, distributed.ReduceOp.SUM)
+
+    def most(self, value: int) -> int:
+        """The largest of all processes' values; also a meeting point. Raises `PeerLostError`."""
+        if self.size == 1:
+            return value
+        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+        return int(self._reduce(torch.tensor(value, device=device), distributed.ReduceOp.MAX))
+
+    def _reduce(self, values: Tensor, how: distributed.ReduceOp.RedOpType) -> Tensor:
+        if self.size == 1:
+            return values
+        total = values.detach().clone()
+        try:
+            distributed.all_reduce(total, how)
+        except RuntimeError as error:
+            raise PeerLostError(
+                "another process of this run stopped; its own message says why"
+            ) from error
+        return total
+
+
+#: A process that trains by itself.
+ALONE = Team()
+
+
+def local_device(device: str) -> str:
+    """`device`, or under `torchrun` this process's own GPU where any would do ("auto", "cuda")."""
+    local = os.environ.get("LOCAL_RANK")
+    if local is None or device not in ("auto", "cuda") or not torch.cuda.is_available():
+        return device
+    return f"cuda:{local}"
+
+
+@contextmanager
+def join(device: torch.device) -> Iterator[Team]:
+    """The team that `torchrun` started this process in, NCCL on GPUs, Gloo on CPUs; else `ALONE`.
+
+    A team of one is `ALONE` too.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield Team(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()

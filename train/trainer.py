@@ -1,0 +1,199 @@
+"""One step of training, and what a checkpoint needs to go on from it."""
+
+from __future__ import annotations
+
+import math
+import platform
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+
+from deepmask.train.batches import Batch, augment
+from deepmask.train.checkpoint import Checkpoint, CheckpointError
+from deepmask.train.device import Hardware
+from deepmask.train.loss import Losses
+from deepmask.train.model import DeepMask
+from deepmask.train.optimise import (
+    Average,
+    freeze,
+    learning_rate,
+    make_optimiser,
+    set_learning_rate,
+)
+from deepmask.train.parallel import ALONE, Team
+from deepmask.train.recipe import Recipe
+
+
+class Trainer:
+    """One model, its optimiser and its place in the recipe."""
+
+    def __init__(
+        self,
+        model: DeepMask,
+        recipe: Recipe,
+        seed: int,
+        hardware: Hardware,
+        team: Team = ALONE,
+    ) -> None:
+        """`seed` decides dropout; batches have their own. Every process of `team` makes one."""
+        self.recipe = recipe
+        self.seed = seed
+        self.hardware = hardware
+        self.team = team
+        self.model = model.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        freeze(self.model, recipe)
+        self.optimiser = make_optimiser(self.model, recipe)
+        self.average = Average(self.model, recipe.average) if recipe.average else None
+        self.step = 0
+        losses = Losses(self.model, hardware)
+        # A batch need not train both branches, nor a share of it all that the others train.
+        self._losses: nn.Module = (
+            losses
+            if team.size == 1
+            else DistributedDataParallel(
+                losses, broadcast_buffers=False, find_unused_parameters=True
+            )
+        )
+        self._seed_dropout()
+
+    def train_step(self, batch: Batch) -> tuple[float, float]:
+        """One update; returns the mask loss and the score loss, NaN where the batch has none.
+
+        `batch` is this process's share; the losses are the whole batch's, and so is the update.
+        Raises FloatingPointError when the loss is not finite: going on would only lose weights.
+        """
+        device = self.hardware.device
+        set_learning_rate(self.optimiser, learning_rate(self.step, self.recipe))
+        patches = augment(
+            batch.patches.to(device, non_blocking=True).float(), batch.colours.to(device)
+        )
+        masks, labels = batch.masks.to(device), batch.labels.to(device)
+        shares = self._losses(patches, masks, labels, batch.counts)
+        losses = self.team.sum(torch.stack(shares).detach()).tolist()
+        if not all(map(math.isfinite, losses)):
+            raise FloatingPointError(
+                f"the loss is {sum(losses)} at step {self.step}: lower --lr or set --clip"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        # The processes' gradients are averaged, but their losses add up: hence the factor.
+        (self.team.size * (shares[0] + self.recipe.score_weight * shares[1])).backward()
+        if self.recipe.clip:
+            clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.optimiser.step()
+        if self.average:
+            self.average.update(self.model, self.step)
+        self.step += 1
+        return (
+            losses[0] if batch.counts.masks else math.nan,
+            losses[1] if batch.counts.objects + batch.counts.others else math.nan,
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to use: the running average where there is one."""
+        state = self.average.state if self.average else self.model.state_dict()
+        return {name: value.detach().cpu().clone() for name, value in state.items()}
+
+    def averaged(self) -> DeepMask:
+        """A copy of the network with `weights()`, on the training device."""
+        with torch.random.fork_rng(devices=[]):  # looking at the model must not change training
+            model = DeepMask(self.model.config)
+        model.load_state_dict(self.weights())
+        return model.to(self.hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that resuming needs, with the weights to use beside it."""
+        return Checkpoint(
+            self.model.config,
+            self.weights(),
+            {
+                "state": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+                "seed": self.seed,
+                "recipe": self.recipe.to_dict(),
+                "random": torch.get_rng_state(),
+                "random_cuda": (
+                    torch.cuda.get_rng_state(self.hardware.device)
+                    if self.hardware.device.type == "cuda"
+                    else None
+                ),
+                "versions": {
+                    "python": platform.python_version(),
+                    "torch": str(torch.__version__),
+                    "numpy": np.__version__,
+                },
+            },
+        )
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Continue where `checkpoint` was written.
+
+        Only the number of steps may differ: a run can be made longer or shorter on the way.
+        Raises `CheckpointError` when model, recipe or seed differ otherwise, naming what, and when
+        the checkpoint lacks something.
+        """
+        if "optimiser" not in checkpoint.training:
+            raise CheckpointError(
+                "the checkpoint was stripped for publishing: it cannot be resumed"
+            )
+        try:
+            self._compare(checkpoint)
+            self._restore(checkpoint)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint cannot be resumed, its training state is not whole: {error!r:.150}"
+            ) from error
+
+    def _compare(self, checkpoint: Checkpoint) -> None:
+        training = checkpoint.training
+        now: dict[str, Any] = {
+            **self.model.config.to_dict(),
+            **self.recipe.to_dict(),
+            "seed": self.seed,
+        }
+        then = {
+            **checkpoint.model.to_dict(),
+            **Recipe().to_dict(),  # for settings that did not exist when it was written
+            **training["recipe"],
+            "seed": training["seed"],
+        }
+        differing = [
+            f"{name} was {then.get(name)}, is {now.get(name)}"
+            for name in sorted(now.keys() | then.keys())
+            if name != "steps" and now.get(name) != then.get(name)
+        ]
+        if differing:
+            raise CheckpointError(f"the run was started differently: {'; '.join(differing)}")
+        if training["step"] > self.recipe.steps:
+            raise CheckpointError(
+                f"the run is at step {training['step']} already, beyond --steps {self.recipe.steps}"
+            )
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        training = checkpoint.training
+        self.model.load_state_dict(training["state"])
+        self.optimiser.load_state_dict(training["optimiser"])
+        if self.average:
+            self.average.state = {
+                name: value.to(self.hardware.device) for name, value in checkpoint.weights.items()
+            }
+        self.step = int(training["step"])
+        self._seed_dropout()
+        if not self.team.leads:
+            return  # the random state that was saved is the first process's
+        torch.set_rng_state(training["random"])
+        if training["random_cuda"] is not None and self.hardware.device.type == "cuda":
+            torch.cuda.set_rng_state(training["random_cuda"], self.hardware.device)
+
+    def _seed_dropout(self) -> None:
+        """Processes must not drop alike; a process by itself is seeded as it always was."""
+        seed = self.seed
+        if not self.team.leads:
+            seed = int(
+                np.random.SeedSequence((seed, self.team.rank, self.step)).generate_state(1)[0]
+            )
+        torch.manual_seed(seed)
