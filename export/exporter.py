@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from deepmask.export.describe import THRESHOLD, describe
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.export.graphs import GraphSource, example_inputs, graph_sources
+from deepmask.export.int8 import QUANTISED_FORMS
 from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.photographs import choose_photographs
+from deepmask.export.precision import write_reduced
 from deepmask.export.score import INTERLEAVINGS
 from deepmask.export.trunk import fold_batchnorm
 from deepmask.export.weights import require_finite, round_to_half, store_as_half
@@ -27,6 +31,7 @@ from deepmask.runtime.manifest import (
 )
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.config import ModelConfig
+from deepmask.train.model import DeepMask
 
 LONGEST_NAME = 200
 
@@ -43,6 +48,10 @@ class ExportOptions:
                    others, but the manifest does not list it: the runtime has no use for it.
     scales         pyramid scales the runtime uses by default.
     threshold      probability above which it counts a pixel as the object's.
+    precision      what the graphs compute in: "fp32", "fp16", "int8" or "int8-symmetric"; see
+                   `fp16` and `int8`. Below fp32 the weights take the form that goes with it.
+    photographs    folder of pictures that int8 measures its ranges on, and that a lower precision
+                   is compared with float32 on. fp16 can do without.
     """
 
     name: str | None = None
@@ -52,6 +61,8 @@ class ExportOptions:
     dense_mask: bool = False
     scales: Scales | None = None
     threshold: float = THRESHOLD
+    precision: str = "fp32"
+    photographs: Path | None = None
 
 
 def export_model(
@@ -72,7 +83,11 @@ def export_model(
             f"the name has {len(name_of_model)} letters, at most {LONGEST_NAME} are kept: "
             "give a shorter --name"
         )
+    _check_precision(options)
     require_replaceable(out)
+    photographs = None
+    if options.photographs is not None:
+        photographs = choose_photographs(options.photographs, report)
     loaded = load_checkpoint(checkpoint)
     if options.interleaving and loaded.model.score_head != "pooled":
         raise ExportUsageError(
@@ -88,30 +103,65 @@ def export_model(
     interleaving = options.interleaving or INTERLEAVINGS[0]
     sources = graph_sources(folded, interleaving, options.dense_mask)
     with staged(out) as stage:
-        for name, source in sources.items():
-            path = stage / f"{name}.onnx"
-            _write_graph(source, path, original.config, options)
-            report(f"{path.name:<16}{path.stat().st_size / 1e6:8.1f} MB")
-        deviations, rounding = parity.compare(stage, sources, exported, original)
-        report(parity.as_table(deviations, rounding))
-        parity.require_parity(deviations)
-        graphs = {
-            name: Graph(f"{name}.onnx", sha256_of(stage / f"{name}.onnx"), one.inputs, one.outputs)
-            for name, one in sources.items()
-            if name in GRAPHS
-        }
-        record = parity.as_record(deviations, rounding)
-        manifest = describe(
-            original.config,
-            graphs,
-            name=name_of_model,
-            weights=options.weights,
-            opset=options.opset,
-            parity=record,
-            scales=options.scales,
-            threshold=options.threshold,
+        if options.precision == "fp32":
+            return _write_float(stage, sources, exported, original, name_of_model, options, report)
+        reference = stage / "fp32"
+        reference.mkdir()
+        _write_float(reference, sources, exported, original, name_of_model, options, report)
+        manifest = write_reduced(reference, stage, options.precision, photographs, report)
+        shutil.rmtree(reference)
+    return manifest
+
+
+def _check_precision(options: ExportOptions) -> None:
+    if options.precision in QUANTISED_FORMS and options.photographs is None:
+        raise ExportUsageError(
+            f"--precision {options.precision} needs --calibration DIR, a folder of photographs "
+            "like those the model will see"
         )
-        write_manifest(manifest, stage)
+    if options.precision == "fp32" and options.photographs is not None:
+        raise ExportUsageError("--calibration is for --precision fp16 and int8: leave it out")
+    if options.precision != "fp32" and options.weights != "fp32":
+        raise ExportUsageError(
+            f"--weights {options.weights} is for --precision fp32: leave it out, the weights take "
+            f"the form that goes with {options.precision}"
+        )
+
+
+def _write_float(
+    folder: Path,
+    sources: Mapping[str, GraphSource],
+    exported: DeepMask,
+    original: DeepMask,
+    name: str,
+    options: ExportOptions,
+    report: Callable[[str], None],
+) -> Manifest:
+    """The float32 graphs, compared with PyTorch, and their manifest."""
+    for graph, source in sources.items():
+        path = folder / f"{graph}.onnx"
+        _write_graph(source, path, original.config, options)
+        report(f"{path.name:<16}{path.stat().st_size / 1e6:8.1f} MB")
+    deviations, rounding = parity.compare(folder, sources, exported, original)
+    report(parity.as_table(deviations, rounding))
+    parity.require_parity(deviations)
+    graphs = {
+        graph: Graph(f"{graph}.onnx", sha256_of(folder / f"{graph}.onnx"), one.inputs, one.outputs)
+        for graph, one in sources.items()
+        if graph in GRAPHS
+    }
+    record = parity.as_record(deviations, rounding)
+    manifest = describe(
+        original.config,
+        graphs,
+        name=name,
+        weights=options.weights,
+        opset=options.opset,
+        parity=record,
+        scales=options.scales,
+        threshold=options.threshold,
+    )
+    write_manifest(manifest, folder)
     return manifest
 
 

@@ -57,9 +57,27 @@ def to_onnx(
         )
     assert program is not None
     graph = program.model_proto
-    _strip(graph)
+    strip(graph)
     _declare(graph)
     return graph
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Remove what exporters and converters add of their own: stack traces, file names, notes."""
+    model.producer_name, model.producer_version = PRODUCER, ""
+    model.doc_string = model.graph.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in [*model.graph.input, *model.graph.output]:
+        value.doc_string = ""
+        del value.metadata_props[:]
+    for tensor in model.graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
 
 
 def _varies(axis: int | str) -> bool:
@@ -78,24 +96,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove what the exporter adds for its own debugging: stack traces with file names."""
-    model.producer_name, model.producer_version = PRODUCER, ""
-    model.doc_string = model.graph.doc_string = ""
-    del model.metadata_props[:]
-    del model.graph.metadata_props[:]
-    del model.graph.value_info[:]
-    for node in model.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for value in [*model.graph.input, *model.graph.output]:
-        value.doc_string = ""
-        del value.metadata_props[:]
-    for tensor in model.graph.initializer:
-        tensor.doc_string = ""
-        del tensor.metadata_props[:]
 
 
 def _declare(model: onnx.ModelProto) -> None:

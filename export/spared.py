@@ -1,0 +1,43 @@
+"""Layers that stay in float32 when the rest of a graph computes in less, found by their names.
+
+The names are those of the initialisers that a node reads, which come from the network's modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+#: The trunk's normalisation: pixel values and means have more digits than float16.
+NORMALISATION = ("mean", "scale")
+#: The score head's last two layers: they cost little, and the ranking hangs on them.
+SCORE_HEAD = ("widen.weight", "classify.weight")
+
+
+def normalisation(trunk: onnx.ModelProto) -> list[str]:
+    """Names of the nodes between the picture and the first convolution."""
+    return _readers(trunk, NORMALISATION)
+
+
+def first_convolution(trunk: onnx.ModelProto) -> list[str]:
+    """Name of the convolution that sees the picture."""
+    return [next(node.name for node in trunk.graph.node if node.op_type == "Conv")]
+
+
+def score_head(score: onnx.ModelProto) -> list[str]:
+    """Names of the score head's last layers, and of what lies between them."""
+    return _readers(score, SCORE_HEAD)
+
+
+def _readers(model: onnx.ModelProto, initialisers: Sequence[str]) -> list[str]:
+    """Nodes that read one of `initialisers`, and activations right behind such a node."""
+    chosen: list[str] = []
+    made: set[str] = set()
+    for node in model.graph.node:
+        if set(initialisers) & set(node.input) or (
+            node.op_type == "Relu" and node.input[0] in made
+        ):
+            chosen.append(node.name)
+            made |= set(node.output)
+    return chosen

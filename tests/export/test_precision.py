@@ -1,0 +1,334 @@
+"""Exports in fp16 and int8: their types, what is spared, and what is said of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, numpy_helper
+from rlemasklib import RLEMask
+
+from deepmask.export import exporter
+from deepmask.export.agreement import Agreement, LogitError, found_again, logit_error
+from deepmask.export.errors import ExportError, ExportUsageError
+from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.export.fp16 import convert_to_half
+from deepmask.export.graphs import example_inputs, graph_sources
+from deepmask.export.int8 import quantise
+from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.photographs import COMPARED, choose_photographs, drawn_pictures
+from deepmask.export.precision import as_lines
+from deepmask.runtime.manifest import TENSORS, Scales, load_manifest
+from deepmask.train.config import ModelConfig
+
+from .conftest import TINY, random_model
+from .test_exporter import LOAD, PAPER_LIKE
+
+FORMS = ("fp16", "int8", "int8-symmetric")
+ONE_SCALE = Scales(0, 0, 0.5)
+
+
+def write_photographs(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(count):
+        coarse = random.integers(0, 256, (4, 5, 3)).astype(np.uint8)
+        picture = cv2.resize(coarse, (60 + number, 48), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{number:03d}.png"), picture)
+    return folder
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def reduced(
+    request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("reduced")
+    photographs = write_photographs(folder / "photographs", 3)
+    options = ExportOptions(precision=request.param, photographs=photographs, scales=ONE_SCALE)
+    out = folder / request.param
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter.parity, "PICTURE_SIZES", exporter.parity.PICTURE_SIZES[:1])
+        export_model(tiny_checkpoint, out, options)
+    return out
+
+
+def test_the_folder_is_whole_and_plain(reduced: Path) -> None:
+    names = ["mask.onnx", "model.json", "score.onnx", "trunk.onnx"]
+    assert sorted(path.name for path in reduced.iterdir()) == names
+    manifest = load_manifest(reduced)
+    assert (manifest.precision, manifest.weights) == (reduced.name, reduced.name)
+    for graph in manifest.graphs.values():
+        path = reduced / graph.file
+        onnx.checker.check_model(path, full_check=True)
+        model = onnx.load(path, load_external_data=False)
+        assert (model.producer_name, model.producer_version) == ("deepmask-export", "")
+        assert not model.metadata_props
+        assert [domain.domain for domain in model.opset_import] == [""]
+        for value in [*model.graph.input, *model.graph.output]:
+            wanted = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
+            assert value.type.tensor_type.elem_type == wanted[TENSORS[value.name].dtype]
+        data = path.read_bytes()
+        for place in (str(reduced.parent), "ort.quant", "site-packages", ".py"):
+            assert place.encode() not in data
+
+
+def test_onnx_runtime_loads_it_without_a_word(reduced: Path) -> None:
+    paths = [str(path) for path in sorted(reduced.glob("*.onnx"))]
+    done = subprocess.run([sys.executable, "-c", LOAD, *paths], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_agreement_with_fp32_is_kept(reduced: Path) -> None:
+    record = json.loads((reduced / "model.json").read_text(encoding="utf-8"))["parity"]
+    assert record["pictures"]  # of the fp32 graphs, against PyTorch
+    figures = record["against_fp32"]
+    assert (figures["pictures"], figures["top"], figures["among"]) == (3, 100, 150)
+    assert figures["calibrated_on"] == (0 if reduced.name == "fp16" else 3)
+    assert 0 < figures["found"] <= 1
+    for name in ("scores", "masks"):
+        error = figures[name]
+        assert 0 < error["rms"] <= error["largest"]
+        assert error["rms"] < 0.3 * error["reference_rms"]
+    assert str(reduced.parent) not in json.dumps(record)
+
+
+def test_integer_convolutions_run_as_such(reduced: Path, tmp_path: Path) -> None:
+    """ONNX Runtime on a CPU fuses the plain form; what it leaves in float32 is what is spared."""
+    if reduced.name != "int8":
+        pytest.skip("of int8 only")
+    for name, spared in (("trunk", 1), ("score", 2)):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+        onnxruntime.InferenceSession(
+            str(reduced / f"{name}.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+        kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+        assert kinds.count("Conv") + kinds.count("FusedConv") == spared
+        assert kinds.count("QLinearConv") == {"trunk": 14, "score": 2}[name]
+        assert "Relu" not in kinds
+
+
+def test_weights_are_int8_by_channel(reduced: Path) -> None:
+    if reduced.name == "fp16":
+        pytest.skip("of int8 only")
+    for name, spared in (
+        ("trunk", {"trunk.conv1.weight"}),
+        ("score", {"widen.weight", "classify.weight"}),
+    ):
+        graph = onnx.load(reduced / f"{name}.onnx").graph
+        values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        made_by = {output: node for node in graph.node for output in node.output}
+        plain = set()
+        for node in graph.node:
+            if node.op_type != "Conv":
+                continue
+            weight = node.input[1]
+            if weight in values:
+                plain.add(weight)
+                continue
+            stored, scale, zero = (values[key] for key in made_by[weight].input)
+            assert stored.dtype == np.int8
+            assert scale.shape == (len(stored),)
+            assert not zero.any()
+        assert plain == spared
+
+
+def test_the_symmetric_form_has_no_zero_points(reduced: Path) -> None:
+    if reduced.name == "fp16":
+        pytest.skip("of int8 only")
+    kinds, offset = set(), False
+    for name in ("trunk", "score"):
+        graph = onnx.load(reduced / f"{name}.onnx").graph
+        values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "QuantizeLinear":
+                kinds.add(values[node.input[2]].dtype.name)
+                offset |= bool(values[node.input[2]].any())
+            if node.op_type == "DequantizeLinear" and reduced.name == "int8-symmetric":
+                assert values[node.input[2]].dtype == np.int8  # a bias would be int32
+    assert (kinds, offset) == {
+        "int8": ({"uint8"}, True),
+        "int8-symmetric": ({"int8"}, False),
+    }[reduced.name]
+
+
+def graphs_of(config: ModelConfig, interleaving: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    sources = graph_sources(random_model(config), interleaving, dense_mask=True)
+    examples = example_inputs(config)
+    for name, source in sources.items():
+        inputs = [examples[key] for key in source.inputs]
+        onnx.save_model(
+            to_onnx(source.module, inputs, source.inputs, source.outputs, 18),
+            folder / f"{name}.onnx",
+        )
+        yield name, folder / f"{name}.onnx"
+
+
+def random_feed(session: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    sizes = {"height": 160, "width": 192, "h": 10, "w": 12, "rows": 5, "cols": 6}
+    feed = {}
+    for value in session.get_inputs():
+        if value.name == "locations":
+            feed[value.name] = np.array([[0, 0], [2, 3], [4, 1]])
+            continue
+        shape = [sizes.get(axis, axis) for axis in value.shape]
+        bright = 255 if value.name == "image" else 1
+        feed[value.name] = (bright * random.random(shape)).astype(np.float32)
+    return feed
+
+
+@pytest.mark.parametrize(
+    ("config", "interleaving"),
+    [(TINY, "dilated"), (PAPER_LIKE, "dilated"), (PAPER_LIKE, "shifted")],
+    ids=["shared", "pooled-dilated", "pooled-shifted"],
+)
+def test_half_graphs_are_typed_throughout(
+    config: ModelConfig, interleaving: str, tmp_path: Path
+) -> None:
+    for name, path in graphs_of(config, interleaving, tmp_path):
+        half = tmp_path / "half.onnx"
+        convert_to_half(path, half, name)
+        onnx.checker.check_model(half, full_check=True)
+        graph = onnx.shape_inference.infer_shapes(onnx.load(half)).graph
+        kinds = {v.name: v.type.tensor_type.elem_type for v in [*graph.value_info, *graph.output]}
+        casts = {output for node in graph.node if node.op_type == "Cast" for output in node.output}
+        in_float = set()
+        for node in graph.node:
+            if node.op_type in ("Conv", "Gemm", "MatMul") and kinds[node.output[0]] == 1:
+                in_float.add(node.input[1])
+            assert node.op_type != "Cast" or not set(node.input) & casts  # never there and back
+        spared = {"widen.weight", "classify.weight"} if name == "score" else set()
+        assert in_float == spared
+        full, other = (onnxruntime.InferenceSession(str(one)) for one in (path, half))
+        feed = random_feed(full)
+        for expected, found in zip(full.run(None, feed), other.run(None, feed), strict=True):
+            assert found.dtype == np.float32
+            assert 0 < np.abs(found - expected).max() < 0.01 * max(1, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
+@pytest.mark.parametrize("interleaving", ["dilated", "shifted"])
+def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path: Path) -> None:
+    path = dict(graphs_of(PAPER_LIKE, interleaving, tmp_path))["score"]
+    full = onnxruntime.InferenceSession(str(path))
+    feed = random_feed(full)
+    quantise(path, tmp_path / "int8.onnx", "score", [feed], form)
+    onnx.checker.check_model(tmp_path / "int8.onnx", full_check=True)
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    assert [node.input[1] for node in graph.node if node.op_type == "Conv"][1:] == [
+        "widen.weight",
+        "classify.weight",
+    ]
+    (expected,) = full.run(None, feed)
+    (found,) = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx")).run(None, feed)
+    assert 0 < np.abs(found - expected).max() < 0.1 * max(1, np.abs(expected).max())
+
+
+def test_weights_beyond_half_are_refused(tmp_path: Path) -> None:
+    weight = numpy_helper.from_array(np.full((1, 1, 1, 1), 1e5, np.float32), "huge")
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["code", "huge"], ["mask"], name="conv")],
+        "graph",
+        [value("code", TensorProto.FLOAT, (1, 1, 4, 4))],
+        [value("mask", TensorProto.FLOAT, (1, 1, 4, 4))],
+        [weight],
+    )
+    onnx.save_model(onnx.helper.make_model(graph), tmp_path / "mask.onnx")
+    with pytest.raises(ExportError, match="weight huge is beyond float16's range: use --precision"):
+        convert_to_half(tmp_path / "mask.onnx", tmp_path / "half.onnx", "mask")
+
+
+def test_ten_of_many_photographs_are_kept_apart(tmp_path: Path) -> None:
+    folder = write_photographs(tmp_path / "many", 60)
+    said: list[str] = []
+    chosen = choose_photographs(folder, said.append)
+    assert (len(chosen.calibrated), len(chosen.compared), chosen.apart) == (16, COMPARED, True)
+    assert not set(chosen.calibrated) & set(chosen.compared)
+    assert said == []
+    numbers = sorted(int(path.stem) for path in chosen.calibrated + chosen.compared)
+    assert (numbers[0], max(np.diff(numbers)) <= 3, numbers[-1] >= 57) == (0, True, True)
+
+
+def test_too_few_photographs_serve_twice_and_bad_ones_are_told(tmp_path: Path) -> None:
+    folder = write_photographs(tmp_path / "few", 4)
+    (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
+    (folder / "notes.txt").write_text("not a picture", encoding="utf-8")
+    said: list[str] = []
+    chosen = choose_photographs(folder, said.append)
+    assert chosen.calibrated == chosen.compared
+    assert (len(chosen.compared), chosen.apart) == (4, False)
+    assert len(said) == 1
+    assert said[0].startswith(f"left out {folder / 'torn.jpg'}: ")
+
+
+def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportUsageError, match="no photograph there that can be read"):
+        choose_photographs(tmp_path, print)
+    with pytest.raises(ExportUsageError, match="absent: no such folder"):
+        choose_photographs(tmp_path / "absent", print)
+
+
+def test_drawn_pictures_are_ten_and_always_the_same() -> None:
+    first, second = list(drawn_pictures()), list(drawn_pictures())
+    assert len(first) == COMPARED
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert all(picture.std() > 20 and picture.dtype == np.uint8 for picture in first)
+
+
+def test_a_mask_is_found_again_only_where_it_is_nearly_the_same() -> None:
+    def square(side: int) -> RLEMask:
+        mask = np.zeros((40, 40), np.uint8)
+        mask[:side, :20] = 1
+        return RLEMask.from_array(mask)
+
+    wanted = [square(20), square(10), square(0)]
+    assert found_again(wanted, [square(19), square(12)]).tolist() == [True, False]
+    assert found_again(wanted, [square(0)]).tolist() == [False, False]
+
+
+def test_logit_errors_are_over_all_values() -> None:
+    zeros, ones = np.zeros(3, np.float32), np.array([3, 4, 0], np.float32)
+    error = logit_error([(ones, ones), (ones, zeros)])
+    assert error == LogitError(np.sqrt(25 / 6), 4.0, np.sqrt(50 / 6))
+
+
+def test_low_agreement_warns() -> None:
+    error = LogitError(0.1, 0.5, 4.0)
+    good, bad = (Agreement(10, 1000, share, error, error) for share in (0.951, 0.8))
+    assert not any("Warning" in line for line in as_lines(good, "fp16", "photographs"))
+    assert as_lines(bad, "int8", "photographs")[-1] == (
+        "Warning: int8 finds 80.0% of fp32's proposals again, below 85%: measure its recall with "
+        "deepmask-eval before you use it"
+    )
+    few = Agreement(4, 400, 1.0, error, error)
+    assert as_lines(few, "fp16", "photographs")[-1].startswith("Note: fewer than 10 pictures")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (ExportOptions(precision="int8"), "--precision int8 needs --calibration DIR, a folder of"),
+        (ExportOptions(photographs=Path()), "--calibration is for --precision fp16 and int8"),
+        (
+            ExportOptions(precision="fp16", weights="fp16"),
+            "--weights fp16 is for --precision fp32: leave it out",
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(
+    options: ExportOptions, text: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportUsageError, match=text):
+        export_model(tiny_checkpoint, tmp_path / "model", options)
+    assert list(tmp_path.iterdir()) == []
