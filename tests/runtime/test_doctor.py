@@ -1,0 +1,202 @@
+"""`deepmask-doctor`: what it finds, what it says of the rest, and that it never breaks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepmask.runtime import doctor, probes
+from deepmask.runtime.manifest import sha256_of
+from deepmask.runtime.probes import Library
+
+COMMAND = shutil.which("deepmask-doctor", path=str(Path(sys.executable).parent))
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    assert COMMAND is not None
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True)
+
+
+def lines_of(text: str) -> dict[str, str]:
+    """The table's lines by their first word."""
+    return {line.split()[0]: line.split(maxsplit=1)[1] for line in text.splitlines() if line}
+
+
+def test_a_healthy_machine(model_folder: Path) -> None:
+    done = run("--engine", "onnxruntime", "--device", "cpu", "--model", model_folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = lines_of(done.stdout)
+    assert found["python"].startswith(f"{sys.version_info.major}.{sys.version_info.minor}.")
+    assert "for " in found["onnxruntime"]
+    assert "CPU" in found["onnxruntime"]
+    assert found["model"].endswith(f"{model_folder}, SHA-256 of all files verified")
+    assert found["engine"].startswith("onnxruntime ")
+    assert found["engine"].endswith(": runs")
+    assert len(done.stdout.splitlines()) <= 24  # one screen
+
+
+def test_a_changed_model_is_told(model_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model_folder, tmp_path / "model")
+    graph = next(copy.glob("*.onnx"))
+    graph.write_bytes(graph.read_bytes() + b"\0")
+    done = run("--model", copy)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: auto cannot run: ")
+    assert "its SHA-256 is not the one in model.json" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_graph_that_the_engine_refuses_is_told(model_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model_folder, tmp_path / "model")
+    (copy / "trunk.onnx").write_bytes(b"no graph at all")
+    content = json.loads((copy / "model.json").read_text(encoding="utf-8"))
+    content["graphs"]["trunk"]["sha256"] = sha256_of(copy / "trunk.onnx")
+    (copy / "model.json").write_text(json.dumps(content), encoding="utf-8")
+    done = run("--model", copy, "--engine", "onnxruntime", "--device", "cpu")
+    assert done.returncode == 1
+    assert "trunk.onnx: onnxruntime cannot load it" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_wrong_use_is_one_line_and_exit_code_2() -> None:
+    done = run("--engine", "abacus")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'abacus' is not one of 'auto', 'tensorrt', 'onnxruntime'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def machine(
+    monkeypatch: pytest.MonkeyPatch,
+    missing: set[str],
+    providers: tuple[str, ...] = ("CPUExecutionProvider",),
+    gpus: tuple[list[str], str] = ([], "nvidia-smi is not there, so no NVIDIA driver"),
+) -> None:
+    """A machine on which everything is installed but `missing`, whose engine runs."""
+
+    def library(module: str, requirement: str) -> Library:
+        there = module not in missing
+        return Library(
+            module, "1.0" if there else "", "" if there else "not installed", requirement
+        )
+
+    monkeypatch.setattr(probes, "library", library)
+    monkeypatch.setattr(probes, "providers", lambda: providers)
+    monkeypatch.setattr(probes, "gpus", lambda: gpus)
+    monkeypatch.setattr(probes, "ask", lambda command: ("onnxruntime 1.0 on CPU\nfirst found", ""))
+
+
+def said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> tuple[int, list[str]]:
+    monkeypatch.setattr(sys, "argv", ["deepmask-doctor", "--model", str(folder)])
+    try:
+        doctor.main()
+    except SystemExit as exit_:
+        return int(exit_.code or 0), capsys.readouterr().out.splitlines()
+    return 0, capsys.readouterr().out.splitlines()
+
+
+def test_what_is_missing_comes_with_its_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model_folder: Path
+) -> None:
+    machine(monkeypatch, {"tensorrt", "pycuda", "tensorrt_rtx"})
+    code, lines = said(monkeypatch, capsys, model_folder)
+    assert code == 0
+    assert "tensorrt     not installed" in lines
+    assert "engine       onnxruntime 1.0 on CPU: runs (auto: first found)" in lines
+    pip = f"{sys.executable} -m pip"
+    note = "   (of use with an NVIDIA GPU)"
+    remedies = [line for line in lines if line.startswith("to get ")]
+    assert remedies[0].startswith(f"to get CUDA: {pip} uninstall -y onnxruntime && {pip} install ")
+    assert "onnxruntime-gpu" in remedies[0]
+    assert remedies[2] == f"to get tensorrt_rtx: {pip} install tensorrt-rtx{note}"
+    assert [line.split(":")[0].split()[-1] for line in remedies] == [
+        *("CUDA", "tensorrt", "tensorrt_rtx", "pycuda")
+    ]
+
+
+def test_nothing_is_missing_where_all_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model_folder: Path
+) -> None:
+    card = "NVIDIA L4, driver 570.1, 20000 MiB of 23034 MiB free"
+    machine(monkeypatch, set(), ("CUDAExecutionProvider", "CPUExecutionProvider"), ([card], ""))
+    code, lines = said(monkeypatch, capsys, model_folder)
+    assert code == 0
+    assert f"gpu          {card}" in lines
+    assert "onnxruntime  1.0 for CUDA, CPU" in lines
+    assert not any(line.startswith("to get ") for line in lines)
+
+
+def test_requirements_are_the_projects_own() -> None:
+    assert probes.requirement("numpy").startswith("numpy")
+    assert any(sign in probes.requirement("numpy") for sign in "<>=")
+    assert "<" in probes.requirement("onnxruntime")
+    assert not probes.requirement("onnxruntime").startswith("onnxruntime-gpu")
+    assert probes.requirement("tensorrt-rtx") == "tensorrt-rtx"
+
+
+def module(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.syspath_prepend(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("__version__ = '9.1'", ""),
+        ("raise OSError('libnvinfer.so.10: cannot open')", "libnvinfer.so.10: cannot open"),
+        ("import os; os.abort()", "crashed (SIGABRT)"),
+        ("", "has no attribute '__version__'"),
+    ],
+)
+def test_libraries_are_tried_at_a_distance(
+    text: str, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module(tmp_path, "pretended_engine", text, monkeypatch)
+    found = probes.library("pretended_engine", "pretended-engine")
+    assert "pretended_engine" not in sys.modules
+    if problem:
+        assert found.version == ""
+        assert found.problem.startswith("installed, but does not load: ")
+        assert problem in found.problem
+    else:
+        assert (found.version, found.problem) == ("9.1", "")
+
+
+def test_an_absent_library_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "ask", lambda command: pytest.fail("tried to import it"))
+    assert probes.library("no_such_engine", "x").problem == "not installed"
+
+
+def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert probes.gpus() == ([], "nvidia-smi is not there, so no NVIDIA driver")
+    tool.write_text("#!/bin/sh\necho 'NVIDIA L4, 570.1, 20000 MiB, 23034 MiB'\n", encoding="utf-8")
+    tool.chmod(0o755)
+    assert probes.gpus() == (["NVIDIA L4, driver 570.1, 20000 MiB of 23034 MiB free"], "")
+    tool.write_text("#!/bin/sh\necho 'no devices were found'; exit 6\n", encoding="utf-8")
+    assert probes.gpus() == ([], "nvidia-smi: no devices were found")
+
+
+def test_a_command_that_cannot_be_run_is_a_text() -> None:
+    assert probes.ask(["/no/such/command"]) == ("", "No such file or directory")
+    assert probes.ask([sys.executable, "-c", "import sys; sys.exit('a reason')"]) == (
+        "",
+        "a reason",
+    )
+
+
+def test_the_command_itself_loads_no_library() -> None:
+    code = (
+        "import sys, deepmask.runtime.doctor;"
+        "print(sorted({'numpy', 'cv2', 'onnxruntime', 'tensorrt'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n"
