@@ -78,6 +78,13 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
     "deepmask-trt-run does not use it.",
 )
 @click.option(
+    "--scores-from",
+    type=click.Path(path_type=Path),
+    metavar="PT",
+    help="Rank this checkpoint's masks by the scores of another one of the same preset, as the "
+    "paper's DeepMask20* does. Both networks run: twice the time.",
+)
+@click.option(
     "--opset",
     type=click.IntRange(18, 23),
     default=18,
@@ -95,6 +102,7 @@ def command(
     threshold: float,
     interleave: str | None,
     dense_mask: bool,
+    scores_from: Path | None,
     opset: int,
 ) -> None:
     """Export CHECKPOINT, a .pt file of deepmask-train, as the model folder that deepmask-trt-run
@@ -132,6 +140,7 @@ def command(
         photographs=calibration,
         interleaving=interleave,
         dense_mask=dense_mask,
+        scores_from=scores_from,
         scales=wanted,
         threshold=threshold,
     )

@@ -32,6 +32,7 @@ from deepmask.runtime.manifest import (
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.config import ModelConfig
 from deepmask.train.model import DeepMask
+from deepmask.train.twin import with_scores_of
 
 LONGEST_NAME = 200
 
@@ -52,6 +53,7 @@ class ExportOptions:
                    `fp16` and `int8`. Below fp32 the weights take the form that goes with it.
     photographs    folder of pictures that int8 measures its ranges on, and that a lower precision
                    is compared with float32 on. fp16 can do without.
+    scores_from    another checkpoint of the same preset, whose scores rank this one's masks.
     """
 
     name: str | None = None
@@ -63,6 +65,7 @@ class ExportOptions:
     threshold: float = THRESHOLD
     precision: str = "fp32"
     photographs: Path | None = None
+    scores_from: Path | None = None
 
 
 def export_model(
@@ -89,6 +92,8 @@ def export_model(
     if options.photographs is not None:
         photographs = choose_photographs(options.photographs, report)
     loaded = load_checkpoint(checkpoint)
+    if options.scores_from is not None:
+        loaded = with_scores_of(loaded, load_checkpoint(options.scores_from))
     if options.interleaving and loaded.model.score_head != "pooled":
         raise ExportUsageError(
             f"{checkpoint} has the {loaded.model.score_head} score head, which has no pooling to "

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.runtime import DeepMask as RuntimeModel
 from deepmask.runtime import Scales
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from deepmask.train.config import ModelConfig
@@ -55,6 +57,26 @@ def test_the_runtime_ranks_by_the_second(config):
     order = [where[place] for place in places(twin)]
     np.testing.assert_allclose(twin.logits, masks.logits[order], rtol=1e-3, atol=1e-5)
     assert order != sorted(order)  # the first network would have ranked otherwise
+
+
+@pytest.mark.slow
+def test_export_ranks_by_the_second(tiny_model, tmp_path):
+    paths = [tmp_path / "masks.pt", tmp_path / "scores.pt"]
+    for seed, path in enumerate(paths):
+        save_checkpoint(random_checkpoint(tiny_model, seed), path)
+    export_model(paths[0], tmp_path / "model", ExportOptions(scores_from=paths[1]))
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    found = []
+    for model in (
+        RuntimeModel.load(tmp_path / "model", engine="onnxruntime", device="cpu"),
+        *(runnable(load_checkpoint(path).build(), torch.device("cpu")) for path in paths),
+    ):
+        with model:
+            found.append(model(image, proposals=10_000, scales=Scales(0, 0, 1)))
+    exported, masks, scores = found
+    np.testing.assert_allclose(exported.scores, scores.scores, rtol=1e-4)
+    best = places(masks).index(places(exported)[0])
+    np.testing.assert_allclose(exported.logits[0], masks.logits[best], rtol=1e-3, atol=1e-5)
 
 
 def places(proposals) -> list[tuple[int, int]]:
