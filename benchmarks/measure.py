@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -29,7 +30,8 @@ def measure(
     """Time `function`, each round begun when the last is complete; gives what each round returned.
 
     Two rounds come before those that count: the first pays for what is done once, the second tells
-    how many fit into `budget` seconds. Percentiles go to the benchmark's `extra_info`, in ms.
+    how many fit into `budget` seconds. Percentiles go to the benchmark's `extra_info`, in ms, with
+    the machine's load average: on a busy machine times are not the program's.
     """
     function()
     start = time.perf_counter()
@@ -39,6 +41,7 @@ def measure(
     run_rounds = cast(Callable[..., None], benchmark.pedantic)
     run_rounds(lambda: results.append(function()), rounds=rounds)
     benchmark.extra_info["percentiles_ms"] = percentiles_ms(durations(benchmark))
+    benchmark.extra_info["load_average"] = round(os.getloadavg()[0], 1)
     return results
 
 
