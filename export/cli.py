@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from deepmask.runtime.options import PROBABILITY, parse_scales
+from deepmask.runtime.options import IOU, PROBABILITY, parse_scales
 
 LONGEST_MESSAGE = 500
 #: Libraries of the extra `export`.
@@ -66,6 +66,14 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
     help="Mask probability above which the runtime counts a pixel as the object's.",
 )
 @click.option(
+    "--overlap",
+    type=IOU,
+    default=1.0,
+    show_default=True,
+    help="IoU with a better proposal above which the runtime ranks a near-duplicate lower; 1: "
+    "never, as in the paper.",
+)
+@click.option(
     "--interleave",
     type=click.Choice(["dilated", "shifted"]),
     help="Form of a pooled score head: a stride-1 pool and dilated convolutions, or four shifted "
@@ -100,6 +108,7 @@ def command(
     calibration: Path | None,
     scales: str | None,
     threshold: float,
+    overlap: float,
     interleave: str | None,
     dense_mask: bool,
     scores_from: Path | None,
@@ -143,6 +152,7 @@ def command(
         scores_from=scores_from,
         scales=wanted,
         threshold=threshold,
+        overlap=overlap,
     )
     out = out or checkpoint.with_suffix("")
     try:

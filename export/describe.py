@@ -11,6 +11,8 @@ from deepmask.train.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD, STRI
 
 #: Mask probability above which a pixel belongs to the object (0.2 on COCO, §4).
 THRESHOLD = 0.2
+#: IoU above which near-duplicates are ranked lower; 1: never, as in the paper.
+OVERLAP = 1.0
 
 
 def default_scales(patch: int) -> Scales:
@@ -28,6 +30,7 @@ def describe(
     parity: Mapping[str, Any],
     scales: Scales | None = None,
     threshold: float = THRESHOLD,
+    overlap: float = OVERLAP,
 ) -> Manifest:
     """The manifest of a network whose graphs compute in float32; `scales` None: the default."""
     return Manifest(
@@ -47,4 +50,5 @@ def describe(
         threshold=threshold,
         graphs=graphs,
         parity=parity,
+        overlap=overlap,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from deepmask.export import parity
-from deepmask.export.describe import THRESHOLD, describe
+from deepmask.export.describe import OVERLAP, THRESHOLD, describe
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.export.graphs import GraphSource, example_inputs, graph_sources
@@ -49,6 +49,7 @@ class ExportOptions:
                    others, but the manifest does not list it: the runtime has no use for it.
     scales         pyramid scales the runtime uses by default.
     threshold      probability above which it counts a pixel as the object's.
+    overlap        IoU with a better proposal above which it ranks a near-duplicate lower.
     precision      what the graphs compute in: "fp32", "fp16", "int8" or "int8-symmetric"; see
                    `fp16` and `int8`. Below fp32 the weights take the form that goes with it.
     photographs    folder of pictures that int8 measures its ranges on, and that a lower precision
@@ -63,6 +64,7 @@ class ExportOptions:
     dense_mask: bool = False
     scales: Scales | None = None
     threshold: float = THRESHOLD
+    overlap: float = OVERLAP
     precision: str = "fp32"
     photographs: Path | None = None
     scores_from: Path | None = None
@@ -165,6 +167,7 @@ def _write_float(
         parity=record,
         scales=options.scales,
         threshold=options.threshold,
+        overlap=options.overlap,
     )
     write_manifest(manifest, folder)
     return manifest

@@ -20,11 +20,6 @@ def normalisation(trunk: onnx.ModelProto) -> list[str]:
     return _readers(trunk, NORMALISATION)
 
 
-def first_convolution(trunk: onnx.ModelProto) -> list[str]:
-    """Name of the convolution that sees the picture."""
-    return [next(node.name for node in trunk.graph.node if node.op_type == "Conv")]
-
-
 def score_head(score: onnx.ModelProto) -> list[str]:
     """Names of the score head's last layers, and of what lies between them."""
     return _readers(score, SCORE_HEAD)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,23 +9,12 @@ from typing import Any
 
 import click
 
+from deepmask.runtime.options import Number
 from deepmask.train.config import MODEL_PRESETS, ConfigError
 from deepmask.train.recipe import RECIPES, Recipe
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-
-
-class _Number(click.FloatRange):
-    """A range that NaN is outside of."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number = float(super().convert(value, param, ctx))
-        if math.isnan(number):
-            self.fail(f"{value} is not a number", param, ctx)
-        return number
 
 
 def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,7 +86,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--threads", type=click.IntRange(1), default=1, help="Threads that make batches.")
 @click.option(
     "--cache-gb",
-    type=_Number(0, 1e6),
+    type=Number(0, 1e6),
     default=4.0,
     help="Memory for decoded images and masks, in GB; each process of several has its own.",
 )
@@ -133,7 +121,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--save-seconds",
-    type=_Number(0, 1e9),
+    type=Number(0, 1e9),
     default=600.0,
     help="Seconds between checkpoints.",
 )

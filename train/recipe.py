@@ -25,6 +25,9 @@ class Recipe:
     negatives: int = _knob(16, "Of these, negatives in a batch that trains the score.")
     alternate: bool = _knob(True, "Train mask and score in turn, rather than both in every batch.")
     score_weight: float = _knob(1 / 32, "Weight of the score loss, lambda of eq. 1.")
+    sum_loss: bool = _knob(
+        True, "Add up the loss over the batch, as eq. 1 does, rather than average it."
+    )
     loss_size: int = _knob(224, "Side the mask logits are upsampled to for the loss.", 1, 4096)
     category_exponent: float = _knob(
         0.0,
@@ -95,7 +98,8 @@ class Recipe:
 
 _PAPER = Recipe()
 
-#: The recipe of each model preset. `deepmask-r18`'s was chosen by short runs on two CPU cores.
+#: The recipe of each model preset. `deepmask-r18`'s is made for hours on two CPU cores: the paper's
+#: needs days, and in a short run leaves the score untrained.
 RECIPES: Mapping[str, Recipe] = {
     "deepmask-vgg-a": _PAPER,
     "deepmask-full": _PAPER,
@@ -106,6 +110,7 @@ RECIPES: Mapping[str, Recipe] = {
         negatives=24,
         alternate=False,
         score_weight=1.0,
+        sum_loss=False,
         loss_size=112,
         category_exponent=-0.5,
         jitter_shift=12.0,

@@ -79,8 +79,9 @@ class Trainer:
                 f"the loss is {sum(losses)} at step {self.step}: lower --lr or set --clip"
             )
         self.optimiser.zero_grad(set_to_none=True)
-        # The processes' gradients are averaged, but their losses add up: hence the factor.
-        (self.team.size * (shares[0] + self.recipe.score_weight * shares[1])).backward()
+        loss = shares[0] + self.recipe.score_weight * shares[1]
+        # The processes' gradients are averaged, but their losses add up: hence the first factor.
+        (self.team.size * (self.recipe.batch if self.recipe.sum_loss else 1) * loss).backward()
         if self.recipe.clip:
             clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimiser.step()

@@ -237,8 +237,23 @@ def test_paper_recipe_is_the_papers():
     recipe = RECIPES["deepmask-vgg-a"]
     assert (recipe.batch, recipe.lr, recipe.momentum, recipe.weight_decay) == (32, 1e-3, 0.9, 5e-5)
     assert recipe.score_weight == 1 / 32
+    assert recipe.sum_loss
     assert (recipe.jitter_shift, recipe.jitter_octaves) == (16, 0.25)
     assert (recipe.negative_shift, recipe.negative_octaves) == (32, 1)
     assert recipe.alternate
     assert recipe.optimiser == "sgd"
     assert MODEL_PRESETS["deepmask-vgg-a"].object_size == 128
+
+
+def test_summed_loss_moves_sgd_by_the_batch_size_times_the_mean(maker, tiny_model, tiny_recipe):
+    """Plain SGD's first step is proportional to the gradient."""
+    plain = replace(
+        tiny_recipe, optimiser="sgd", momentum=0.0, weight_decay=0.0, clip=0.0, lr=1e-3, average=0.0
+    )
+    moves = []
+    for sum_loss in (False, True):
+        trainer = fresh(tiny_model, replace(plain, sum_loss=sum_loss))
+        before = trainer.model.mask_head.classify.weight.detach().clone()
+        trainer.train_step(maker()(0))
+        moves.append(trainer.model.mask_head.classify.weight.detach() - before)
+    torch.testing.assert_close(moves[1], plain.batch * moves[0], rtol=1e-2, atol=1e-7)
