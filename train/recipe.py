@@ -96,6 +96,9 @@ class Recipe:
         return asdict(self)
 
 
+#: What settings amounted to before they existed: checkpoints of that time resume by these.
+BEFORE: Mapping[str, Any] = {"categories": "", "sum_loss": False}
+
 _PAPER = Recipe()
 
 #: The recipe of each model preset. `deepmask-r18`'s is made for hours on two CPU cores: the paper's

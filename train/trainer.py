@@ -25,7 +25,7 @@ from deepmask.train.optimise import (
     set_learning_rate,
 )
 from deepmask.train.parallel import ALONE, Team
-from deepmask.train.recipe import Recipe
+from deepmask.train.recipe import BEFORE, Recipe
 
 
 class Trainer:
@@ -158,7 +158,7 @@ class Trainer:
         }
         then = {
             **checkpoint.model.to_dict(),
-            **Recipe().to_dict(),  # for settings that did not exist when it was written
+            **BEFORE,
             **training["recipe"],
             "seed": training["seed"],
         }

@@ -84,8 +84,11 @@ def test_resume_refuses_another_recipe_by_name(maker, tiny_model, tiny_recipe):
 
 def test_a_checkpoint_from_before_a_setting_existed_resumes(maker, tiny_model, tiny_recipe):
     checkpoint = fresh(tiny_model, tiny_recipe).checkpoint()
-    del checkpoint.training["recipe"]["categories"]
+    for name in ("categories", "sum_loss"):
+        del checkpoint.training["recipe"][name]
     fresh(tiny_model, tiny_recipe).resume(checkpoint)
+    with pytest.raises(CheckpointError, match="sum_loss was False, is True"):
+        fresh(tiny_model, replace(tiny_recipe, sum_loss=True)).resume(checkpoint)
     with pytest.raises(CheckpointError, match="categories was , is voc"):
         fresh(tiny_model, replace(tiny_recipe, categories="voc")).resume(checkpoint)
 
