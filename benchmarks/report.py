@@ -57,7 +57,7 @@ def _latency(records: Sequence[Record]) -> list[str]:
                 *(f"{info['paper_s']:.1f}", f"{info['paper_s'] / seconds:.2f}"),
                 *(f"{info['gflop']:.0f}", _maybe(info.get("matrix_gflop_s"), ".0f")),
                 _maybe(info.get("times_above_floor"), ".2f"),
-                f"{info['peak_mib']:.0f}",
+                _maybe(info.get("peak_mib"), ".0f"),
             ]
         )
     title = "image file to 1000 masks as RLE; seconds; paper on a K40m; floor = GFLOP / fp32 rate"
@@ -114,7 +114,7 @@ def _scaling(records: Sequence[Record]) -> list[str]:
                 str(r.info["what"]),
                 f"{r.median:.3f}",
                 f"{r.info['after_s'] * 1e3:.1f}",
-                f"{r.info['peak_mib']:.0f}",
+                _maybe(r.info.get("peak_mib"), ".0f"),
             ]
             for r in found
         ]
@@ -123,9 +123,10 @@ def _scaling(records: Sequence[Record]) -> list[str]:
             costs = [
                 [r.median for r in found],
                 [r.info["after_s"] for r in found],
-                [r.info["peak_mib"] for r in found],
+                [r.info.get("peak_mib") for r in found],
             ]
-            rows.append(["exponent", *(f"{fitted_exponent(sizes, cost):.2f}" for cost in costs)])
+            exponents = [None if None in c else fitted_exponent(sizes, c) for c in costs]
+            rows.append(["exponent", *(_maybe(one, ".2f") for one in exponents)])
         head = [group.removeprefix("scaling-"), "seconds", "select to encode, ms", "peak MiB"]
         lines += _table(f"scaling with {head[0]}, deepmask-r18", head, rows)
     return lines
