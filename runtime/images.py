@@ -39,7 +39,7 @@ class ImageError(Exception):
     """An image that cannot be used; the text is one line and begins with the file."""
 
 
-def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Decode a file to (H, W, 3) uint8 RGB, upright by its EXIF orientation.
 
     Gray, palette, CMYK and 16-bit images are converted; transparent ones are laid on white, as
@@ -47,6 +47,7 @@ def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8
     missing, empty, truncated, not an image of `FORMATS`, of floating-point pixels, or over
     `max_pixels`.
     """
+    path = Path(path)
     try:
         if not path.exists():
             raise ImageError(f"{path}: no such file")
