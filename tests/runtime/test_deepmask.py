@@ -178,3 +178,37 @@ def test_values_that_are_not_finite_are_refused(
     monkeypatch.setattr(type(model.engine), "fetch", broken)
     with pytest.raises(EngineError, match=f"the {graph} graph gave .*not finite"):
         model(gray(20, 20))
+
+
+def test_demoted_duplicates_keep_their_masks_and_lists_are_prefixes(model: DeepMask, scene) -> None:
+    """Ranking moves whole proposals; a call for fewer gives the head of a call for more."""
+    image = scene(5, HEIGHT, WIDTH).image
+    plain = model(image, proposals=1000, overlap=1.0)
+    diverse = model(image, proposals=1000, overlap=0.5)
+    assert sorted(map(str, plain.rles())) == sorted(map(str, diverse.rles()))
+    assert [str(rle) for rle in plain.rles()] != [str(rle) for rle in diverse.rles()]
+    assert (np.diff(diverse.scores) <= 0).all()
+    for index in (0, 7, len(diverse) - 1):
+        assert_array_equal(diverse.encoded[index].to_array().astype(bool), diverse.masks(index))
+    few = model(image, proposals=6, overlap=0.5)
+    assert few.rles() == diverse.rles()[:6]
+    assert_array_equal(few.scores, diverse.scores[:6])
+    assert_array_equal(few.boxes, diverse.boxes[:6])
+
+
+@pytest.mark.parametrize("overlap", [-0.1, 1.5, float("nan")])
+def test_an_overlap_that_is_no_iou_is_refused(model: DeepMask, overlap: float) -> None:
+    with pytest.raises(ValueError, match="expected an IoU"):
+        model(gray(), overlap=overlap)
+
+
+def test_shipped_model_finds_a_painted_disc() -> None:
+    """The weights that came with the package, on a picture nobody had to photograph."""
+    rows, cols = np.mgrid[:240, :320]
+    disc = (rows - 120) ** 2 + (cols - 170) ** 2 < 60**2
+    image = np.full((240, 320, 3), (90, 120, 70), np.uint8)
+    image[disc] = (220, 60, 40)
+    with DeepMask.load(device="cpu") as shipped:
+        proposals = shipped(image, proposals=10)
+    found = [proposals.masks(index) for index in range(3)]
+    assert max((mask & disc).sum() / (mask | disc).sum() for mask in found) > 0.8
