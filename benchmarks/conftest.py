@@ -76,6 +76,14 @@ def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict
     commit_info.update(describe_commit())
 
 
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """A model folder's name, without the path to it."""
+    for benchmark in output_json["benchmarks"]:
+        params = benchmark["params"] or {}
+        if "model_name" in params:
+            params["model_name"] = Path(params["model_name"]).name
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The table of latencies and the other suites' figures; or why there are none."""
     records: list[Record] = config.stash[_records]
