@@ -9,7 +9,14 @@ from typing import Any, NoReturn
 
 import click
 
-from deepmask.runtime.options import IOU, PROBABILITY, parse_scales
+from deepmask.runtime.options import (
+    device_option,
+    engine_option,
+    overlap_option,
+    parse_scales,
+    scales_option,
+    threshold_option,
+)
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -27,20 +34,8 @@ _MODEL_OPTIONS = ("model", "engine", "device", "scales", "threshold", "overlap",
 @click.option("--voc", type=_FOLDER, help="A PASCAL VOC 2007 folder instead; boxes only.")
 @click.option("--proposals-json", type=_FILE, help="Measure these COCO results; run no model.")
 @click.option("--model", type=_FOLDER, help="Model folder.  [default: the shipped one]")
-@click.option(
-    "--engine",
-    type=click.Choice(["auto", "tensorrt", "onnxruntime"]),
-    default="auto",
-    show_default=True,
-    help="What runs the model.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where it runs.",
-)
+@engine_option
+@device_option
 @click.option(
     "--proposals",
     type=click.IntRange(1, 1000),
@@ -48,22 +43,9 @@ _MODEL_OPTIONS = ("model", "engine", "device", "scales", "threshold", "overlap",
     show_default=True,
     help="Most proposals of an image that count.",
 )
-@click.option(
-    "--scales",
-    metavar="FROM:TO:STEP",
-    help="Pyramid scales as powers of two, as in --scales=-2:1:0.5.  [default: the model's]",
-)
-@click.option(
-    "--threshold",
-    type=PROBABILITY,
-    help="Probability above which a pixel belongs to a mask.  [default: the model's]",
-)
-@click.option(
-    "--overlap",
-    type=IOU,
-    help="IoU with a better proposal above which a near-duplicate is ranked lower; 1: never.  "
-    "[default: the model's]",
-)
+@scales_option
+@threshold_option
+@overlap_option
 @click.option("--zoom", is_flag=True, help="One larger scale more (DeepMaskZoom).")
 @click.option(
     "--out", type=_NEW_FOLDER, help="Keep records, metrics, table, figures and pictures here."

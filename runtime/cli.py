@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from deepmask.runtime.manifest import ModelFolderError
-from deepmask.runtime.options import IOU, PROBABILITY, parse_scales
+from deepmask.runtime.options import (
+    device_option,
+    engine_option,
+    overlap_option,
+    parse_scales,
+    scales_option,
+    threshold_option,
+)
 
 if TYPE_CHECKING:
     from deepmask.runtime.batch import Outcome, Settings
@@ -30,20 +37,8 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--model", type=_PATH, metavar="DIR", help="Model folder.  [default: the shipped one]"
 )
-@click.option(
-    "--engine",
-    type=click.Choice(["auto", "tensorrt", "onnxruntime"]),
-    default="auto",
-    show_default=True,
-    help="What runs the model.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where it runs.",
-)
+@engine_option
+@device_option
 @click.option(
     "--threads", type=click.IntRange(0), default=0, help="CPU threads, 0 for one per core."
 )
@@ -54,23 +49,10 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="Most proposals per image.",
 )
-@click.option(
-    "--scales",
-    metavar="FROM:TO:STEP",
-    help="Pyramid scales as powers of two, as in --scales=-2:1:0.5.  [default: the model's]",
-)
+@scales_option
 @click.option("--zoom", is_flag=True, help="One larger scale more: finds smaller objects, slower.")
-@click.option(
-    "--threshold",
-    type=PROBABILITY,
-    help="Probability above which a pixel belongs to a mask.  [default: the model's]",
-)
-@click.option(
-    "--overlap",
-    type=IOU,
-    help="IoU with a better proposal above which a near-duplicate is ranked lower; 1: never.  "
-    "[default: the model's]",
-)
+@threshold_option
+@overlap_option
 @click.option(
     "--max-side",
     type=click.IntRange(1),

@@ -1,4 +1,4 @@
-"""Types of command-line values that several commands share."""
+"""Options of the command line, and types of their values, that several commands share."""
 
 from __future__ import annotations
 
@@ -26,6 +26,39 @@ class Number(click.FloatRange):
 #: A probability that leaves both outcomes possible.
 PROBABILITY = Number(0, 1, min_open=True, max_open=True)
 IOU = Number(0, 1)
+
+
+#: The options that say how a model is run; `None` stands for the model's own value.
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["auto", "tensorrt", "onnxruntime"]),
+    default="auto",
+    show_default=True,
+    help="What runs the model.",
+)
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where it runs.",
+)
+scales_option = click.option(
+    "--scales",
+    metavar="FROM:TO:STEP",
+    help="Pyramid scales as powers of two, as in --scales=-2:1:0.5.  [default: the model's]",
+)
+threshold_option = click.option(
+    "--threshold",
+    type=PROBABILITY,
+    help="Probability above which a pixel belongs to a mask.  [default: the model's]",
+)
+overlap_option = click.option(
+    "--overlap",
+    type=IOU,
+    help="IoU with a better proposal above which a near-duplicate is ranked lower; 1: never.  "
+    "[default: the model's]",
+)
 
 
 def parse_scales(text: str) -> Scales:
