@@ -1,0 +1,1 @@
+"""TensorRT: its library, what it builds from a model's graphs, and where that is kept."""

@@ -1,0 +1,125 @@
+"""TensorRT's Python library, or TensorRT for RTX with the same interface, loaded when asked for.
+
+Both keep the first logger they are given for the whole process, so each is loaded once, with one.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import threading
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from deepmask.runtime.engines.base import EngineError
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """A form that TensorRT comes in: its module, what pip installs, versions from `low` to `high`.
+
+    `high` itself is not accepted any more.
+    """
+
+    name: str
+    module: str
+    extra: str
+    low: tuple[int, int]
+    high: tuple[int, int]
+
+
+FLAVOURS = {
+    flavour.name: flavour
+    for flavour in (
+        Flavour("tensorrt", "tensorrt", "tensorrt", (10, 16), (12, 0)),
+        Flavour("tensorrt-rtx", "tensorrt_rtx", "tensorrt-rtx", (1, 4), (2, 0)),
+    )
+}
+
+
+class Messages:
+    """What TensorRT had to say: warnings and errors, in the order they came, from any thread."""
+
+    def __init__(self) -> None:
+        """Empty."""
+        self._lock = threading.Lock()
+        self._lines: list[str] = []
+
+    def add(self, line: str) -> None:
+        """Keep a message, as one line."""
+        with self._lock:
+            self._lines.append(" ".join(line.split()))
+
+    def take(self) -> list[str]:
+        """The messages since the last call, each once."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+        return list(dict.fromkeys(lines))
+
+
+@dataclass(frozen=True)
+class Library:
+    """A loaded flavour of TensorRT.
+
+    module    `tensorrt` or `tensorrt_rtx`.
+    flavour   its name, a key of `FLAVOURS`.
+    version   as the library gives it.
+    logger    the process's logger, to be given to every builder, parser and runtime.
+    messages  what the logger was told.
+    """
+
+    module: ModuleType
+    flavour: str
+    version: str
+    logger: Any
+    messages: Messages
+
+
+@functools.cache
+def load_library(flavour: str) -> Library:
+    """Import a flavour; raises `EngineError` with what installs it where it cannot be used."""
+    known = FLAVOURS[flavour]
+    install = f"pip install 'deepmask[{known.extra}]'"
+    try:
+        found = importlib.util.find_spec(known.module) is not None
+    except (ImportError, ValueError):
+        found = False
+    if not found:
+        raise EngineError(f"{flavour} is not installed: {install}")
+    try:
+        module = importlib.import_module(known.module)
+        version = str(module.__version__)
+    except Exception as error:  # its loader raises ImportError, OSError, RuntimeError and others
+        text = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        raise EngineError(
+            f"{flavour} is installed but cannot be loaded: {text}; {install}"
+        ) from error
+    _check_version(known, version, install)
+    messages = Messages()
+    return Library(module, flavour, version, _logger(module, messages), messages)
+
+
+def _check_version(flavour: Flavour, version: str, install: str) -> None:
+    numbers = [int(part) for part in version.split(".")[:2] if part.isdecimal()]
+    if not list(flavour.low) <= numbers < list(flavour.high):
+        accepted = f">={'.'.join(map(str, flavour.low))}, <{flavour.high[0]}"
+        raise EngineError(
+            f"{flavour.name} {version} is installed, accepted is {accepted}: {install}"
+        )
+
+
+def _logger(module: ModuleType, messages: Messages) -> Any:
+    """A logger that keeps warnings and errors, and drops the rest."""
+    base: Any = module.ILogger
+
+    class Logger(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            base.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= base.WARNING:
+                messages.add(message)
+
+    return Logger()

@@ -1,0 +1,131 @@
+"""Optimisation profiles: the input shapes that an engine is built for.
+
+An engine accepts shapes between a profile's minimum and maximum and is fastest near its optimum, so
+there is one profile for each size at which a common photograph is seen, and two for what is larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.manifest import TENSORS, Graph, Manifest
+from deepmask.runtime.pyramid import Level, plan_pyramid
+
+Shape = tuple[int, ...]
+
+#: Height and width of the photograph that gets the optima: the most common size in COCO.
+COMMON = (480, 640)
+#: Windows that one call of a mask graph may ask for, and how many are usual in one level.
+MOST_WINDOWS = 256
+USUAL_WINDOWS = 128
+#: An axis whose size the graph itself fixes.
+FIXED = -1
+#: Optima are no closer than this power of two: more would be slow to build and no faster to run.
+_LEAST_STEP = 0.5
+
+
+@dataclass(frozen=True)
+class Range:
+    """Shapes from `min` to `max`, axis by axis, with the best speed at `opt`."""
+
+    min: Shape
+    opt: Shape
+    max: Shape
+
+    def __contains__(self, shape: Sequence[int]) -> bool:
+        """Whether a shape fits."""
+        sides = zip(self.min, shape, self.max, strict=False)
+        return len(shape) == len(self.min) and all(
+            low == FIXED or low <= size <= high for low, size, high in sides
+        )
+
+    def __str__(self) -> str:
+        """min … max (best: opt)."""
+        return f"{_text(self.min)} … {_text(self.max)} (best: {_text(self.opt)})"
+
+
+#: The ranges of a graph's inputs, by tensor name.
+Profile = Mapping[str, Range]
+
+
+def profiles(manifest: Manifest, graph: Graph, max_side: int) -> list[Profile]:
+    """The profiles of one graph, smallest first; profile k of every graph is for the same levels.
+
+    Any level of an image fits the last, if the image is searched at the model's scales, or one
+    more (`Scales.zoomed`), and at no more than `max_side` pixels.
+    """
+    low = _level(manifest, (1, 1), 1)
+    return [
+        {name: _range(name, low, opt, high, manifest) for name in graph.inputs}
+        for opt, high in _buckets(manifest, max_side)
+    ]
+
+
+def choose_profile(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[int]]) -> int:
+    """The first profile that the input shapes fit; raises `EngineError` where none does."""
+    for index, profile in enumerate(profiles):
+        if all(tuple(shapes[name]) in accepted for name, accepted in profile.items()):
+            return index
+    given = ", ".join(f"{name} {_text(shapes[name])}" for name in profiles[-1])
+    limits = ", ".join(f"{name} {accepted}" for name, accepted in profiles[-1].items())
+    raise EngineError(
+        f"the engine was not built for {given}; it takes {limits}: "
+        "use a smaller --max-side or fewer --scales, or another engine"
+    )
+
+
+def _buckets(manifest: Manifest, max_side: int) -> list[tuple[Level, Level]]:
+    """Pairs of the best and the largest level, in ascending order.
+
+    A common photograph's levels each have a bucket, which ends half way to the next one. Two more
+    hold whatever is larger, at the model's own scales and zoomed.
+    """
+    scales = manifest.scales
+    top, zoomed = scales.factors()[-1], scales.zoomed().factors()[-1]
+    step = max(scales.step, _LEAST_STEP)
+    side = min(max(COMMON), max_side)
+    height, width = (round(length * side / max(COMMON)) for length in COMMON)
+    pairs = []
+    factor = scales.start
+    while 2**factor <= top * 1.001 and side * 2 ** (factor + step / 2) < max_side * top:
+        best = _level(manifest, (height, width), 2**factor)
+        pairs.append((best, _level(manifest, (side, side), 2 ** (factor + step / 2))))
+        factor += step
+    height = round(max_side * COMMON[0] / COMMON[1])
+    for last in (top, zoomed):
+        best = _level(manifest, (height, max_side), last)
+        pairs.append((best, _level(manifest, (max_side, max_side), last)))
+    return pairs
+
+
+def _level(manifest: Manifest, size: tuple[int, int], factor: float) -> Level:
+    return plan_pyramid(*size, (factor,), manifest, max(size))[0]
+
+
+def _range(name: str, low: Level, opt: Level, high: Level, manifest: Manifest) -> Range:
+    windows = (1, USUAL_WINDOWS, MOST_WINDOWS)
+    shapes = []
+    for level, count in zip((low, opt, high), windows, strict=True):
+        sizes = _sizes(level, count, manifest)
+        axes = TENSORS[name].axes
+        shapes.append(tuple(a if isinstance(a, int) else sizes.get(a, FIXED) for a in axes))
+    return Range(*shapes)
+
+
+def _sizes(level: Level, windows: int, manifest: Manifest) -> dict[str, int]:
+    """Sizes of the dynamic axes of `TENSORS` at one level; the others are fixed by the model."""
+    return {
+        "height": level.canvas_height,
+        "width": level.canvas_width,
+        "h": level.canvas_height // manifest.stride,
+        "w": level.canvas_width // manifest.stride,
+        "rows": level.rows,
+        "cols": level.cols,
+        "n": windows,
+    }
+
+
+def _text(shape: Sequence[int]) -> str:
+    return "×".join("?" if size == FIXED else str(size) for size in shape)
