@@ -29,6 +29,11 @@ class Recipe:
         True, "Add up the loss over the batch, as eq. 1 does, rather than average it."
     )
     loss_size: int = _knob(224, "Side the mask logits are upsampled to for the loss.", 1, 4096)
+    score_partly: bool = _knob(
+        False,
+        "Objects of partly labelled sets are positives of the score too; negatives never "
+        "come from there.",
+    )
     category_exponent: float = _knob(
         0.0,
         "Instances are drawn with weight (count of their category)^x; -1: categories alike.",
@@ -97,7 +102,7 @@ class Recipe:
 
 
 #: What settings amounted to before they existed: checkpoints of that time resume by these.
-BEFORE: Mapping[str, Any] = {"categories": "", "sum_loss": False}
+BEFORE: Mapping[str, Any] = {"categories": "", "sum_loss": False, "score_partly": False}
 
 _PAPER = Recipe()
 

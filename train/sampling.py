@@ -94,13 +94,14 @@ class Sampler:
         model: ModelConfig,
         recipe: Recipe,
     ) -> None:
-        """In the sets `partly` some objects are unlabelled: only masks are learnt from them."""
+        """In the sets `partly` some objects are unlabelled: no negative is drawn from them."""
         self._recipe = recipe
         self._object_size = model.object_size
-        self._scored = [item for item in labelled.instances if self._usable(item)]
+        self._labelled = [item for item in labelled.instances if self._usable(item)]
         others = [item for extra in partly for item in extra.instances if self._usable(item)]
-        self._masked = self._scored + others
-        if not self._scored:
+        self._masked = self._labelled + others
+        self._scored = self._masked if recipe.score_partly else self._labelled
+        if not self._labelled:
             raise ValueError(
                 f"no object to learn from: all are crowds, under {recipe.min_area:g} px², "
                 f"under {recipe.min_side:g} px a side or too small for the patch"
@@ -119,10 +120,11 @@ class Sampler:
     def mask_positives(self, count: int, rng: Generator) -> list[Positive]:
         """Positives for the mask branch, from every set; those of the labelled set come first."""
         picks = np.sort(self._choose(self._masked_weights, count, rng))
-        return [self._positive(self._masked[k], int(k) < len(self._scored), rng) for k in picks]
+        scored = len(self._scored)
+        return [self._positive(self._masked[k], int(k) < scored, rng) for k in picks]
 
     def score_positives(self, count: int, rng: Generator) -> list[Positive]:
-        """Positives for the score branch, from the fully labelled set."""
+        """Positives for the score branch, from every set where the recipe says so."""
         picks = self._choose(self._scored_weights, count, rng)
         return [self._positive(self._scored[k], True, rng) for k in picks]
 
@@ -154,7 +156,7 @@ class Sampler:
     def _negative(self, rng: Generator) -> Negative:
         for _ in range(TRIES_IMAGES):
             near = rng.random() < self._recipe.near_negatives
-            item = self._scored[rng.integers(len(self._scored))]
+            item = self._labelled[rng.integers(len(self._labelled))]
             image = item.image if near else self._images[rng.integers(len(self._images))]
             for _ in range(TRIES_PER_IMAGE):
                 window = self._beside(item, rng) if near else _anywhere(image, rng)

@@ -120,7 +120,7 @@ def test_crowds_and_tiny_objects_are_never_positives_but_still_no_negatives():
         assert not (450 <= window.x <= 600 and 300 <= window.y <= 400), "inside a crowd"
 
 
-def test_partly_labelled_sets_train_masks_only():
+def test_partly_labelled_sets_train_masks_and_never_give_negatives():
     labelled = make_set((100, 100, 80, 80))
     partly = AnnotatedSet(
         (Image(2, Path("other.jpg"), 640, 480),),
@@ -137,6 +137,11 @@ def test_partly_labelled_sets_train_masks_only():
     assert all(p.scored == (p.instance.id == 0) for p in masked)
     assert {p.instance.id for p in sampler.score_positives(100, rng)} == {0}
     assert {n.image.id for n in sampler.negatives(100, rng)} == {1}
+
+    both = Sampler(labelled, [partly], VGG, replace(PAPER, score_partly=True, near_negatives=0.5))
+    assert all(p.scored for p in both.mask_positives(300, rng))
+    assert {p.instance.id for p in both.score_positives(300, rng)} == {0, 10, 11}
+    assert {n.image.id for n in both.negatives(100, rng)} == {1}
 
 
 @pytest.mark.parametrize(("exponent", "rare_share"), [(0.0, 0.1), (-1.0, 0.5)])
