@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-
-from deepmask.runtime.proposals import CocoResult
 
 #: Suffixes of pictures that can be written.
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
@@ -52,7 +50,12 @@ class ResultsWriter:
         self._ends: tuple[int, int] | None = None  # of the two arrays, after the last whole image
 
     def add(
-        self, results: Sequence[CocoResult], image_id: int, name: str, height: int, width: int
+        self,
+        results: Sequence[Mapping[str, Any]],
+        image_id: int,
+        name: str,
+        height: int,
+        width: int,
     ) -> None:
         """Write one image's results, and the image itself even if it has none."""
         image = {"id": image_id, "file_name": name, "height": height, "width": width}
