@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import mmap
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -25,12 +24,15 @@ from deepmask.runtime.checked import (
     text,
     triple,
 )
+from deepmask.runtime.graph_file import check_graph_file
 
 FORMAT = "deepmask-model/1"
 MANIFEST_NAME = "model.json"
 GRAPHS = ("trunk", "score", "mask")
 #: Largest `model.json` that is read, in bytes.
 MANIFEST_LIMIT = 1 << 20
+#: A graph file is smaller, in bytes: protobuf's own limit on one message.
+GRAPH_LIMIT = 1 << 31
 
 
 class ModelFolderError(Exception):
@@ -133,8 +135,8 @@ def load_manifest(folder: Path) -> Manifest:
     """Read and check a model folder: `model.json`, and that each graph file is the one it names.
 
     Raises `ModelFolderError` for a folder, file, key, type, range, tensor name, file name or hash
-    that is not as it must be. File names are confined to the folder, and a graph must hold its
-    weights itself.
+    that is not as it must be. File names are confined to the folder, and a graph must be complete
+    in itself (see `graph_file`).
     """
     path = folder / MANIFEST_NAME
     if not path.is_file():
@@ -264,12 +266,17 @@ def _check_graph_file(path: Path, digest: str) -> None:
         raise ModelFolderError(
             f"{path}: missing; the folder is incomplete, export or copy it again"
         )
-    if sha256_of(path) != digest:
-        raise ModelFolderError(
-            f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; "
-            "the file was changed or cut short, export or copy it again"
-        )
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        # The key "location" of a TensorProto.external_data entry, as protobuf writes it.
-        if content.find(b"\n\x08location\x12") >= 0:
-            raise ModelFolderError(f"{path}: keeps weights in another file, which is not accepted")
+    try:
+        size = path.stat().st_size
+        if not 0 < size < GRAPH_LIMIT:
+            raise ModelFolderError(f"{path}: has {size} bytes, which no graph has")
+        if sha256_of(path) != digest:
+            raise ModelFolderError(
+                f"{path}: its SHA-256 is not the one in {MANIFEST_NAME}; "
+                "the file was changed or cut short, export or copy it again"
+            )
+        check_graph_file(path)
+    except OSError as error:
+        raise ModelFolderError(f"{path}: cannot be read ({error.strerror})") from error
+    except ContentError as error:
+        raise ModelFolderError(f"{path}: {error}") from error
