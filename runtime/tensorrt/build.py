@@ -1,0 +1,142 @@
+"""From an ONNX graph to a plan: what TensorRT keeps of an engine in a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.tensorrt.library import Library
+from deepmask.runtime.tensorrt.precision import network_types
+from deepmask.runtime.tensorrt.profile import FIXED, Profile, Shape
+from deepmask.runtime.tensorrt.progress import monitored
+
+#: Warnings that ask for nothing, each with the reason.
+HARMLESS = (
+    # A reminder for callers that hold int32: `TENSORS` says int64 of this input, and so it is given.
+    re.compile(r"Make sure input locations has Int64 binding"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A built engine.
+
+    content        the bytes to deserialise.
+    layers         how many convolutions and matrix products compute in each type.
+    warnings       of the build, without the harmless ones.
+    timing_cache   what the next build may start from; empty where the flavour keeps none.
+    """
+
+    content: bytes
+    layers: dict[str, int]
+    warnings: tuple[str, ...]
+    timing_cache: bytes
+
+
+def build_plan(
+    library: Library,
+    graph: bytes,
+    name: str,
+    profiles: Sequence[Profile],
+    *,
+    targets: Sequence[str] = (),
+    timing_cache: bytes = b"",
+) -> Plan:
+    """Build an engine for a graph, the content of an ONNX file; `name` is for messages.
+
+    `targets` are compute capabilities like "8.9", which TensorRT for RTX builds for without a GPU;
+    none means the GPU that is there. Takes seconds to minutes; Ctrl-C ends it. Raises `EngineError`
+    if the graph is refused or the build fails.
+    """
+    trt = library.module
+    library.messages.take()
+    builder = trt.Builder(library.logger)
+    network = builder.create_network(_strongly_typed(trt))
+    parser = trt.OnnxParser(network, library.logger)  # owns weights: must outlive the build
+    if not parser.parse(graph):
+        raise EngineError(f"{library.flavour} refuses graph {name}: {_parser_errors(parser)}")
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that its types can be read
+    config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is fp32: for speed there is fp16
+    for profile in profiles:
+        config.add_optimization_profile(_optimization_profile(builder, network, profile, name))
+    if targets:
+        _set_targets(trt, config, targets)
+    keeps_timings = library.flavour == "tensorrt"  # in TensorRT for RTX these calls do nothing
+    if keeps_timings:
+        config.set_timing_cache(config.create_timing_cache(timing_cache), False)
+    with monitored(trt, config, f"building {name}"):
+        plan = builder.build_serialized_network(network, config)
+    messages = library.messages.take()
+    if plan is None:
+        raise EngineError(f"{library.flavour} cannot build graph {name}: {_reason(messages)}")
+    return Plan(
+        content=bytes(plan),
+        layers=network_types(trt, network),
+        warnings=tuple(line for line in messages if not any(p.search(line) for p in HARMLESS)),
+        timing_cache=bytes(config.get_timing_cache().serialize()) if keeps_timings else b"",
+    )
+
+
+def target_name(trt: ModuleType, capability: str) -> str:
+    """ "8.9" → "SM89"; raises `EngineError` for what TensorRT for RTX cannot build for."""
+    name = "SM" + capability.replace(".", "")
+    known = [key for key in dir(trt.ComputeCapability) if re.fullmatch(r"SM\d+", key)]
+    if name not in known:
+        accepted = ", ".join(sorted(known, key=lambda key: int(key[2:])))
+        raise EngineError(f"tensorrt-rtx cannot build for {name}; it can for {accepted}")
+    return name
+
+
+def _set_targets(trt: ModuleType, config: Any, targets: Sequence[str]) -> None:
+    names = [target_name(trt, target) for target in targets]
+    config.num_compute_capabilities = len(names)
+    for index, name in enumerate(names):
+        config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
+
+
+def _strongly_typed(trt: ModuleType) -> int:
+    """Flags of a network whose types are the graph's; from version 11 on there is no other kind."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _optimization_profile(builder: Any, network: Any, profile: Profile, graph: str) -> Any:
+    """TensorRT's form of a profile, the axes that the graph fixes filled in."""
+    made = builder.create_optimization_profile()
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    if sorted(tensor.name for tensor in inputs) != sorted(profile):
+        raise EngineError(
+            f"graph {graph} has inputs {sorted(tensor.name for tensor in inputs)}, model.json says "
+            f"{sorted(profile)}; export the checkpoint again"
+        )
+    for tensor in inputs:
+        wanted, own = profile[tensor.name], tuple(tensor.shape)
+        made.set_shape(
+            tensor.name, *(_filled(s, own) for s in (wanted.min, wanted.opt, wanted.max))
+        )
+    return made
+
+
+def _filled(shape: Shape, own: Shape) -> Shape:
+    return tuple(
+        size if wanted == FIXED else wanted for wanted, size in zip(shape, own, strict=True)
+    )
+
+
+def _parser_errors(parser: Any) -> str:
+    error = parser.get_error(0)
+    where = f"{error.node_operator()} {error.node_name()}: " if error.node_name() else ""
+    return _one_line(where + error.desc())
+
+
+def _reason(messages: Sequence[str]) -> str:
+    return _one_line(messages[-1]) if messages else "it gave no reason"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:300]
