@@ -55,7 +55,7 @@ class Pool(Generic[M]):
     def trim(self) -> None:
         """Give back all memory that is not on loan."""
         self._collect()
-        if self._idle:
+        if any(self._idle.values()):
             self._settle()
             self._idle.clear()
             self.held = self._lent
