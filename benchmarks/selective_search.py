@@ -1,0 +1,219 @@
+"""Selective Search on a labelled set, for comparison: its boxes as COCO results, in its own order.
+
+`python -m benchmarks.selective_search --annotations J.json --images DIR --out boxes.json`, then
+`deepmask-eval --annotations J.json --proposals-json boxes.json`. Needs `cv2.ximgproc`, the extra
+`[selective-search]`. OpenCV hands out the boxes of the segments but not the segments: masks cannot
+be measured.
+
+Method: Uijlings, van de Sande, Gevers, Smeulders, IJCV 2013; the implementation is OpenCV's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import mean, median
+from typing import Any, NoReturn
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from deepmask.evaluate.annotations import GroundTruth, Picture, read_coco
+from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.records import write_text
+from deepmask.evaluate.sources import check_size
+from deepmask.runtime import ImageError, read_image
+from deepmask.runtime.results import ResultsError, ResultsWriter
+
+MODES = ("fast", "quality", "single")
+MISSING = (
+    "this OpenCV has no ximgproc: pip install 'deepmask[selective-search]' (its cv2 takes the "
+    "place of opencv-python-headless's and has everything of it)"
+)
+
+Boxes = npt.NDArray[np.int32]
+
+
+class Journal:
+    """What an unfinished run has done, a line an image; the same command goes on from it."""
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        """Opens the journal of these settings; raises `EvalError` for one of others."""
+        self.path = path
+        self._settings = settings
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        whole = [line for line in lines if line.endswith(b"\n")]  # the last may be torn
+        try:
+            before, *done = [json.loads(line) for line in whole] or [settings]
+            self.done = {int(entry["image_id"]) for entry in done}
+        except (KeyError, TypeError, ValueError):
+            raise EvalError(f"{path}: is not what an interrupted run leaves: delete it") from None
+        if before != settings:
+            raise EvalError(f"{path}: left by a run of {before}, this is {settings}: delete it")
+        self._file = path.open("ab")
+        self._file.truncate(sum(map(len, whole)))
+        if not whole:
+            self._write(settings)
+
+    def add(self, image_id: int, seconds: float, boxes: Boxes) -> None:
+        """Note an image; the line is on its way to disk at once."""
+        self._write({"image_id": image_id, "seconds": seconds, "boxes": boxes.tolist()})
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """All images that were noted, one at a time."""
+        with self.path.open("rb") as file:
+            next(file)
+            yield from map(json.loads, file)
+
+    def close(self, *, remove: bool) -> None:
+        """Close the file; `remove` it when what it holds is kept elsewhere."""
+        self._file.close()
+        if remove:
+            self.path.unlink()
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self._file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+        self._file.flush()
+
+
+def ximgproc() -> Any:
+    """OpenCV's module of that name, which only its contrib builds have; else None."""
+    return getattr(cv2, "ximgproc", None)
+
+
+def search(image: npt.NDArray[np.uint8], mode: str, seed: int) -> Boxes:
+    """Boxes of an image, (H, W, 3) uint8 RGB, best first: int32 (n, 4) XYWH.
+
+    OpenCV ranks by depth in the hierarchy times C's `rand()`; `seed` makes that the same each time.
+    """
+    method = ximgproc().segmentation.createSelectiveSearchSegmentation()
+    method.setBaseImage(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    switches = {
+        "fast": method.switchToSelectiveSearchFast,
+        "quality": method.switchToSelectiveSearchQuality,
+        "single": method.switchToSingleStrategy,
+    }
+    switches[mode]()
+    ctypes.CDLL(None).srand(seed % 2**32)
+    boxes: Boxes = np.asarray(method.process(), np.int32).reshape(-1, 4)
+    return boxes
+
+
+def to_results(boxes: Sequence[Sequence[int]], image_id: int) -> list[dict[str, Any]]:
+    """COCO results whose scores, from 1 towards 0, keep the order of the boxes."""
+    return [
+        {
+            "image_id": image_id,
+            "category_id": 1,
+            "bbox": list(box),
+            "score": round(1 - rank / len(boxes), 6),
+        }
+        for rank, box in enumerate(boxes)
+    ]
+
+
+def run(truth: GroundTruth, images: Path, mode: str, proposals: int, journal: Journal) -> list[str]:
+    """Search every image that `journal` lacks; returns a line for each that cannot be read."""
+    todo = [truth.pictures[i] for i in sorted(truth.pictures) if i not in journal.done]
+    failed = []
+    for picture in tqdm(todo, unit="image", disable=not sys.stderr.isatty()):
+        start = time.perf_counter()
+        try:
+            image = _read(images, picture)
+        except (ImageError, EvalError) as error:
+            failed.append(str(error))
+            continue
+        boxes = search(image, mode, picture.id)[:proposals]
+        journal.add(picture.id, time.perf_counter() - start, boxes)
+    return failed
+
+
+def write(journal: Journal, truth: GroundTruth, out: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """The results at `out`, and beside them how they were made; returns the latter."""
+    seconds = []
+    with ResultsWriter(out) as writer:
+        for entry in journal.read():
+            picture = truth.pictures[entry["image_id"]]
+            results = to_results(entry["boxes"], picture.id)
+            writer.add(results, picture.id, picture.file_name, picture.height, picture.width)
+            seconds.append(entry["seconds"])
+    about |= {"images": len(seconds)}
+    if seconds:
+        about |= {"seconds_mean": mean(seconds), "seconds_median": median(seconds)}
+    write_text(out.with_suffix(".about.json"), json.dumps(about, indent=1) + "\n")
+    return about
+
+
+def main() -> None:
+    """Search, write, say how long it took."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO instances JSON.")
+    parser.add_argument("--images", type=Path, required=True, help="Folder of its images.")
+    parser.add_argument("--out", type=Path, required=True, help="COCO results JSON to write.")
+    parser.add_argument("--mode", choices=MODES, default="fast", help="Default: fast.")
+    parser.add_argument("--proposals", type=int, default=1000, help="Most boxes an image.")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of OpenCV.")
+    given = parser.parse_args()
+    if given.proposals < 1 or given.threads < 1:
+        parser.error("--proposals and --threads must be 1 or more")
+    if ximgproc() is None:
+        parser.error(MISSING)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        failed = _search_and_write(given)
+    except KeyboardInterrupt:
+        print("Error: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    except (EvalError, ResultsError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
+    for line in failed:
+        print(f"Error: {line}", file=sys.stderr)
+    sys.exit(1 if failed else 0)
+
+
+def _search_and_write(given: argparse.Namespace) -> list[str]:
+    cv2.setNumThreads(given.threads)
+    truth = read_coco(given.annotations)
+    settings = {
+        "method": f"Selective Search, {given.mode}",
+        "annotations": {"name": truth.name, "sha256": truth.digest},
+        "proposals": given.proposals,
+        "opencv": cv2.__version__,
+        "threads": given.threads,
+    }
+    journal = Journal(given.out.with_suffix(".partial.jsonl"), settings)
+    whole = False
+    try:
+        failed = run(truth, given.images, given.mode, given.proposals, journal)
+        load = {"load_average_at_end": round(os.getloadavg()[0], 1)}
+        about = write(journal, truth, given.out, settings | load)
+        whole = not failed
+    finally:
+        journal.close(remove=whole)
+    timing = f", {about['seconds_median']:.2f} s an image (median)" if about["images"] else ""
+    print(f"wrote {given.out}: {about['images']} images{timing}, {given.threads} threads")
+    return failed
+
+
+def _read(images: Path, picture: Picture) -> npt.NDArray[np.uint8]:
+    image = read_image(images / picture.file_name)
+    check_size(picture, image.shape)
+    return image
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()
