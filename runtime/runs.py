@@ -1,30 +1,30 @@
 """Masks as runs, without visiting their pixels.
 
 A column of a mask is a polyline in the logits, so its runs end where a segment crosses the
-threshold. Each crossing is solved, then checked against the arithmetic of `decode.py` on the pixels
-beside it, so that the runs are those of the decoded mask, to the pixel, whatever the window's size.
+threshold. Only a cell of four samples that are not all on one side can hold a crossing, so only a
+mask's outline is looked at. Each crossing is solved for; where the solution is too near a pixel's
+centre to tell its side, the arithmetic of `decode.py` decides. The runs are those of the decoded
+mask, to the pixel, whatever the window's size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.decode import Logits, Placement, excess, interpolate
-from deepmask.runtime.geometry import (
-    bilinear_taps,
-    image_coordinate,
-    knot_fraction,
-    mask_coordinate,
-)
+from deepmask.runtime.decode import Logits, Placement, excess
+from deepmask.runtime.geometry import image_coordinate, knot_fraction, mask_coordinate
 
 Integers = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.uint32]
 
-#: Columns handled at once: their interpolated samples stay within a core's cache.
-_COLUMNS = 8192
+#: Windows handled at once: what is computed of them stays within a core's cache.
+_WINDOWS = 128
+#: Nearer to a pixel's centre than this, in mask samples, a crossing is checked there. Rounding in
+#: float32 moves it by less than 3e-7, for the values at its segment's ends differ in sign.
+_UNSURE = 1e-5
 
 
 def mask_runs(logits: Logits, threshold: float, placement: Placement) -> list[Counts]:
@@ -34,100 +34,139 @@ def mask_runs(logits: Logits, threshold: float, placement: Placement) -> list[Co
     mask, start with background (0 if the first pixel is set) and sum to height · width.
     """
     counts: list[Counts] = []
-    if not len(placement):
-        return counts
-    samples = np.ascontiguousarray(excess(logits, threshold).transpose(0, 2, 1))
-    for part in _chunks(placement):
-        counts += _part_runs(samples[part], part, placement)
+    for first in range(0, len(placement), _WINDOWS):
+        part = np.arange(first, min(first + _WINDOWS, len(placement)))
+        samples = excess(logits[first : first + len(part)], threshold)
+        counts += _part_runs(samples, placement.take(part))
     return counts
 
 
-def _chunks(placement: Placement) -> Iterator[slice]:
-    """Slices of the windows with about `_COLUMNS` image columns each."""
-    start, stop = placement.extent_x()
-    chunk = np.cumsum(stop - start) // _COLUMNS
-    edges = np.flatnonzero(np.diff(chunk, prepend=-1)).tolist()
-    for first, last in zip(edges, [*edges[1:], len(placement)], strict=True):
-        yield slice(first, last)
+@dataclass(frozen=True)
+class _Cells:
+    """Places where runs may end, (C,) each, in the order in which a mask's columns meet them.
+
+    `window`, `left` and `event` say where: between mask columns left and left + 1, and between mask
+    rows event - 1 and event; event 0 is the window's upper edge, event mask_size its lower one.
+    `corners` are the samples there: upper left, upper right, lower left, lower right; beyond the
+    window they are outside the mask.
+    """
+
+    window: Integers
+    left: Integers
+    event: Integers
+    corners: Logits
+
+    def strips(self) -> tuple[Integers, Integers]:
+        """First cell and number of cells of each pair of neighbouring mask columns that has any."""
+        new = np.diff(self.window, prepend=-1).astype(np.bool_)
+        new |= np.diff(self.left, prepend=-1).astype(np.bool_)
+        first = np.flatnonzero(new)
+        return first, np.diff(first, append=len(new))
 
 
-def _part_runs(samples: Logits, part: slice, placement: Placement) -> list[Counts]:
-    """Counts of some windows; their samples are transposed: (n, mask column, mask row)."""
-    count, size = len(samples), placement.grid.mask_size
-    owner, column = _columns(samples, part, placement)
-    location, ratio = placement.col[part][owner], placement.ratio_x[part][owner]
-    coordinate = mask_coordinate(column, location, ratio, placement.grid)
-    knot, before, after = bilinear_taps(coordinate, size)
-    lines = interpolate(samples.reshape(-1, size), owner * size + knot, before, after)
+def _part_runs(samples: Logits, placement: Placement) -> list[Counts]:
+    """Counts of some windows, from their excess over the threshold."""
+    cells = _cells(samples)
+    first, number = cells.strips()
+    strip, column = _columns(cells.window[first], cells.left[first], placement)
+    before, after = _taps(cells, first[strip], column, placement)
 
-    line, event = _events(lines > 0)
-    row = _event_rows(lines, line, event, owner[line], part, placement)
+    # Each image column with each cell of its strip.
+    line = np.repeat(np.arange(len(strip)), number[strip])
+    cell = _ranges(first[strip], number[strip])
+    before, after = before[line], after[line]
+    upper_left, upper_right, lower_left, lower_right = cells.corners
+    high = upper_left[cell] * before + upper_right[cell] * after
+    low = lower_left[cell] * before + lower_right[cell] * after
+    crossed = np.flatnonzero((high > 0) != (low > 0))
+    line, cell, high, low = line[crossed], cell[crossed], high[crossed], low[crossed]
+
+    row = _rows(cells, cell, high, low, placement)
     pixels = placement.height * placement.width
     # One key space for all masks; a mask may end on its last pixel, so each takes one value more.
-    ends = _drop_pairs(owner[line] * (pixels + 1) + column[line] * placement.height + row)
-    borders = np.searchsorted(ends, (pixels + 1) * np.arange(1, count))
-    return [
-        _counts(own - index * (pixels + 1), pixels)
-        for index, own in enumerate(np.split(ends, borders))
+    ends = cells.window[cell] * (pixels + 1) + column[line] * placement.height + row
+    return _counts(_drop_pairs(ends), len(samples), pixels)
+
+
+def _cells(samples: Logits) -> _Cells:
+    """The cells whose four samples are not all on one side of the threshold."""
+    count, size = len(samples), samples.shape[1]
+    # Below each window, and so above the next, lies one row outside all masks.
+    padded = np.zeros((count + 1, size + 1, size), np.bool_)
+    np.greater(samples, 0, out=padded[1:, :size])
+    inside = padded.ravel()[size * size :]  # from the row above the first window
+    some, every = inside[1:] | inside[:-1], inside[1:] & inside[:-1]
+    mixed = np.greater(some[size:] | some[:-size], every[size:] & every[:-size])
+    upper, left = np.divmod(np.flatnonzero(mixed), size)
+    upper, left = upper[left < size - 1], left[left < size - 1]  # not from one row to the next
+    window, event = np.divmod(upper, size + 1)
+    # In 32 bits, which sort faster: `_WINDOWS` of the largest mask_size still fit.
+    key = np.sort(((window * size + left) * (size + 1) + event).astype(np.uint32))
+    strip, event = np.divmod(key.astype(np.int64), size + 1)
+    window, left = np.divmod(strip, size)
+
+    values = samples.ravel()
+    above = (window * size + np.maximum(event - 1, 0)) * size + left
+    below = (window * size + np.minimum(event, size - 1)) * size + left
+    corners = np.stack([values[above], values[above + 1], values[below], values[below + 1]])
+    corners[:2, event == 0] = -1
+    corners[2:, event == size] = -1
+    return _Cells(window, left, event, corners)
+
+
+def _columns(window: Integers, left: Integers, placement: Placement) -> tuple[Integers, Integers]:
+    """The image columns between mask columns left and left + 1: index of the pair, column."""
+    location, ratio = placement.col[window], placement.ratio_x[window]
+    start, stop = (bound[window] for bound in placement.extent_x())
+    edges = [
+        np.clip(np.ceil(image_coordinate(knot, location, ratio, placement.grid)), start, stop)
+        for knot in (left, left + 1)
     ]
+    # The outermost samples hold up to the window's edge.
+    low = np.where(left == 0, start, edges[0]).astype(np.int64)
+    high = np.where(left == placement.grid.mask_size - 2, stop, edges[1]).astype(np.int64)
+    return np.repeat(np.arange(len(low)), high - low), _ranges(low, high - low)
 
 
-def _columns(samples: Logits, part: slice, placement: Placement) -> tuple[Integers, Integers]:
-    """The image columns where a mask can have pixels: window (0 … n-1) and column of each."""
-    start, stop = (bound[part] for bound in placement.extent_x())
-    size = placement.grid.mask_size
-    positive: npt.NDArray[np.bool_] = samples.max(axis=2) > 0
-    # A column lies between two samples: keep one sample more at each side of the positive ones.
-    first = np.where(positive.any(axis=1), positive.argmax(axis=1), size)
-    last = size - 1 - positive[:, ::-1].argmax(axis=1)
-    low = image_coordinate(first - 1, placement.col[part], placement.ratio_x[part], placement.grid)
-    high = image_coordinate(last + 1, placement.col[part], placement.ratio_x[part], placement.grid)
-    start = np.where(first > 0, np.maximum(start, np.floor(low).astype(np.int64)), start)
-    stop = np.where(last < size - 1, np.minimum(stop, np.ceil(high).astype(np.int64) + 1), stop)
-    length = np.maximum(np.where(first < size, stop - start, 0), 0)
-    owner = np.repeat(np.arange(len(samples)), length)
-    column = np.arange(len(owner)) - np.repeat(np.cumsum(length) - length - start, length)
-    return owner, column
+def _taps(
+    cells: _Cells, cell: Integers, column: Integers, placement: Placement
+) -> tuple[Logits, Logits]:
+    """Weights of the samples left and right of each image column, as in `bilinear_taps`."""
+    location, ratio = placement.col[cells.window[cell]], placement.ratio_x[cells.window[cell]]
+    coordinate = mask_coordinate(column, location, ratio, placement.grid)
+    after = knot_fraction(coordinate, cells.left[cell])
+    return np.float32(1) - after, after
 
 
-def _events(inside: npt.NDArray[np.bool_]) -> tuple[Integers, Integers]:
-    """Where lines (C, M) change state: line and event, in order, an even number a line.
-
-    Event 0 is a start inside at the window's edge, event e a change between samples e - 1 and e,
-    event M an end at the window's other edge.
-    """
-    lines, size = inside.shape
-    changes = np.empty((lines, size + 1), np.bool_)
-    changes[:, 0] = inside[:, 0]
-    np.not_equal(inside[:, 1:], inside[:, :-1], out=changes[:, 1:-1])
-    changes[:, -1] = inside[:, -1]
-    line, event = np.divmod(np.flatnonzero(changes), size + 1)
-    return line, event
-
-
-def _event_rows(
-    lines: Logits, line: Integers, event: Integers, owner: Integers, part: slice, at: Placement
+def _rows(
+    cells: _Cells, cell: Integers, high: Logits, low: Logits, placement: Placement
 ) -> Integers:
-    """The first image row in the state after each event, within the window's extent."""
-    size = at.grid.mask_size
-    knot = np.clip(event - 1, 0, size - 2)
-    low, high = lines[line, knot], lines[line, knot + 1]
-    location, ratio = at.row[part][owner], at.ratio_y[part][owner]
+    """The first image row past each crossing, in `cell` from `high` to `low`."""
+    grid = placement.grid
+    location, ratio = placement.row[cells.window], placement.ratio_y[cells.window]
+    sample = (grid.patch / grid.mask_size / ratio)[cell]  # in image rows
+    upper = image_coordinate(cells.event - 1, location, ratio, grid)
+    crossing = upper[cell] + high / (high - low) * sample
+    row = np.floor(crossing).astype(np.int64) + 1
 
-    def changed(row: Integers) -> npt.NDArray[np.bool_]:
-        """Whether a row has the state of the segment's far sample, as `decode.py` computes it."""
-        after = knot_fraction(mask_coordinate(row, location, ratio, at.grid), knot)
-        value = low * (np.float32(1) - after) + high * after
-        same: npt.NDArray[np.bool_] = (value > 0) == (high > 0)
-        return same
+    nearest = np.rint(crossing)
+    unsure = np.flatnonzero(np.abs(crossing - nearest) < _UNSURE * sample)
+    at, doubtful = cell[unsure], nearest[unsure].astype(np.int64)
+    coordinate = mask_coordinate(doubtful, location[at], ratio[at], grid)
+    after = knot_fraction(coordinate, cells.event[at] - 1)
+    value = high[unsure] * (np.float32(1) - after) + low[unsure] * after
+    row[unsure] = doubtful + ((value > 0) != (low[unsure] > 0))
 
-    span = low.astype(np.float64) - high
-    root = knot + low / np.where(span == 0, 1.0, span)
-    row = np.floor(image_coordinate(root, location, ratio, at.grid)).astype(np.int64) + 1
-    row = np.where(changed(row), row - changed(row - 1), row + 1)
-    start, stop = (bound[part][owner] for bound in at.extent_y())
-    row = np.clip(row, start, stop)
-    return np.where(event == 0, start, np.where(event == size, stop, row))
+    start, stop = (bound[cells.window] for bound in placement.extent_y())
+    first = np.where(cells.event == grid.mask_size, stop, start)
+    last = np.where(cells.event == 0, start, stop)
+    return np.clip(row, first[cell], last[cell])
+
+
+def _ranges(first: Integers, length: Integers) -> Integers:
+    """The numbers first, first + 1, … of each range, one range after another."""
+    before = np.cumsum(length) - length
+    return np.arange(int(length.sum())) + np.repeat(first - before, length)
 
 
 def _drop_pairs(ends: Integers) -> Integers:
@@ -138,10 +177,16 @@ def _drop_pairs(ends: Integers) -> Integers:
     return kept
 
 
-def _counts(ends: Integers, pixels: int) -> Counts:
-    """Run ends → counts; the last run fills the image."""
-    counts = np.empty(len(ends) + 1, np.uint32)
-    counts[:-1] = ends
-    counts[-1] = pixels
-    counts[1:] -= counts[:-1].copy()
-    return counts[:-1] if len(ends) and counts[-1] == 0 else counts
+def _counts(ends: Integers, count: int, pixels: int) -> list[Counts]:
+    """Run ends of `count` masks in one key space → each mask's counts; its last run fills up."""
+    edges = np.searchsorted(ends, (pixels + 1) * np.arange(count + 1))
+    first, last = edges[:-1] + np.arange(count), edges[1:] + np.arange(count)
+    points = np.empty(len(ends) + count, np.int64)
+    owner = np.repeat(np.arange(count), np.diff(edges))
+    points[np.arange(len(ends)) + owner] = ends - owner * (pixels + 1)
+    points[last] = pixels
+    counts = np.diff(points, prepend=0)
+    counts[first] = points[first]
+    stop = last + ((counts[last] > 0) | (first == last))  # no last run of no length, but a mask's
+    runs = counts.astype(np.uint32)
+    return [runs[a:b] for a, b in zip(first.tolist(), stop.tolist(), strict=True)]

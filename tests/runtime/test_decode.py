@@ -30,8 +30,8 @@ GRIDS = [
 def place(
     rng: np.random.Generator, count: int, height: int, width: int, grid: WindowGrid
 ) -> Placement:
-    """Windows of random scales, 2^-3 … 2^3, at random locations of an image."""
-    factor = 2.0 ** rng.uniform(-3, 3, count)
+    """Windows of random scales, 2^-6 … 2^3, at random locations of an image."""
+    factor = 2.0 ** rng.uniform(-6, 3, count)
     h = np.maximum(1, np.rint(factor * height))
     w = np.maximum(1, np.rint(factor * width))
     row = rng.integers(0, np.ceil(h / 16).astype(int) + 1)
