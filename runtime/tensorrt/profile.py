@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, log2
 
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.manifest import TENSORS, Graph, Manifest
@@ -20,6 +21,8 @@ COMMON = (480, 640)
 #: Windows that one call of a mask graph may ask for, and how many are usual in one level.
 MOST_WINDOWS = 256
 USUAL_WINDOWS = 128
+#: Larger scales than the model's own that must fit too: `Scales.zoomed`, twice.
+ZOOMS = 2
 #: An axis whose size the graph itself fixes.
 FIXED = -1
 #: Optima are no closer than this power of two: more would be slow to build and no faster to run.
@@ -53,10 +56,10 @@ Profile = Mapping[str, Range]
 def profiles(manifest: Manifest, graph: Graph, max_side: int) -> list[Profile]:
     """The profiles of one graph, smallest first; profile k of every graph is for the same levels.
 
-    Any level of an image fits the last, if the image is searched at the model's scales, or one
-    more (`Scales.zoomed`), and at no more than `max_side` pixels.
+    Any level of an image fits the last, if the image is searched at the model's scales, or up to
+    `ZOOMS` larger ones, and at no more than `max_side` pixels.
     """
-    low = _level(manifest, (1, 1), 1)
+    low = _level(manifest, (1, 1), 0)
     return [
         {name: _range(name, low, opt, high, manifest) for name in graph.inputs}
         for opt, high in _buckets(manifest, max_side)
@@ -79,29 +82,28 @@ def choose_profile(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[in
 def _buckets(manifest: Manifest, max_side: int) -> list[tuple[Level, Level]]:
     """Pairs of the best and the largest level, in ascending order.
 
-    A common photograph's levels each have a bucket, which ends half way to the next one. Two more
-    hold whatever is larger, at the model's own scales and zoomed.
+    A common photograph is at the best of each; a bucket ends half way to the next one, and the last
+    holds whatever is larger.
     """
     scales = manifest.scales
-    top, zoomed = scales.factors()[-1], scales.zoomed().factors()[-1]
-    step = max(scales.step, _LEAST_STEP)
+    for _ in range(ZOOMS):
+        scales = scales.zoomed()
+    top, step = log2(scales.factors()[-1]), max(scales.step, _LEAST_STEP)
+    count = 1 + ceil((top - scales.start) / step - 1e-6)
     side = min(max(COMMON), max_side)
     height, width = (round(length * side / max(COMMON)) for length in COMMON)
     pairs = []
-    factor = scales.start
-    while 2**factor <= top * 1.001 and side * 2 ** (factor + step / 2) < max_side * top:
-        best = _level(manifest, (height, width), 2**factor)
-        pairs.append((best, _level(manifest, (side, side), 2 ** (factor + step / 2))))
-        factor += step
-    height = round(max_side * COMMON[0] / COMMON[1])
-    for last in (top, zoomed):
-        best = _level(manifest, (height, max_side), last)
-        pairs.append((best, _level(manifest, (max_side, max_side), last)))
-    return pairs
+    for k in range(count):
+        power = min(scales.start + k * step, top)
+        best = _level(manifest, (height, width), power)
+        end = _level(manifest, (side, side), min(power + step / 2, top))
+        pairs.append((best, end))
+    largest = _level(manifest, (max_side, max_side), top)
+    return [*pairs[:-1], (pairs[-1][0], largest)]
 
 
-def _level(manifest: Manifest, size: tuple[int, int], factor: float) -> Level:
-    return plan_pyramid(*size, (factor,), manifest, max(size))[0]
+def _level(manifest: Manifest, size: tuple[int, int], power: float) -> Level:
+    return plan_pyramid(*size, (2.0**power,), manifest, max(size))[0]
 
 
 def _range(name: str, low: Level, opt: Level, high: Level, manifest: Manifest) -> Range:

@@ -1,0 +1,139 @@
+"""What a plan was built by, of and for: a JSON beside it, compared before the plan is loaded.
+
+A plan belongs to one version of TensorRT, one GPU, driver, precision and set of shapes, and tells
+none of that itself before it is loaded, which is when a foreign one crashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from deepmask.runtime.checked import ContentError, check_keys, integer, mapping, number, text
+from deepmask.runtime.tensorrt.device import Gpu
+from deepmask.runtime.tensorrt.profile import Profile
+
+FORMAT = "deepmask-plan/1"
+#: Largest description that is read, in bytes.
+LIMIT = 1 << 20
+#: What stands for a GPU or driver that a plan is not bound to.
+ANY = "any"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What must be equal for a plan to be used.
+
+    flavour, version             of TensorRT.
+    gpu, compute_capability      the GPU's; `driver` is its CUDA version. TensorRT for RTX binds a
+                                 plan to the capability alone: the other two are `ANY` there.
+    precision, graph             of the model: `graph` is the SHA-256 of the ONNX file.
+    profiles                     shapes, as text.
+    """
+
+    flavour: str
+    version: str
+    gpu: str
+    compute_capability: str
+    driver: str
+    precision: str
+    graph: str
+    profiles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """An identity, the plan's SHA-256, seconds that it took to build, and layers by their type."""
+
+    identity: Identity
+    plan: str
+    build_seconds: float
+    layers: Mapping[str, int]
+
+
+def identify(
+    flavour: str, version: str, gpu: Gpu, precision: str, graph: str, profiles: Sequence[Profile]
+) -> Identity:
+    """The identity of a plan that is to be built or to be found."""
+    bound = flavour != "tensorrt-rtx"
+    return Identity(
+        flavour=flavour,
+        version=version,
+        gpu=gpu.name if bound else ANY,
+        compute_capability=".".join(map(str, gpu.compute_capability)),
+        driver=gpu.driver if bound else ANY,
+        precision=precision,
+        graph=graph,
+        profiles=tuple(
+            ", ".join(f"{name} {accepted}" for name, accepted in profile.items())
+            for profile in profiles
+        ),
+    )
+
+
+def differences(old: Identity, new: Identity) -> list[str]:
+    """One text for each field that differs: what it is, and old → new."""
+    texts = []
+    for field in fields(Identity):
+        before, after = getattr(old, field.name), getattr(new, field.name)
+        if before != after and field.name == "profiles":
+            texts.append(f"profiles {_last(before)} → {_last(after)}")
+        elif before != after:
+            short = 12 if field.name == "graph" else None  # of a hash the beginning will do
+            name = field.name.replace("_", " ")
+            texts.append(f"{name} {before[:short]} → {after[:short]}")
+    return texts
+
+
+def hash_of(plan: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(plan).hexdigest()
+
+
+def dumps(stamp: Stamp) -> str:
+    """The JSON of a stamp."""
+    values = asdict(stamp)
+    return (
+        json.dumps(
+            {"format": FORMAT, **values.pop("identity"), **values}, indent=1, ensure_ascii=False
+        )
+        + "\n"
+    )
+
+
+def read_stamp(path: Path) -> Stamp:
+    """The stamp in a file; raises `ContentError` if it holds none, `OSError` if it is not there."""
+    if path.stat().st_size > LIMIT:
+        raise ContentError(f"over {LIMIT >> 20} MiB")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ContentError("not JSON") from error
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ContentError(f"not of the format {FORMAT}")
+    own = {field.name for field in fields(Identity)}
+    check_keys(values, own | {"format", "plan", "build_seconds", "layers"}, "")
+    layers = mapping(values, "layers")
+    own.remove("profiles")
+    identity: dict[str, Any] = {name: text(values, name) for name in own}
+    return Stamp(
+        Identity(**identity, profiles=_profiles(values)),
+        plan=text(values, "plan"),
+        build_seconds=number(values, "build_seconds", 0, 1e9),
+        layers={name: integer(layers, name, 0, 1_000_000) for name in layers},
+    )
+
+
+def _profiles(values: dict[str, Any]) -> tuple[str, ...]:
+    found = values["profiles"]
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise ContentError("profiles are not a list of texts")
+    return tuple(found)
+
+
+def _last(profiles: Sequence[str]) -> str:
+    return f"({len(profiles)}, the last: {profiles[-1]})" if profiles else "(none)"

@@ -1,0 +1,134 @@
+"""The folder of built engines: each a plan and its stamp, written whole or not at all.
+
+Both files are written under other names and renamed, the stamp last, and a plan is checked against
+the SHA-256 in its stamp. A process that reads while another writes sees a damaged plan at worst.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepmask.runtime.checked import ContentError
+from deepmask.runtime.tensorrt.stamp import (
+    Identity,
+    Stamp,
+    differences,
+    dumps,
+    hash_of,
+    read_stamp,
+)
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes may both build; the renames keep that harmless
+    fcntl = None  # type: ignore[assignment]
+
+PLAN, STAMP, TIMINGS = ".plan", ".json", ".timing"
+_LOCK, _NEW = "lock", ".new-"
+#: Every name that a file of the folder may have.
+_OWN = re.compile(
+    rf"[0-9a-f]{{16}}(-[0-9a-f]{{8}})?\.(plan|json|timing)|{re.escape(_NEW)}\w+|{_LOCK}"
+)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A plan that is good, with its stamp."""
+
+    plan: bytes
+    stamp: Stamp
+
+
+def default_folder() -> Path:
+    """The folder for engines among the user's caches."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("deepmask", appauthor=False) / "engines"
+
+
+def find(folder: Path, stem: str, identity: Identity) -> Kept | str:
+    """The plan of that name if it has that identity and is whole; else why not, "" for no plan."""
+    path = folder / (stem + PLAN)
+    try:
+        plan = path.read_bytes()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    try:
+        stamp = read_stamp(path.with_suffix(STAMP))
+    except FileNotFoundError:
+        return f"{path} has no description beside it"
+    except (ContentError, UnicodeDecodeError, OSError) as error:
+        return f"the description beside {path} cannot be used ({error})"
+    if changed := differences(stamp.identity, identity):
+        return "; ".join(changed)
+    if hash_of(plan) != stamp.plan:
+        return f"{path} was changed or cut short"
+    return Kept(plan, stamp)
+
+
+def keep(folder: Path, stem: str, kept: Kept) -> None:
+    """Write a plan and its stamp, in place of what has their name; raises `OSError`."""
+    write_whole(folder / (stem + PLAN), kept.plan)
+    write_whole(folder / (stem + STAMP), dumps(kept.stamp).encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under another name and rename it; raises `OSError`."""
+    handle, temporary = tempfile.mkstemp(prefix=_NEW, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def locked(folder: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Let one process at a time build; `waiting` is called if another one does.
+
+    Builds measure kernels, so two at once on one GPU would also disturb each other. Where the file
+    system or the operating system has no locks, both build. Raises `OSError` if the folder cannot
+    be made or written.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a") as file:
+        if fcntl is not None:
+            _lock(file.fileno(), waiting)
+        yield
+
+
+def files(folder: Path) -> list[Path]:
+    """The files of a folder that were written here, whatever else is in it."""
+    with suppress(OSError):
+        return sorted(path for path in folder.iterdir() if _OWN.fullmatch(path.name))
+    return []
+
+
+def clear(folder: Path) -> int:
+    """Remove all engines; gives the number of bytes. Other files stay. Raises `OSError`."""
+    size = 0
+    for path in files(folder):
+        size += path.stat().st_size
+        path.unlink()
+    return size
+
+
+def _lock(file: int, waiting: Callable[[], None]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        waiting()
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        pass  # this file system has no locks
