@@ -24,14 +24,6 @@ Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class EnginePlan:
-    """A plan to deserialise, and the profiles in it."""
-
-    content: bytes
-    profiles: list[Profile]
-
-
-@dataclass(frozen=True)
 class _Wanted:
     """A plan as it must be."""
 
@@ -140,8 +132,8 @@ def engine_plans(
     max_side: int = MAX_SIDE,
     ahead: bool = False,
     report: Report = lambda line: None,
-) -> dict[str, EnginePlan]:
-    """The plans of a model's graphs for one GPU, out of the cache folder or built into it.
+) -> dict[str, bytes]:
+    """The plans of a model's graphs, by name, for one GPU: out of the cache or built into it.
 
     folder     the model's.
     cache      where engines are kept; by default among the user's caches.
@@ -170,7 +162,7 @@ def engine_plans(
     plans = {name: kept for name, kept in found.items() if isinstance(kept, Kept)}
     held = check_precision(manifest.precision, [kept.stamp.layers for kept in plans.values()])
     report(f"precision {held}")
-    return {one.name: EnginePlan(plans[one.name].plan, one.profiles) for one in wanted}
+    return {name: kept.plan for name, kept in plans.items()}
 
 
 def _wanted(manifest: Manifest, name: str, library: Library, gpu: Gpu, max_side: int) -> _Wanted:
