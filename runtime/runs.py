@@ -166,7 +166,8 @@ def _rows(
 def _ranges(first: Integers, length: Integers) -> Integers:
     """The numbers first, first + 1, … of each range, one range after another."""
     before = np.cumsum(length) - length
-    return np.arange(int(length.sum())) + np.repeat(first - before, length)
+    ranges: Integers = np.arange(int(length.sum())) + np.repeat(first - before, length)
+    return ranges
 
 
 def _drop_pairs(ends: Integers) -> Integers:

@@ -68,3 +68,15 @@ def test_equals_the_plain_form(rows, overlap, seed):
     distinct = np.diff(np.array(expected, np.float64)) < -1e-4
     if distinct.all():
         assert order.tolist() == expected_order
+
+
+def test_blocks_of_boxes_are_joined():
+    """More boxes than one block holds."""
+    random = np.random.default_rng(2)
+    boxes = np.hstack([random.integers(0, 40, (200, 2)), random.integers(8, 24, (200, 2))])
+    drawn = np.sort(random.random(200).astype(np.float32))[::-1].copy()
+    order, final = demote_duplicates(drawn, boxes.astype(np.float64), 0.5)
+    expected_order, expected = plain(drawn, boxes, 0.5)
+    assert order.tolist() == expected_order
+    assert order.tolist() != list(range(200))
+    np.testing.assert_allclose(final, expected, rtol=1e-4)
