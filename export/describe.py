@@ -7,7 +7,7 @@ from typing import Any
 
 from deepmask.export.graphs import border_of
 from deepmask.runtime.manifest import Graph, Manifest, Scales
-from deepmask.train.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD, STRIDE, ModelConfig
+from deepmask.train.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 
 #: Mask probability above which a pixel belongs to the object (0.2 on COCO, §4).
 THRESHOLD = 0.2
@@ -36,7 +36,7 @@ def describe(
     return Manifest(
         name=name,
         patch=config.patch,
-        stride=STRIDE,
+        stride=config.stride,
         mask_size=config.mask_size,
         border=border_of(config.patch),
         fill=BORDER_FILL,

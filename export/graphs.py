@@ -13,11 +13,19 @@ from deepmask.export.mask import (
     WindowMaskDenseGraph,
     WindowMaskGraph,
 )
-from deepmask.export.score import PooledScoreGraph, SharedScoreGraph
+from deepmask.export.score import PooledScoreGraph, SharedScoreGraph, WindowScoreGraph
 from deepmask.export.trunk import TrunkGraph
-from deepmask.train.config import STRIDE, TRUNK_CHANNELS, ModelConfig
-from deepmask.train.heads import LowRankMaskHead, SharedScoreHead
+from deepmask.train.config import ModelConfig
+from deepmask.train.heads import (
+    LowRankMaskHead,
+    PooledScoreHead,
+    SeparateScoreHead,
+    SharedScoreHead,
+)
 from deepmask.train.model import DeepMask
+
+#: Pixels that a window at the picture's edge sees beyond itself: half of the thesis' 32 (§3.4).
+SURROUNDINGS = 16
 
 
 @dataclass(frozen=True)
@@ -32,15 +40,15 @@ class GraphSource:
 def border_of(patch: int) -> int:
     """Gray pixels around each scaled picture: what a training patch has around its object's middle.
 
-    The smallest multiple of the stride that is at least half a patch and 16 px of context: 96 for
-    160 px, 128 for 224 px. A wider border costs more area than the recall it adds.
+    Half a patch and 16 px of context: 96 for 160 px, 128 for 224 px. A wider border costs more area
+    than the recall it adds.
     """
-    return -(-(patch // 2 + STRIDE) // STRIDE) * STRIDE
+    return patch // 2 + SURROUNDINGS
 
 
-def margin_of(patch: int) -> int:
+def margin_of(config: ModelConfig) -> int:
     """Feature cells between the border's edge and the first window."""
-    return (border_of(patch) - patch // 2) // STRIDE
+    return SURROUNDINGS // config.stride
 
 
 def graph_sources(model: DeepMask, interleaving: str, dense_mask: bool) -> dict[str, GraphSource]:
@@ -49,7 +57,7 @@ def graph_sources(model: DeepMask, interleaving: str, dense_mask: bool) -> dict[
     A model with the shared score head hands the code of each window from score to mask; any other
     mask graph starts from the features.
     """
-    cells, margin = model.config.cells, margin_of(model.config.patch)
+    cells, margin = model.config.cells, margin_of(model.config)
     graphs = {"trunk": GraphSource(TrunkGraph(model), ("image",), ("features",))}
     mask: nn.Module
     dense: nn.Module
@@ -60,8 +68,14 @@ def graph_sources(model: DeepMask, interleaving: str, dense_mask: bool) -> dict[
         start = "code"
         mask, dense = CodeMaskGraph(model.mask_head), CodeMaskDenseGraph(model.mask_head)
     else:
-        pooled = PooledScoreGraph(model.score_head, cells, margin, interleaving)
-        graphs["score"] = GraphSource(pooled, ("features",), ("score",))
+        apart: nn.Module
+        if isinstance(model.score_head, PooledScoreHead):
+            apart = PooledScoreGraph(model.score_head, cells, margin, interleaving)
+        else:
+            own = model.score_head if isinstance(model.score_head, SeparateScoreHead) else None
+            reduce = (own or model.mask_head).reduce
+            apart = WindowScoreGraph(reduce, model.score_head, cells, margin)
+        graphs["score"] = GraphSource(apart, ("features",), ("score",))
         start = "features"
         mask = WindowMaskGraph(model.mask_head, cells, margin)
         dense = WindowMaskDenseGraph(model.mask_head, cells, margin)
@@ -74,8 +88,9 @@ def graph_sources(model: DeepMask, interleaving: str, dense_mask: bool) -> dict[
 def example_inputs(config: ModelConfig) -> dict[str, Tensor]:
     """A tensor of each graph's input for a picture of 80×112 px: shapes to trace with."""
     rows, cols, border = 6, 8, border_of(config.patch)
-    height, width = STRIDE * (rows - 1) + 2 * border, STRIDE * (cols - 1) + 2 * border
-    cells = (1, TRUNK_CHANNELS[config.trunk], height // STRIDE, width // STRIDE)
+    stride = config.stride
+    height, width = stride * (rows - 1) + 2 * border, stride * (cols - 1) + 2 * border
+    cells = (1, config.features, height // stride, width // stride)
     return {
         "image": torch.zeros(1, 3, height, width),
         "features": torch.zeros(cells),

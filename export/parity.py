@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deepmask.export.errors import ExportError
 from deepmask.export.graphs import GraphSource, border_of, margin_of
-from deepmask.train.config import BORDER_FILL, STRIDE, ModelConfig
+from deepmask.train.config import BORDER_FILL, ModelConfig
 from deepmask.train.model import DeepMask
 
 #: Largest accepted max |a − b| / max(1, max |b|).
@@ -63,10 +63,10 @@ def samples(config: ModelConfig) -> list[Sample]:
     random = torch.Generator().manual_seed(0)
     result = []
     for height, width in PICTURE_SIZES:
-        rows, cols = -(-height // STRIDE) + 1, -(-width // STRIDE) + 1
-        border = border_of(config.patch)
+        stride, border = config.stride, border_of(config.patch)
+        rows, cols = -(-height // stride) + 1, -(-width // stride) + 1
         canvas = torch.full(
-            (1, 3, STRIDE * (rows - 1) + 2 * border, STRIDE * (cols - 1) + 2 * border), BORDER_FILL
+            (1, 3, stride * (rows - 1) + 2 * border, stride * (cols - 1) + 2 * border), BORDER_FILL
         )
         coarse = 255 * torch.rand((1, 3, 8, 8), generator=random)
         picture = F.interpolate(coarse, (height, width), mode="bilinear")
@@ -86,7 +86,7 @@ def predict_with_torch(model: DeepMask, sample: Sample) -> Tensors:
     """
     with torch.inference_mode():
         features = model.features(sample.canvas)
-        cells, margin = model.config.cells, margin_of(model.config.patch)
+        cells, margin = model.config.cells, margin_of(model.config)
         rows = features.shape[2] - 2 * margin - cells + 1
         cols = features.shape[3] - 2 * margin - cells + 1
 

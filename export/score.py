@@ -10,7 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepmask.train.heads import LowRankMaskHead, PooledScoreHead, SharedScoreHead
+from deepmask.train.heads import (
+    LowRankMaskHead,
+    PooledScoreHead,
+    ReducedScoreHead,
+    SharedScoreHead,
+)
 
 #: Forms of the pooled score head; both are exact. On a 40×56 map of the 224 px model ONNX Runtime
 #: took 175 ms for the first and 190 ms for the second (two cores, AVX-512), so that is the default.
@@ -43,6 +48,27 @@ class SharedScoreGraph(nn.Module):
         """Score and code of every location."""
         code = self.encode(torch.relu(self.reduce(crop(features, self.margin))))
         return self.classify(torch.relu(self.widen(code))), code
+
+
+class WindowScoreGraph(nn.Module):
+    """features (1, C, h, w) → score (1, 1, rows, cols) logits: thesis heads A and B."""
+
+    def __init__(
+        self, reduce: nn.Conv2d, score_head: ReducedScoreHead, cells: int, margin: int
+    ) -> None:
+        """`reduce` is the score head's own 1×1 convolution, or the mask head's."""
+        super().__init__()
+        self.margin = margin
+        self.reduce = reduce
+        self.encode = convolution(score_head.encode, cells)
+        self.widen = convolution(score_head.widen, 1)
+        self.classify = convolution(score_head.classify, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Score of every location."""
+        x = torch.relu(self.encode(torch.relu(self.reduce(crop(features, self.margin)))))
+        score: Tensor = self.classify(torch.relu(self.widen(x)))
+        return score
 
 
 class PooledScoreGraph(nn.Module):

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
-from deepmask.train.trunks import ResNet18
+from deepmask.train.trunks import TRUNKS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -46,7 +46,7 @@ def workplace(tmp_path_factory, drawn) -> Path:
         shutil.copytree(images, folder / name)
     shutil.copytree(images, folder / "photographs")
     Image.open(next(images.iterdir())).convert("RGB").save(folder / "photograph.jpg")
-    torch.save(ResNet18().state_dict(), folder / "resnet18.pth")
+    torch.save(TRUNKS["resnet18"]("zero").state_dict(), folder / "resnet18.pth")
     bash(BLOCKS["train"].replace("--out runs/mine", "--out runs/mine" + SHORT), folder)
     bash(BLOCKS["export"], folder)
     bash("deepmask-trt-run val/ --proposals 50 --out other.json", folder)

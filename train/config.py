@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
-STRIDE = 16
 #: ImageNet statistics of RGB in [0, 1]; the gray of the border is 0.5 of that range.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -14,14 +13,20 @@ BORDER_FILL = 127.5
 
 #: Two trunks of a kind side by side: what `twin` makes of two networks.
 TWIN = "-twin"
-TRUNK_CHANNELS: Mapping[str, int] = {
-    "vgg-a": 512,
-    "resnet18": 256,
-    "vgg-a" + TWIN: 1024,
-    "resnet18" + TWIN: 512,
+_TRUNKS: Mapping[str, tuple[int, ...]] = {
+    "vgg-a": (128, 256, 512, 512),
+    "resnet18": (64, 64, 128, 256),
+    "resnet50": (64, 256, 512, 1024),
+    "resnet50-stride8": (64, 256, 512),
+}
+#: Channels of each trunk's last feature maps at strides 2, 4, … ; the last map is its features.
+TRUNK_STAGES: Mapping[str, tuple[int, ...]] = {
+    **_TRUNKS,
+    **{name + TWIN: tuple(2 * width for width in widths) for name, widths in _TRUNKS.items()},
 }
 MASK_HEADS = ("low-rank", "full")
-SCORE_HEADS = ("pooled", "shared")
+SCORE_HEADS = ("pooled", "separate", "reduced", "shared")
+PADDINGS = ("zero", "reflect")
 
 
 class ConfigError(ValueError):
@@ -35,14 +40,21 @@ class ModelConfig:
     patch       side of the window one mask is predicted for (224 in DeepMask §3.1).
     context     extra picture on each side that the trunk sees in training; its feature cells are
                 cropped before the heads, as dense inference sees a neighbourhood too (thesis §3.4).
-    trunk       a key of `TRUNK_CHANNELS`.
+    trunk       a key of `TRUNK_STAGES`.
     channels    feature channels after the mask head's 1×1 convolution.
     mask_head   "low-rank": a linear code, then a linear classifier (§3.1); "full": DeepMaskFull.
     rank        length of that code; 0 with the full head.
-    mask_size   side of the predicted mask.
+    mask_size   side of the mask that the mask head predicts.
     score_head  "pooled": max-pool and three linear layers on the features (§3.1);
-                "shared": two linear layers on the mask head's code (thesis head C).
+                "separate": 1×1 convolution, no pool, three linear layers (thesis head A);
+                "reduced": the same layers on the mask head's 1×1 convolution (head B);
+                "shared": two linear layers on the mask head's code (head C).
     score_width width of the hidden layer before the score's logit.
+    padding     "zero" or "reflect": what every 3×3 and larger convolution sees beyond its input.
+    refine_widths  channels of SharpMask's mask encodings M^1 … M^(n+1), see `refine`; () for a
+                network without refinement, which is then not asked for the next two.
+    skip_widths  channels that each of the n skip features is reduced to first, coarsest first.
+    sharp_size  side of the refined mask: `patch` (thesis §3.3), or that halved so many times.
     """
 
     patch: int
@@ -54,29 +66,32 @@ class ModelConfig:
     mask_size: int
     score_head: str
     score_width: int
+    padding: str = "zero"
+    refine_widths: tuple[int, ...] = ()
+    skip_widths: tuple[int, ...] = ()
+    sharp_size: int = 0
 
     def __post_init__(self) -> None:
         """Raise `ConfigError` for what cannot be built."""
-        if self.trunk not in TRUNK_CHANNELS:
-            raise ConfigError(f"trunk {self.trunk!r} is not one of {', '.join(TRUNK_CHANNELS)}")
-        if self.mask_head not in MASK_HEADS:
-            raise ConfigError(f"mask head {self.mask_head!r} is not one of {', '.join(MASK_HEADS)}")
-        if self.score_head not in SCORE_HEADS:
-            raise ConfigError(
-                f"score head {self.score_head!r} is not one of {', '.join(SCORE_HEADS)}"
-            )
+        for name, value, known in (
+            ("trunk", self.trunk, tuple(TRUNK_STAGES)),
+            ("mask head", self.mask_head, MASK_HEADS),
+            ("score head", self.score_head, SCORE_HEADS),
+            ("padding", self.padding, PADDINGS),
+        ):
+            if value not in known:
+                raise ConfigError(f"{name} {value!r} is not one of {', '.join(known)}")
         for name in ("patch", "channels", "mask_size", "score_width"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, it must be at least 1")
-        if self.patch % (2 * STRIDE):
+        if self.patch % self.stride:
             raise ConfigError(
-                f"patch is {self.patch}; windows are centred on stride-{STRIDE} locations, "
-                f"so it must be a multiple of {2 * STRIDE}"
+                f"patch is {self.patch}; it is whole feature cells, a multiple of {self.stride}"
             )
-        if self.context < 0 or self.context % STRIDE:
+        if self.context < 0 or self.context % self.stride:
             raise ConfigError(
                 f"context is {self.context}; whole feature cells are cropped, so it must be a "
-                f"multiple of {STRIDE}, 0 or more"
+                f"multiple of {self.stride}, 0 or more"
             )
         if self.mask_head == "low-rank" and self.rank < 1:
             raise ConfigError(f"the low-rank mask head needs a rank of at least 1, not {self.rank}")
@@ -87,16 +102,66 @@ class ModelConfig:
                 "the shared score head reads the low-rank mask head's code, "
                 f"and the {self.mask_head} mask head has none: use the pooled score head"
             )
+        if self.score_head == "pooled" and self.cells % 2:
+            raise ConfigError(
+                f"the pooled score head pools 2×2 cells, and the window has {self.cells}: "
+                f"patch must be a multiple of {2 * self.stride}"
+            )
+        self._check_refinement()
+
+    def _check_refinement(self) -> None:
+        if not self.refined:
+            if self.skip_widths or self.sharp_size:
+                raise ConfigError("skip_widths and sharp_size belong to refinement: give widths")
+            return
+        if self.mask_head != "low-rank":
+            raise ConfigError("refinement starts from the code of the low-rank mask head")
+        stages = len(TRUNK_STAGES[self.trunk])
+        sizes = [self.cells << level for level in range(1, stages + 1)]
+        if self.sharp_size not in sizes:
+            raise ConfigError(f"sharp_size is {self.sharp_size}, it must be one of {sizes}")
+        levels = min(sizes.index(self.sharp_size) + 2, stages)
+        if len(self.skip_widths) != levels or len(self.refine_widths) != levels + 1:
+            raise ConfigError(
+                f"a mask of {self.sharp_size} px takes {levels} skip widths and {levels + 1} "
+                f"refinement widths, not {len(self.skip_widths)} and {len(self.refine_widths)}"
+            )
+        if min(self.skip_widths + self.refine_widths) < 1:
+            raise ConfigError("refinement and skip widths must be at least 1")
+
+    @property
+    def stride(self) -> int:
+        """Picture pixels between neighbouring locations: a feature cell of the trunk."""
+        return 1 << len(TRUNK_STAGES[self.trunk])
+
+    @property
+    def features(self) -> int:
+        """Channels of the trunk's features."""
+        return TRUNK_STAGES[self.trunk][-1]
+
+    @property
+    def refined(self) -> bool:
+        """Whether the network has SharpMask's refinement, and so a second, sharper mask."""
+        return bool(self.refine_widths)
+
+    @property
+    def output_size(self) -> int:
+        """Side of the masks the network is used for: refined where it can, else the mask head's."""
+        return self.sharp_size if self.refined else self.mask_size
+
+    def coarse(self) -> ModelConfig:
+        """The same network without refinement: what the first stage of training makes."""
+        return replace(self, refine_widths=(), skip_widths=(), sharp_size=0)
 
     @property
     def cells(self) -> int:
         """Side of a window in feature cells: 14 for 224 px."""
-        return self.patch // STRIDE
+        return self.patch // self.stride
 
     @property
     def margin(self) -> int:
         """Feature cells cropped on each side of a training patch."""
-        return self.context // STRIDE
+        return self.context // self.stride
 
     @property
     def input_size(self) -> int:
@@ -114,48 +179,79 @@ class ModelConfig:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> ModelConfig:
-        """The configuration a checkpoint holds; `ConfigError` names missing or unknown keys."""
+        """The configuration a checkpoint holds; `ConfigError` names missing or unknown keys.
+
+        Checkpoints of before a field existed lack it: they mean its default.
+        """
         known = {field.name for field in fields(ModelConfig)}
-        if set(values) != known:
-            missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
+        needed = {field.name for field in fields(ModelConfig) if field.default is MISSING}
+        if not needed <= set(values) <= known:
+            missing, unknown = sorted(needed - set(values)), sorted(set(values) - known)
             raise ConfigError(f"model configuration: missing {missing}, unknown {unknown}")
         return ModelConfig(**values)
 
 
-#: The networks that have a name. `deepmask-vgg-a` and `deepmask-full` are the paper's (§3.1, §3.4);
-#: `deepmask-r18` is the light form of the thesis (W160-P4, F128, head C) on a ResNet-18.
-MODEL_PRESETS: Mapping[str, ModelConfig] = {
-    "deepmask-vgg-a": ModelConfig(
-        patch=224,
-        context=0,
-        trunk="vgg-a",
-        channels=512,
-        mask_head="low-rank",
-        rank=512,
-        mask_size=56,
-        score_head="pooled",
-        score_width=1024,
-    ),
-    "deepmask-full": ModelConfig(
-        patch=224,
-        context=0,
-        trunk="vgg-a",
-        channels=512,
-        mask_head="full",
-        rank=0,
-        mask_size=56,
-        score_head="pooled",
-        score_width=1024,
-    ),
-    "deepmask-r18": ModelConfig(
-        patch=160,
+def constant_widths(levels: int, k: int = 32) -> tuple[int, ...]:
+    """Schedule (a) of thesis §3.3: k channels at every one of the levels + 1 mask encodings."""
+    return (k,) * (levels + 1)
+
+
+def halved_widths(levels: int, k: int = 32) -> tuple[int, ...]:
+    """Schedule (b) of thesis §3.3: k^i = k / 2^(i-1), as many multiply-adds at every level."""
+    return tuple(k >> level for level in range(levels + 1))
+
+
+def study_row(trunk: str, patch: int, channels: int, score_head: str = "shared") -> ModelConfig:
+    """A row of thesis table 3.1, by default with head C (§3.4); 32 px of context, reflection."""
+    return ModelConfig(
+        patch=patch,
         context=16,
-        trunk="resnet18",
-        channels=128,
+        trunk=trunk,
+        channels=channels,
         mask_head="low-rank",
         rank=512,
         mask_size=56,
-        score_head="shared",
+        score_head=score_head,
         score_width=1024,
+        padding="reflect",
+    )
+
+
+_VGG_A = ModelConfig(
+    patch=224,
+    context=0,
+    trunk="vgg-a",
+    channels=512,
+    mask_head="low-rank",
+    rank=512,
+    mask_size=56,
+    score_head="pooled",
+    score_width=1024,
+)
+_R18 = replace(study_row("resnet18", 160, 128), padding="zero")
+_OURS = study_row("resnet50", 160, 128)
+_SHARP = replace(_OURS, refine_widths=halved_widths(4), skip_widths=(64,) * 4, sharp_size=160)
+
+#: The networks that have a name. `deepmask-vgg-a` and `deepmask-full` are the paper's (§3.1, §3.4);
+#: the others are the thesis', named W-P-D-F as in its table 3.1: W the patch, P poolings before the
+#: features, D layers of the trunk, F channels before the window's linear code (512 where not said).
+#: `deepmask-ours` is W160-P4-D39-F128, and `sharpmask` refines it by schedule (b). The networks
+#: with r18 are their light forms on a ResNet-18.
+MODEL_PRESETS: Mapping[str, ModelConfig] = {
+    "deepmask-vgg-a": _VGG_A,
+    "deepmask-full": replace(_VGG_A, mask_head="full", rank=0),
+    "deepmask-r18": _R18,
+    "w160-p4-d8-vgg": study_row("vgg-a", 160, 512),
+    "w160-p4-d39": study_row("resnet50", 160, 512),
+    "w112-p4-d39": study_row("resnet50", 112, 512),
+    "w112-p3-d21": study_row("resnet50-stride8", 112, 512),
+    "w112-p3-d21-f128": study_row("resnet50-stride8", 112, 128),
+    "deepmask-ours": _OURS,
+    "deepmask-ours-head-a": replace(_OURS, score_head="separate"),
+    "deepmask-ours-head-b": replace(_OURS, score_head="reduced"),
+    "sharpmask": _SHARP,
+    "sharpmask-constant": replace(_SHARP, refine_widths=constant_widths(4)),
+    "sharpmask-r18": replace(
+        _R18, refine_widths=(32, 16, 8, 4, 4), skip_widths=(64, 64, 32, 16), sharp_size=80
     ),
 }

@@ -20,9 +20,13 @@ class LowRankMaskHead(nn.Module):
         self.encode = nn.Linear(channels * cells * cells, rank)
         self.classify = nn.Linear(rank, mask_size * mask_size)
 
+    def reduced(self, window: Tensor) -> Tensor:
+        """(N, width, cells, cells) features → (N, channels, cells, cells)."""
+        return torch.relu(self.reduce(window))
+
     def code(self, window: Tensor) -> Tensor:
         """(N, width, cells, cells) features → (N, rank)."""
-        code: Tensor = self.encode(torch.relu(self.reduce(window)).flatten(1))
+        code: Tensor = self.encode(self.reduced(window).flatten(1))
         return code
 
     def from_code(self, code: Tensor) -> Tensor:
@@ -45,32 +49,64 @@ class FullMaskHead(nn.Module):
         self.reduce = nn.Conv2d(width, channels, 1)
         self.classify = nn.Linear(channels * cells * cells, mask_size * mask_size)
 
+    def reduced(self, window: Tensor) -> Tensor:
+        """(N, width, cells, cells) features → (N, channels, cells, cells)."""
+        return torch.relu(self.reduce(window))
+
     def forward(self, window: Tensor) -> Tensor:
         """(N, width, cells, cells) features → (N, mask_size, mask_size) logits."""
-        mask: Tensor = self.classify(torch.relu(self.reduce(window)).flatten(1))
+        mask: Tensor = self.classify(self.reduced(window).flatten(1))
         return mask.reshape(-1, self.mask_size, self.mask_size)
 
 
-class PooledScoreHead(nn.Module):
-    """2×2 max-pool of the window, then 512 → 1024 → 1 with ReLU and dropout 0.5 (§3.1)."""
+class ReducedScoreHead(nn.Module):
+    """A linear code of the window, then 512 → 1024 → 1 with ReLU and dropout 0.5.
+
+    Thesis head B, where the window is what the mask head reduced it to.
+    """
 
     hidden = 512
 
-    def __init__(self, width: int, cells: int, score_width: int) -> None:
-        """Windows are (width, cells, cells), cells even."""
+    def __init__(self, channels: int, cells: int, score_width: int) -> None:
+        """Windows are (channels, cells, cells)."""
         super().__init__()
-        self.pool = nn.MaxPool2d(2)
-        self.encode = nn.Linear(width * (cells // 2) ** 2, self.hidden)
+        self.encode = nn.Linear(channels * cells**2, self.hidden)
         self.widen = nn.Linear(self.hidden, score_width)
         self.classify = nn.Linear(score_width, 1)
         self.dropout = nn.Dropout(0.5)
 
     def forward(self, window: Tensor) -> Tensor:
-        """(N, width, cells, cells) features → (N,) logits."""
-        x = self.dropout(torch.relu(self.encode(self.pool(window).flatten(1))))
+        """(N, channels, cells, cells) → (N,) logits."""
+        x = self.dropout(torch.relu(self.encode(window.flatten(1))))
         x = self.dropout(torch.relu(self.widen(x)))
         score: Tensor = self.classify(x)
         return score.squeeze(1)
+
+
+class SeparateScoreHead(ReducedScoreHead):
+    """Thesis head A: no pooling, its own 1×1 convolution and code of the window."""
+
+    def __init__(self, width: int, channels: int, cells: int, score_width: int) -> None:
+        """Windows are (width, cells, cells)."""
+        super().__init__(channels, cells, score_width)
+        self.reduce = nn.Conv2d(width, channels, 1)
+
+    def forward(self, window: Tensor) -> Tensor:
+        """(N, width, cells, cells) features → (N,) logits."""
+        return super().forward(torch.relu(self.reduce(window)))
+
+
+class PooledScoreHead(ReducedScoreHead):
+    """The paper's: 2×2 max-pool of the window first (§3.1)."""
+
+    def __init__(self, width: int, cells: int, score_width: int) -> None:
+        """Windows are (width, cells, cells), cells even."""
+        super().__init__(width, cells // 2, score_width)
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, window: Tensor) -> Tensor:
+        """(N, width, cells, cells) features → (N,) logits."""
+        return super().forward(self.pool(window))
 
 
 class SharedScoreHead(nn.Module):

@@ -15,9 +15,11 @@ from deepmask.train.trunks import Trunk
 PUBLISHED = {
     "vgg-a": "https://download.pytorch.org/models/vgg11-8a719046.pth",
     "resnet18": "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+    "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+    "resnet50-stride8": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
 }
 #: Entries of a classification network that the trunk does not have.
-_BEYOND_TRUNK = ("fc.", "classifier.", "layer4.", "avgpool.")
+_BEYOND_TRUNK = ("fc.", "classifier.", "layer3.", "layer4.", "avgpool.")
 
 
 class InitialiseError(Exception):

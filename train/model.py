@@ -1,22 +1,29 @@
-"""DeepMask: one trunk, one mask head, one score head."""
+"""DeepMask: one trunk, one mask head, one score head; SharpMask: refinement on top."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from deepmask.train.config import IMAGENET_MEAN, IMAGENET_STD, TRUNK_CHANNELS, ModelConfig
+from deepmask.train.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from deepmask.train.heads import (
     FullMaskHead,
     LowRankMaskHead,
     PooledScoreHead,
+    ReducedScoreHead,
+    SeparateScoreHead,
     SharedScoreHead,
 )
+from deepmask.train.refine import Refinement
 from deepmask.train.trunks import TRUNKS
 
 
 class DeepMask(nn.Module):
-    """The patch network of DeepMask §3.1 in the form its configuration describes."""
+    """The patch network of DeepMask §3.1 or the thesis, in the form its configuration describes.
+
+    A refined network has two masks of a window: the mask head's, coarse and cheap, and the refined
+    one, on which its score has no bearing and which has none on the score.
+    """
 
     mean: Tensor
     std: Tensor
@@ -25,36 +32,29 @@ class DeepMask(nn.Module):
         """Random weights; see `initialise` for an ImageNet trunk."""
         super().__init__()
         self.config = config
-        width = TRUNK_CHANNELS[config.trunk]
-        self.trunk = TRUNKS[config.trunk]()
-        self.mask_head: LowRankMaskHead | FullMaskHead
-        if config.mask_head == "low-rank":
-            self.mask_head = LowRankMaskHead(
-                width, config.channels, config.cells, config.rank, config.mask_size
-            )
-        else:
-            self.mask_head = FullMaskHead(width, config.channels, config.cells, config.mask_size)
-        self.score_head: SharedScoreHead | PooledScoreHead
-        if config.score_head == "shared":
-            self.score_head = SharedScoreHead(config.rank, config.score_width)
-        else:
-            self.score_head = PooledScoreHead(width, config.cells, config.score_width)
+        self.trunk = TRUNKS[config.trunk](config.padding)
+        self.mask_head = _mask_head(config)
+        self.score_head = _score_head(config)
+        self.refine = Refinement(config) if config.refined else None
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1), False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1), False)
 
+    def stages(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(N, 3, H, W) float RGB 0…255 → the trunk's maps at strides 2, 4, …; features last."""
+        stages: tuple[Tensor, ...] = self.trunk.stages((image - self.mean) / self.std)
+        return stages
+
     def features(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) float RGB 0…255 → (N, C, H/16, W/16)."""
+        """(N, 3, H, W) float RGB 0…255 → (N, C, H/stride, W/stride)."""
         features: Tensor = self.trunk((image - self.mean) / self.std)
         return features
 
     def windows(self, patches: Tensor) -> Tensor:
         """(N, 3, P, P) float RGB 0…255, P patch and context → (N, C, cells, cells)."""
-        margin = self.config.margin
-        inner = slice(margin, margin + self.config.cells)
-        return self.features(patches)[:, :, inner, inner]
+        return self._inner(self.features(patches))
 
     def mask(self, windows: Tensor) -> Tensor:
-        """(N, C, cells, cells) → (N, mask_size, mask_size) logits."""
+        """(N, C, cells, cells) → (N, mask_size, mask_size) logits, the mask head's."""
         mask: Tensor = self.mask_head(windows)
         return mask
 
@@ -63,10 +63,48 @@ class DeepMask(nn.Module):
         if isinstance(self.score_head, SharedScoreHead):
             assert isinstance(self.mask_head, LowRankMaskHead)  # ModelConfig saw to it
             windows = self.mask_head.code(windows)
+        elif self.config.score_head == "reduced":
+            windows = self.mask_head.reduced(windows)
         score: Tensor = self.score_head(windows)
         return score
 
+    def refined(self, stages: tuple[Tensor, ...]) -> Tensor:
+        """The trunk's maps of N patches with context → (N, sharp_size, sharp_size) logits."""
+        assert self.refine is not None
+        assert isinstance(self.mask_head, LowRankMaskHead)  # ModelConfig saw to it
+        code = self.mask_head.code(self._inner(stages[-1]))
+        return self.refine(code, [self._inner(one) for one in self.refine.shared(stages)])  # type: ignore[no-any-return]
+
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, P, P) float RGB 0…255 → mask logits (N, mask_size, mask_size), scores (N,)."""
-        windows = self.windows(patches)
-        return self.mask(windows), self.score(windows)
+        """(N, 3, P, P) float RGB 0…255 → mask logits (N, S, S), S `output_size`, and scores (N,).
+
+        The masks are the refined ones of a network that has them.
+        """
+        stages = self.stages(patches)
+        windows = self._inner(stages[-1])
+        mask = self.mask(windows) if self.refine is None else self.refined(stages)
+        return mask, self.score(windows)
+
+    def _inner(self, features: Tensor) -> Tensor:
+        """(N, C, P/s, P/s) at any stride s → (N, C, patch/s, patch/s): without the context."""
+        stride = self.config.input_size // features.shape[-1]
+        margin, size = self.config.context // stride, self.config.patch // stride
+        return features[:, :, margin : margin + size, margin : margin + size]
+
+
+def _mask_head(config: ModelConfig) -> LowRankMaskHead | FullMaskHead:
+    width, channels, cells = config.features, config.channels, config.cells
+    if config.mask_head == "low-rank":
+        return LowRankMaskHead(width, channels, cells, config.rank, config.mask_size)
+    return FullMaskHead(width, channels, cells, config.mask_size)
+
+
+def _score_head(config: ModelConfig) -> SharedScoreHead | ReducedScoreHead:
+    width, channels, cells = config.features, config.channels, config.cells
+    if config.score_head == "shared":
+        return SharedScoreHead(config.rank, config.score_width)
+    if config.score_head == "pooled":
+        return PooledScoreHead(width, cells, config.score_width)
+    if config.score_head == "separate":
+        return SeparateScoreHead(width, channels, cells, config.score_width)
+    return ReducedScoreHead(channels, cells, config.score_width)

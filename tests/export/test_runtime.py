@@ -48,7 +48,7 @@ def at_location(
     network: Network, canvas: torch.Tensor, row: int, col: int
 ) -> tuple[float, np.ndarray]:
     """Probability and mask logits of one window of a canvas."""
-    cells, margin = network.config.cells, margin_of(network.config.patch)
+    cells, margin = network.config.cells, margin_of(network.config)
     rows = slice(margin + row, margin + row + cells)
     cols = slice(margin + col, margin + col + cells)
     with torch.no_grad():

@@ -10,7 +10,7 @@ import torch
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
 from deepmask.train.model import DeepMask
-from deepmask.train.trunks import ResNet18
+from deepmask.train.trunks import TRUNKS
 
 
 def test_round_trip_rebuilds_the_model(tmp_path, tiny_model):
@@ -74,24 +74,24 @@ def test_missing_file_and_other_formats_are_named(tmp_path, tiny_model):
 
 
 def test_initialisation_copies_every_trunk_weight(tmp_path):
-    state = ResNet18().state_dict()
+    state = TRUNKS["resnet18"]("zero").state_dict()
     torch.save(
         {**state, "fc.weight": torch.zeros(2), "layer4.x": torch.zeros(1)}, tmp_path / "w.pth"
     )
-    trunk = ResNet18()
+    trunk = TRUNKS["resnet18"]("zero")
     initialise_trunk(trunk, read_weights(str(tmp_path / "w.pth"), "resnet18"))
     assert all(torch.equal(value, state[name]) for name, value in trunk.state_dict().items())
 
 
 def test_initialisation_is_never_partial(tmp_path):
-    state = ResNet18().state_dict()
+    state = TRUNKS["resnet18"]("zero").state_dict()
     short = {name: value for name, value in state.items() if name != "layer3.0.conv1.weight"}
     with pytest.raises(InitialiseError, match=r"lacks layer3\.0\.conv1\.weight"):
-        initialise_trunk(ResNet18(), short)
+        initialise_trunk(TRUNKS["resnet18"]("zero"), short)
     with pytest.raises(InitialiseError, match="another shape"):
-        initialise_trunk(ResNet18(), {**state, "conv1.weight": torch.zeros(1)})
+        initialise_trunk(TRUNKS["resnet18"]("zero"), {**state, "conv1.weight": torch.zeros(1)})
     with pytest.raises(InitialiseError, match=r"unknown entries module\.conv1"):
-        initialise_trunk(ResNet18(), {**state, "module.conv1": torch.zeros(1)})
+        initialise_trunk(TRUNKS["resnet18"]("zero"), {**state, "module.conv1": torch.zeros(1)})
     with pytest.raises(InitialiseError, match="no such weights file"):
         read_weights(str(tmp_path / "none.pth"), "resnet18")
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))

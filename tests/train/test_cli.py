@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from deepmask.train.checkpoint import load_checkpoint
-from deepmask.train.trunks import ResNet18
+from deepmask.train.trunks import TRUNKS
 
 COMMAND = str(Path(sys.executable).with_name("deepmask-train"))
 #: A run of seconds: few steps, few patches, one thread of arithmetic.
@@ -40,7 +40,7 @@ def test_help_lists_every_setting():
 
 @pytest.mark.slow
 def test_train_and_resume(drawn, tmp_path):
-    torch.save(ResNet18().state_dict(), tmp_path / "init.pth")
+    torch.save(TRUNKS["resnet18"]("zero").state_dict(), tmp_path / "init.pth")
     out = tmp_path / "runs" / "x"
     arguments = [*data(drawn), "--val-annotations", drawn[0], "--val-images", drawn[1], *SMALL]
     arguments += ["--out", out, "--precision", "fp32"]

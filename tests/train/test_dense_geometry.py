@@ -13,11 +13,12 @@ from deepmask.runtime.decode import Placement, decode_mask
 from deepmask.runtime.geometry import WindowGrid
 from deepmask.runtime.pyramid import plan_pyramid, render_level
 from deepmask.train.annotations import Image, Instance
-from deepmask.train.config import BORDER_FILL, MODEL_PRESETS, STRIDE
+from deepmask.train.config import BORDER_FILL, MODEL_PRESETS
 from deepmask.train.crops import Cropper
 from deepmask.train.sampling import Window
 
 HEIGHT, WIDTH = 150, 210
+STRIDE = 16
 
 
 @pytest.mark.parametrize("preset", MODEL_PRESETS)
@@ -27,14 +28,15 @@ def test_a_location_shows_the_patch_centred_there(tmp_path, preset, row, col):
     pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), pixels[:, :, ::-1])
     image = Image(1, tmp_path / "a.png", WIDTH, HEIGHT)
-    window = Window(STRIDE * col, STRIDE * row, 1.0)
+    stride = config.stride
+    window = Window(stride * col, stride * row, 1.0)
     patch = Cropper(10**8).patch(image, window, config.patch).astype(float)
     border = border_of(config.patch)
-    manifest = SimpleNamespace(stride=STRIDE, border=border, fill=BORDER_FILL)
+    manifest = SimpleNamespace(stride=stride, border=border, fill=BORDER_FILL)
     (level,) = plan_pyramid(HEIGHT, WIDTH, [1.0], manifest)
     canvas = render_level(pixels, level, manifest)[0].transpose(1, 2, 0)
-    assert (level.rows, level.cols) == (11, 15)
-    top, left = (border + STRIDE * k - config.patch // 2 for k in (row, col))
+    assert (level.rows, level.cols) == (-(-HEIGHT // stride) + 1, -(-WIDTH // stride) + 1)
+    top, left = (border + stride * k - config.patch // 2 for k in (row, col))
     seen = canvas[top : top + config.patch, left : left + config.patch]
     assert np.abs(patch - seen).max() <= 0.5  # the gray of a byte, and of a float
 

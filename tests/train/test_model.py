@@ -10,7 +10,7 @@ import torch
 from deepmask.train.config import (
     MASK_HEADS,
     MODEL_PRESETS,
-    TRUNK_CHANNELS,
+    TRUNK_STAGES,
     ConfigError,
     ModelConfig,
 )
@@ -35,7 +35,7 @@ def test_small_network_fits_30_megabytes_in_fp16():
     assert 2 * parameters(MODEL_PRESETS["deepmask-r18"]) < 30
 
 
-@pytest.mark.parametrize("trunk", TRUNK_CHANNELS)
+@pytest.mark.parametrize("trunk", TRUNK_STAGES)
 @pytest.mark.parametrize("mask_head", MASK_HEADS)
 @pytest.mark.parametrize("score_head", ["pooled", "shared"])
 @pytest.mark.parametrize("context", [0, 16])
@@ -65,11 +65,12 @@ def test_every_possible_combination_runs(trunk, mask_head, score_head, context):
     ("change", "text"),
     [
         ({"trunk": "vgg-z"}, "not one of vgg-a, resnet18"),
-        ({"patch": 150}, "multiple of 32"),
+        ({"patch": 150}, "multiple of 16"),
+        ({"patch": 112, "score_head": "pooled"}, "multiple of 32"),
         ({"context": 10}, "multiple of 16"),
         ({"rank": 0}, "rank of at least 1"),
         ({"mask_head": "full"}, "rank must be 0"),
-        ({"score_head": "none"}, "not one of pooled, shared"),
+        ({"score_head": "none"}, "not one of pooled, separate"),
         ({"mask_size": 0}, "at least 1"),
     ],
 )

@@ -45,7 +45,7 @@ def test_proposals_are_those_of_the_network(network):
         proposals = model(image, proposals=10_000, scales=Scales(0, 0, 1))
         (level,) = plan_pyramid(90, 131, (1.0,), model.manifest)
         canvas = torch.from_numpy(render_level(image, level, model.manifest))
-    margin, cells = margin_of(network.config.patch), network.config.cells
+    margin, cells = margin_of(network.config), network.config.cells
     with torch.no_grad():
         features = network.features(canvas)
         for index in (0, len(proposals) // 2, len(proposals) - 1):
