@@ -10,19 +10,24 @@ from typing import Any, NoReturn
 import click
 
 from deepmask.runtime.options import (
+    coarse_option,
     device_option,
     engine_option,
     overlap_option,
     parse_scales,
     scales_option,
     threshold_option,
+    zoom_option,
 )
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 #: Options that only make sense when a model makes the proposals.
-_MODEL_OPTIONS = ("model", "engine", "device", "scales", "threshold", "overlap", "zoom")
+_MODEL_OPTIONS = (
+    *("model", "engine", "device"),
+    *("scales", "threshold", "overlap", "zoom", "coarse"),
+)
 
 
 @click.group(
@@ -46,7 +51,8 @@ _MODEL_OPTIONS = ("model", "engine", "device", "scales", "threshold", "overlap",
 @scales_option
 @threshold_option
 @overlap_option
-@click.option("--zoom", is_flag=True, help="One larger scale more (DeepMaskZoom).")
+@zoom_option
+@coarse_option
 @click.option(
     "--out", type=_NEW_FOLDER, help="Keep records, metrics, table, figures and pictures here."
 )

@@ -43,7 +43,8 @@ class Request:
     scales: Scales | None
     threshold: float | None
     overlap: float | None
-    zoom: bool
+    zoom: int
+    coarse: bool
     out: Path | None
     name: str | None
     limit: int | None
@@ -118,7 +119,9 @@ def _source(
         path = request.proposals_json
         return path.stem, FileSource(path, truth.pictures, request.proposals)
     model = stack.enter_context(
-        DeepMask.load(request.model, engine=request.engine, device=request.device)
+        DeepMask.load(
+            request.model, engine=request.engine, device=request.device, coarse=request.coarse
+        )
     )
     choice = model.choice
     why = f" ({choice.reason})" if choice.reason else ""
@@ -128,7 +131,7 @@ def _source(
         model,
         _image_folder(request),
         proposals=request.proposals,
-        scales=scales.zoomed() if request.zoom else scales,
+        scales=scales.zoomed(request.zoom),
         threshold=request.threshold or model.manifest.threshold,
         overlap=model.manifest.overlap if request.overlap is None else request.overlap,
     )

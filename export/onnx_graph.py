@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmask.export.errors import ExportError
-from deepmask.runtime.manifest import TENSORS
+from deepmask.runtime.manifest import FIXED_AXES, TENSORS
 
 PRODUCER = "deepmask-export"
 #: What one protobuf message, and so one ONNX file without external data, can hold.
@@ -81,7 +81,7 @@ def strip(model: onnx.ModelProto) -> None:
 
 
 def _varies(axis: int | str) -> bool:
-    return isinstance(axis, str) and axis not in ("channels", "code", "mask_size")
+    return isinstance(axis, str) and axis not in FIXED_AXES
 
 
 @contextlib.contextmanager

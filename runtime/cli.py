@@ -16,12 +16,14 @@ import click
 
 from deepmask.runtime.manifest import ModelFolderError
 from deepmask.runtime.options import (
+    coarse_option,
     device_option,
     engine_option,
     overlap_option,
     parse_scales,
     scales_option,
     threshold_option,
+    zoom_option,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ _PATH = click.Path(path_type=Path)
     help="Most proposals per image.",
 )
 @scales_option
-@click.option("--zoom", is_flag=True, help="One larger scale more: finds smaller objects, slower.")
+@zoom_option
+@coarse_option
 @threshold_option
 @overlap_option
 @click.option(
@@ -118,13 +121,14 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
             engine=options["engine"],
             device=options["device"],
             threads=options["threads"],
+            coarse=options["coarse"],
         )
     except (InputError, ModelFolderError, EngineError) as error:
         _fail(str(error), 2)
     scales = scales or model.manifest.scales
     settings = Settings(
         proposals=options["proposals"],
-        scales=scales.zoomed() if options["zoom"] else scales,
+        scales=scales.zoomed(options["zoom"]),
         threshold=options["threshold"] or model.manifest.threshold,
         overlap=model.manifest.overlap if options["overlap"] is None else options["overlap"],
         max_side=options["max_side"],

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
-from math import log
+from math import log, prod
 from pathlib import Path
 from types import TracebackType
 
@@ -33,8 +33,11 @@ SHIPPED_MODEL = "deepmask-r18"
 #: Stages of one image, in the order they happen.
 STAGES = ("decode", "pyramid", "trunk", "score", "select", "mask", "encode")
 
-#: Memory the mask graph may gather windows into, at a time.
+#: Memory that the windows of one run of the mask graph may take, about.
 _GATHER_BYTES = 64 << 20
+#: Values that a mask graph holds for each sample of a mask: the last layers of a refinement have
+#: several maps of the mask's own resolution.
+_VALUES_PER_SAMPLE = 8
 
 _Maps = dict[str, Tensor]  # one level's tensors by name
 
@@ -58,16 +61,20 @@ class DeepMask:
         engine: str = "auto",
         device: str = "auto",
         threads: int = 0,
+        coarse: bool = False,
     ) -> DeepMask:
         """Load an exported model folder, or the shipped model.
 
         `engine` is auto, tensorrt or onnxruntime, `device` auto, cpu or cuda; only `auto` falls
         back, and `.choice.reason` says why. `threads` is for the CPU, 0 means one per core.
-        Raises `ModelFolderError` or `EngineError`.
+        `coarse` leaves out the refinement of a SharpMask model: blunter masks of the same ranking,
+        sooner. Raises `ModelFolderError` or `EngineError`.
         """
         wanted = choose(engine, device)
         path = shipped_model() if folder is None else Path(folder)
         manifest = load_manifest(path)
+        if coarse:
+            manifest = manifest.coarse_form()
         opened, choice = open_engine(wanted, manifest, path, threads)
         return DeepMask(manifest, opened, choice)
 
@@ -190,13 +197,16 @@ class DeepMask:
         return logits
 
     def _windows_at_once(self, tensors: _Maps) -> int:
-        """Windows whose gathered inputs and masks fit `_GATHER_BYTES`."""
+        """Windows whose gathered inputs, and what becomes of them, fit `_GATHER_BYTES`."""
         cells = self.manifest.patch // self.manifest.stride
-        values = self.manifest.mask_size**2
+        of_window = {"h": cells, "w": cells, "rows": 1, "cols": 1}
+        values = _VALUES_PER_SAMPLE * self.manifest.mask_size**2
         for name in self.manifest.graphs["mask"].inputs:
             if name in tensors:
-                is_window = TENSORS[name].axes[-1] == "w"  # cells of the canvas, not locations
-                values += self.engine.shape(tensors[name])[1] * (cells**2 if is_window else 1)
+                axes, shape = TENSORS[name].axes, self.engine.shape(tensors[name])
+                values += prod(
+                    of_window.get(str(axis), size) for axis, size in zip(axes, shape, strict=True)
+                )
         return max(1, _GATHER_BYTES // (4 * values))
 
 

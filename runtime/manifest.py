@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +47,21 @@ class TensorSpec:
     axes: tuple[int | str, ...]
 
 
-#: Every tensor that enters or leaves a graph, by name. `h`, `w` count stride-16 cells of the padded
-#: image, `rows`, `cols` count locations, `n` counts windows. An axis named `channels`, `code` or
-#: `mask_size` is fixed for one model. A graph may only use names from this table.
+#: Every tensor that enters or leaves a graph, by name. `h`, `w` count cells of the padded image, of
+#: `stride` pixels each, `rows`, `cols` count locations, `n` counts windows. An axis named as in
+#: `FIXED_AXES` is fixed for one model. A graph may only use names from this table.
 TENSORS: Mapping[str, TensorSpec] = {
     "image": TensorSpec(
         "float32", (1, 3, "height", "width")
-    ),  # RGB, 0…255, padded, H and W % 16 == 0
+    ),  # RGB, 0…255, padded, H and W % stride == 0
     "features": TensorSpec("float32", (1, "channels", "h", "w")),
+    "skips": TensorSpec("float32", (1, "h", "w", "skips")),  # what refinement adds, cell by cell
     "score": TensorSpec("float32", (1, 1, "rows", "cols")),  # logits
     "code": TensorSpec("float32", (1, "code", "rows", "cols")),  # what score and mask head share
     "locations": TensorSpec("int64", ("n", 2)),  # (row, col) of `score`
     "mask": TensorSpec("float32", ("n", "mask_size", "mask_size")),  # logits
 }
+FIXED_AXES = ("channels", "skips", "code", "mask_size")
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,9 @@ class Scales:
         count = math.floor((self.stop - self.start) / self.step + 1e-6) + 1
         return tuple(2.0 ** (self.start + k * self.step) for k in range(count))
 
-    def zoomed(self) -> Scales:
-        """One larger scale more, for small objects: DeepMaskZoom (§4)."""
-        return Scales(self.start, self.stop + self.step, self.step)
+    def zoomed(self, times: int = 1) -> Scales:
+        """Larger scales more, for small objects: one in DeepMaskZoom (§4), two in Zoom²."""
+        return Scales(self.start, self.stop + times * self.step, self.step)
 
 
 def checked_scales(start: float, stop: float, step: float) -> Scales:
@@ -103,6 +105,14 @@ def checked_scales(start: float, stop: float, step: float) -> Scales:
 
 
 @dataclass(frozen=True)
+class Coarse:
+    """What a refined model's coarse masks are made with: their side, and the graphs that differ."""
+
+    mask_size: int
+    graphs: Mapping[str, Graph]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of `model.json`. Lengths are pixels of the scaled image.
 
@@ -110,6 +120,7 @@ class Manifest:
     paints around each scaled image; the score and mask graphs count locations from the first
     window, so that row i, column j of `score` is the window centred at (stride·i, stride·j).
     `scales`, `threshold` (a probability) and `overlap` (an IoU) are what a call uses by default.
+    `coarse` is there if the model's masks are refined.
     """
 
     name: str
@@ -129,6 +140,30 @@ class Manifest:
     graphs: Mapping[str, Graph]
     parity: Mapping[str, Any]
     overlap: float = 1.0
+    coarse: Coarse | None = None
+
+    def coarse_form(self) -> Manifest:
+        """The model without its refinement: a model like any other, and the same scores.
+
+        Raises `ModelFolderError` for a model that is not refined.
+        """
+        if self.coarse is None:
+            raise ModelFolderError(
+                f"{self.name} has no refinement, its masks are coarse as they are: "
+                "leave --coarse out, or give a SharpMask model"
+            )
+        graphs = {**self.graphs, **self.coarse.graphs}
+        return replace(
+            self,
+            name=f"{self.name}, coarse",
+            mask_size=self.coarse.mask_size,
+            graphs=graphs,
+            coarse=None,
+        )
+
+    def files(self) -> list[Graph]:
+        """Every graph of the folder, the coarse form's too."""
+        return [*self.graphs.values(), *(self.coarse.graphs.values() if self.coarse else ())]
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -147,14 +182,15 @@ def load_manifest(folder: Path) -> Manifest:
         manifest = _manifest(_read_json(path))
     except (ModelFolderError, ContentError) as error:
         raise ModelFolderError(f"{path}: {error}") from error
-    for graph in manifest.graphs.values():
+    for graph in manifest.files():
         _check_graph_file(folder / graph.file, graph.sha256)
     return manifest
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `model.json` into `folder`, through a temporary name."""
-    text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=1) + "\n"
+    content = {key: value for key, value in asdict(manifest).items() if value is not None}
+    text = json.dumps({"format": FORMAT, **content}, indent=1) + "\n"
     temporary = folder / (MANIFEST_NAME + ".tmp")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(folder / MANIFEST_NAME)
@@ -189,6 +225,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:
+    content = {"coarse": {}, **content}
     check_keys(content, {field.name for field in fields(Manifest)} | {"format"}, "")
     stride = integer(content, "stride", 1, 256)
     patch = integer(content, "patch", stride, 4096)
@@ -200,6 +237,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
     threshold = number(content, "threshold", 0, 1)
     if threshold in (0, 1):
         raise ModelFolderError(f"threshold is {threshold}, it must lie between 0 and 1")
+    graphs = _graphs(mapping(content, "graphs"))
     return Manifest(
         name=text(content, "name"),
         patch=patch,
@@ -216,8 +254,9 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         scales=_scales(mapping(content, "scales")),
         threshold=threshold,
         overlap=number(content, "overlap", 0, 1),
-        graphs=_graphs(mapping(content, "graphs")),
+        graphs=graphs,
         parity=mapping(content, "parity"),
+        coarse=_coarse(mapping(content, "coarse"), graphs),
     )
 
 
@@ -229,6 +268,24 @@ def _scales(values: dict[str, Any]) -> Scales:
 def _graphs(values: dict[str, Any]) -> dict[str, Graph]:
     check_keys(values, set(GRAPHS), "graphs: ")
     graphs = {name: _graph(name, mapping(values, name)) for name in GRAPHS}
+    _check_chain(graphs)
+    return graphs
+
+
+def _coarse(values: dict[str, Any], graphs: Mapping[str, Graph]) -> Coarse | None:
+    if not values:
+        return None
+    check_keys(values, {"mask_size", "graphs"}, "coarse: ")
+    given = mapping(values, "graphs")
+    if unknown := sorted(set(given) - set(GRAPHS)):
+        raise ModelFolderError(f"coarse: no graph is called {', '.join(unknown):.60}")
+    others = {name: _graph(name, mapping(given, name)) for name in GRAPHS if name in given}
+    _check_chain({**graphs, **others})
+    return Coarse(integer(values, "mask_size", 2, 4096), others)
+
+
+def _check_chain(graphs: Mapping[str, Graph]) -> None:
+    """Each graph reads what those before it made, and makes what the runtime asks it for."""
     known = {"image"}
     for name in GRAPHS:
         known |= {"locations"} if name == "mask" else set()
@@ -238,7 +295,6 @@ def _graphs(values: dict[str, Any]) -> dict[str, Graph]:
     for name in ("score", "mask"):
         if name not in graphs[name].outputs:
             raise ModelFolderError(f"graph {name} has no output {name!r}")
-    return graphs
 
 
 def _graph(name: str, values: dict[str, Any]) -> Graph:

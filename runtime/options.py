@@ -61,6 +61,19 @@ overlap_option = click.option(
 )
 
 
+coarse_option = click.option(
+    "--coarse",
+    is_flag=True,
+    help="The blunter masks of a SharpMask model, without its refinement: faster, same ranking.",
+)
+zoom_option = click.option(
+    "--zoom",
+    count=True,
+    type=click.IntRange(0, 2),
+    help="One larger scale more: finds smaller objects, slower. Given twice, two (Zoom²).",
+)
+
+
 def parse_scales(text: str) -> Scales:
     """FROM:TO:STEP, powers of two; raises `click.UsageError`."""
     try:

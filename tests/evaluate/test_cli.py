@@ -407,6 +407,7 @@ def test_voc_folders_are_measured_by_boxes(tmp_path: Path) -> None:
         (["--annotations", "{labels}", "--images", ".", "--resume"], "--resume needs --out"),
         (["--annotations", "{labels}", "--images", ".", "--scales", "1"], "expected FROM:TO:STEP"),
         (["--annotations", "{labels}", "--proposals-json", "{good}", "--zoom"], "has no effect"),
+        (["--annotations", "{labels}", "--proposals-json", "{good}", "--coarse"], "has no effect"),
         (["--annotations", "{labels}", "--images", ".", "--proposals", "5000"], "1<=x<=1000"),
         (["--annotations", "{labels}", "--images", ".", "--model", "."], "model.json"),
         (["--limit", "5", "compare", ".", "."], "--limit does not go with compare"),

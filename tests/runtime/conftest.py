@@ -19,6 +19,12 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def refined_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of its refined form: masks of every pixel, and coarse ones."""
+    return write_square_model(tmp_path_factory.mktemp("models") / "sharp", refined=True)
+
+
+@pytest.fixture(scope="session")
 def model(model_folder: Path) -> Iterator[DeepMask]:
     """That model on ONNX Runtime, on one CPU thread."""
     with DeepMask.load(model_folder, engine="onnxruntime", device="cpu", threads=1) as model:

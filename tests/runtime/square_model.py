@@ -3,6 +3,7 @@
 The trunk keeps every pixel's contrast (16×16 pixels of a cell become 256 channels), the score is
 contrast in the middle of a window against its rim, the mask is the contrast of the window's pixels.
 A square of half the patch in a window's middle scores highest, and its mask is known exactly.
+Refined, the mask has a sample for every pixel of the window, and the model its coarse form.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from deepmask.runtime.manifest import Graph, Manifest, Scales, sha256_of, write_manifest
+from deepmask.runtime.manifest import Coarse, Graph, Manifest, Scales, sha256_of, write_manifest
 
 PATCH, STRIDE, MASK_SIZE, BORDER = 64, 16, 16, 48
 CELLS = PATCH // STRIDE
@@ -24,7 +25,7 @@ FILL = 127.5
 STEEP = 20.0
 
 
-def write_square_model(folder: Path, through_code: bool = False) -> Path:
+def write_square_model(folder: Path, through_code: bool = False, refined: bool = False) -> Path:
     """Write the model folder. With `through_code` the mask graph reads `code`, made by `score`."""
     folder.mkdir(parents=True, exist_ok=True)
     source = "code" if through_code else "features"
@@ -33,6 +34,9 @@ def write_square_model(folder: Path, through_code: bool = False) -> Path:
         "score": _score(with_code=through_code),
         "mask": _mask(source, 0 if through_code else MARGIN, code=through_code),
     }
+    if refined:
+        graphs |= {"coarse_trunk": graphs["trunk"], "coarse_mask": graphs["mask"]}
+        graphs |= {"trunk": _trunk(with_skips=True), "mask": _refined_mask()}
     described = {}
     for name, model in graphs.items():
         onnx.checker.check_model(model, full_check=True)
@@ -43,12 +47,13 @@ def write_square_model(folder: Path, through_code: bool = False) -> Path:
             inputs=tuple(value.name for value in model.graph.input),
             outputs=tuple(value.name for value in model.graph.output),
         )
+    plain = {name: described.pop(f"coarse_{name}") for name in ("trunk", "mask") if refined}
     write_manifest(
         Manifest(
             name="squares",
             patch=PATCH,
             stride=STRIDE,
-            mask_size=MASK_SIZE,
+            mask_size=PATCH if refined else MASK_SIZE,
             border=BORDER,
             fill=FILL,
             mean=(0.5, 0.5, 0.5),
@@ -61,13 +66,14 @@ def write_square_model(folder: Path, through_code: bool = False) -> Path:
             threshold=0.5,
             graphs=described,
             parity={},
+            coarse=Coarse(MASK_SIZE, plain) if refined else None,
         ),
         folder,
     )
     return folder
 
 
-def _trunk() -> onnx.ModelProto:
+def _trunk(with_skips: bool = False) -> onnx.ModelProto:
     constants: dict[str, np.ndarray] = {
         "fill": np.array(FILL, np.float32),
         "half": np.array(255 / 2, np.float32),
@@ -80,12 +86,11 @@ def _trunk() -> onnx.ModelProto:
         helper.make_node("Div", ["size", "half"], ["contrast"]),
         helper.make_node("SpaceToDepth", ["contrast"], ["features"], blocksize=STRIDE),
     ]
-    return _model(
-        nodes,
-        [_value("image", [1, 3, "height", "width"])],
-        [_value("features", [1, CHANNELS, "h", "w"])],
-        constants,
-    )
+    outputs = [_value("features", [1, CHANNELS, "h", "w"])]
+    if with_skips:
+        nodes.append(helper.make_node("Transpose", ["features"], ["skips"], perm=[0, 2, 3, 1]))
+        outputs.append(_value("skips", [1, "h", "w", CHANNELS]))
+    return _model(nodes, [_value("image", [1, 3, "height", "width"])], outputs, constants)
 
 
 def _score(with_code: bool) -> onnx.ModelProto:
@@ -168,6 +173,43 @@ def _mask(source: str, margin: int, code: bool) -> onnx.ModelProto:
         helper.make_tensor_value_info("locations", TensorProto.INT64, ["n", 2]),
     ]
     return _model(nodes, inputs, [_value("mask", ["n", MASK_SIZE, MASK_SIZE])], constants)
+
+
+def _refined_mask() -> onnx.ModelProto:
+    """Every pixel of the window out of the skip maps, without the averaging of `_mask`."""
+    steps = MARGIN + np.arange(CELLS)
+    constants: dict[str, np.ndarray] = {
+        "rows": np.repeat(steps, CELLS)[None, :].astype(np.int64),
+        "cols": np.tile(steps, CELLS)[None, :].astype(np.int64),
+        "flat": np.array([-1, CHANNELS], np.int64),
+        "i": np.array([0], np.int64),
+        "j": np.array([1], np.int64),
+        "map": np.array([-1, CELLS, CELLS, STRIDE, STRIDE], np.int64),
+        "out": np.array([-1, PATCH, PATCH], np.int64),
+        "half": np.array(0.5, np.float32),
+        "steep": np.array(STEEP, np.float32),
+    }
+    nodes = [
+        helper.make_node("Shape", ["skips"], ["width"], start=2, end=3),
+        helper.make_node("Gather", ["locations", "i"], ["row"], axis=1),
+        helper.make_node("Gather", ["locations", "j"], ["col"], axis=1),
+        helper.make_node("Add", ["row", "rows"], ["y"]),
+        helper.make_node("Add", ["col", "cols"], ["x"]),
+        helper.make_node("Mul", ["y", "width"], ["line"]),
+        helper.make_node("Add", ["line", "x"], ["cell"]),
+        helper.make_node("Reshape", ["skips", "flat"], ["cells"]),
+        helper.make_node("Gather", ["cells", "cell"], ["gathered"], axis=0),
+        helper.make_node("Reshape", ["gathered", "map"], ["window"]),
+        helper.make_node("Transpose", ["window"], ["pixels"], perm=[0, 1, 3, 2, 4]),
+        helper.make_node("Reshape", ["pixels", "out"], ["samples"]),
+        helper.make_node("Sub", ["samples", "half"], ["centred"]),
+        helper.make_node("Mul", ["centred", "steep"], ["mask"]),
+    ]
+    inputs = [
+        _value("skips", [1, "h", "w", CHANNELS]),
+        helper.make_tensor_value_info("locations", TensorProto.INT64, ["n", 2]),
+    ]
+    return _model(nodes, inputs, [_value("mask", ["n", PATCH, PATCH])], constants)
 
 
 def _value(name: str, axes: list[int | str]) -> onnx.ValueInfoProto:

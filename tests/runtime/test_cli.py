@@ -124,12 +124,27 @@ def test_scales_zoom_and_threshold(folder: Path) -> None:
     zoomed = run(*options, "--scales", "-1:0:1", "--zoom", "--out", "b.json", cwd=folder)
     assert "scales  2^-1 … 2^1 in steps of 2^1" in zoomed.stdout
     assert count_of(zoomed.stdout) > 2 * count_of(plain.stdout)
+    twice = run(*options, "--scales=-1:0:1", "--zoom", "--zoom", "--out", "c.json", cwd=folder)
+    assert "scales  2^-1 … 2^2 in steps of 2^1" in twice.stdout
     assert run(*options, "--scales=-1:0:1", "--threshold", 0.9, cwd=folder).returncode == 0
     area = [
         sum(result["bbox"][2] * result["bbox"][3] for result in json.loads(path.read_text()))
         for path in (folder / "a.json", folder / "proposals.json")
     ]
     assert area[1] < area[0]
+
+
+def test_coarse_masks_of_a_refined_model(folder: Path, refined_folder: Path) -> None:
+    """The same windows in the same order, with the masks of the plain model."""
+    options = ("pictures/a.png", "--device", "cpu", "--proposals", 20)
+    sharp = run(*options, "--model", refined_folder, "--out", "sharp.json", cwd=folder)
+    assert "model   squares, 64 px, fp32" in sharp.stdout
+    coarse = run(*options, "--model", refined_folder, "--coarse", "--out", "c.json", cwd=folder)
+    assert "model   squares, coarse, 64 px, fp32" in coarse.stdout
+    plain = run(*options, "--model", "model", "--out", "plain.json", cwd=folder)
+    found = {name: (folder / f"{name}.json").read_text() for name in ("sharp", "c", "plain")}
+    assert (sharp.returncode, coarse.returncode, plain.returncode) == (0, 0, 0)
+    assert found["c"] == found["plain"] != found["sharp"]
 
 
 def count_of(printed: str) -> int:
@@ -145,6 +160,8 @@ def count_of(printed: str) -> int:
         (["a.png", "--engine", "tensorrt"], 2, "TensorRT is not supported by this version yet; "),
         (["a.png", "--engine", "tvm"], 2, "'tvm' is not one of 'auto', 'tensorrt', 'onnxruntime'"),
         (["a.png", "--model", "pictures"], 2, "pictures: no model.json there"),
+        (["a.png", "--model", "model", "--coarse"], 2, "squares has no refinement, its masks are"),
+        (["a.png", "--zoom", "--zoom", "--zoom"], 2, "'--zoom': 3 is not in the range 0<=x<=2"),
         (["a.png", "--scales=1:0:1"], 2, "--scales 1:0:1: from 2^1 to 2^0: powers are -8 to 5"),
         (["a.png", "--scales=1:2"], 2, "--scales 1:2: not three numbers; expected FROM:TO:STEP"),
         (["a.png", "--scales=nan:0:1"], 2, "powers are -8 to 5"),

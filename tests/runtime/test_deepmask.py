@@ -95,8 +95,36 @@ def test_chunks_do_not_change_masks(model: DeepMask, monkeypatch: pytest.MonkeyP
     """Few windows at a time, or all."""
     image = np.random.default_rng(2).integers(0, 255, (60, 90, 3)).astype(np.uint8)
     whole = model(image, proposals=200)
-    monkeypatch.setattr(deepmask_module, "_GATHER_BYTES", 3 * 4 * (256 * 16 + 256))
+    monkeypatch.setattr(deepmask_module, "_GATHER_BYTES", 3 * 4 * (256 * 16 + 8 * 256))
     assert_array_equal(model(image, proposals=200).logits, whole.logits)
+
+
+def test_refined_masks_are_pixel_exact_and_ranked_as_the_coarse_ones(
+    model: DeepMask, refined_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks of another size than the plain model's, and skip maps, are learned from `model.json`.
+
+    A disc at scale 1 comes back to the pixel, which no mask of a quarter of its resolution does.
+    """
+    rows, cols = np.mgrid[:HEIGHT, :WIDTH]
+    disc = (rows - 63.5) ** 2 + (cols - 79.5) ** 2 < 17**2
+    image = gray()
+    image[disc] = 255
+    one_scale = Scales(0, 0, 1)
+    with DeepMask.load(refined_folder, device="cpu", threads=1) as refined:
+        sharp = refined(image, proposals=30, scales=one_scale)
+        monkeypatch.setattr(deepmask_module, "_GATHER_BYTES", 1)
+        one_by_one = refined(image, proposals=30, scales=one_scale)
+    with DeepMask.load(refined_folder, device="cpu", threads=1, coarse=True) as coarse:
+        blunt = coarse(image, proposals=30, scales=one_scale)
+    assert (sharp.logits.shape, blunt.logits.shape) == ((30, 64, 64), (30, 16, 16))
+    assert_array_equal(sharp.masks(0), disc)
+    assert (blunt.masks(0) != disc).any()
+    assert_array_equal(sharp.encoded[0].to_array().astype(bool), disc)
+    assert_array_equal(sharp.scores, blunt.scores)
+    assert_array_equal(one_by_one.logits, sharp.logits)
+    plain = model(image, proposals=30, scales=one_scale)
+    assert_array_equal(blunt.logits, plain.logits)
 
 
 def test_threads_share_a_model(model: DeepMask) -> None:

@@ -42,9 +42,51 @@ def test_round_trip(folder: Path) -> None:
     assert manifest.scales.factors() == tuple(2.0 ** (k / 2) for k in range(-4, 3))
 
 
+def test_the_coarse_form_is_a_model_of_its_own(refined_folder: Path, tmp_path: Path) -> None:
+    """It has the plain graphs for the refined ones, and is read back from `model.json`."""
+    manifest = load_manifest(refined_folder)
+    assert (manifest.mask_size, manifest.graphs["mask"].inputs) == (64, ("skips", "locations"))
+    coarse = manifest.coarse_form()
+    assert (coarse.name, coarse.mask_size, coarse.coarse) == ("squares, coarse", 16, None)
+    assert [graph.file for graph in coarse.graphs.values()] == [
+        "coarse_trunk.onnx",
+        "score.onnx",
+        "coarse_mask.onnx",
+    ]
+    assert {graph.file for graph in manifest.files()} == {
+        path.name for path in refined_folder.glob("*.onnx")
+    }
+    with pytest.raises(ModelFolderError, match=r"squares, coarse has no refinement.*--coarse"):
+        coarse.coarse_form()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda c: c.update(mask_size=0), "mask_size is 0, expected a whole number 2"),
+        (lambda c: c.pop("graphs"), r"coarse: keys missing \['graphs'\]"),
+        (lambda c: c["graphs"].update(other={}), "coarse: no graph is called other"),
+        (lambda c: c["graphs"]["mask"].update(file="../mask.onnx"), "not a plain .onnx file name"),
+        (lambda c: c["graphs"]["mask"].update(inputs=["skips"]), "nothing before it makes"),
+        (lambda c: c["graphs"]["trunk"].update(sha256="0" * 64), "coarse_trunk.onnx: its SHA-256"),
+        (lambda c: c["graphs"]["mask"].update(file="gone.onnx"), "gone.onnx: missing"),
+    ],
+)
+def test_what_is_wrong_with_the_coarse_form_is_named(
+    refined_folder: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], text: str
+) -> None:
+    """Its graphs are checked as the others are, whether it is asked for or not."""
+    folder = Path(shutil.copytree(refined_folder, tmp_path / "copy"))
+    edit(folder, lambda content: change(content["coarse"]))
+    with pytest.raises(ModelFolderError, match=text):
+        load_manifest(folder)
+
+
 def test_zoom_is_one_scale_more() -> None:
     """Factors are powers of two, both ends included, also when steps do not add up exactly."""
     assert Scales(-2.5, 0.5, 0.5).zoomed().factors()[-1] == 2
+    assert Scales(-2.5, 0.5, 0.5).zoomed(2) == Scales(-2.5, 1.5, 0.5)
+    assert Scales(-2.5, 0.5, 0.5).zoomed(0) == Scales(-2.5, 0.5, 0.5)
     assert len(Scales(-1, 1, 0.1).factors()) == 21
 
 
