@@ -47,6 +47,12 @@ class Batch:
     colours: Tensor
     counts: Counts
 
+    def pinned(self) -> Batch:
+        """The same in page-locked memory, from which a GPU copies while the CPU goes on."""
+        tensors = (self.patches, self.masks, self.labels, self.colours)
+        pinned = [one if one.is_cuda else one.pin_memory() for one in tensors]
+        return Batch(*pinned, counts=self.counts)
+
 
 class BatchMaker:
     """Draws, cuts and labels batches; two calls with the same seed and step give the same batch."""
@@ -77,16 +83,19 @@ class BatchMaker:
         self._team = team
 
     def __call__(self, step: int) -> Batch:
-        """The batch of `step`: joint, or in turn one for masks and one for scores (§3)."""
+        """The batch of `step`: joint, or in turn one for masks and one for scores (§3).
+
+        Without negatives every batch is one for masks.
+        """
         recipe = self._recipe
         rng = np.random.default_rng((self._seed, step))
-        if not recipe.alternate:
-            positives = self._sampler.mask_positives(recipe.batch - recipe.negatives, rng)
-            return self.cut(positives, self._sampler.negatives(recipe.negatives, rng), rng)
-        if step % 2 == 0:
+        if not recipe.negatives or (recipe.alternate and step % 2 == 0):
             batch = self.cut(self._sampler.mask_positives(recipe.batch, rng), [], rng)
             counts = Counts(batch.counts.masks, 0, 0)
             return replace(batch, labels=torch.full_like(batch.labels, np.nan), counts=counts)
+        if not recipe.alternate:
+            positives = self._sampler.mask_positives(recipe.batch - recipe.negatives, rng)
+            return self.cut(positives, self._sampler.negatives(recipe.negatives, rng), rng)
         positives = self._sampler.score_positives(recipe.batch - recipe.negatives, rng)
         batch = self.cut(positives, self._sampler.negatives(recipe.negatives, rng), rng)
         return replace(batch, masks=batch.masks[:0], counts=replace(batch.counts, masks=0))
@@ -135,8 +144,8 @@ def prefetch(
 def augment(patches: Tensor, colours: Tensor) -> Tensor:
     """Apply a batch's colour changes: (N, 3, P, P) float 0…255 → the same, still 0…255."""
     shift, contrast, saturation = (column.view(-1, 1, 1, 1) for column in colours.unbind(1))
-    luma = patches.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)
-    gray = (patches * luma).sum(1, keepdim=True)
+    red, green, blue = patches.split(1, dim=1)
+    gray = 0.299 * red + 0.587 * green + 0.114 * blue
     toned = gray + saturation * (patches - gray)
     return (127.5 + contrast * (toned - 127.5) + shift).clamp(0, 255)
 

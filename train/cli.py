@@ -63,7 +63,15 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--init",
     help="ImageNet weights for the trunk: a file with torchvision's names, or 'imagenet' to "
-    "fetch torchvision's own, or 'random' to start from nothing. Required unless --resume.",
+    "fetch torchvision's own, or 'random' to start from nothing. Required unless --resume or "
+    "--from.",
+)
+@click.option(
+    "--from",
+    "base",
+    type=FILE,
+    help="Checkpoint of the network that a sharpmask preset refines; nothing of it is changed. "
+    "Required for these presets, unless --resume.",
 )
 @click.option("--out", type=FOLDER, help="Folder for last.pt, best.pt and log.csv.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out exactly where it stopped.")
@@ -140,6 +148,13 @@ def main(**options: Any) -> None:
     on to the same weights as if nothing had happened, bit for bit on a CPU with the same number of
     threads.
 
+    A sharpmask preset learns to sharpen the masks of a network trained before, of which nothing
+    changes; what it writes has both, the coarse masks and the sharp ones:
+
+    \b
+    deepmask-train --preset sharpmask-r18 --from runs/first/best.pt --out runs/sharp \\
+        --train-annotations instances_train.json --train-images train/
+
     Several GPUs, or several machines, train one model as torchrun starts them; --batch is shared
     out among the processes, and losses and updates are those of one process with the whole batch:
 
@@ -147,7 +162,7 @@ def main(**options: Any) -> None:
     torchrun --nproc-per-node 4 -m deepmask.train.cli --preset deepmask-vgg-a ...
     """
     recipe = _recipe(options)
-    _check_use(options)
+    _check_use(options, recipe)
     try:
         from deepmask.train.session import Request, check_data, run_training
     except ImportError as error:
@@ -160,7 +175,7 @@ def main(**options: Any) -> None:
     )
 
 
-def _check_use(options: dict[str, Any]) -> None:
+def _check_use(options: dict[str, Any], recipe: Recipe) -> None:
     """Raise `click.UsageError` for options that are missing or do not go together."""
     if (options["val_annotations"] is None) != (options["val_images"] is None):
         raise click.UsageError("--val-annotations and --val-images belong together")
@@ -168,10 +183,38 @@ def _check_use(options: dict[str, Any]) -> None:
         return
     if options["out"] is None:
         raise click.UsageError("--out is missing: the folder for checkpoints and log")
+    if MODEL_PRESETS[options["preset"]].refined:
+        _check_refining(options, recipe)
+        return
+    if options["base"] is not None:
+        raise click.UsageError(
+            f"--from is for the presets that refine a network, and {options['preset']} is none: "
+            "leave it out"
+        )
+    if not recipe.negatives:
+        raise click.UsageError(f"--negatives is 0: the score of {options['preset']} needs some")
     if not options["resume"] and options["init"] is None:
         raise click.UsageError(
             "--init is missing: a torchvision weights file, 'imagenet' to fetch one, "
             "or 'random' to start from nothing"
+        )
+
+
+def _check_refining(options: dict[str, Any], recipe: Recipe) -> None:
+    """Raise `click.UsageError` for what does not go with a preset that refines a network."""
+    preset = options["preset"]
+    if options["init"] is not None:
+        raise click.UsageError(
+            f"--init is for presets that train a trunk, and {preset} keeps that of --from: "
+            "leave it out"
+        )
+    if recipe.negatives:
+        raise click.UsageError(
+            f"--negatives is {recipe.negatives}: {preset} trains no score, leave it out"
+        )
+    if not options["resume"] and options["base"] is None:
+        raise click.UsageError(
+            f"--from is missing: the checkpoint of the network that {preset} refines"
         )
 
 

@@ -1,14 +1,16 @@
-"""ImageNet weights for a trunk: a file with torchvision's names, or torchvision's own URL."""
+"""Weights to start from: ImageNet's for a trunk, or a trained network's for its refinement."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from deepmask.train.checkpoint import Checkpoint
+from deepmask.train.model import DeepMask
+from deepmask.train.tensors import read_tensors
 from deepmask.train.trunks import Trunk
 
 #: What torchvision publishes for each trunk.
@@ -23,7 +25,7 @@ _BEYOND_TRUNK = ("fc.", "classifier.", "layer3.", "layer4.", "avgpool.")
 
 
 class InitialiseError(Exception):
-    """Weights that cannot initialise the trunk; the text says why and what to do."""
+    """Weights that cannot be started from; the text says why and what to do."""
 
 
 def read_weights(source: str, trunk: str) -> dict[str, Tensor]:
@@ -37,18 +39,16 @@ def read_weights(source: str, trunk: str) -> dict[str, Tensor]:
                 PUBLISHED[trunk], map_location="cpu", weights_only=True, check_hash=True
             )
         else:
-            state = torch.load(Path(source), map_location="cpu", weights_only=True)
+            state = read_tensors(Path(source))
     except FileNotFoundError:
         raise InitialiseError(f"{source}: no such weights file") from None
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         what = (
             f"{PUBLISHED[trunk]}: not reachable"
             if source == "imagenet"
             else f"{source}: unreadable"
         )
         reason = str(error).strip().split("\n", 1)[0][:120] or "empty or cut short"
-        if isinstance(error, pickle.UnpicklingError):
-            reason = "no PyTorch file, or one that holds more than tensors"
         raise InitialiseError(
             f"{what} ({reason}); give --init a torchvision state dict file"
         ) from error
@@ -83,3 +83,22 @@ def initialise_trunk(trunk: Trunk, state: Mapping[str, Tensor]) -> None:
                 f"the file does not fit this trunk: it {problem} {', '.join(names[:3])}{more}"
             )
     trunk.load_state_dict({name: state.get(name, value) for name, value in own.items()})
+
+
+def initialise_refined(model: DeepMask, base: Checkpoint) -> None:
+    """Copy the trained network `base` into the refined `model`, whose refinement stays random.
+
+    Raises `InitialiseError` unless `base` is what `model` is without its refinement.
+    """
+    wanted, found = model.config.coarse().to_dict(), base.model.to_dict()
+    differing = [
+        f"{name} is {found[name]}, not {wanted[name]}"
+        for name in wanted
+        if found[name] != wanted[name]
+    ]
+    if differing:
+        raise InitialiseError(
+            f"the checkpoint's network is not the one to be refined: {'; '.join(differing)}"
+        )
+    state = {**model.state_dict(), **base.build().state_dict()}
+    model.load_state_dict(state)

@@ -29,15 +29,18 @@ class Losses(nn.Module):
         """
         zero = patches.new_zeros(())
         with self._hardware.autocast():
-            windows = self.model.windows(patches)
-            mask_logits = self.model.mask(windows[: len(masks)]) if len(masks) else None
+            stages = self.model.stages(patches)
+            mask_logits = (
+                self.model.masks([one[: len(masks)] for one in stages]) if len(masks) else None
+            )
             scored = ~labels.isnan()
+            windows = self.model.inner(stages[-1])
             score_logits = self.model.score(windows[scored]) if scored.any() else None
         return (
             zero if mask_logits is None else mask_loss(mask_logits.float(), masks, counts.masks),
             zero
             if score_logits is None
-            else score_loss(score_logits.float(), labels[scored], (counts.objects, counts.others)),
+            else score_loss(score_logits.float(), labels, (counts.objects, counts.others)),
         )
 
 
@@ -65,10 +68,9 @@ def score_loss(logits: Tensor, labels: Tensor, counts: tuple[int, int] | None = 
     counts: labels 1 and 0 in the whole batch where these are one process's share of it. The
     shares' losses then add up to the whole batch's.
     """
-    losses = [
-        functional.softplus(-logits[labels == 1]),
-        functional.softplus(logits[labels == 0]),
-    ]
-    totals = counts or (losses[0].numel(), losses[1].numel())
+    # Masks rather than selections, whose size a GPU would have to tell the CPU.
+    classes = (labels == 1, labels == 0)
+    losses = (functional.softplus(-logits) * classes[0], functional.softplus(logits) * classes[1])
+    totals = counts or (int(classes[0].sum()), int(classes[1].sum()))
     present = [loss.sum() / total for loss, total in zip(losses, totals, strict=True) if total]
     return torch.stack(present).mean() if present else logits.sum() * 0.0

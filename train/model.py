@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -51,7 +53,7 @@ class DeepMask(nn.Module):
 
     def windows(self, patches: Tensor) -> Tensor:
         """(N, 3, P, P) float RGB 0…255, P patch and context → (N, C, cells, cells)."""
-        return self._inner(self.features(patches))
+        return self.inner(self.features(patches))
 
     def mask(self, windows: Tensor) -> Tensor:
         """(N, C, cells, cells) → (N, mask_size, mask_size) logits, the mask head's."""
@@ -68,24 +70,25 @@ class DeepMask(nn.Module):
         score: Tensor = self.score_head(windows)
         return score
 
-    def refined(self, stages: tuple[Tensor, ...]) -> Tensor:
-        """The trunk's maps of N patches with context → (N, sharp_size, sharp_size) logits."""
-        assert self.refine is not None
+    def masks(self, stages: Sequence[Tensor]) -> Tensor:
+        """The trunk's maps of N patches with context → (N, S, S) logits, S `output_size`.
+
+        The refined masks of a network that has them, the mask head's of any other.
+        """
+        windows = self.inner(stages[-1])
+        if self.refine is None:
+            return self.mask(windows)
         assert isinstance(self.mask_head, LowRankMaskHead)  # ModelConfig saw to it
-        code = self.mask_head.code(self._inner(stages[-1]))
-        return self.refine(code, [self._inner(one) for one in self.refine.shared(stages)])  # type: ignore[no-any-return]
+        shared = [self.inner(one) for one in self.refine.shared(stages)]
+        masks: Tensor = self.refine(self.mask_head.code(windows), shared)
+        return masks
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, P, P) float RGB 0…255 → mask logits (N, S, S), S `output_size`, and scores (N,).
-
-        The masks are the refined ones of a network that has them.
-        """
+        """(N, 3, P, P) float RGB 0…255 → mask logits (N, S, S), see `masks`, and scores (N,)."""
         stages = self.stages(patches)
-        windows = self._inner(stages[-1])
-        mask = self.mask(windows) if self.refine is None else self.refined(stages)
-        return mask, self.score(windows)
+        return self.masks(stages), self.score(self.inner(stages[-1]))
 
-    def _inner(self, features: Tensor) -> Tensor:
+    def inner(self, features: Tensor) -> Tensor:
         """(N, C, P/s, P/s) at any stride s → (N, C, patch/s, patch/s): without the context."""
         stride = self.config.input_size // features.shape[-1]
         margin, size = self.config.context // stride, self.config.patch // stride

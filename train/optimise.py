@@ -15,8 +15,13 @@ from deepmask.train.recipe import Recipe
 def freeze(model: DeepMask, recipe: Recipe) -> None:
     """Put `model` in training mode, BatchNorm on its stored statistics, the stem fixed if asked.
 
-    A patch batch is small and its crops alike: its own statistics would be noise.
+    A patch batch is small and its crops alike: its own statistics would be noise. Of a refined
+    network only the refinement learns: the rest was trained before (thesis §3.3).
     """
+    if model.refine is not None:
+        model.eval().requires_grad_(False)
+        model.refine.train().requires_grad_(True)
+        return
     model.train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -22,7 +22,9 @@ class Recipe:
 
     steps: int = _knob(480_000, "Batches to train.", low=1)
     batch: int = _knob(32, "Patches in a batch.")
-    negatives: int = _knob(16, "Of these, negatives in a batch that trains the score.")
+    negatives: int = _knob(
+        16, "Of these, negatives in a batch that trains the score; 0: only masks are trained."
+    )
     alternate: bool = _knob(True, "Train mask and score in turn, rather than both in every batch.")
     score_weight: float = _knob(1 / 32, "Weight of the score loss, lambda of eq. 1.")
     sum_loss: bool = _knob(
@@ -83,10 +85,8 @@ class Recipe:
                     f"{item.name.replace('_', '-')} is {value}, "
                     f"it must be at least {low:g} and {accepted}"
                 )
-        if not 0 < self.negatives < self.batch:
-            raise ValueError(
-                f"negatives is {self.negatives}, it must be above 0 and below batch, {self.batch}"
-            )
+        if self.negatives >= self.batch:
+            raise ValueError(f"negatives is {self.negatives}, it must be below batch, {self.batch}")
         if self.optimiser not in ("sgd", "adamw"):
             raise ValueError(f"optimiser is {self.optimiser!r}, it must be sgd or adamw")
         if self.schedule not in ("constant", "cosine"):
@@ -105,9 +105,14 @@ class Recipe:
 BEFORE: Mapping[str, Any] = {"categories": "", "sum_loss": False, "score_partly": False}
 
 _PAPER = Recipe()
+#: The thesis' (§3.4) as its authors released it; their learning rate falls in steps instead.
+_THESIS = replace(
+    _PAPER, loss_size=112, category_exponent=-1.0, weight_decay=5e-4, schedule="cosine"
+)
+_REFINED = replace(_THESIS, loss_size=160, negatives=0, alternate=False)
 
-#: The recipe of each model preset. `deepmask-r18`'s is made for hours on two CPU cores: the paper's
-#: needs days, and in a short run leaves the score untrained.
+#: The recipe of each model preset. Those of `deepmask-r18` and `sharpmask-r18` are made for hours,
+#: or one, on two CPU cores: the papers' need days, and in a short run leave the score untrained.
 RECIPES: Mapping[str, Recipe] = {
     "deepmask-vgg-a": _PAPER,
     "deepmask-full": _PAPER,
@@ -137,5 +142,32 @@ RECIPES: Mapping[str, Recipe] = {
         clip=5.0,
         freeze_stem=True,
         average=0.999,
+    ),
+    "w160-p4-d8-vgg": _THESIS,
+    "w160-p4-d39": _THESIS,
+    "w112-p4-d39": _THESIS,
+    "w112-p3-d21": _THESIS,
+    "w112-p3-d21-f128": _THESIS,
+    "deepmask-ours": _THESIS,
+    "deepmask-ours-head-a": _THESIS,
+    "deepmask-ours-head-b": _THESIS,
+    "sharpmask": _REFINED,
+    "sharpmask-constant": _REFINED,
+    "sharpmask-r18": replace(
+        _REFINED,
+        steps=3_000,
+        sum_loss=False,
+        category_exponent=-0.5,
+        jitter_shift=12.0,
+        max_octaves=1.75,
+        brightness=0.3,
+        contrast=0.3,
+        saturation=0.4,
+        optimiser="adamw",
+        lr=1e-3,
+        weight_decay=0.05,
+        warmup=100,
+        clip=5.0,
+        average=0.998,
     ),
 }

@@ -20,7 +20,12 @@ from deepmask.train.config import MODEL_PRESETS, ModelConfig
 from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware, choose_hardware
 from deepmask.train.device_crops import DeviceCropper
-from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
+from deepmask.train.initialise import (
+    InitialiseError,
+    initialise_refined,
+    initialise_trunk,
+    read_weights,
+)
 from deepmask.train.loop import LAST, Schedule, train
 from deepmask.train.model import DeepMask
 from deepmask.train.parallel import PeerLostError, Team, join, local_device
@@ -48,6 +53,7 @@ class Request:
     val_annotations: Path | None
     val_images: Path | None
     init: str | None
+    base: Path | None
     out: Path | None
     resume: bool
     check_data: bool
@@ -129,9 +135,8 @@ def _run(request: Request, out: Path, hardware: Hardware, team: Team) -> int:
     if validation is not None and team.leads:
         patches = _validation_batches(validation, config, recipe, request.val_patches)
         images = recall_images(validation, request.recall_images) if request.recall_every else []
-    if not request.resume and request.init != "random":
-        assert request.init is not None  # the command line asks for it
-        initialise_trunk(model.trunk, read_weights(request.init, config.trunk))
+    if not request.resume:
+        _initialise(model, request)
     trainer = Trainer(model, recipe, request.seed, hardware, team)
     if request.resume:
         trainer.resume(load_checkpoint(out / LAST))
@@ -156,6 +161,16 @@ def _run(request: Request, out: Path, hardware: Hardware, team: Team) -> int:
         return 128 + stopped
     say(f"trained {recipe.steps} steps: {out / LAST}")
     return 0
+
+
+def _initialise(model: DeepMask, request: Request) -> None:
+    """The weights a new run starts from; the command line asks for those that the preset needs."""
+    if model.config.refined:
+        assert request.base is not None
+        initialise_refined(model, load_checkpoint(request.base))
+    elif request.init != "random":
+        assert request.init is not None
+        initialise_trunk(model.trunk, read_weights(request.init, model.config.trunk))
 
 
 def _sources(request: Request) -> list[tuple[Path, Path]]:

@@ -23,8 +23,8 @@ def test_no_number_may_be_nan_infinite_or_far_below(name, value):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"batch": 0}, "negatives is 16, it must be above 0 and below batch, 0"),
-        ({"negatives": 0}, "negatives is 0"),
+        ({"batch": 0}, "negatives is 16, it must be below batch, 0"),
+        ({"negatives": -1}, "negatives is -1"),
         ({"steps": 0}, "steps is 0, it must be at least 1"),
         ({"lr": 0.0}, "lr is 0"),
         ({"average": 1.0}, "average is 1"),
