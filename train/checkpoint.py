@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from deepmask.train.config import ConfigError, ModelConfig
 from deepmask.train.model import DeepMask
+from deepmask.train.tensors import TensorFileError, read_tensors
 
 FORMAT = "deepmask-checkpoint/1"
 
@@ -38,14 +37,31 @@ class Checkpoint:
 
     def build(self) -> DeepMask:
         """The network with these weights, in evaluation mode, on the CPU."""
+        self._require_fit()
         model = DeepMask(self.model)
-        try:
-            model.load_state_dict(self.weights)
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"the checkpoint's weights do not fit its configuration: {error}"
-            ) from error
+        model.load_state_dict(self.weights)
         return model.eval()
+
+    def _require_fit(self) -> None:
+        """Raise `CheckpointError` unless the weights are those of the configuration.
+
+        Compared with a network that takes no memory: whatever sizes a file asks for, none is
+        allocated that the file does not hold.
+        """
+        try:
+            with torch.device("meta"):
+                wanted = DeepMask(self.model).state_dict()
+        except (RuntimeError, OverflowError, TypeError) as error:
+            raise CheckpointError("the checkpoint's network cannot be built") from error
+        for name in wanted.keys() | self.weights.keys():
+            if name not in wanted or name not in self.weights:
+                problem = f"{name!r:.80} is {'missing' if name in wanted else 'unknown'}"
+            elif problem := _misfit(self.weights[name], wanted[name]):
+                problem = f"{name} {problem}"
+            if problem:
+                raise CheckpointError(
+                    f"the checkpoint's weights do not fit its configuration: {problem}"
+                )
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -77,28 +93,38 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        EOFError,
-        ValueError,
-    ) as error:
+        content = read_tensors(path)
+    except (TensorFileError, OSError) as error:
+        raise CheckpointError(f"{path}: not a checkpoint of deepmask-train: {error}") from error
+    found = content.get("format") if isinstance(content, dict) else content
+    if not isinstance(found, str) or found != FORMAT:
+        shown = repr(found) if isinstance(found, str | None) else repr(type(found).__name__)
         raise CheckpointError(
-            f"{path}: not a checkpoint of deepmask-train, or truncated ({_first_line(error)})"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(
-            f"{path}: format is {found!r}, expected {FORMAT!r} from deepmask-train"
+            f"{path}: format is {shown:.60}, expected {FORMAT!r} from deepmask-train"
         )
+    parts = {name: content.get(name) for name in ("model", "weights", "training")}
+    for name, part in parts.items():
+        if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
+            raise CheckpointError(f"{path}: it lacks {name}, or what it has there is no {name}")
     try:
-        model = ModelConfig.from_dict(content["model"])
-        return Checkpoint(model, dict(content["weights"]), dict(content["training"]))
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        return Checkpoint(
+            ModelConfig.from_dict(parts["model"]), parts["weights"], parts["training"]
+        )
+    except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0][:120] or type(error).__name__
+def _misfit(weight: object, wanted: Tensor) -> str:
+    """What keeps a value of a file from being a weight of that shape; "" for nothing."""
+    if not isinstance(weight, Tensor) or weight.layout != torch.strided or weight.is_meta:
+        return f"is no tensor but a {type(weight).__name__}"
+    if (
+        weight.shape != wanted.shape
+        or weight.dtype.is_floating_point != wanted.dtype.is_floating_point
+    ):
+        return (
+            f"is {weight.dtype} {list(weight.shape)[:8]}, not {wanted.dtype} {list(wanted.shape)}"
+        )
+    if weight.untyped_storage().nbytes() < weight.numel() * weight.element_size():
+        return "has fewer values than its shape says"
+    return ""

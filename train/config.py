@@ -24,6 +24,8 @@ TRUNK_STAGES: Mapping[str, tuple[int, ...]] = {
     **_TRUNKS,
     **{name + TWIN: tuple(2 * width for width in widths) for name, widths in _TRUNKS.items()},
 }
+#: What a checkpoint may say of a network: longest text, largest number, most numbers in a row.
+LONGEST_TEXT, LARGEST_SIZE, MOST_LEVELS = 100, 1 << 16, 16
 MASK_HEADS = ("low-rank", "full")
 SCORE_HEADS = ("pooled", "separate", "reduced", "shared")
 PADDINGS = ("zero", "reflect")
@@ -179,16 +181,38 @@ class ModelConfig:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> ModelConfig:
-        """The configuration a checkpoint holds; `ConfigError` names missing or unknown keys.
+        """The configuration a checkpoint holds; `ConfigError` names missing or unknown keys, and
+        values of another type or beyond reason.
 
         Checkpoints of before a field existed lack it: they mean its default.
         """
         known = {field.name for field in fields(ModelConfig)}
         needed = {field.name for field in fields(ModelConfig) if field.default is MISSING}
         if not needed <= set(values) <= known:
-            missing, unknown = sorted(needed - set(values)), sorted(set(values) - known)
-            raise ConfigError(f"model configuration: missing {missing}, unknown {unknown}")
-        return ModelConfig(**values)
+            missing, unknown = sorted(needed - set(values)), len(set(values) - known)
+            raise ConfigError(f"model configuration: missing {missing}, {unknown} unknown")
+        return ModelConfig(**{name: _checked(name, value) for name, value in values.items()})
+
+
+def _checked(name: str, value: Any) -> Any:
+    """A field's value as a file may hold it: a short text, a size, or a few sizes."""
+    known = getattr(MODEL_PRESETS["deepmask-r18"], name)
+    if isinstance(known, str):
+        good = type(value) is str and len(value) <= LONGEST_TEXT
+    elif isinstance(known, int):
+        good = _is_size(value)
+    else:
+        good = type(value) is tuple and len(value) <= MOST_LEVELS and all(map(_is_size, value))
+    if not good:
+        raise ConfigError(
+            f"model configuration: {name} is no {type(known).__name__} that a network can have "
+            f"(texts to {LONGEST_TEXT} letters, sizes to {LARGEST_SIZE}, {MOST_LEVELS} at most)"
+        )
+    return value
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_SIZE
 
 
 def constant_widths(levels: int, k: int = 32) -> tuple[int, ...]:
