@@ -15,10 +15,13 @@ import pycocotools.mask as coco_mask
 
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.rle import Rle, to_rle
+from deepmask.runtime.images import MAX_PIXELS
 from deepmask.runtime.manifest import sha256_of
 
 #: Larger sides are no photograph, and their masks overflow the 32-bit runs of an RLE.
 LARGEST_SIDE = 30_000
+#: Larger files, in bytes, are not taken into memory: COCO's own have half a gigabyte.
+LARGEST_FILE = 4 << 30
 _ANNOTATION_KEYS = ("id", "image_id", "category_id", "area", "bbox", "iscrowd", "segmentation")
 
 
@@ -127,6 +130,8 @@ def read_coco(path: Path) -> GroundTruth:
 
 def _parse(path: Path) -> Any:
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise EvalError(f"{path}: is over {LARGEST_FILE >> 30} GiB, too large to be read")
         with path.open(encoding="utf-8") as file:
             return json.load(file, object_hook=_lean)
     except OSError as error:
@@ -164,8 +169,7 @@ def _picture(path: Path, entry: Any) -> Picture:
     number, name = entry["id"], entry.get("file_name")
     if not isinstance(name, str) or not name:
         raise EvalError(f"{path}: image {number} has no file_name")
-    parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or "\0" in name:
+    if leaves_folder(name):
         raise EvalError(f"{path}: image {number}: file_name {name!r} leaves the image folder")
     sides = (entry.get("width"), entry.get("height"))
     if not all(type(side) is int and 0 < side <= LARGEST_SIDE for side in sides):
@@ -173,7 +177,19 @@ def _picture(path: Path, entry: Any) -> Picture:
             f"{path}: image {number}: width and height must be whole numbers of pixels from 1 to "
             f"{LARGEST_SIDE}, not {sides[0]!r:.20} and {sides[1]!r:.20}"
         )
-    return Picture(number, name, int(sides[0] or 0), int(sides[1] or 0))
+    width, height = int(sides[0] or 0), int(sides[1] or 0)
+    if width * height > MAX_PIXELS:
+        raise EvalError(
+            f"{path}: image {number}: {width} x {height} are more than the "
+            f"{MAX_PIXELS / 1e6:g} megapixels that are read"
+        )
+    return Picture(number, name, width, height)
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether a file name of a labelled set points out of the folder of its images."""
+    parts = PurePosixPath(name.replace("\\", "/"))
+    return parts.is_absolute() or ".." in parts.parts or "\0" in name
 
 
 def _annotation(

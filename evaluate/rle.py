@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pycocotools.mask as coco_mask
 from rlemasklib import RLEMask
 
 #: pycocotools walks a polygon pixel by pixel: a corner this far away is a mistake, and a slow one.
 FARTHEST_CORNER = 1e5
+#: Nor would it come back from going round and round: most pixels around one object, and polygons.
+LONGEST_OUTLINE = 5e5
+MOST_POLYGONS = 2000
 
 Rle = dict[str, Any]
 
@@ -62,8 +66,26 @@ def _from_polygons(polygons: list[Any], height: int, width: int) -> Rle:
                 f"has a polygon corner that is no number or beyond {FARTHEST_CORNER:.0f} px"
             )
         corners.append(values)
+    check_outline(corners)
     merged: Rle = coco_mask.merge(coco_mask.frPyObjects(corners, height, width))
     return merged
+
+
+def check_outline(polygons: Sequence[Sequence[float]]) -> None:
+    """Raise ValueError, as `to_rle` does, for polygons that take forever to walk around.
+
+    Each is a flat list of x, y pairs.
+    """
+    if len(polygons) > MOST_POLYGONS:
+        raise ValueError(f"has {len(polygons)} polygons, at most {MOST_POLYGONS} are read")
+    outline = 0.0
+    for polygon in polygons:
+        points = np.array([*polygon, *polygon[:2]], np.float64).reshape(-1, 2)
+        outline += float(np.abs(np.diff(points, axis=0)).max(axis=1).sum())
+    if outline > LONGEST_OUTLINE:
+        raise ValueError(
+            f"has an outline of {outline:.0f} px, at most {LONGEST_OUTLINE:.0f} are walked around"
+        )
 
 
 def _short(value: Any) -> str:

@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 from rlemasklib import RLEMask
 
+from deepmask.evaluate.annotations import LARGEST_FILE, leaves_folder
+from deepmask.evaluate.rle import check_outline
+from deepmask.runtime.images import MAX_PIXELS
+
 #: Larger sides are no photograph: OpenCV warps none, and their masks overflow 32-bit runs.
 LARGEST_SIDE = 30_000
 #: pycocotools walks a polygon pixel by pixel: a corner this far away, in px, is a mistake.
@@ -136,6 +140,8 @@ def full_mask(instance: Instance) -> NDArray[np.uint8]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise DataError(f"{path}: over {LARGEST_FILE >> 30} GiB, too large to be read")
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such annotation file") from None
@@ -176,8 +182,14 @@ def _image(entry: Any, folder: Path, problems: list[Problem]) -> Image | None:
     if not (0 < image.width <= LARGEST_SIDE and 0 < image.height <= LARGEST_SIDE):
         text = f"size {image.width}×{image.height}, sides must be 1 to {LARGEST_SIDE} px"
         problems.append(Problem(None, image.id, text))
+    elif image.width * image.height > MAX_PIXELS:
+        text = f"size {image.width}×{image.height}, at most {MAX_PIXELS / 1e6:g} megapixels"
+        problems.append(Problem(None, image.id, text))
+    elif leaves_folder(str(entry["file_name"])):
+        text = f"file name {str(entry['file_name'])[:200]!r} leaves the image folder"
+        problems.append(Problem(None, image.id, text))
     elif not _is_file(image.path):
-        problems.append(Problem(None, image.id, f"no file {str(image.path)!r}"))
+        problems.append(Problem(None, image.id, f"no file {str(image.path)!r:.300}"))
     else:
         return image
     return None
@@ -248,6 +260,10 @@ def _check_segmentation(segmentation: Any, image: Image) -> None:
                 raise ValueError(
                     f"a polygon corner is not a number, or beyond {FARTHEST_CORNER:.0f} px"
                 )
+        try:
+            check_outline(segmentation)
+        except ValueError as error:
+            raise ValueError(f"segmentation {error}") from None
     elif isinstance(segmentation, dict):
         size = segmentation.get("size")
         if size != [image.height, image.width]:
