@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 from tqdm import tqdm
 
 from deepmask.train.annotations import DataError
@@ -59,6 +58,8 @@ def train(
     """
     recipe, team = trainer.recipe, trainer.team
     steps = range(trainer.step, recipe.steps)
+    on_gpu = trainer.hardware.device.type == "cuda"
+    make = (lambda step: make_batch(step).pinned()) if on_gpu else make_batch
     stopped = 0
     with (
         _stop_signal() as received,
@@ -72,13 +73,13 @@ def train(
     ):
         reporter = _Reporter(trainer, validation, images, out, schedule) if team.leads else None
         try:
-            for batch in prefetch(make_batch, steps, threads, ahead=4 * threads):
-                losses = trainer.train_step(batch)
+            for batch in prefetch(make, steps, threads, ahead=4 * threads):
+                trainer.train_step(batch)
                 bar.update(recipe.batch)
                 stopped = team.most(received[0] if received else 0)
                 done = trainer.step == recipe.steps or bool(stopped)
                 if reporter:
-                    reporter.after_step(losses, done, bar.set_postfix_str)
+                    reporter.after_step(done, bar.set_postfix_str)
                 if done:
                     break
         except (DataError, ValueError, PeerLostError):  # no further step can be made
@@ -107,52 +108,57 @@ class _Reporter:
         self._schedule = schedule
         self._log = Log(out / LOG, trainer.step)
         self._highest = self._log.highest(DECIDING)
-        self._recent: list[tuple[float, float]] = []
+        self._reported = trainer.step
         self._started = self._saved = self._marked = time.monotonic()
 
-    def after_step(
-        self, losses: tuple[float, float], done: bool, show: Callable[[str], None]
-    ) -> None:
-        """Take note of a step, after which no other follows if `done`; `show` a report."""
-        self._recent.append(losses)
-        now = time.monotonic()
-        measured = self._measure()
-        step, schedule = self._trainer.step, self._schedule
-        if measured or step % schedule.log_every == 0 or done:
-            self._report({**self._progress(now), **measured}, show)
+    def after_step(self, done: bool, show: Callable[[str], None]) -> None:
+        """Do what is due after a step, which no other follows if `done`; `show` a report."""
+        schedule = self._schedule
+        validating = bool(self._validation) and self._is_due(schedule.validate_every)
+        recalling = bool(self._images) and self._is_due(schedule.recall_every)
+        if validating or recalling or done or self._trainer.step % schedule.log_every == 0:
+            row = self._progress()
+            if validating:
+                row |= self._validate()
+            if recalling:
+                row |= self._recall()
+            self._report(row, show)
         if done or time.monotonic() - self._saved > schedule.save_seconds:
             save_checkpoint(self._trainer.checkpoint(), self._out / LAST)
             self._saved = time.monotonic()
 
-    def _measure(self) -> dict[str, float]:
-        """Validation figures that are due, by column."""
-        trainer, schedule = self._trainer, self._schedule
-        last = trainer.step == trainer.recipe.steps
-        found: dict[str, float] = {}
-        if self._validation and (last or trainer.step % schedule.validate_every == 0):
-            quality = validate(trainer.averaged(), self._validation, trainer.hardware)
-            found["val_mask_iou"] = quality.mask_iou
-            found["val_score_accuracy"] = quality.score_accuracy
-        if self._images and (last or trainer.step % schedule.recall_every == 0):
-            found |= measure_recall(trainer.averaged(), self._images, trainer.hardware)
-            if found[DECIDING] > self._highest:
-                self._highest = found[DECIDING]
-                save_checkpoint(trainer.checkpoint(), self._out / BEST)
-        return found
-
-    def _progress(self, now: float) -> dict[str, float]:
+    def _is_due(self, every: int) -> bool:
         trainer = self._trainer
-        columns = np.array(self._recent, np.float64)
-        means = [column[~np.isnan(column)] for column in columns.T]
-        rate = len(self._recent) * trainer.recipe.batch / (now - self._marked)
+        return trainer.step == trainer.recipe.steps or trainer.step % every == 0
+
+    def _progress(self) -> dict[str, float]:
+        """Columns on training itself, up to now: validation's time does not count."""
+        trainer = self._trainer
+        mask_loss, score_loss = trainer.mean_losses()  # first, as it waits for a GPU
+        now = time.monotonic()
+        patches = (trainer.step - self._reported) * trainer.recipe.batch
         return {
             "step": trainer.step,
             "seconds": now - self._started,
-            "patches_per_second": rate,
+            "patches_per_second": patches / (now - self._marked),
             "learning_rate": learning_rate(trainer.step - 1, trainer.recipe),
-            "mask_loss": float(means[0].mean()) if means[0].size else float("nan"),
-            "score_loss": float(means[1].mean()) if means[1].size else float("nan"),
+            "mask_loss": mask_loss,
+            "score_loss": score_loss,
         }
+
+    def _validate(self) -> dict[str, float]:
+        trainer = self._trainer
+        quality = validate(trainer.averaged(), self._validation, trainer.hardware)
+        return {"val_mask_iou": quality.mask_iou, "val_score_accuracy": quality.score_accuracy}
+
+    def _recall(self) -> dict[str, float]:
+        """Average recall; the checkpoint is kept if it is the best so far."""
+        trainer = self._trainer
+        found = measure_recall(trainer.averaged(), self._images, trainer.hardware)
+        if found[DECIDING] > self._highest:
+            self._highest = found[DECIDING]
+            save_checkpoint(trainer.checkpoint(), self._out / BEST)
+        return found
 
     def _report(self, row: dict[str, float], show: Callable[[str], None]) -> None:
         self._log.write(row)
@@ -160,7 +166,7 @@ class _Reporter:
         if not sys.stderr.isatty():
             steps = self._trainer.recipe.steps
             print(f"step {self._trainer.step}/{steps}  {brief(row)}", flush=True)
-        self._recent, self._marked = [], time.monotonic()
+        self._reported, self._marked = self._trainer.step, time.monotonic()
 
 
 @contextmanager

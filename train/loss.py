@@ -33,9 +33,8 @@ class Losses(nn.Module):
             mask_logits = (
                 self.model.masks([one[: len(masks)] for one in stages]) if len(masks) else None
             )
-            scored = ~labels.isnan()
             windows = self.model.inner(stages[-1])
-            score_logits = self.model.score(windows[scored]) if scored.any() else None
+            score_logits = self.model.score(windows) if counts.objects + counts.others else None
         return (
             zero if mask_logits is None else mask_loss(mask_logits.float(), masks, counts.masks),
             zero

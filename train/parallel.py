@@ -39,8 +39,7 @@ class Team:
         """The largest of all processes' values; also a meeting point. Raises `PeerLostError`."""
         if self.size == 1:
             return value
-        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-        return int(self._reduce(torch.tensor(value, device=device), distributed.ReduceOp.MAX))
+        return int(self._reduce(torch.tensor(value), distributed.ReduceOp.MAX))
 
     def _reduce(self, values: Tensor, how: distributed.ReduceOp.RedOpType) -> Tensor:
         if self.size == 1:
@@ -69,16 +68,17 @@ def local_device(device: str) -> str:
 
 @contextmanager
 def join(device: torch.device) -> Iterator[Team]:
-    """The team that `torchrun` started this process in, NCCL on GPUs, Gloo on CPUs; else `ALONE`.
+    """The team that `torchrun` started this process in; else `ALONE`, as a team of one is too.
 
-    A team of one is `ALONE` too.
+    NCCL adds up what is on GPUs. What is on CPUs goes through Gloo: no GPU is waited for.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield Team(distributed.get_rank(), distributed.get_world_size())
     finally:

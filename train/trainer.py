@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from deepmask.train.batches import Batch, augment
+from deepmask.train.batches import Batch, Counts, augment
 from deepmask.train.checkpoint import Checkpoint, CheckpointError
 from deepmask.train.device import Hardware
 from deepmask.train.loss import Losses
@@ -26,6 +26,11 @@ from deepmask.train.optimise import (
 )
 from deepmask.train.parallel import ALONE, Team
 from deepmask.train.recipe import BEFORE, Recipe
+
+#: Losses on these devices are fetched so many steps at a time: it takes waiting for all they do.
+LATE = ("cuda",)
+FETCH_EVERY = 50
+_REMEDY = "lower --lr or set --clip"
 
 
 class Trainer:
@@ -49,6 +54,8 @@ class Trainer:
         self.optimiser = make_optimiser(self.model, recipe)
         self.average = Average(self.model, recipe.average) if recipe.average else None
         self.step = 0
+        self._unread: list[tuple[int, Counts, Tensor]] = []
+        self._sums = [(0.0, 0), (0.0, 0)]  # of both losses and of the batches that had them
         losses = Losses(self.model, hardware)
         # A batch need not train both branches, nor a share of it all that the others train.
         self._losses: nn.Module = (
@@ -60,24 +67,23 @@ class Trainer:
         )
         self._seed_dropout()
 
-    def train_step(self, batch: Batch) -> tuple[float, float]:
-        """One update; returns the mask loss and the score loss, NaN where the batch has none.
+    def train_step(self, batch: Batch) -> None:
+        """One update by `batch`, this process's share; `mean_losses` tells how large the loss was.
 
-        `batch` is this process's share; the losses are the whole batch's, and so is the update.
-        Raises FloatingPointError when the loss is not finite: going on would only lose weights.
+        Raises FloatingPointError when a loss is not finite: at once on a CPU, within `FETCH_EVERY`
+        steps on a GPU, and before anything is saved.
         """
         device = self.hardware.device
         set_learning_rate(self.optimiser, learning_rate(self.step, self.recipe))
-        patches = augment(
-            batch.patches.to(device, non_blocking=True).float(), batch.colours.to(device)
+        patches, masks, labels, colours = (
+            one.to(device, non_blocking=True)
+            for one in (batch.patches, batch.masks, batch.labels, batch.colours)
         )
-        masks, labels = batch.masks.to(device), batch.labels.to(device)
-        shares = self._losses(patches, masks, labels, batch.counts)
-        losses = self.team.sum(torch.stack(shares).detach()).tolist()
-        if not all(map(math.isfinite, losses)):
-            raise FloatingPointError(
-                f"the loss is {sum(losses)} at step {self.step}: lower --lr or set --clip"
-            )
+        shares = self._losses(augment(patches.float(), colours), masks, labels, batch.counts)
+        losses = self.team.sum(torch.stack(shares).detach())
+        self._unread.append((self.step, batch.counts, losses))
+        if device.type not in LATE or len(self._unread) == FETCH_EVERY:
+            self._fetch_losses()
         self.optimiser.zero_grad(set_to_none=True)
         loss = shares[0] + self.recipe.score_weight * shares[1]
         # The processes' gradients are averaged, but their losses add up: hence the first factor.
@@ -88,10 +94,16 @@ class Trainer:
         if self.average:
             self.average.update(self.model, self.step)
         self.step += 1
-        return (
-            losses[0] if batch.counts.masks else math.nan,
-            losses[1] if batch.counts.objects + batch.counts.others else math.nan,
-        )
+
+    def mean_losses(self) -> tuple[float, float]:
+        """Mask and score loss of whole batches, means over those since the last call.
+
+        NaN where none of them had that branch. Raises FloatingPointError for one not finite.
+        """
+        self._fetch_losses()
+        mask, score = (total / count if count else math.nan for total, count in self._sums)
+        self._sums = [(0.0, 0), (0.0, 0)]
+        return mask, score
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to use: the running average where there is one."""
@@ -106,7 +118,15 @@ class Trainer:
         return model.to(self.hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def checkpoint(self) -> Checkpoint:
-        """Everything that resuming needs, with the weights to use beside it."""
+        """Everything that resuming needs, with the weights to use beside it.
+
+        Raises FloatingPointError for weights that a loss or an update that is not finite has lost.
+        """
+        self._fetch_losses()
+        if not all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
+            raise FloatingPointError(
+                f"the weights are not finite after step {self.step - 1}: {_REMEDY}"
+            )
         return Checkpoint(
             self.model.config,
             self.weights(),
@@ -148,6 +168,24 @@ class Trainer:
             raise CheckpointError(
                 f"the checkpoint cannot be resumed, its training state is not whole: {error!r:.150}"
             ) from error
+
+    def _fetch_losses(self) -> None:
+        """Wait for the losses of the steps made; raise FloatingPointError for the first not finite.
+
+        They stay unread then: nothing that was learnt since can be saved.
+        """
+        if not self._unread:
+            return
+        values = torch.stack([one[2] for one in self._unread]).tolist()
+        for (step, counts, _), losses in zip(self._unread, values, strict=True):
+            if not all(map(math.isfinite, losses)):
+                raise FloatingPointError(f"the loss is {sum(losses)} at step {step}: {_REMEDY}")
+            there = (counts.masks > 0, counts.objects + counts.others > 0)
+            self._sums = [
+                (total + loss * here, count + here)
+                for (total, count), loss, here in zip(self._sums, losses, there, strict=True)
+            ]
+        self._unread = []
 
     def _compare(self, checkpoint: Checkpoint) -> None:
         training = checkpoint.training

@@ -38,7 +38,10 @@ def main(spec: Path, out: Path) -> None:
             trainer = Trainer(without_dropout(config), recipe, 0, hardware, team)
             sampler = Sampler(labelled, [partly], config, recipe)
             make_batch = BatchMaker(sampler, Cropper(10**8), config, recipe, 0, team)
-            losses = [trainer.train_step(make_batch(step)) for step in range(recipe.steps)]
+            losses = []
+            for step in range(recipe.steps):
+                trainer.train_step(make_batch(step))
+                losses.append(trainer.mean_losses())
             results.append({"losses": losses, "weights": trainer.weights()})
         if team.leads:
             torch.save({"size": team.size, "results": results}, out)

@@ -48,6 +48,11 @@ def run(trainer, maker, out) -> None:
     train(trainer, maker, [], out, threads=2, schedule=Schedule(log_every=2, save_seconds=1e9))
 
 
+def losses_of(trainer, batch) -> tuple[float, float]:
+    trainer.train_step(batch)
+    return trainer.mean_losses()
+
+
 def same(first, second) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
@@ -146,7 +151,7 @@ def test_one_batch_is_learnt_by_heart(maker, tiny_model, tiny_recipe):
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     batch = maker(recipe)(0)
-    losses = [trainer.train_step(batch) for _ in range(100)]
+    losses = [losses_of(trainer, batch) for _ in range(100)]
     assert losses[-1][0] < 0.5 * losses[0][0]
     assert losses[-1][1] < 0.5 * losses[0][1]
 
@@ -159,6 +164,56 @@ def test_non_finite_loss_stops_training(maker, tiny_model, tiny_recipe):
         trainer.train_step(maker()(0))
 
 
+def test_losses_fetched_late_still_stop_training_before_anything_is_saved(
+    tmp_path, maker, tiny_model, tiny_recipe, monkeypatch
+):
+    """As on a GPU, whose losses are not waited for."""
+    monkeypatch.setattr("deepmask.train.trainer.LATE", ("cpu",))
+    trainer = fresh(tiny_model, tiny_recipe)
+    step = trainer.train_step
+
+    def spoil_the_third(batch):
+        if trainer.step == 2:
+            with torch.no_grad():
+                trainer.model.mask_head.classify.bias.fill_(math.nan)
+        step(batch)
+
+    monkeypatch.setattr(trainer, "train_step", spoil_the_third)
+    schedule = Schedule(log_every=100, save_seconds=1e9)
+    (tmp_path / LAST).write_text("of before")
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 2: lower --lr"):
+        train(trainer, maker(), [], tmp_path, 1, schedule)
+    assert trainer.step == tiny_recipe.steps
+    assert (tmp_path / LAST).read_text() == "of before"
+    with pytest.raises(FloatingPointError):
+        trainer.checkpoint()
+
+
+def test_mean_losses_do_not_depend_on_when_they_are_fetched(
+    maker, tiny_model, tiny_recipe, monkeypatch
+):
+    recipe = replace(tiny_recipe, alternate=True)
+    means = []
+    for late in ((), ("cpu",)):
+        monkeypatch.setattr("deepmask.train.trainer.LATE", late)
+        trainer = fresh(tiny_model, recipe)
+        for step in range(3):
+            trainer.train_step(maker(recipe)(step))
+        means.append(trainer.mean_losses())
+        assert all(map(math.isnan, trainer.mean_losses()))
+    assert means[0] == means[1]
+    assert all(map(math.isfinite, means[0]))
+
+
+def test_weights_that_are_not_finite_are_not_saved(maker, tiny_model, tiny_recipe):
+    trainer = fresh(tiny_model, tiny_recipe)
+    trainer.train_step(maker()(0))
+    with torch.no_grad():
+        trainer.model.score_head.classify.bias.fill_(math.inf)
+    with pytest.raises(FloatingPointError, match="not finite after step 0: lower --lr"):
+        trainer.checkpoint()
+
+
 def test_alternating_batches_train_one_branch_each(maker, tiny_model, tiny_recipe):
     recipe = replace(tiny_recipe, alternate=True)
     make = maker(recipe)
@@ -169,7 +224,7 @@ def test_alternating_batches_train_one_branch_each(maker, tiny_model, tiny_recip
     assert score_batch.labels.tolist() == [1.0] * 5 + [0.0] * 3
     trainer = fresh(tiny_model, recipe)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
-    mask_loss, score_loss = trainer.train_step(mask_batch)
+    mask_loss, score_loss = losses_of(trainer, mask_batch)
     assert math.isfinite(mask_loss)
     assert math.isnan(score_loss)
     after = trainer.model.state_dict()
