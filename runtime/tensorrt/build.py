@@ -68,7 +68,8 @@ def build_plan(
         _set_targets(trt, config, targets)
     keeps_timings = library.flavour == "tensorrt"  # in TensorRT for RTX these calls do nothing
     if keeps_timings:
-        config.set_timing_cache(config.create_timing_cache(timing_cache), False)
+        _start_from(config, timing_cache)
+        library.messages.take()  # remarks on timings of another GPU or version, which are dropped
     with monitored(trt, config, f"building {name}"):
         plan = builder.build_serialized_network(network, config)
     messages = library.messages.take()
@@ -90,6 +91,13 @@ def target_name(trt: ModuleType, capability: str) -> str:
         accepted = ", ".join(sorted(known, key=lambda key: int(key[2:])))
         raise EngineError(f"tensorrt-rtx cannot build for {name}; it can for {accepted}")
     return name
+
+
+def _start_from(config: Any, timing_cache: bytes) -> None:
+    """Use measurements of earlier builds, or none if they are not of this GPU and version."""
+    cache = config.create_timing_cache(timing_cache)
+    if cache is None or not config.set_timing_cache(cache, False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
 def _set_targets(trt: ModuleType, config: Any, targets: Sequence[str]) -> None:

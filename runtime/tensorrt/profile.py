@@ -83,7 +83,7 @@ def _buckets(manifest: Manifest, max_side: int) -> list[tuple[Level, Level]]:
     """Pairs of the best and the largest level, in ascending order.
 
     A common photograph is at the best of each; a bucket ends half way to the next one, and the last
-    holds whatever is larger.
+    holds whatever is larger. Buckets that end alike, as those of tiny pictures do, are one.
     """
     scales = manifest.scales
     for _ in range(ZOOMS):
@@ -92,14 +92,14 @@ def _buckets(manifest: Manifest, max_side: int) -> list[tuple[Level, Level]]:
     count = 1 + ceil((top - scales.start) / step - 1e-6)
     side = min(max(COMMON), max_side)
     height, width = (round(length * side / max(COMMON)) for length in COMMON)
-    pairs = []
+    pairs = {}
     for k in range(count):
         power = min(scales.start + k * step, top)
-        best = _level(manifest, (height, width), power)
         end = _level(manifest, (side, side), min(power + step / 2, top))
-        pairs.append((best, end))
-    largest = _level(manifest, (max_side, max_side), top)
-    return [*pairs[:-1], (pairs[-1][0], largest)]
+        if k == count - 1:
+            end = _level(manifest, (max_side, max_side), top)
+        pairs[end.canvas_width] = (_level(manifest, (height, width), power), end)
+    return list(pairs.values())
 
 
 def _level(manifest: Manifest, size: tuple[int, int], power: float) -> Level:

@@ -1,0 +1,194 @@
+"""TensorRT's builder as far as the runtime uses it. A "graph" is JSON, and so is a "plan".
+
+A graph: {"inputs": {name: shape}, "layers": [[kind, type], …]}, and optionally "warns", "fails" or
+"refused" with a text.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from enum import Enum, IntEnum
+from types import SimpleNamespace
+from typing import Any
+
+from deepmask.runtime.tensorrt.library import Library, Messages
+
+LayerType = Enum("LayerType", "CONVOLUTION MATRIX_MULTIPLY DEQUANTIZE ACTIVATION")
+DataType = Enum("DataType", "FLOAT HALF INT8 INT64")
+ComputeCapability = IntEnum("ComputeCapability", "SM80 SM86 SM89 SM120")
+
+
+class Layer:
+    """See `ILayer`: a chain, each reads what the one before it wrote."""
+
+    def __init__(self, index: int, kind: str, dtype: str) -> None:
+        self.type = LayerType[kind]
+        self._input = SimpleNamespace(name=f"t{index}", dtype=DataType[dtype])
+        self._output = SimpleNamespace(name=f"t{index + 1}", dtype=DataType[dtype])
+
+    def get_input(self, index: int) -> Any:
+        return self._input
+
+    def get_output(self, index: int) -> Any:
+        return self._output
+
+
+class Network:
+    """See `INetworkDefinition`."""
+
+    def __init__(self, flags: int) -> None:
+        self.flags = flags
+        self.graph: dict[str, Any] = {}
+
+    @property
+    def num_inputs(self) -> int:
+        return len(self.graph["inputs"])
+
+    def get_input(self, index: int) -> Any:
+        name, shape = list(self.graph["inputs"].items())[index]
+        return SimpleNamespace(name=name, shape=tuple(shape))
+
+    @property
+    def num_layers(self) -> int:
+        return len(self.graph["layers"])
+
+    def get_layer(self, index: int) -> Layer:
+        return Layer(index, *self.graph["layers"][index])
+
+
+class Profile:
+    """See `IOptimizationProfile`."""
+
+    def __init__(self) -> None:
+        self.shapes: dict[str, list[tuple[int, ...]]] = {}
+
+    def set_shape(self, name: str, *shapes: tuple[int, ...]) -> None:
+        assert all(size >= 0 for shape in shapes for size in shape)
+        self.shapes[name] = list(shapes)
+
+
+class Config:
+    """See `IBuilderConfig`."""
+
+    def __init__(self) -> None:
+        self.profiles: list[Profile] = []
+        self.cleared: list[str] = []
+        self.profiling_verbosity = self.progress_monitor = self.timings = None
+        self.num_compute_capabilities = 0
+        self.targets: list[str] = []
+
+    def clear_flag(self, flag: str) -> None:
+        self.cleared.append(flag)
+
+    def add_optimization_profile(self, profile: Profile) -> int:
+        self.profiles.append(profile)
+        return len(self.profiles) - 1
+
+    def set_compute_capability(self, target: ComputeCapability, index: int) -> bool:
+        self.targets.append(target.name)
+        return index < self.num_compute_capabilities
+
+    def create_timing_cache(self, content: bytes) -> bytes:
+        return content
+
+    def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
+        self.timings = cache + b"+"
+        return not ignore_mismatch
+
+    def get_timing_cache(self) -> Any:
+        return SimpleNamespace(serialize=lambda: self.timings)
+
+
+def fake_library(
+    flavour: str = "tensorrt",
+    version: str = "10.99.0",
+    building: Callable[[dict[str, Any]], None] = lambda graph: None,
+    inspected: Callable[[dict[str, Any]], str | None] = lambda plan: "{}",
+    steps: int = 3,
+) -> Library:
+    """The library. `building` is called with each graph that is built, at every step of it.
+
+    `inspected` gives the inspector's text for a plan, None for a plan that does not load.
+    """
+    messages = Messages()
+
+    class Parser:
+        def __init__(self, network: Network, logger: object) -> None:
+            self._network = network
+            self._problem = ""
+
+        def parse(self, content: bytes) -> bool:
+            try:
+                self._network.graph = json.loads(content)
+                self._problem = self._network.graph.get("refused", "")
+            except ValueError:
+                self._problem = "Failed to parse the ONNX model.\nIt is no protobuf."
+            return not self._problem
+
+        def get_error(self, index: int) -> Any:
+            return SimpleNamespace(
+                desc=lambda: self._problem, node_name=lambda: "", node_operator=lambda: ""
+            )
+
+    class Builder:
+        def __init__(self, logger: object) -> None:
+            assert logger == "logger"
+
+        def create_network(self, flags: int) -> Network:
+            return Network(flags)
+
+        def create_builder_config(self) -> Config:
+            return Config()
+
+        def create_optimization_profile(self) -> Profile:
+            return Profile()
+
+        def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
+            graph, monitor = network.graph, config.progress_monitor
+            monitor.phase_start("Building", None, steps)
+            for step in range(steps):
+                building(graph)
+                if not monitor.step_complete("Building", step):
+                    return None
+            monitor.phase_finish("Building")
+            if "warns" in graph:
+                messages.add(graph["warns"])
+            if "fails" in graph:
+                messages.add(graph["fails"])
+                return None
+            shapes = [profile.shapes for profile in config.profiles]
+            plan = {"graph": graph, "profiles": shapes, "targets": config.targets}
+            return json.dumps({**plan, "flags": network.flags, "cleared": config.cleared}).encode()
+
+    class Runtime:
+        def __init__(self, logger: object) -> None:
+            pass
+
+        def deserialize_cuda_engine(self, plan: bytes) -> Any:
+            text = inspected(json.loads(plan))
+            if text is None:
+                messages.add("the plan was refused")
+                return None
+            inspector = SimpleNamespace(get_engine_information=lambda form: text)
+            return SimpleNamespace(create_engine_inspector=lambda: inspector)
+
+    module: Any = SimpleNamespace(
+        Builder=Builder,
+        OnnxParser=Parser,
+        Runtime=Runtime,
+        IProgressMonitor=object,
+        LayerType=LayerType,
+        ComputeCapability=ComputeCapability,
+        BuilderFlag=SimpleNamespace(TF32="TF32"),
+        ProfilingVerbosity=SimpleNamespace(DETAILED="detailed"),
+        LayerInformationFormat=SimpleNamespace(JSON="json"),
+        NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
+    )
+    return Library(module, flavour, version, "logger", messages)
+
+
+def slowly(seconds: float) -> Callable[[dict[str, Any]], None]:
+    """A build that takes `seconds` a step."""
+    return lambda graph: time.sleep(seconds)
