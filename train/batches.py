@@ -49,9 +49,12 @@ class Batch:
 
     def pinned(self) -> Batch:
         """The same in page-locked memory, from which a GPU copies while the CPU goes on."""
-        tensors = (self.patches, self.masks, self.labels, self.colours)
-        pinned = [one if one.is_cuda else one.pin_memory() for one in tensors]
-        return Batch(*pinned, counts=self.counts)
+
+        def pin(values: Tensor) -> Tensor:
+            return values if values.is_cuda else values.pin_memory()
+
+        patches, masks = pin(self.patches), pin(self.masks)
+        return Batch(patches, masks, pin(self.labels), pin(self.colours), self.counts)
 
 
 class BatchMaker:
@@ -144,8 +147,7 @@ def prefetch(
 def augment(patches: Tensor, colours: Tensor) -> Tensor:
     """Apply a batch's colour changes: (N, 3, P, P) float 0…255 → the same, still 0…255."""
     shift, contrast, saturation = (column.view(-1, 1, 1, 1) for column in colours.unbind(1))
-    red, green, blue = patches.split(1, dim=1)
-    gray = 0.299 * red + 0.587 * green + 0.114 * blue
+    gray = 0.299 * patches[:, :1] + 0.587 * patches[:, 1:2] + 0.114 * patches[:, 2:]
     toned = gray + saturation * (patches - gray)
     return (127.5 + contrast * (toned - 127.5) + shift).clamp(0, 255)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +151,7 @@ class _Reporter:
         quality = validate(trainer.averaged(), self._validation, trainer.hardware)
         return {"val_mask_iou": quality.mask_iou, "val_score_accuracy": quality.score_accuracy}
 
-    def _recall(self) -> dict[str, float]:
+    def _recall(self) -> Mapping[str, float]:
         """Average recall; the checkpoint is kept if it is the best so far."""
         trainer = self._trainer
         found = measure_recall(trainer.averaged(), self._images, trainer.hardware)
