@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -110,7 +110,5 @@ def test_messages_are_one_line_each() -> None:
 
 def test_the_package_loads_no_library() -> None:
     code = "import deepmask.runtime.tensorrt.cache, sys; print('tensorrt' in sys.modules)"
-    import subprocess
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "False\n", SimpleNamespace(**vars(done))
+    assert done.stdout == "False\n", done.stderr

@@ -1,0 +1,377 @@
+"""The engine cache: what is found, what is rebuilt and why, and two processes at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.manifest import Graph, Manifest, Scales
+from deepmask.runtime.tensorrt import store
+from deepmask.runtime.tensorrt.cache import engine_plans
+from deepmask.runtime.tensorrt.device import Gpu
+from deepmask.runtime.tensorrt.stamp import hash_of
+
+from .fake_builder import fake_library
+
+GPU = Gpu("NVIDIA L4", (8, 9), "12.8", 24 << 30)
+INPUTS = {
+    "trunk": {"image": [1, 3, -1, -1]},
+    "score": {"features": [1, 7, -1, -1]},
+    "mask": {"features": [1, 7, -1, -1], "locations": [-1, 2]},
+}
+OUTPUTS = {"trunk": "features", "score": "score", "mask": "mask"}
+
+
+def write_model(folder: Path, layers: Sequence[Sequence[str]] = (("CONVOLUTION", "FLOAT"),)) -> Any:
+    """A model folder of graphs as the fake builder reads them; gives its manifest."""
+    folder.mkdir(exist_ok=True)
+    graphs = {}
+    for name, inputs in INPUTS.items():
+        content = json.dumps({"name": name, "inputs": inputs, "layers": layers}).encode()
+        (folder / f"{name}.onnx").write_bytes(content)
+        graphs[name] = Graph(f"{name}.onnx", hash_of(content), tuple(inputs), (OUTPUTS[name],))
+    return Manifest(
+        name="fake",
+        patch=64,
+        stride=16,
+        mask_size=16,
+        border=48,
+        fill=127.5,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        score_head="shared",
+        precision="fp32",
+        weights="fp32",
+        opset=18,
+        scales=Scales(-1.0, 0.0, 0.5),
+        threshold=0.5,
+        graphs=graphs,
+        parity={},
+    )
+
+
+@dataclass
+class Machine:
+    """A model, a cache, a GPU and a TensorRT; `plans` asks for engines and notes what happens."""
+
+    folder: Path
+    cache: Path
+    manifest: Manifest
+    gpu: Gpu = GPU
+    flavour: str = "tensorrt"
+    version: str = "10.99.0"
+    options: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    built: list[str] = field(default_factory=list)
+
+    def plans(self, **options: Any) -> dict[str, bytes]:
+        self.lines, self.built = [], []
+        library = fake_library(
+            self.flavour,
+            self.version,
+            lambda graph: self.built.append(graph["name"]),
+            steps=1,
+            **self.options,
+        )
+        return engine_plans(
+            self.manifest,
+            self.folder,
+            library,
+            self.gpu,
+            cache=self.cache,
+            report=self.lines.append,
+            **options,
+        )
+
+    def files(self, suffix: str) -> list[Path]:
+        return sorted(self.cache.glob(f"*{suffix}"))
+
+    def trunk(self) -> Path:
+        return next(self.cache.glob(f"{self.manifest.graphs['trunk'].sha256[:16]}*.plan"))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "model", tmp_path / "cache", write_model(tmp_path / "model"))
+
+
+def test_what_was_built_is_found_again(machine: Machine) -> None:
+    first = machine.plans()
+    assert machine.built == ["trunk", "score", "mask"]
+    assert machine.lines[0] == "engine trunk: building, there is none yet"
+    assert (
+        machine.lines[-1] == "precision fp32: of 3 convolutions and matrix products are 3 in fp32"
+    )
+    assert machine.plans() == first
+    assert machine.built == []
+    assert machine.lines == ["precision fp32: of 3 convolutions and matrix products are 3 in fp32"]
+
+
+def test_plans_are_plain_and_named_by_hashes(machine: Machine) -> None:
+    plans = machine.plans()
+    names = sorted(path.name for path in machine.cache.iterdir())
+    assert names == [path.name for path in store.files(machine.cache)]
+    assert {path.read_bytes() for path in machine.files(".plan")} == set(plans.values())
+    assert len(machine.files(".plan")) == len(machine.files(".json")) == 3
+    assert len(machine.files(".timing")) == 1
+    for path in machine.files(".json"):
+        stamp = json.loads(path.read_text(encoding="utf-8"))
+        assert stamp["plan"] == hash_of(path.with_suffix(".plan").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"version": "10.99.1"}, "version 10.99.0 → 10.99.1"),
+        ({"gpu": replace(GPU, driver="13.0")}, "driver 12.8 → 13.0"),
+    ],
+)
+def test_a_change_of_the_machine_rebuilds_and_says_what_changed(
+    machine: Machine, change: dict[str, Any], told: str
+) -> None:
+    before = machine.plans()
+    other = replace(machine, **change)
+    other.plans()
+    assert other.built == ["trunk", "score", "mask"]
+    assert other.lines[0] == f"engine trunk: rebuilding, {told}"
+    assert len(other.files(".plan")) == len(before)  # in place of the old ones
+
+
+def test_other_shapes_rebuild_and_say_so(machine: Machine) -> None:
+    machine.plans()
+    machine.plans(max_side=2000)
+    assert len(machine.built) == 3
+    assert machine.lines[0].startswith("engine trunk: rebuilding, profiles (")
+
+
+def test_another_gpu_flavour_or_graph_has_engines_of_its_own(machine: Machine) -> None:
+    machine.plans()
+    others = [
+        replace(machine, gpu=replace(GPU, name="NVIDIA A10")),
+        replace(machine, flavour="tensorrt-rtx"),
+        replace(machine, manifest=write_model(machine.folder, [["CONVOLUTION", "FLOAT"]] * 2)),
+    ]
+    for count, other in enumerate(others, 2):
+        other.plans()
+        assert other.lines[0] == "engine trunk: building, there is none yet"
+        assert len(machine.files(".plan")) == 3 * count
+
+
+def test_engines_for_tensorrt_for_rtx_are_built_ahead_for_another_machine(
+    machine: Machine,
+) -> None:
+    here = replace(machine, flavour="tensorrt-rtx", gpu=Gpu("any", (8, 9), "any", 0))
+    plans = here.plans(ahead=True)
+    assert {json.loads(plan)["targets"][0] for plan in plans.values()} == {"SM89"}
+    there = replace(here, gpu=GPU)
+    assert there.plans() == plans
+    assert there.built == []
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20])
+
+
+def put_a_foreign_plan(path: Path) -> None:
+    path.write_bytes(b"another engine")
+
+
+def put_a_foreign_stamp(path: Path) -> None:
+    path.with_suffix(".json").write_text('{"some": "json"}', encoding="utf-8")
+
+
+def remove_the_stamp(path: Path) -> None:
+    path.with_suffix(".json").unlink()
+
+
+def put_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (truncate, "{} was changed or cut short"),
+        (put_a_foreign_plan, "{} was changed or cut short"),
+        (put_a_foreign_stamp, "the description beside {} cannot be used (not of the format"),
+        (remove_the_stamp, "{} has no description beside it"),
+    ],
+)
+def test_a_damaged_cache_is_told_and_mended(machine: Machine, damage: Any, told: str) -> None:
+    before = machine.plans()
+    path = machine.trunk()
+    damage(path)
+    assert machine.plans() == before
+    assert machine.built == ["trunk"]
+    assert machine.lines[0].startswith(f"engine trunk: rebuilding, {told.format(path)}")
+    assert machine.plans() == before
+    assert machine.built == []
+
+
+def test_what_is_in_the_way_of_a_plan_is_told_and_engines_still_come(machine: Machine) -> None:
+    before = machine.plans()
+    put_a_folder(machine.trunk())
+    assert machine.plans() == before
+    assert "cannot be read (Is a directory)" in machine.lines[0]
+    assert any("cannot be written" in line for line in machine.lines)
+    assert not list(machine.cache.glob(".new-*"))
+
+
+def test_a_cache_that_cannot_be_written_is_told_once(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    machine.cache = tmp_path / "file" / "cache"
+    for _ in range(2):
+        plans = machine.plans()
+        assert sorted(plans) == ["mask", "score", "trunk"]
+        assert machine.built == ["trunk", "score", "mask"]
+        told = [line for line in machine.lines if "cannot be written" in line]
+        assert len(told) == 1
+        assert told[0].startswith(f"Warning: {machine.cache} cannot be written (Not a directory): ")
+        assert told[0].endswith("--cache")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write all")
+def test_a_read_only_cache_is_used_as_it_is(machine: Machine) -> None:
+    before = machine.plans()
+    machine.cache.chmod(0o500)
+    try:
+        assert machine.plans() == before
+        assert machine.built == []
+        other = replace(machine, version="11.0")
+        other.plans()
+        assert any("cannot be written (Permission denied)" in line for line in other.lines)
+    finally:
+        machine.cache.chmod(0o700)
+
+
+def test_ctrl_c_keeps_what_was_built(machine: Machine) -> None:
+    def interrupt(graph: dict[str, Any]) -> None:
+        if graph["name"] == "mask":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine_plans(
+            machine.manifest,
+            machine.folder,
+            fake_library(building=interrupt),
+            GPU,
+            cache=machine.cache,
+        )
+    machine.plans()
+    assert machine.built == ["mask"]
+    assert not list(machine.cache.glob(".new-*"))
+
+
+def test_warnings_are_told_by_graph(machine: Machine) -> None:
+    write_model(machine.folder)
+    path = machine.folder / "score.onnx"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "warns": "weights clipped"}))
+    machine.plans()
+    assert "Warning: TensorRT on score: weights clipped" in machine.lines
+
+
+def test_a_description_without_the_type_that_was_built_is_told(machine: Machine) -> None:
+    half = {"Layers": [{"Outputs": [{"Format/Datatype": "Half"}]}]}
+    machine.options = {"inspected": lambda plan: json.dumps(half)}
+    machine.plans()
+    expected = "TensorRT's description of engine trunk shows fp16 between its layers, and no fp32"
+    assert f"Warning: {expected}" in machine.lines
+
+
+def test_an_engine_that_does_not_load_is_one_line(machine: Machine) -> None:
+    machine.options = {"inspected": lambda plan: None}
+    with pytest.raises(EngineError, match=r"cannot load the engine .* built: the plan was refused"):
+        machine.plans()
+
+
+def test_another_precision_than_the_models_is_an_error_each_time(machine: Machine) -> None:
+    machine.manifest = replace(machine.manifest, precision="fp16")
+    for _ in range(2):
+        with pytest.raises(
+            EngineError, match=r"said to compute in fp16, but of its 3 .* 3 in fp32"
+        ):
+            machine.plans()
+
+
+PROCESS = """
+import sys
+from pathlib import Path
+from tests.runtime.fake_builder import fake_library, slowly
+from tests.runtime.test_tensorrt_cache import GPU, write_model
+from deepmask.runtime.tensorrt.cache import engine_plans
+model, cache = Path(sys.argv[1]), Path(sys.argv[2])
+built = []
+def building(graph):
+    built.append(graph["name"])
+    slowly(0.3)(graph)
+manifest = write_model(Path(sys.argv[3]))
+library = fake_library(building=building, steps=1)
+print("ready", flush=True)
+sys.stdin.readline()
+lines = []
+plans = engine_plans(manifest, model, library, GPU, cache=cache, report=lines.append)
+print(len(built), "waiting" in " ".join(lines), sorted(plans))
+"""
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_two_processes_at_once_both_end_with_good_engines(
+    machine: Machine, tmp_path: Path, locks: bool
+) -> None:
+    code = PROCESS
+    if not locks:  # as on Windows
+        code = "import deepmask.runtime.tensorrt.store as s; s.fcntl = None\n" + code
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, machine.folder, machine.cache, tmp_path / str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for number in range(2)
+    ]
+    for one in running:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n", one.communicate()[1]
+    for one in running:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()
+    said = sorted(one.communicate(timeout=300)[0].strip() for one in running)
+    assert [one.returncode for one in running] == [0, 0]
+    assert all(line.endswith("['mask', 'score', 'trunk']") for line in said)
+    if locks:
+        assert [line[0] for line in said] == ["0", "3"]  # one built, the other waited or came late
+    machine.plans()
+    assert machine.built == []
+    assert not list(machine.cache.glob(".new-*"))
+
+
+def test_clearing_takes_engines_and_nothing_else(machine: Machine) -> None:
+    machine.plans()
+    (machine.cache / "notes.txt").write_text("mine", encoding="utf-8")
+    (machine.cache / "thesis.json").write_text("{}", encoding="utf-8")
+    (machine.cache / ".new-abandoned").write_bytes(b"1234")
+    size = sum(path.stat().st_size for path in store.files(machine.cache))
+    assert store.clear(machine.cache) == size > 0
+    assert sorted(path.name for path in machine.cache.iterdir()) == ["notes.txt", "thesis.json"]
+    assert store.clear(machine.cache / "nowhere") == 0
+
+
+def test_the_default_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if sys.platform == "linux":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert store.default_folder() == tmp_path / "deepmask" / "engines"
+    assert store.default_folder().is_absolute()
