@@ -106,6 +106,7 @@ class DeepMask:
         height, width = image.shape[:2]
         factors = (scales or self.manifest.scales).factors()
         levels = plan_pyramid(height, width, factors, self.manifest, max_side)
+        _check_area(levels)
         maps, scores = [], []
         for level in levels:
             with clock.stage("pyramid"):
@@ -242,6 +243,15 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def _check_area(levels: Sequence[Level]) -> None:
+    area = sum(level.canvas_height * level.canvas_width for level in levels)
+    if area > MAX_AREA:
+        raise EngineError(
+            f"the scales of this image have {area / 1e6:.0f} megapixels, at most "
+            f"{MAX_AREA / 1e6:g} are searched: take fewer or smaller scales, or a smaller --max-side"
+        )
 
 
 def _check_call(

@@ -10,16 +10,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.geometry import canvas_length, location_count
 from deepmask.runtime.manifest import Manifest
 
 #: Longest side, in pixels, that scale 1 may have: larger images are seen smaller. Bounds time and
 #: memory for large photographs; 1333 is the customary limit of COCO detectors.
 MAX_SIDE = 1333
-#: Most pixels that all canvases of an image may have together: half of it is a photograph of
-#: `MAX_SIDE` zoomed twice. A model's own description must not decide how much memory is taken.
-MAX_AREA = 128_000_000
 
 
 @dataclass(frozen=True)
@@ -52,19 +48,11 @@ def plan_pyramid(
     """The levels of an image, smallest first (DeepMask §3.3).
 
     Scale factors refer to the image, or to the image shrunk to `max_side` if it is longer. Factors
-    that round to the same size, as on tiny images, give one level. Raises `EngineError` for a plan
-    of more than `MAX_AREA` pixels.
+    that round to the same size, as on tiny images, give one level.
     """
     base = min(1.0, max_side / max(height, width))
     sizes = {(_scaled(height, base * factor), _scaled(width, base * factor)) for factor in factors}
-    levels = [_level(height, width, h, w, manifest) for h, w in sorted(sizes)]
-    area = sum(level.canvas_height * level.canvas_width for level in levels)
-    if area > MAX_AREA:
-        raise EngineError(
-            f"the scales of a {height} x {width} image are {area / 1e6:.0f} megapixels, at most "
-            f"{MAX_AREA / 1e6:g} are searched: fewer or smaller scales, or a smaller --max-side"
-        )
-    return levels
+    return [_level(height, width, h, w, manifest) for h, w in sorted(sizes)]
 
 
 def render_level(
