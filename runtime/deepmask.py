@@ -39,6 +39,10 @@ _GATHER_BYTES = 64 << 20
 #: several maps of the mask's own resolution.
 _VALUES_PER_SAMPLE = 8
 
+#: Most pixels that the canvases of an image may have together; a photograph of `MAX_SIDE`, zoomed
+#: twice, has half of it. A model's description must not decide how much memory is taken.
+_MAX_AREA = 128_000_000
+
 _Maps = dict[str, Tensor]  # one level's tensors by name
 
 
@@ -247,10 +251,10 @@ class _Clock:
 
 def _check_area(levels: Sequence[Level]) -> None:
     area = sum(level.canvas_height * level.canvas_width for level in levels)
-    if area > MAX_AREA:
+    if area > _MAX_AREA:
         raise EngineError(
             f"the scales of this image have {area / 1e6:.0f} megapixels, at most "
-            f"{MAX_AREA / 1e6:g} are searched: take fewer or smaller scales, or a smaller --max-side"
+            f"{_MAX_AREA / 1e6:g} are searched: fewer or smaller --scales, or a smaller --max-side"
         )
 
 
