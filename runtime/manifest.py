@@ -33,6 +33,8 @@ GRAPHS = ("trunk", "score", "mask")
 MANIFEST_LIMIT = 1 << 20
 #: A graph file is smaller, in bytes: protobuf's own limit on one message.
 GRAPH_LIMIT = 1 << 31
+#: Largest side of a mask: a thousand of them take a gigabyte.
+LARGEST_MASK = 512
 
 
 class ModelFolderError(Exception):
@@ -242,7 +244,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         name=text(content, "name"),
         patch=patch,
         stride=stride,
-        mask_size=integer(content, "mask_size", 2, 4096),
+        mask_size=integer(content, "mask_size", 2, LARGEST_MASK),
         border=border,
         fill=number(content, "fill", 0, 255),
         mean=triple(content, "mean"),
@@ -281,7 +283,7 @@ def _coarse(values: dict[str, Any], graphs: Mapping[str, Graph]) -> Coarse | Non
         raise ModelFolderError(f"coarse: no graph is called {', '.join(unknown):.60}")
     others = {name: _graph(name, mapping(given, name)) for name in GRAPHS if name in given}
     _check_chain({**graphs, **others})
-    return Coarse(integer(values, "mask_size", 2, 4096), others)
+    return Coarse(integer(values, "mask_size", 2, LARGEST_MASK), others)
 
 
 def _check_chain(graphs: Mapping[str, Graph]) -> None:
