@@ -16,6 +16,7 @@ from deepmask.train.batches import Batch, BatchMaker
 from deepmask.train.categories import with_categories
 from deepmask.train.check import check_pictures
 from deepmask.train.checkpoint import CheckpointError, load_checkpoint
+from deepmask.train.conditions import changes, conditions
 from deepmask.train.config import MODEL_PRESETS, ModelConfig
 from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware, choose_hardware
@@ -137,9 +138,13 @@ def _run(request: Request, out: Path, hardware: Hardware, team: Team) -> int:
         images = recall_images(validation, request.recall_images) if request.recall_every else []
     if not request.resume:
         _initialise(model, request)
-    trainer = Trainer(model, recipe, request.seed, hardware, team)
+    files = [file for file, _ in _sources(request)[: 1 + len(request.mask_annotations)]]
+    now = conditions(files, request.crops, hardware)
+    trainer = Trainer(model, recipe, request.seed, hardware, team, now)
     if request.resume:
-        trainer.resume(load_checkpoint(out / LAST))
+        checkpoint = load_checkpoint(out / LAST)
+        trainer.resume(checkpoint)
+        _say_what_changed(request, changes(checkpoint.training.get("conditions"), now), team)
     out.mkdir(parents=True, exist_ok=True)
     parameters = sum(p.numel() for p in model.parameters())
     processes = f"{team.size} processes, each on " if team.size > 1 else ""
@@ -171,6 +176,20 @@ def _initialise(model: DeepMask, request: Request) -> None:
     elif request.init != "random":
         assert request.init is not None
         initialise_trunk(model.trunk, read_weights(request.init, model.config.trunk))
+
+
+def _say_what_changed(request: Request, changed: Sequence[str], team: Team) -> None:
+    """Tell what keeps a resumed run from being the one that was begun; it goes on all the same."""
+    if not team.leads:
+        return
+    if request.init is not None:
+        click.echo(
+            "note: --init has no effect on --resume: the weights are the run's own", err=True
+        )
+    if changed:
+        click.echo(
+            f"note: {'; '.join(changed)}: the run goes on, but not as it would have", err=True
+        )
 
 
 def _sources(request: Request) -> list[tuple[Path, Path]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,17 @@ class Trainer:
         seed: int,
         hardware: Hardware,
         team: Team = ALONE,
+        conditions: Mapping[str, str] | None = None,
     ) -> None:
-        """`seed` decides dropout; batches have their own. Every process of `team` makes one."""
+        """`seed` decides dropout; batches have their own. Every process of `team` makes one.
+
+        `conditions` are kept in checkpoints.
+        """
         self.recipe = recipe
         self.seed = seed
         self.hardware = hardware
         self.team = team
+        self._conditions = dict(conditions or {})
         self.model = model.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         freeze(self.model, recipe)
         self.optimiser = make_optimiser(self.model, recipe)
@@ -136,6 +142,7 @@ class Trainer:
                 "step": self.step,
                 "seed": self.seed,
                 "recipe": self.recipe.to_dict(),
+                "conditions": self._conditions,
                 "random": torch.get_rng_state(),
                 "random_cuda": (
                     torch.cuda.get_rng_state(self.hardware.device)

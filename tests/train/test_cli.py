@@ -55,10 +55,27 @@ def test_train_and_resume(drawn, tmp_path):
     assert "continue with --resume" in again.stderr
     longer = run(*arguments, "--steps", "4", "--resume")
     assert longer.returncode == 0, longer.stderr
+    assert "note:" not in longer.stderr
     assert load_checkpoint(out / "last.pt").training["step"] == 4
     other = run(*arguments, "--lr", "0.5", "--resume")
     assert other.returncode == 1
     assert "lr was 0.0006, is 0.5" in other.stderr
+
+
+def test_resuming_says_what_is_not_as_before(drawn, tmp_path):
+    content = json.loads(drawn[0].read_text())
+    content["annotations"].pop()
+    (tmp_path / "fewer.json").write_text(json.dumps(content))
+    first = [*data(drawn), *SMALL, "--out", tmp_path / "x", "--precision", "fp32"]
+    assert run(*first, "--init", "random", "--steps", "1").returncode == 0
+    other = ["--train-annotations", tmp_path / "fewer.json", "--crops", "device"]
+    again = run(*first, *other, "--init", "random", "--steps", "2", "--resume")
+    assert again.returncode == 0, again.stderr
+    assert "--init has no effect on --resume" in again.stderr
+    assert (
+        "note: crops was host, is device; the training annotations are not those of before"
+        in again.stderr
+    )
 
 
 @pytest.mark.slow
