@@ -56,7 +56,7 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
     "--scales",
     metavar="FROM:TO:STEP",
     help="Pyramid scales the runtime uses by default, as powers of two.  "
-    "[default: -2:1:0.5 for a 224 px model, else -2.5:0.5:0.5]",
+    "[default: -2:1:0.5 for a 224 px model, -2.5:0.5:0.5 for 160 px, in proportion for others]",
 )
 @click.option(
     "--threshold",
@@ -118,7 +118,8 @@ def command(
     reads.
 
     The folder holds trunk.onnx, score.onnx and mask.onnx, each complete in itself and readable by
-    any ONNX tool, and model.json, which describes them.
+    any ONNX tool, and model.json, which describes them. With a SharpMask checkpoint their masks are
+    the refined ones; coarse_trunk.onnx and coarse_mask.onnx then take their place under --coarse.
 
     The export ends by comparing ONNX Runtime with PyTorch on pictures of four sizes: features,
     the score of every location, and masks. The figures are printed and kept in model.json. Above a

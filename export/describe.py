@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import log2
 from typing import Any
 
 from deepmask.export.graphs import border_of
-from deepmask.runtime.manifest import Graph, Manifest, Scales
+from deepmask.runtime.manifest import Coarse, Graph, Manifest, Scales
 from deepmask.train.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 
 #: Mask probability above which a pixel belongs to the object (0.2 on COCO, §4).
@@ -16,8 +17,12 @@ OVERLAP = 1.0
 
 
 def default_scales(patch: int) -> Scales:
-    """2^-2 … 2^1 for the paper's 224 px (§3.3), 2^-2.5 … 2^0.5 for smaller windows (thesis)."""
-    return Scales(-2, 1, 0.5) if patch == 224 else Scales(-2.5, 0.5, 0.5)
+    """Seven scales at which windows of `patch` pixels show objects of the paper's sizes.
+
+    2^-2 … 2^1 for 224 px (§3.3); half a power less for 160 px (the thesis), one less for 112 px.
+    """
+    shift = round(2 * log2(patch / 224)) / 2
+    return Scales(-2 + shift, 1 + shift, 0.5)
 
 
 def describe(
@@ -31,13 +36,17 @@ def describe(
     scales: Scales | None = None,
     threshold: float = THRESHOLD,
     overlap: float = OVERLAP,
+    coarse: Mapping[str, Graph] | None = None,
 ) -> Manifest:
-    """The manifest of a network whose graphs compute in float32; `scales` None: the default."""
+    """The manifest of a network whose graphs compute in float32; `scales` None: the default.
+
+    `coarse` are the graphs of a refined network's coarse form that are not those of its own.
+    """
     return Manifest(
         name=name,
         patch=config.patch,
         stride=config.stride,
-        mask_size=config.mask_size,
+        mask_size=config.output_size,
         border=border_of(config.patch),
         fill=BORDER_FILL,
         mean=IMAGENET_MEAN,
@@ -51,4 +60,5 @@ def describe(
         graphs=graphs,
         parity=parity,
         overlap=overlap,
+        coarse=Coarse(config.mask_size, coarse) if coarse else None,
     )

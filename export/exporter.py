@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 
 from deepmask.export import parity
+from deepmask.export.coarse import COARSE_GRAPHS, COARSE_OUTPUTS, write_coarse_trunk
 from deepmask.export.describe import OVERLAP, THRESHOLD, describe
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
@@ -46,7 +47,8 @@ class ExportOptions:
     weights        "fp32", or "fp16": stored rounded to float16, computed with in float32.
     interleaving   form of a pooled score head, one of `score.INTERLEAVINGS`; by default the first.
     dense_mask     also write `mask_dense.onnx`, masks of every location. It is compared like the
-                   others, but the manifest does not list it: the runtime has no use for it.
+                   others, but the manifest does not list it: the runtime has no use for it. Not
+                   for refined masks.
     scales         pyramid scales the runtime uses by default.
     threshold      probability above which it counts a pixel as the object's.
     overlap        IoU with a better proposal above which it ranks a near-duplicate lower.
@@ -101,6 +103,11 @@ def export_model(
             f"{checkpoint} has the {loaded.model.score_head} score head, which has no pooling to "
             "interleave: leave --interleave out"
         )
+    if options.dense_mask and loaded.model.refined:
+        raise ExportUsageError(
+            f"{checkpoint} has refined masks, which are made window by window: leave --dense-mask "
+            "out"
+        )
     original = loaded.build()
     require_finite(original.state_dict())
     folded = fold_batchnorm(original)
@@ -148,15 +155,21 @@ def _write_float(
     for graph, source in sources.items():
         path = folder / f"{graph}.onnx"
         _write_graph(source, path, original.config, options)
-        report(f"{path.name:<16}{path.stat().st_size / 1e6:8.1f} MB")
+        report(f"{path.name:<17}{path.stat().st_size / 1e6:7.1f} MB")
+    if original.config.refined:
+        path = write_coarse_trunk(folder)
+        report(f"{path.name:<17}{path.stat().st_size / 1e6:7.1f} MB")
     deviations, rounding = parity.compare(folder, sources, exported, original)
     report(parity.as_table(deviations, rounding))
     parity.require_parity(deviations)
-    graphs = {
-        graph: Graph(f"{graph}.onnx", sha256_of(folder / f"{graph}.onnx"), one.inputs, one.outputs)
-        for graph, one in sources.items()
-        if graph in GRAPHS
-    }
+    graphs = {name: _described(folder, name, sources[name]) for name in GRAPHS}
+    coarse = None
+    if original.config.refined:
+        trunk = replace(sources["trunk"], outputs=COARSE_OUTPUTS)
+        coarse = {
+            "trunk": _described(folder, COARSE_GRAPHS["trunk"], trunk),
+            "mask": _described(folder, COARSE_GRAPHS["mask"], sources[COARSE_GRAPHS["mask"]]),
+        }
     record = parity.as_record(deviations, rounding)
     manifest = describe(
         original.config,
@@ -168,9 +181,15 @@ def _write_float(
         scales=options.scales,
         threshold=options.threshold,
         overlap=options.overlap,
+        coarse=coarse,
     )
     write_manifest(manifest, folder)
     return manifest
+
+
+def _described(folder: Path, name: str, source: GraphSource) -> Graph:
+    file = f"{name}.onnx"
+    return Graph(file, sha256_of(folder / file), source.inputs, source.outputs)
 
 
 def _write_graph(

@@ -13,7 +13,11 @@ from deepmask.export.errors import ExportUsageError
 from deepmask.runtime.manifest import FORMAT, MANIFEST_NAME
 
 #: Every file that an export may write; a folder with any other file in it is not replaced.
-FILES = (MANIFEST_NAME, "trunk.onnx", "score.onnx", "mask.onnx", "mask_dense.onnx")
+FILES = (
+    MANIFEST_NAME,
+    *("trunk.onnx", "score.onnx", "mask.onnx", "mask_dense.onnx"),
+    *("coarse_trunk.onnx", "coarse_mask.onnx"),
+)
 
 
 def require_replaceable(folder: Path) -> None:

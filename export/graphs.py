@@ -13,6 +13,7 @@ from deepmask.export.mask import (
     WindowMaskDenseGraph,
     WindowMaskGraph,
 )
+from deepmask.export.refine import RefinedMaskGraph, SkipTrunkGraph
 from deepmask.export.score import PooledScoreGraph, SharedScoreGraph, WindowScoreGraph
 from deepmask.export.trunk import TrunkGraph
 from deepmask.train.config import ModelConfig
@@ -51,15 +52,21 @@ def margin_of(config: ModelConfig) -> int:
     return SURROUNDINGS // config.stride
 
 
+def skip_width(config: ModelConfig) -> int:
+    """Values that a cell of the skip maps holds; 0 without refinement."""
+    return sum(width << (2 * level) for level, width in enumerate(config.refine_widths[1:]))
+
+
 def graph_sources(model: DeepMask, interleaving: str, dense_mask: bool) -> dict[str, GraphSource]:
     """The graphs of one model, by name; `dense_mask` adds `mask_dense`.
 
     A model with the shared score head hands the code of each window from score to mask; any other
-    mask graph starts from the features.
+    mask graph starts from the features. A refined model's mask graph reads skip maps as well, and
+    what its masks would be without is `coarse_mask`.
     """
     cells, margin = model.config.cells, margin_of(model.config)
     graphs = {"trunk": GraphSource(TrunkGraph(model), ("image",), ("features",))}
-    mask: nn.Module
+    mask: CodeMaskGraph | WindowMaskGraph
     dense: nn.Module
     if isinstance(model.score_head, SharedScoreHead):
         assert isinstance(model.mask_head, LowRankMaskHead)  # ModelConfig saw to it
@@ -80,6 +87,11 @@ def graph_sources(model: DeepMask, interleaving: str, dense_mask: bool) -> dict[
         mask = WindowMaskGraph(model.mask_head, cells, margin)
         dense = WindowMaskDenseGraph(model.mask_head, cells, margin)
     graphs["mask"] = GraphSource(mask, (start, "locations"), ("mask",))
+    if model.refine is not None:
+        refined = RefinedMaskGraph(mask, model.refine, margin)
+        graphs["trunk"] = GraphSource(SkipTrunkGraph(model), ("image",), ("features", "skips"))
+        graphs["coarse_mask"] = graphs["mask"]
+        graphs["mask"] = GraphSource(refined, (start, "skips", "locations"), ("mask",))
     if dense_mask:
         graphs["mask_dense"] = GraphSource(dense, (start,), ("mask",))
     return graphs
@@ -94,6 +106,7 @@ def example_inputs(config: ModelConfig) -> dict[str, Tensor]:
     return {
         "image": torch.zeros(1, 3, height, width),
         "features": torch.zeros(cells),
+        "skips": torch.zeros(1, height // stride, width // stride, skip_width(config)),
         "code": torch.zeros(1, config.rank, rows, cols),
         "locations": torch.zeros(3, 2, dtype=torch.int64),
     }

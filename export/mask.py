@@ -27,11 +27,14 @@ class CodeMaskGraph(nn.Module):
 
     def forward(self, code: Tensor, locations: Tensor) -> Tensor:
         """Masks of the windows at `locations`."""
+        mask: Tensor = self.classify(self.codes(code, locations))
+        return mask.view(-1, self.mask_size, self.mask_size)
+
+    def codes(self, code: Tensor, locations: Tensor) -> Tensor:
+        """(N, rank) codes of those windows."""
         index = locations[:, 0] * code.shape[3] + locations[:, 1]
         # Columns of the code as it lies: cheaper than turning the whole map over to gather rows.
-        chosen = code.squeeze(0).flatten(1).index_select(1, index)
-        mask: Tensor = self.classify(chosen.transpose(0, 1))
-        return mask.view(-1, self.mask_size, self.mask_size)
+        return code.squeeze(0).flatten(1).index_select(1, index).transpose(0, 1)
 
 
 class CodeMaskDenseGraph(nn.Module):
@@ -66,23 +69,30 @@ class WindowMaskGraph(nn.Module):
         super().__init__()
         self.mask_size = mask_head.mask_size
         self.reduce = mask_head.reduce
-        self.layers: nn.Module
+        self.classify: nn.Module
         if isinstance(mask_head, LowRankMaskHead):
-            self.layers = nn.Sequential(channels_last(mask_head.encode, cells), mask_head.classify)
+            self.encode = channels_last(mask_head.encode, cells)
+            self.classify = mask_head.classify
         else:
-            self.layers = channels_last(mask_head.classify, cells)
+            self.encode = channels_last(mask_head.classify, cells)
+            self.classify = nn.Identity()
         steps = margin + torch.arange(cells)
         self.register_buffer("offsets", torch.cartesian_prod(steps, steps).T.contiguous())
 
     def forward(self, features: Tensor, locations: Tensor) -> Tensor:
         """Masks of the windows at `locations`."""
+        mask: Tensor = self.classify(self.codes(features, locations))
+        return mask.view(-1, self.mask_size, self.mask_size)
+
+    def codes(self, features: Tensor, locations: Tensor) -> Tensor:
+        """What the first linear layer makes of those windows: (N, rank), or the full head's all."""
         shared = torch.relu(self.reduce(features))
         rows = locations[:, 0:1] + self.offsets[0:1]
         cols = locations[:, 1:2] + self.offsets[1:2]
         index = (rows * features.shape[3] + cols).flatten()
         cells = shared.squeeze(0).flatten(1).transpose(0, 1).index_select(0, index)
-        mask: Tensor = self.layers(cells.reshape(locations.shape[0], -1))
-        return mask.view(-1, self.mask_size, self.mask_size)
+        codes: Tensor = self.encode(cells.reshape(locations.shape[0], -1))
+        return codes
 
 
 class WindowMaskDenseGraph(nn.Module):

@@ -18,6 +18,7 @@ from torch import Tensor
 from deepmask.export.errors import ExportError
 from deepmask.export.graphs import GraphSource, border_of, margin_of
 from deepmask.train.config import BORDER_FILL, ModelConfig
+from deepmask.train.heads import LowRankMaskHead
 from deepmask.train.model import DeepMask
 
 #: Largest accepted max |a − b| / max(1, max |b|).
@@ -27,6 +28,8 @@ TOLERANCE = 1e-4
 PICTURE_SIZES = ((61, 83), (160, 112), (203, 317), (334, 258))
 MASKS_PER_PICTURE = 32
 WINDOWS_AT_ONCE = 32
+#: Masks that graphs give, and the network's masks that they must equal.
+_EXPECTED_MASKS = {"mask": "mask", "mask_dense": "mask", "coarse_mask": "coarse_mask"}
 Tensors = Mapping[str, NDArray[Any]]
 
 
@@ -82,32 +85,42 @@ def samples(config: ModelConfig) -> list[Sample]:
 def predict_with_torch(model: DeepMask, sample: Sample) -> Tensors:
     """features, score at every location and mask at the sample's, by the heads as trained.
 
-    The trunk sees the canvas; each head sees one window of cells at a time.
+    The trunk sees the canvas; each head and the refinement see one window at a time. A refined
+    network's own masks are `mask`, its mask head's `coarse_mask`.
     """
     with torch.inference_mode():
-        features = model.features(sample.canvas)
+        stages = model.stages(sample.canvas)
+        features = stages[-1]
         cells, margin = model.config.cells, margin_of(model.config)
         rows = features.shape[2] - 2 * margin - cells + 1
         cols = features.shape[3] - 2 * margin - cells + 1
 
-        def windows(locations: Tensor) -> Tensor:
+        def windows(locations: Tensor, maps: Tensor = features, ratio: int = 1) -> Tensor:
+            size = ratio * cells
             return torch.stack(
                 [
-                    features[0, :, i : i + cells, j : j + cells]
-                    for i, j in (locations + margin).tolist()
+                    maps[0, :, i : i + size, j : j + size]
+                    for i, j in (ratio * (locations + margin)).tolist()
                 ]
             )
 
         everywhere = torch.tensor(list(itertools.product(range(rows), range(cols))))
         score = [model.score(windows(some)) for some in torch.split(everywhere, WINDOWS_AT_ONCE)]
-        mask = [
-            model.mask(windows(some)) for some in torch.split(sample.locations, WINDOWS_AT_ONCE)
-        ]
-    return {
-        "features": features.numpy(),
-        "score": torch.cat(score).view(1, 1, rows, cols).numpy(),
-        "mask": torch.cat(mask).numpy(),
-    }
+        chosen = torch.split(sample.locations, WINDOWS_AT_ONCE)
+        found = {
+            "features": features,
+            "score": torch.cat(score).view(1, 1, rows, cols),
+            "mask": torch.cat([model.mask(windows(some)) for some in chosen]),
+        }
+        if model.refine is not None:
+            assert isinstance(model.mask_head, LowRankMaskHead)  # ModelConfig saw to it
+            shared = model.refine.shared(stages)
+            refined = []
+            for some in chosen:
+                maps = [windows(some, one, 1 << level) for level, one in enumerate(shared)]
+                refined.append(model.refine(model.mask_head.code(windows(some)), maps))
+            found |= {"coarse_mask": found["mask"], "mask": torch.cat(refined)}
+    return {name: tensor.numpy() for name, tensor in found.items()}
 
 
 def predict_with_onnxruntime(
@@ -125,6 +138,10 @@ def predict_with_onnxruntime(
         feed = {key: known[key] for key in source.inputs}
         outputs = sessions[name].run(list(source.outputs), feed)
         known |= dict(zip(source.outputs, outputs, strict=True))
+    if "coarse_mask" in sources:
+        (known["coarse_features"],) = sessions["coarse_trunk"].run(None, {"image": known["image"]})
+        feed = {key: known[key] for key in sources["coarse_mask"].inputs}
+        (known["coarse_mask"],) = sessions["coarse_mask"].run(["mask"], feed)
     if "mask_dense" in sources:
         source = sources["mask_dense"]
         feed = {key: known[key] for key in source.inputs}
@@ -135,16 +152,21 @@ def predict_with_onnxruntime(
 
 
 def deviation(sample: Sample, found: Tensors, expected: Tensors) -> Deviation:
-    """How far `found` is from `expected`; a mask from `mask_dense` counts like one from `mask`."""
-    masks = [found[name] for name in ("mask", "mask_dense") if name in found]
+    """How far `found` is from `expected`; all forms of features and of masks count alike."""
+    features = [found[name] for name in ("features", "coarse_features") if name in found]
+    masks = [
+        relative_error(found[name], expected[of])
+        for name, of in _EXPECTED_MASKS.items()
+        if name in found
+    ]
     return Deviation(
         height=sample.height,
         width=sample.width,
         locations=expected["score"].size,
         masks_compared=len(sample.locations),
-        features=relative_error(found["features"], expected["features"]),
+        features=max(relative_error(one, expected["features"]) for one in features),
         scores=relative_error(found["score"], expected["score"]),
-        masks=max(relative_error(mask, expected["mask"]) for mask in masks),
+        masks=max(masks),
     )
 
 
@@ -175,7 +197,7 @@ def compare(
         name: onnxruntime.InferenceSession(
             str(folder / f"{name}.onnx"), providers=["CPUExecutionProvider"]
         )
-        for name in sources
+        for name in (*sources, *(["coarse_trunk"] if "coarse_mask" in sources else ()))
     }
     parity, rounding = [], []
     for sample in samples(exported.config):

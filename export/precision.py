@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +19,13 @@ from deepmask.export.agreement import (
     measure_agreement,
 )
 from deepmask.export.calibration import score_feeds, trunk_feeds
+from deepmask.export.coarse import COARSE_GRAPHS, write_coarse_trunk
 from deepmask.export.fp16 import convert_to_half
 from deepmask.export.int8 import INT8, QUANTISED, SYMMETRIC, quantise
 from deepmask.export.onnx_graph import strip
 from deepmask.export.photographs import COMPARED, Photographs, drawn_pictures
 from deepmask.runtime import DeepMask, read_image
-from deepmask.runtime.manifest import Manifest, sha256_of, write_manifest
+from deepmask.runtime.manifest import Graph, Manifest, sha256_of, write_manifest
 
 FP32, FP16 = "fp32", "fp16"
 #: Share of the float32 model's proposals that a good export finds again; below, it warns.
@@ -43,16 +44,23 @@ def write_reduced(
     reported and kept in the manifest's `parity`; too low an agreement is a warning there.
     """
     with DeepMask.load(reference, engine="onnxruntime", device="cpu") as model:
-        for source in sorted(reference.glob("*.onnx")):
+        derived = f"{COARSE_GRAPHS['trunk']}.onnx"
+        for source in sorted(reference.glob("*.onnx"), key=lambda path: path.name == derived):
             target = out / source.name
-            _convert(source, target, precision, photographs, model)
-            report(f"{target.name:<16}{target.stat().st_size / 1e6:8.1f} MB, {precision}")
+            if target.name == derived:  # of the converted trunk, so that its features are the same
+                write_coarse_trunk(out)
+            else:
+                _convert(source, target, precision, photographs, model)
+            report(f"{target.name:<17}{target.stat().st_size / 1e6:7.1f} MB, {precision}")
         plain = model.manifest
-        graphs = {
-            name: replace(graph, sha256=sha256_of(out / graph.file))
-            for name, graph in plain.graphs.items()
-        }
-        manifest = replace(plain, precision=precision, weights=precision, graphs=graphs)
+        coarse = plain.coarse and replace(plain.coarse, graphs=_hashed(plain.coarse.graphs, out))
+        manifest = replace(
+            plain,
+            precision=precision,
+            weights=precision,
+            graphs=_hashed(plain.graphs, out),
+            coarse=coarse,
+        )
         write_manifest(manifest, out)
         with DeepMask.load(out, engine="onnxruntime", device="cpu") as reduced:
             agreement = measure_agreement(model, reduced, _pictures(photographs))
@@ -109,6 +117,14 @@ def _convert(
     strip(graph)
     onnx.save_model(graph, target)
     onnx.checker.check_model(target, full_check=True)
+
+
+def _hashed(graphs: Mapping[str, Graph], folder: Path) -> dict[str, Graph]:
+    """The same graphs with the hashes of their files in `folder`."""
+    return {
+        name: replace(graph, sha256=sha256_of(folder / graph.file))
+        for name, graph in graphs.items()
+    }
 
 
 def _pictures(photographs: Photographs | None) -> Iterator[Image]:

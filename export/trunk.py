@@ -1,4 +1,4 @@
-"""The trunk graph: a picture of 0…255 to stride-16 features."""
+"""The trunk graph: a picture of 0…255 to features, one cell every 16 (or 8) pixels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from deepmask.train.model import DeepMask
 
 
-class TrunkGraph(nn.Module):
-    """image (1, 3, H, W) RGB 0…255 → features (1, C, H/16, W/16).
+class NormalisedTrunk(nn.Module):
+    """A trunk and what is in front of it.
 
     The normalisation stays in front of the first convolution: folded into its weights, the zero
     padding around the picture would mean another colour than in training.
@@ -29,9 +29,17 @@ class TrunkGraph(nn.Module):
         self.register_buffer("mean", model.mean.unsqueeze(0))
         self.register_buffer("scale", 1 / model.std.unsqueeze(0))
 
+    def normalised(self, image: Tensor) -> Tensor:
+        """The image as the network was trained to see it."""
+        return (image - self.mean) * self.scale
+
+
+class TrunkGraph(NormalisedTrunk):
+    """image (1, 3, H, W) RGB 0…255 → features (1, C, H/stride, W/stride)."""
+
     def forward(self, image: Tensor) -> Tensor:
-        """One image, its height and width multiples of 16."""
-        features: Tensor = self.trunk((image - self.mean) * self.scale)
+        """One image, its height and width multiples of the stride."""
+        features: Tensor = self.trunk(self.normalised(image))
         return features
 
 

@@ -118,9 +118,10 @@ class Coarse:
 class Manifest:
     """The content of `model.json`. Lengths are pixels of the scaled image.
 
-    `border` is the gray margin, a multiple of `stride` and at least `patch / 2`, that the runtime
-    paints around each scaled image; the score and mask graphs count locations from the first
-    window, so that row i, column j of `score` is the window centred at (stride·i, stride·j).
+    `border` is the gray margin that the runtime paints around each scaled image, `patch / 2` and a
+    multiple of `stride` more: a window's first pixel is then that of a cell. The score and mask
+    graphs count locations from the first window, so that row i, column j of `score` is the window
+    centred at (stride·i, stride·j).
     `scales`, `threshold` (a probability) and `overlap` (an IoU) are what a call uses by default.
     `coarse` is there if the model's masks are refined.
     """
@@ -232,9 +233,10 @@ def _manifest(content: dict[str, Any]) -> Manifest:
     stride = integer(content, "stride", 1, 256)
     patch = integer(content, "patch", stride, 4096)
     border = integer(content, "border", (patch + 1) // 2, 8192)
-    if border % stride or patch % 2:
+    if patch % 2 or patch % stride or (border - patch // 2) % stride:
         raise ModelFolderError(
-            f"border {border} must be a multiple of the stride {stride}, patch {patch} even"
+            f"patch {patch} must be even and a multiple of the stride {stride}, border {border} "
+            "half of it and a multiple of the stride more"
         )
     threshold = number(content, "threshold", 0, 1)
     if threshold in (0, 1):

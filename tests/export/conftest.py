@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,18 @@ TINY = ModelConfig(
     score_head="shared",
     score_width=20,
 )
+#: The same network refined, with masks at full resolution.
+TINY_SHARP = replace(
+    TINY, refine_widths=(8, 6, 5, 4, 3), skip_widths=(7, 6, 5, 4), sharp_size=TINY.patch
+)
 
 
 def random_model(config: ModelConfig) -> DeepMask:
-    """Random weights and random BatchNorm statistics, the same each time."""
+    """Random weights and random BatchNorm statistics, the same each time.
+
+    Refinement gets larger ones, so that its masks are about as large as trained ones and nothing
+    in them is lost below a tolerance.
+    """
     torch.manual_seed(0)
     model = DeepMask(config)
     for name, buffer in model.named_buffers():
@@ -34,6 +43,8 @@ def random_model(config: ModelConfig) -> DeepMask:
             buffer.normal_(0, 0.3)
         elif "running_var" in name:
             buffer.uniform_(0.5, 2)
+    for parameter in model.refine.parameters() if model.refine is not None else ():
+        parameter.data *= 3
     return model.eval()
 
 
