@@ -13,7 +13,7 @@ def check_keys(values: dict[str, Any], known: set[str], where: str) -> None:
     """Raise unless the keys are exactly the known ones; `where` begins the text."""
     if set(values) != known:
         missing, unknown = sorted(known - set(values)), sorted(set(values) - known)
-        raise ContentError(f"{where}keys missing {missing}, unknown {unknown}")
+        raise ContentError(f"{where}keys missing {missing}, unknown {unknown!s:.100}")
 
 
 def mapping(values: dict[str, Any], key: str) -> dict[str, Any]:

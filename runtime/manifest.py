@@ -218,7 +218,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise ModelFolderError(
-            f"format is {found!r}, this version reads {FORMAT!r}; export the checkpoint again"
+            f"format is {found!r:.60}, this version reads {FORMAT!r}; export the checkpoint again"
         )
     return content
 
@@ -306,7 +306,7 @@ def _graph(name: str, values: dict[str, Any]) -> Graph:
     file, digest = text(values, "file"), text(values, "sha256")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx", file):
         raise ModelFolderError(
-            f"graph {name}: {file!r} is not a plain .onnx file name in the model's own folder"
+            f"graph {name}: {file!r:.100} is not a plain .onnx file name in the model's own folder"
         )
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ModelFolderError(f"graph {name}: sha256 is not 64 hexadecimal digits")
@@ -315,7 +315,7 @@ def _graph(name: str, values: dict[str, Any]) -> Graph:
         names = values[side]
         if not isinstance(names, list) or not names or not all(n in list(TENSORS) for n in names):
             raise ModelFolderError(
-                f"graph {name}: {side} are {names!r}, expected names among {', '.join(TENSORS)}"
+                f"graph {name}: {side} are {names!r:.100}, expected names among {', '.join(TENSORS)}"
             )
         tensors[side] = tuple(names)
     return Graph(file, digest, **tensors)
