@@ -35,7 +35,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One image: its proposals and the seconds of each stage, or what went wrong."""
+    """One image: its proposals and the seconds of each stage and in all, or what went wrong."""
 
     path: Path
     proposals: Proposals | None
@@ -128,10 +128,11 @@ def _run_image(
         overlap=settings.overlap,
         max_side=settings.max_side,
     )
-    start = time.perf_counter()
+    found = time.perf_counter()
     results = proposals.to_coco(image_id)
-    encode = proposals.seconds.get("encode", 0.0) + time.perf_counter() - start
-    seconds |= proposals.seconds | {"encode": encode}
+    end = time.perf_counter()
+    encode = proposals.seconds.get("encode", 0.0) + end - found
+    seconds |= proposals.seconds | {"encode": encode, "total": end - start}
     writer.add(results, image_id, path.name, *proposals.image_size)
     if overlay is not None:
         write_picture(overlay, draw_proposals(proposals, image, settings.top))

@@ -16,6 +16,7 @@ import click
 
 from deepmask.runtime.manifest import ModelFolderError
 from deepmask.runtime.options import (
+    cache_option,
     coarse_option,
     device_option,
     engine_option,
@@ -41,6 +42,7 @@ _PATH = click.Path(path_type=Path)
 )
 @engine_option
 @device_option
+@cache_option
 @click.option(
     "--threads", type=click.IntRange(0), default=0, help="CPU threads, 0 for one per core."
 )
@@ -110,6 +112,7 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
     from deepmask.runtime.batch import InputError, Settings, expand, overlay_paths
     from deepmask.runtime.deepmask import DeepMask
     from deepmask.runtime.engines import EngineError
+    from deepmask.runtime.pyramid import MAX_SIDE
     from deepmask.runtime.report import model_lines, proposal_lines, time_lines
     from deepmask.runtime.results import ResultsError, ResultsWriter
 
@@ -122,6 +125,9 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
             device=options["device"],
             threads=options["threads"],
             coarse=options["coarse"],
+            max_side=max(MAX_SIDE, options["max_side"]),
+            cache=options["cache"],
+            report=lambda line: click.echo(line, err=True),
         )
     except (InputError, ModelFolderError, EngineError) as error:
         _fail(str(error), 2)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from math import log, prod
 from pathlib import Path
@@ -13,8 +11,17 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from deepmask.runtime.clock import Clock
 from deepmask.runtime.decode import Placement
-from deepmask.runtime.engines import Choice, Engine, EngineError, Tensor, choose, open_engine
+from deepmask.runtime.engines import (
+    Building,
+    Choice,
+    Engine,
+    EngineError,
+    Tensor,
+    choose,
+    open_engine,
+)
 from deepmask.runtime.geometry import WindowGrid
 from deepmask.runtime.manifest import (
     GRAPHS,
@@ -25,7 +32,7 @@ from deepmask.runtime.manifest import (
     load_manifest,
 )
 from deepmask.runtime.proposals import Proposals
-from deepmask.runtime.pyramid import MAX_SIDE, Level, plan_pyramid, render_level
+from deepmask.runtime.pyramid import MAX_SIDE, Level, canvas_shape, plan_pyramid, render_level
 from deepmask.runtime.rank import POOL, demote_duplicates
 from deepmask.runtime.select import Selection, select_best
 
@@ -38,6 +45,8 @@ _GATHER_BYTES = 64 << 20
 #: Values that a mask graph holds for each sample of a mask: the last layers of a refinement have
 #: several maps of the mask's own resolution.
 _VALUES_PER_SAMPLE = 8
+#: Masks that may wait on the device, to be fetched together.
+_WAITING_BYTES = 64 << 20
 
 #: Most pixels that the canvases of an image may have together; a photograph of `MAX_SIDE`, zoomed
 #: twice, has half of it. A model's description must not decide how much memory is taken.
@@ -66,20 +75,28 @@ class DeepMask:
         device: str = "auto",
         threads: int = 0,
         coarse: bool = False,
+        max_side: int = MAX_SIDE,
+        cache: str | Path | None = None,
+        report: Callable[[str], None] = lambda line: None,
     ) -> DeepMask:
         """Load an exported model folder, or the shipped model.
 
-        `engine` is auto, tensorrt or onnxruntime, `device` auto, cpu or cuda; only `auto` falls
-        back, and `.choice.reason` says why. `threads` is for the CPU, 0 means one per core.
-        `coarse` leaves out the refinement of a SharpMask model: blunter masks of the same ranking,
-        sooner. Raises `ModelFolderError` or `EngineError`.
+        `engine` is auto, tensorrt, tensorrt-rtx or onnxruntime, `device` auto, cpu or cuda; only
+        `auto` falls back, and `.choice.reason` says why. `threads` is for the CPU, 0 means one per
+        core. `coarse` leaves out the refinement of a SharpMask model: blunter masks of the same
+        ranking, sooner.
+
+        TensorRT builds engines once, in minutes: for images of up to the `max_side` that calls will
+        ask for, kept in the folder `cache` (by default among the user's caches); `report` is told
+        what is built and why. Raises `ModelFolderError` or `EngineError`.
         """
         wanted = choose(engine, device)
         path = shipped_model() if folder is None else Path(folder)
         manifest = load_manifest(path)
         if coarse:
             manifest = manifest.coarse_form()
-        opened, choice = open_engine(wanted, manifest, path, threads)
+        building = Building(max_side, None if cache is None else Path(cache), report)
+        opened, choice = open_engine(wanted, manifest, path, threads, building)
         return DeepMask(manifest, opened, choice)
 
     def __call__(
@@ -103,33 +120,37 @@ class DeepMask:
 
         All scales are scored first, and only the best locations go through the mask graph; this is
         exact (DeepMask §3.3 computes every mask and then ranks).
+
+        `.seconds` of the result has the time of each stage. On a GPU, trunk and score are timed by
+        its own clock, uploads included, while the host already paints the next scale: the stages
+        then overlap, and their sum is more than the time that has passed.
         """
         limit = self.manifest.overlap if overlap is None else overlap
         _check_call(image, proposals, threshold, limit, max_side)
-        clock = _Clock()
+        clock = Clock(self.engine)
         height, width = image.shape[:2]
         factors = (scales or self.manifest.scales).factors()
         levels = plan_pyramid(height, width, factors, self.manifest, max_side)
         _check_area(levels)
-        maps, scores = [], []
+        maps = []
         for level in levels:
-            with clock.stage("pyramid"):
-                canvas = render_level(image, level, self.manifest)
-            with clock.stage("trunk"):
-                tensors = self._run("trunk", {"image": self.engine.upload(canvas)})
-            with clock.stage("score"):
-                tensors = self._run("score", tensors)
-                scores.append(self._scores(tensors.pop("score"), level))
-            maps.append(tensors)
-        with clock.stage("select"):
+            with clock.host("pyramid"):
+                buffer = self.engine.buffer(canvas_shape(level), np.float32)
+                render_level(image, level, self.manifest, buffer.array)
+            with clock.device("trunk"):
+                tensors = self._run("trunk", {"image": self.engine.send(buffer)})
+            with clock.device("score"):
+                maps.append(self._run("score", tensors))
+        scores = self._scores([tensors.pop("score") for tensors in maps], levels)
+        with clock.host("select"):
             selection = select_best(scores, max(proposals, POOL) if limit < 1 else proposals)
             placement = self._placement(selection, levels, height, width)
-        with clock.stage("mask"):
+        with clock.host("mask"):
             logits = self._masks(selection, maps)
         probability = 1 / (1 + np.exp(-selection.logit.astype(np.float64)))
         cut = self.manifest.threshold if threshold is None else threshold
         found = Proposals(
-            probability.astype(np.float32), logits, placement, log(cut / (1 - cut)), clock.seconds
+            probability.astype(np.float32), logits, placement, log(cut / (1 - cut)), clock.seconds()
         )
         return _diverse(found, limit, proposals, clock) if limit < 1 else found
 
@@ -158,16 +179,20 @@ class DeepMask:
         needed = {name for other in later for name in self.manifest.graphs[other].inputs}
         return {name: known[name] for name in known if name in needed or name == graph}
 
-    def _scores(self, tensor: Tensor, level: Level) -> npt.NDArray[np.float32]:
-        """A level's score map (rows, cols), checked."""
-        shape, expected = self.engine.shape(tensor), (1, 1, level.rows, level.cols)
-        if shape != expected:
-            raise EngineError(
-                f"the score graph gave {shape} for a {level.height} x {level.width} scale, "
-                f"expected {expected}; export the checkpoint again"
-            )
-        scores: npt.NDArray[np.float32] = self.engine.fetch(tensor)[0, 0]
-        if not np.isfinite(scores).all():
+    def _scores(
+        self, tensors: Sequence[Tensor], levels: Sequence[Level]
+    ) -> list[npt.NDArray[np.float32]]:
+        """The levels' score maps (rows, cols), checked."""
+        for tensor, level in zip(tensors, levels, strict=True):
+            shape, expected = self.engine.shape(tensor), (1, 1, level.rows, level.cols)
+            if shape != expected:
+                raise EngineError(
+                    f"the score graph gave {shape} for a {level.height} x {level.width} scale, "
+                    f"expected {expected}; export the checkpoint again"
+                )
+        with self.engine.fetched(tensors) as arrays:
+            scores = [array[0, 0].copy() for array in arrays]
+        if not all(np.isfinite(level).all() for level in scores):
             raise EngineError(
                 "the score graph gave values that are not finite; export the checkpoint again"
             )
@@ -182,24 +207,45 @@ class DeepMask:
         return Placement(selection.row, selection.col, ratio_y, ratio_x, height, width, grid)
 
     def _masks(self, selection: Selection, maps: Sequence[_Maps]) -> npt.NDArray[np.float32]:
-        """Mask logits of the selected windows, level by level, as many at once as memory allows."""
+        """Mask logits of the selected windows, (N, mask_size, mask_size)."""
         size = self.manifest.mask_size
         logits = np.empty((len(selection), size, size), np.float32)
+        waiting: list[tuple[npt.NDArray[np.int64], Tensor]] = []
+        for part, tensors in self._batches(selection, maps):
+            count = len(part) + sum(len(other) for other, _ in waiting)
+            if waiting and count * size**2 * 4 > _WAITING_BYTES:
+                self._collect(waiting, logits)
+                waiting = []
+            waiting.append((part, self._run("mask", tensors)["mask"]))
+        self._collect(waiting, logits)
+        return logits
+
+    def _batches(
+        self, selection: Selection, maps: Sequence[_Maps]
+    ) -> Iterator[tuple[npt.NDArray[np.int64], _Maps]]:
+        """Windows of a level, as many at once as memory allows: their ranks and their tensors."""
         locations = np.stack([selection.row, selection.col], axis=1)
         for index, tensors in enumerate(maps):
             chosen = np.flatnonzero(selection.level == index)
             step = self._windows_at_once(tensors)
             for start in range(0, len(chosen), step):
                 part = chosen[start : start + step]
-                given = {**tensors, "locations": self.engine.upload(locations[part])}
-                masks = self.engine.fetch(self._run("mask", given)["mask"])
-                if masks.shape != (len(part), size, size) or not np.isfinite(masks).all():
+                yield part, {**tensors, "locations": self.engine.upload(locations[part])}
+
+    def _collect(
+        self,
+        waiting: Sequence[tuple[npt.NDArray[np.int64], Tensor]],
+        logits: npt.NDArray[np.float32],
+    ) -> None:
+        """Fetch masks, check them, and put them where their windows rank."""
+        with self.engine.fetched([masks for _, masks in waiting]) as arrays:
+            for (part, _), masks in zip(waiting, arrays, strict=True):
+                if masks.shape != (len(part), *logits.shape[1:]) or not np.isfinite(masks).all():
                     raise EngineError(
                         f"the mask graph gave {masks.shape} for {len(part)} windows, or values "
                         "that are not finite; export the checkpoint again"
                     )
                 logits[part] = masks
-        return logits
 
     def _windows_at_once(self, tensors: _Maps) -> int:
         """Windows whose gathered inputs, and what becomes of them, fit `_GATHER_BYTES`."""
@@ -212,7 +258,7 @@ class DeepMask:
                 values += prod(
                     of_window.get(str(axis), size) for axis, size in zip(axes, shape, strict=True)
                 )
-        return max(1, _GATHER_BYTES // (4 * values))
+        return min(max(1, _GATHER_BYTES // (4 * values)), self.engine.most_windows)
 
 
 def shipped_model() -> Path:
@@ -226,27 +272,14 @@ def shipped_model() -> Path:
     return folder
 
 
-def _diverse(found: Proposals, overlap: float, count: int, clock: _Clock) -> Proposals:
+def _diverse(found: Proposals, overlap: float, count: int, clock: Clock) -> Proposals:
     """The best `count` after near-duplicates have moved down."""
-    with clock.stage("encode"):
+    with clock.host("encode"):
         boxes = found.boxes
-    with clock.stage("select"):
+    with clock.host("select"):
         order, scores = demote_duplicates(found.scores, boxes, overlap)
-    found.seconds = clock.seconds
+    found.seconds = clock.seconds()
     return found.ranked(order[:count], scores[:count])
-
-
-class _Clock:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def _check_area(levels: Sequence[Level]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,7 +32,7 @@ IOU = Number(0, 1)
 #: The options that say how a model is run; `None` stands for the model's own value.
 engine_option = click.option(
     "--engine",
-    type=click.Choice(["auto", "tensorrt", "onnxruntime"]),
+    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "onnxruntime"]),
     default="auto",
     show_default=True,
     help="What runs the model.",
@@ -42,6 +43,12 @@ device_option = click.option(
     default="auto",
     show_default=True,
     help="Where it runs.",
+)
+cache_option = click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where TensorRT's engines are kept.  [default: among the user's caches]",
 )
 scales_option = click.option(
     "--scales",

@@ -55,12 +55,21 @@ def plan_pyramid(
     return [_level(height, width, h, w, manifest) for h, w in sorted(sizes)]
 
 
+def canvas_shape(level: Level) -> tuple[int, int, int, int]:
+    """(1, 3, canvas_height, canvas_width)."""
+    return 1, 3, level.canvas_height, level.canvas_width
+
+
 def render_level(
-    image: npt.NDArray[np.uint8], level: Level, manifest: Manifest
+    image: npt.NDArray[np.uint8],
+    level: Level,
+    manifest: Manifest,
+    canvas: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
     """The canvas of a level: (H, W, 3) uint8 RGB → (1, 3, canvas_height, canvas_width) float32.
 
-    Values are 0 … 255; all around the scaled image is `manifest.fill`.
+    Values are 0 … 255; all around the scaled image is `manifest.fill`. `canvas` is painted over and
+    returned; without one it is a new array.
     """
     size = (level.width, level.height)
     if size == (image.shape[1], image.shape[0]):
@@ -69,8 +78,9 @@ def render_level(
         shrinks = level.height <= image.shape[0] and level.width <= image.shape[1]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         scaled = cv2.resize(image, size, interpolation=method).astype(np.uint8, copy=False)
-    shape = (1, 3, level.canvas_height, level.canvas_width)
-    canvas = np.full(shape, manifest.fill, np.float32)
+    if canvas is None:
+        canvas = np.empty(canvas_shape(level), np.float32)
+    canvas.fill(manifest.fill)
     rows = slice(manifest.border, manifest.border + level.height)
     cols = slice(manifest.border, manifest.border + level.width)
     canvas[0, :, rows, cols] = scaled.transpose(2, 0, 1)

@@ -22,14 +22,17 @@ def model_lines(model: DeepMask, scales: Scales) -> list[str]:
 
 
 def time_lines(seconds: Sequence[Mapping[str, float]]) -> list[str]:
-    """Milliseconds of each stage: of one image, or the mean of several."""
-    means = {name: 1e3 * float(np.mean([run.get(name, 0.0) for run in seconds])) for name in STAGES}
-    columns = [*means.items(), ("total", sum(means.values()))]
+    """Milliseconds of each stage and in all: of one image, or the mean of several.
+
+    On a GPU the total is less than the sum: the host and the device work at the same time.
+    """
+    names = (*STAGES, "total")
+    means = {name: 1e3 * float(np.mean([run.get(name, 0.0) for run in seconds])) for name in names}
     title = "time" if len(seconds) == 1 else f"mean time of {len(seconds)} images"
     return [
         f"{title}, ms",
-        "  " + " ".join(f"{name:>8}" for name, _ in columns),
-        "  " + " ".join(f"{value:8.1f}" for _, value in columns),
+        "  " + " ".join(f"{name:>8}" for name in means),
+        "  " + " ".join(f"{value:8.1f}" for value in means.values()),
     ]
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -23,21 +27,40 @@ class DeviceError(EngineError):
     """A device that the engine's library knows but cannot start on this machine."""
 
 
+@dataclass(frozen=True, eq=False)
+class Buffer:
+    """Host memory of an engine, to be filled once and uploaded from there without another copy."""
+
+    array: npt.NDArray[Any]
+    memory: Any = None
+
+
 class Engine(ABC):
     """Runs the graphs of one model. A context manager: its memory is given back on exit.
 
-    `run` may be called by several threads at once.
+    Several threads may call it at once; a tensor, buffer or mark belongs to the thread that made
+    it. Work on a device may still be under way when a call returns: what it was given is kept until
+    then, and `fetched` waits for it.
     """
 
     #: Engine, version and device in use, to be shown.
     description: str
+    #: Windows that one run of the mask graph takes at most.
+    most_windows: int = sys.maxsize
 
     @abstractmethod
-    def upload(self, array: npt.NDArray[Any]) -> Tensor:
-        """A tensor holding `array` (float32 or int64), which need not be contiguous.
+    def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
+        """Host memory for a tensor, float32 or int64, with any content."""
 
-        The array must not be written to as long as the tensor lives.
-        """
+    @abstractmethod
+    def send(self, buffer: Buffer) -> Tensor:
+        """A tensor holding what the buffer holds now, which must not be used afterwards."""
+
+    def upload(self, array: npt.NDArray[Any]) -> Tensor:
+        """A tensor holding a copy of `array` (float32 or int64), which need not be contiguous."""
+        buffer = self.buffer(array.shape, array.dtype)
+        np.copyto(buffer.array, array)
+        return self.send(buffer)
 
     @abstractmethod
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -48,8 +71,23 @@ class Engine(ABC):
         """A tensor's shape, without fetching it."""
 
     @abstractmethod
+    def fetched(
+        self, tensors: Sequence[Tensor]
+    ) -> AbstractContextManager[list[npt.NDArray[np.float32]]]:
+        """The content of several tensors, waited for once. Arrays are valid in the `with` alone."""
+
     def fetch(self, tensor: Tensor) -> npt.NDArray[np.float32]:
         """A copy of a tensor in the caller's memory."""
+        with self.fetched([tensor]) as [array]:
+            return array.copy()
+
+    def mark(self) -> Any:
+        """This moment in the thread's work on the device."""
+        return time.perf_counter()
+
+    def seconds(self, start: Any, end: Any) -> float:
+        """Seconds between two marks on the device's clock, once a `fetched` after them is over."""
+        return float(end - start)
 
     @abstractmethod
     def close(self) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from deepmask.runtime.engines.base import DeviceError, Engine, EngineError
+from deepmask.runtime.engines.base import Buffer, DeviceError, Engine, EngineError
 from deepmask.runtime.manifest import Graph, Manifest
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -44,9 +44,13 @@ class OnnxRuntimeEngine(Engine):
         where = "CUDA" if device == "cuda" else f"CPU, {count} thread{'s' * (count > 1)}"
         self.description = f"onnxruntime {ort.__version__} on {where}"
 
-    def upload(self, array: npt.NDArray[Any]) -> ort.OrtValue:
-        """See `Engine.upload`. On the CPU the tensor is the array itself."""
-        return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._device, 0)
+    def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
+        """See `Engine.buffer`."""
+        return Buffer(np.empty(shape, dtype))
+
+    def send(self, buffer: Buffer) -> ort.OrtValue:
+        """See `Engine.send`. On the CPU the tensor is the array itself."""
+        return ort.OrtValue.ortvalue_from_numpy(buffer.array, self._device, 0)
 
     def run(self, graph: str, inputs: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
         """See `Engine.run`."""
@@ -66,9 +70,10 @@ class OnnxRuntimeEngine(Engine):
         """See `Engine.shape`."""
         return tuple(tensor.shape())
 
-    def fetch(self, tensor: ort.OrtValue) -> npt.NDArray[np.float32]:
-        """See `Engine.fetch`."""
-        return np.array(tensor.numpy())
+    @contextmanager
+    def fetched(self, tensors: Sequence[ort.OrtValue]) -> Iterator[list[npt.NDArray[np.float32]]]:
+        """See `Engine.fetched`."""
+        yield [tensor.numpy() for tensor in tensors]
 
     def close(self) -> None:
         """See `Engine.close`."""

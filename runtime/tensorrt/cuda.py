@@ -6,9 +6,11 @@ A context is pushed for each use and popped after it, in whatever thread that is
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib
 import importlib.util
+import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,9 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.engines.base import DeviceError
+from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.tensorrt.device import Event, Gpu, Memory, OutOfMemory, Stream
 
+_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _INSTALL = "pip install 'deepmask[tensorrt]'"
 
 
@@ -29,13 +32,16 @@ def open_device() -> CudaDevice:
 
     Raises `DeviceError` where there is none, or no driver, or no pycuda.
     """
+    try:
+        ctypes.CDLL(_DRIVER)
+    except OSError as error:
+        raise DeviceError("no NVIDIA driver on this machine") from error
     if importlib.util.find_spec("pycuda") is None:
         raise DeviceError(f"pycuda is not installed: {_INSTALL}")
     try:
         driver = importlib.import_module("pycuda.driver")
     except (ImportError, OSError) as error:
-        hint = "no NVIDIA driver" if "libcuda" in str(error) else _INSTALL
-        raise DeviceError(f"pycuda cannot be loaded: {_one_line(error)} ({hint})") from error
+        raise DeviceError(f"pycuda cannot be loaded: {_one_line(error)}; {_INSTALL}") from error
     try:
         driver.init()
         count = driver.Device.count()
@@ -57,7 +63,7 @@ class CudaDevice:
         major, minor = device.compute_capability()
         self.gpu = Gpu(
             name=device.name(),
-            capability=(int(major), int(minor)),
+            compute_capability=(int(major), int(minor)),
             driver=f"{version // 1000}.{version % 1000 // 10}",
             memory=int(device.total_memory()),
         )
@@ -65,12 +71,15 @@ class CudaDevice:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """See `Device.active`."""
-        self._context.push()
+        """See `Device.active`. CUDA's errors come out as `EngineError`."""
         try:
-            yield
-        finally:
-            self._context.pop()
+            self._context.push()
+            try:
+                yield
+            finally:
+                self._context.pop()
+        except self._driver.Error as error:
+            raise EngineError(f"CUDA failed: {_one_line(error)}") from error
 
     def free(self) -> int:
         """See `Device.free`."""

@@ -19,13 +19,13 @@ from deepmask.runtime.engines.base import EngineError
 class Gpu:
     """Which GPU this is: a plan file that was built on another one is of no use here.
 
-    capability   compute capability, as in (8, 9).
-    driver       newest CUDA version that the driver supports, as in "12.8".
-    memory       bytes in all.
+    compute_capability   as in (8, 9).
+    driver               newest CUDA version that the driver supports, as in "12.8".
+    memory               bytes in all.
     """
 
     name: str
-    capability: tuple[int, int]
+    compute_capability: tuple[int, int]
     driver: str
     memory: int
 
@@ -82,7 +82,10 @@ class Device(Protocol):
     gpu: Gpu
 
     def active(self) -> AbstractContextManager[None]:
-        """Make this GPU the one that CUDA calls of the calling thread mean. May be nested."""
+        """Make this GPU the one that CUDA calls of the calling thread mean. May be nested.
+
+        What CUDA reports within it is raised as `EngineError`.
+        """
 
     def free(self) -> int:
         """Bytes of GPU memory that nobody uses."""

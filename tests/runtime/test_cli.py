@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from deepmask.runtime import ModelFolderError, cli, deepmask
-from deepmask.runtime.engines import DEVICES, ENGINES
+from deepmask.runtime.engines import DEVICES, ENGINES, choose
 from deepmask.runtime.images import MAX_PIXELS
 from deepmask.runtime.pyramid import MAX_SIDE
 
@@ -71,10 +71,11 @@ def test_one_image(folder: Path) -> None:
 
 
 def test_auto_prints_what_it_chose_and_why(folder: Path) -> None:
-    """The reason stands beside the engine."""
-    done = run("pictures/a.png", "--model", "model", cwd=folder)
+    """The reason stands beside the engine; there is none where the best one was taken."""
+    done = run("pictures/a.png", "--model", "model", "--cache", "cache", cwd=folder)
     assert done.returncode == 0
-    assert "(auto: TensorRT is not supported by this version yet; " in done.stdout
+    reason = choose().reason
+    assert (f" (auto: {reason})" in done.stdout) == bool(reason)
 
 
 def test_folder_with_a_broken_file(folder: Path) -> None:
@@ -157,8 +158,12 @@ def count_of(printed: str) -> int:
     ("arguments", "code", "text"),
     [
         ([], 2, "Missing argument 'IMAGE...'. (deepmask-trt-run --help explains)"),
-        (["a.png", "--engine", "tensorrt"], 2, "TensorRT is not supported by this version yet; "),
-        (["a.png", "--engine", "tvm"], 2, "'tvm' is not one of 'auto', 'tensorrt', 'onnxruntime'"),
+        (
+            ["a.png", "--engine", "tensorrt", "--device", "cpu"],
+            2,
+            "--engine tensorrt runs on NVIDIA GPUs only; use --engine onnxruntime",
+        ),
+        (["a.png", "--engine", "tvm"], 2, "'tvm' is not one of 'auto', 'tensorrt', "),
         (["a.png", "--model", "pictures"], 2, "pictures: no model.json there"),
         (["a.png", "--model", "model", "--coarse"], 2, "squares has no refinement, its masks are"),
         (["a.png", "--zoom", "--zoom", "--zoom"], 2, "'--zoom': 3 is not in the range 0<=x<=2"),

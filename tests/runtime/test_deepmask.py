@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -195,15 +197,20 @@ def test_values_that_are_not_finite_are_refused(
     model: DeepMask, monkeypatch: pytest.MonkeyPatch, graph: str
 ) -> None:
     """A network that overflows gives an error, not masks."""
-    original = type(model.engine).fetch
+    original = type(model.engine).fetched
 
-    def broken(engine: Engine, tensor: object) -> npt.NDArray[np.float32]:
-        array = original(engine, tensor)
-        if array.ndim == (4 if graph == "score" else 3):
-            array.flat[0] = np.nan
-        return array
+    @contextmanager
+    def broken(
+        engine: Engine, tensors: Sequence[object]
+    ) -> Iterator[list[npt.NDArray[np.float32]]]:
+        with original(engine, tensors) as arrays:
+            copies = [array.copy() for array in arrays]
+        for array in copies:
+            if array.ndim == (4 if graph == "score" else 3):
+                array.flat[0] = np.nan
+        yield copies
 
-    monkeypatch.setattr(type(model.engine), "fetch", broken)
+    monkeypatch.setattr(type(model.engine), "fetched", broken)
     with pytest.raises(EngineError, match=f"the {graph} graph gave .*not finite"):
         model(gray(20, 20))
 

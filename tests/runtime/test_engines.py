@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,35 +18,148 @@ from deepmask.runtime import DeepMask
 from deepmask.runtime.engines import Choice, EngineError, choose
 from deepmask.runtime.engines import onnxruntime as ort_engine
 from deepmask.runtime.engines.base import DeviceError
-from deepmask.runtime.manifest import Graph, sha256_of
+from deepmask.runtime.manifest import Graph, Manifest, sha256_of
+from deepmask.runtime.tensorrt import cache, cuda, library
+from deepmask.runtime.tensorrt.device import Gpu
 
+from .fake_gpu import FAKE, FakeDevice
+from .fake_tensorrt import fake_library, fake_plans
 from .square_model import CELLS
 
 
-def test_auto_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only `auto` falls back, and gives its reason."""
-    monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "no CUDA here")
-    choice = choose()
-    assert (choice.engine, choice.device) == ("onnxruntime", "cpu")
-    assert "TensorRT" in choice.reason
-    assert "no CUDA here" in choice.reason
-    assert choose("onnxruntime", "cpu") == Choice("onnxruntime", "cpu", "")
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    """A machine with a GPU, pycuda, and every engine's library."""
+    device = FakeDevice()
+    monkeypatch.setattr(cuda, "open_device", lambda: device)
+    monkeypatch.setattr(library, "load_library", lambda flavour: fake_library(device, flavour))
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "")
-    assert choose("onnxruntime").device == "cuda"
+    return device
 
 
-def test_an_explicit_choice_that_cannot_be_met_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what to use instead."""
-    with pytest.raises(EngineError, match=r"TensorRT is not supported .* use --engine onnxruntime"):
-        choose("tensorrt")
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a driver, and onnxruntime without CUDA."""
+
+    def refuse() -> None:
+        raise DeviceError("no NVIDIA driver on this machine")
+
+    monkeypatch.setattr(cuda, "open_device", refuse)
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "no CUDA here")
-    with pytest.raises(EngineError, match="--device cuda: no CUDA here; use --device cpu"):
+
+
+def lack(monkeypatch: pytest.MonkeyPatch, *flavours: str) -> None:
+    """Take away libraries."""
+    original = library.load_library
+
+    def load(flavour: str) -> library.Library:
+        if flavour in flavours:
+            raise EngineError(f"{flavour} is not installed: pip install 'deepmask[{flavour}]'")
+        return original(flavour)
+
+    monkeypatch.setattr(library, "load_library", load)
+
+
+def order(choice: Choice | None) -> list[tuple[str, str]]:
+    """A choice and what it falls back to."""
+    return [] if choice is None else [(choice.engine, choice.device), *order(choice.fallback)]
+
+
+def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then TensorRT for RTX, then CUDA, then the CPU; what is passed over is the reason."""
+    ladder = [("tensorrt", "cuda"), ("tensorrt-rtx", "cuda"), ("onnxruntime", "cuda")]
+    assert order(choose()) == [*ladder, ("onnxruntime", "cpu")]
+    assert order(choose("auto", "cuda")) == ladder
+    assert choose().reason == ""
+    lack(monkeypatch, "tensorrt")
+    assert order(choose())[0] == ("tensorrt-rtx", "cuda")
+    assert choose().reason == "tensorrt is not installed: pip install 'deepmask[tensorrt]'"
+    lack(monkeypatch, "tensorrt-rtx")
+    assert order(choose())[0] == ("onnxruntime", "cuda")
+    assert "pip install 'deepmask[tensorrt-rtx]'" in choose().reason
+
+
+def test_auto_says_why_it_takes_the_cpu(no_gpu: None) -> None:
+    """Without a GPU no library of TensorRT's is named, nor loaded."""
+    expected = "no TensorRT: no NVIDIA driver on this machine; no CUDA here"
+    assert choose() == Choice("onnxruntime", "cpu", expected)
+    assert choose("onnxruntime") == Choice("onnxruntime", "cpu", "no CUDA here")
+    assert choose("auto", "cpu") == choose("onnxruntime", "cpu") == Choice("onnxruntime", "cpu")
+
+
+def test_an_explicit_choice_has_no_fallback(gpu: FakeDevice) -> None:
+    for engine in ("tensorrt", "tensorrt-rtx"):
+        assert choose(engine) == choose(engine, "cuda") == Choice(engine, "cuda")
+    assert choose("onnxruntime", "cuda") == Choice("onnxruntime", "cuda")
+
+
+def test_an_explicit_choice_that_cannot_be_met_is_an_error(
+    no_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all that is missing, and what to use instead."""
+    lack(monkeypatch, "tensorrt", "tensorrt-rtx")
+    for engine in ("tensorrt", "tensorrt-rtx"):
+        with pytest.raises(EngineError) as caught:
+            choose(engine)
+        assert str(caught.value) == (
+            f"--engine {engine}: {engine} is not installed: pip install 'deepmask[{engine}]'; "
+            "no NVIDIA driver on this machine; or use --engine onnxruntime"
+        )
+    with pytest.raises(EngineError, match=r"--engine tensorrt runs on NVIDIA GPUs only; use"):
+        choose("tensorrt", "cpu")
+    with pytest.raises(EngineError, match=r"^--device cuda: no CUDA here; use --device cpu$"):
+        choose("onnxruntime", "cuda")
+    with pytest.raises(EngineError, match=r"--device cuda: no TensorRT: no NVIDIA driver .*; use"):
         choose("auto", "cuda")
     with pytest.raises(EngineError, match="engine 'tvm' on device 'auto': expected one of auto"):
         choose("tvm")
 
 
-def test_a_device_that_does_not_start(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorrt_opens_what_the_cache_gives(
+    gpu: FakeDevice, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where engines are kept and what they must take reaches the cache, and reports come back."""
+
+    def plans(
+        manifest: Manifest, folder: Path, library: library.Library, gpu: Gpu, **rest: Any
+    ) -> Mapping[str, bytes]:
+        rest.pop("report")("building")
+        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": 300})
+        return fake_plans(manifest, folder)
+
+    monkeypatch.setattr(cache, "engine_plans", plans)
+    lines: list[str] = []
+    with DeepMask.load(model_folder, cache=tmp_path, max_side=300, report=lines.append) as model:
+        assert model.engine.description == "tensorrt 10.99.0 on Fake GPU"
+        assert model(np.zeros((40, 40, 3), np.uint8)).image_size == (40, 40)
+    assert lines == ["building"]
+
+
+def test_auto_goes_on_where_an_engine_cannot_be_built(
+    gpu: FakeDevice, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says why; asked for by name it is an error."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise EngineError("this GPU is too new")
+
+    monkeypatch.setattr(cache, "engine_plans", refuse)
+    original = ort_engine._open_session
+    monkeypatch.setattr(
+        ort_engine,
+        "_open_session",
+        lambda path, graph, _, count: original(path, graph, "cpu", count),
+    )
+    with DeepMask.load(model_folder) as model:
+        assert (model.choice.engine, model.choice.device) == ("onnxruntime", "cuda")
+        assert model.choice.reason == "this GPU is too new"
+    with pytest.raises(EngineError, match=r"^this GPU is too new$"):
+        DeepMask.load(model_folder, engine="tensorrt")
+
+
+def test_a_device_that_does_not_start(
+    no_gpu: None, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The library has CUDA, the machine has not: `auto` says so and takes the CPU."""
     original = ort_engine._open_session
 
@@ -54,23 +171,31 @@ def test_a_device_that_does_not_start(model_folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(ort_engine, "_open_session", without_gpu)
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "")
     with DeepMask.load(model_folder) as model:
-        assert model.choice == Choice("onnxruntime", "cpu", "CUDA did not start")
+        expected = "no TensorRT: no NVIDIA driver on this machine; CUDA did not start"
+        assert model.choice == Choice("onnxruntime", "cpu", expected)
     with pytest.raises(EngineError, match="--device cuda: CUDA did not start; use --device cpu"):
         DeepMask.load(model_folder, device="cuda")
 
 
-def test_without_onnxruntime_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnxruntime_it_says_what_to_install(
+    no_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As for `pip install deepmask` without an extra."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EngineError, match=r"pip install 'deepmask\[cpu\]'"):
         choose()
 
 
-def test_an_onnxruntime_that_does_not_load_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_onnxruntime_that_does_not_load_is_one_line(
+    no_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A library it needs is missing, say."""
+    original = importlib.import_module
 
-    def broken(name: str) -> None:
-        raise ImportError(f"libfoo.so: cannot open shared object file\n in {name}")
+    def broken(name: str) -> ModuleType:
+        if name.endswith("onnxruntime"):
+            raise ImportError(f"libfoo.so: cannot open shared object file\n in {name}")
+        return original(name)
 
     monkeypatch.setattr("importlib.import_module", broken)
     with pytest.raises(EngineError, match=r"cannot be loaded: libfoo.so: [a-z ]+$"):
@@ -117,7 +242,7 @@ def test_graphs_that_are_not_what_the_manifest_says(model_folder: Path, tmp_path
     (folder / "model.json").write_text(json.dumps(content))
     with pytest.raises(EngineError, match=r"has inputs .* model.json says .*'code'"):
         DeepMask.load(folder, device="cpu")
-    (folder / "score.onnx").write_bytes(b"no graph")
+    (folder / "score.onnx").write_bytes(b"\x08\x08")  # a model without a graph
     content["graphs"]["score"]["sha256"] = sha256_of(folder / "score.onnx")
     (folder / "model.json").write_text(json.dumps(content))
     with pytest.raises(EngineError, match=r"score.onnx: onnxruntime cannot load it"):
@@ -135,5 +260,5 @@ def test_the_engine_names_itself(model_folder: Path) -> None:
 def test_memory_bounds_the_windows_at_once(model: DeepMask) -> None:
     """Gathered feature windows, not only masks, count."""
     features = model.engine.upload(np.zeros((1, 256, 9, 9), np.float32))
-    expected = (64 << 20) // (4 * (256 * CELLS**2 + 16**2))
+    expected = (64 << 20) // (4 * (256 * CELLS**2 + 8 * 16**2))
     assert model._windows_at_once({"features": features}) == expected

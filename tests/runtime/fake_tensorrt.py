@@ -1,0 +1,183 @@
+"""TensorRT as far as the runtime uses it, on a fake GPU: graphs are run by ONNX Runtime.
+
+A "plan" is JSON that names the ONNX file and the profiles. Each run first fills the scratch memory
+it was given with garbage: if that memory is also a tensor's, results are wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from deepmask.runtime.manifest import Manifest
+from deepmask.runtime.tensorrt.library import Library, Messages
+from deepmask.runtime.tensorrt.profile import profiles
+
+from .fake_gpu import GARBAGE, FakeDevice
+
+TensorIOMode = Enum("TensorIOMode", "NONE INPUT OUTPUT")
+DataType = Enum("DataType", "FLOAT HALF INT32 INT64")
+Strategy = Enum("Strategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
+_TYPES = {
+    "tensor(float)": (DataType.FLOAT, np.float32),
+    "tensor(int64)": (DataType.INT64, np.int64),
+    "tensor(int32)": (DataType.INT32, np.int32),
+}
+
+
+class FakeEngine:
+    """See `ICudaEngine`."""
+
+    def __init__(self, device: FakeDevice, path: str, shapes: list[dict[str, Any]]) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.device = device
+        self.inputs = {value.name: value.type for value in self.session.get_inputs()}
+        self.outputs = {value.name: value.type for value in self.session.get_outputs()}
+        self.shapes = shapes
+        self.num_optimization_profiles = len(shapes)
+        self.num_io_tensors = len(self.inputs) + len(self.outputs)
+
+    def get_tensor_name(self, index: int) -> str:
+        return [*self.inputs, *self.outputs][index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return _TYPES[{**self.inputs, **self.outputs}[name]][0]
+
+    def get_tensor_profile_shape(self, name: str, index: int) -> list[list[int]]:
+        return self.shapes[index][name]
+
+    def create_execution_context(self, strategy: Strategy) -> FakeContext:
+        assert strategy is Strategy.USER_MANAGED
+        return FakeContext(self)
+
+
+class FakeContext:
+    """See `IExecutionContext`: what was set stays set until it is set again."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+        self.profile = 0
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.found: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+        self.scratch = (0, 0)
+
+    def set_optimization_profile_async(self, index: int, stream: int) -> bool:
+        self.profile = index
+        self.shapes = {}
+        return index < self.engine.num_optimization_profiles and stream in self._device.streams
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        low, _, high = self.engine.shapes[self.profile][name]
+        self.shapes[name] = tuple(shape)
+        return all(a <= size <= b for a, size, b in zip(low, shape, high, strict=True))
+
+    def infer_shapes(self) -> list[str]:
+        missing = [name for name in self.engine.inputs if name not in self.shapes]
+        if not missing:
+            zeros = {
+                name: np.zeros(shape, _TYPES[self.engine.inputs[name]][1])
+                for name, shape in self.shapes.items()
+            }
+            made = self.engine.session.run(list(self.engine.outputs), zeros)
+            self.found = {
+                name: array.shape for name, array in zip(self.engine.outputs, made, strict=True)
+            }
+        return missing
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.found[name]
+
+    def update_device_memory_size_for_shapes(self) -> int:
+        return 3 * max(4 * int(np.prod(shape)) for shape in self.shapes.values())
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.addresses[name] = address
+        return address in self._device.memory
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        self.scratch = (address, size)
+
+    def execute_async_v3(self, handle: int) -> bool:
+        device, engine, alive = self._device, self.engine, weakref.ref(self)
+        device.note("run")
+        addresses, shapes, (scratch, size) = dict(self.addresses), dict(self.shapes), self.scratch
+        assert size >= self.update_device_memory_size_for_shapes()
+
+        def work() -> None:
+            assert alive() is not None, "the context went before its work was done"
+            device.write(scratch, np.full(size, GARBAGE, np.uint8))
+            inputs = {
+                name: device.read(addresses[name], shape, _TYPES[engine.inputs[name]][1])
+                for name, shape in shapes.items()
+            }
+            made = engine.session.run(list(engine.outputs), inputs)
+            for name, array in zip(engine.outputs, made, strict=True):
+                device.write(addresses[name], array)
+
+        device.streams[handle].add(work)
+        return True
+
+    @property
+    def _device(self) -> FakeDevice:
+        return self.engine.device
+
+
+def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
+    """The library, whose engines live on `device`; it refuses every plan that is not JSON."""
+    messages = Messages()
+
+    class Runtime:
+        def __init__(self, logger: object) -> None:
+            assert logger == "logger"
+
+        def deserialize_cuda_engine(self, plan: bytes) -> FakeEngine | None:
+            try:
+                described = json.loads(plan)
+            except ValueError:
+                messages.add("Serialization assertion magicTagRead == kMAGIC_TAG failed")
+                return None
+            return FakeEngine(device, described["path"], described["profiles"])
+
+    module: Any = SimpleNamespace(
+        Runtime=Runtime,
+        TensorIOMode=TensorIOMode,
+        ExecutionContextAllocationStrategy=Strategy,
+    )
+    return Library(module, flavour, "10.99.0", "logger", messages)
+
+
+def fake_plans(manifest: Manifest, folder: Path, max_side: int = 640) -> Mapping[str, bytes]:
+    """Plans with the profiles that real ones get."""
+    plans = {}
+    for name, graph in manifest.graphs.items():
+        session = ort.InferenceSession(str(folder / graph.file), providers=["CPUExecutionProvider"])
+        own = {value.name: value.shape for value in session.get_inputs()}
+        shapes = [
+            {
+                key: [_filled(shape, own[key]) for shape in (span.min, span.opt, span.max)]
+                for key, span in profile.items()
+            }
+            for profile in profiles(manifest, graph, max_side)
+        ]
+        described = {"path": str(folder / graph.file), "profiles": shapes}
+        plans[name] = json.dumps(described).encode()
+    return plans
+
+
+def _filled(shape: tuple[int, ...], own: list[Any]) -> list[int]:
+    """The profile's shape, with the axes that the graph itself fixes."""
+    return [fixed if size < 0 else size for size, fixed in zip(shape, own, strict=True)]

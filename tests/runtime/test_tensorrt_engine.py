@@ -1,0 +1,379 @@
+"""The TensorRT engine on a GPU that is not there: results, copies, waits, memory, threads, errors.
+
+The fakes hold real bytes and do queued work only when it is waited for; see `fake_gpu`.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from deepmask.runtime import DeepMask, Scales
+from deepmask.runtime.engines import Choice, EngineError
+from deepmask.runtime.engines.tensorrt import TensorRTEngine
+from deepmask.runtime.manifest import load_manifest
+from deepmask.runtime.pyramid import canvas_shape, plan_pyramid
+from deepmask.runtime.tensorrt.pool import PATIENCE
+
+from .fake_gpu import FakeDevice
+from .fake_tensorrt import DataType, FakeContext, FakeEngine, fake_library, fake_plans
+from .square_model import MASK_SIZE, write_square_model
+
+Picture = np.ndarray
+
+
+def load(
+    folder: Path, device: FakeDevice, flavour: str = "tensorrt", max_side: int = 640
+) -> DeepMask:
+    """The model of a folder on the fake device."""
+    manifest = load_manifest(folder)
+    library = fake_library(device, flavour)
+    engine = TensorRTEngine(manifest, fake_plans(manifest, folder, max_side), library, device)
+    return DeepMask(manifest, engine, Choice(flavour, "cuda"))
+
+
+@pytest.fixture
+def device() -> FakeDevice:
+    return FakeDevice()
+
+
+@pytest.fixture
+def fake(model_folder: Path, device: FakeDevice) -> Iterator[DeepMask]:
+    with load(model_folder, device) as model:
+        yield model
+
+
+def picture(seed: int, height: int = 90, width: int = 120) -> Picture:
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3)).astype(np.uint8)
+
+
+def assert_same(first: DeepMask, second: DeepMask, image: Picture, count: int = 300) -> None:
+    one, other = first(image, proposals=count), second(image, proposals=count)
+    assert_array_equal(one.scores, other.scores)
+    assert_array_equal(one.logits, other.logits)
+
+
+def test_results_are_those_of_onnxruntime(fake: DeepMask, model: DeepMask) -> None:
+    """Image after image, of several sizes, through the same memory."""
+    for seed, size in enumerate([(90, 120), (40, 33), (90, 120), (150, 70), (1, 1)]):
+        assert_same(fake, model, picture(seed, *size))
+
+
+def test_what_score_makes_stays_on_the_device(
+    tmp_path: Path, device: FakeDevice, model: DeepMask
+) -> None:
+    """A mask graph that reads `code`: it is neither fetched nor uploaded."""
+    with load(write_square_model(tmp_path / "code", through_code=True), device) as fake:
+        assert_same(fake, model, picture(5, 40, 50))
+    assert device.sizes["download"] < device.sizes["upload"]
+
+
+def test_one_image_counted(fake: DeepMask, device: FakeDevice) -> None:
+    """Copies, bytes, waits and allocations of an image, exactly; none is allocated the next time.
+
+    Each level's canvas and the chosen windows' locations go up, each level's scores and the masks
+    come down, and the host waits twice: for all levels' scores and for all masks.
+    """
+    image, count = picture(0), 200
+    fake(image, proposals=count, overlap=1)  # allocates
+    device.reset()
+    proposals = fake(image, proposals=count, overlap=1)
+
+    levels = plan_pyramid(90, 120, fake.manifest.scales.factors(), fake.manifest)
+    used = len(set(proposals.placement.ratio_y.tolist()))  # levels that windows were chosen from
+    assert 1 < used <= len(levels) == 7
+    assert device.calls == {
+        "upload": len(levels) + used,
+        "run": 2 * len(levels) + used,
+        "download": len(levels) + used,
+        "synchronize": 2,
+        # Start and end of two stages in each level; the end of each upload and of both downloads.
+        "event": 4 * len(levels) + len(levels) + used + 2,
+    }
+    canvases = sum(4 * np.prod(canvas_shape(level)) for level in levels)
+    scores = sum(4 * level.rows * level.cols for level in levels)
+    assert device.sizes["upload"] == canvases + count * 2 * 8
+    assert device.sizes["download"] == scores + count * MASK_SIZE**2 * 4
+
+
+def test_many_masks_come_in_few_parts(
+    fake: DeepMask, device: FakeDevice, model: DeepMask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits on the device is bounded, and a graph gets no more windows than it takes."""
+    monkeypatch.setattr("deepmask.runtime.deepmask._WAITING_BYTES", 40 * MASK_SIZE**2 * 4)
+    monkeypatch.setattr(fake.engine, "most_windows", 30)
+    image = picture(1)
+    assert_same(fake, model, image, 200)
+    device.reset()
+    fake(image, proposals=200)
+    assert 200 / 40 <= device.calls["synchronize"] - 1 <= 200 / 20
+
+
+def test_windows_are_limited_by_the_profile(fake: DeepMask) -> None:
+    profiles = fake.engine._graphs["mask"].profiles  # type: ignore[attr-defined]
+    assert fake.engine.most_windows == profiles[0]["locations"].max[0]
+
+
+def test_memory_does_not_grow(fake: DeepMask, device: FakeDevice, model_folder: Path) -> None:
+    """After pictures of many sizes, a few of one size leave what that size needs, and no more."""
+    other = FakeDevice()
+    with load(model_folder, other) as fresh:
+        fresh(picture(0, 200, 240))
+        rng = np.random.default_rng(0)
+        for seed in range(12):
+            size = int(rng.integers(1, 200)), int(rng.integers(1, 240))
+            fake(picture(seed, *size), proposals=50)
+        for _ in range(PATIENCE // 2 + 1):
+            fake(picture(0, 200, 240))
+            fresh(picture(0, 200, 240))
+        assert device.live == other.live
+        assert pinned_bytes(device) == pinned_bytes(other)
+        assert device.most <= 2 * other.most
+
+
+def pinned_bytes(device: FakeDevice) -> int:
+    blocks = [ref() for ref in list(device.pinned.values())]
+    return sum(block.nbytes for block in blocks if block is not None)
+
+
+def test_all_memory_is_given_back(model_folder: Path, device: FakeDevice) -> None:
+    """By `close`, twice if need be; what a tensor holds goes with the tensor."""
+    model = load(model_folder, device)
+    model(picture(0))
+    tensor = model.engine.upload(np.ones((3, 4), np.float32))
+    assert device.live > 512
+    model.close()
+    model.close()
+    assert device.live == 512
+    del tensor, model
+    gc.collect()
+    assert device.live == 0
+    assert pinned_bytes(device) == 0
+
+
+def test_four_threads_get_what_one_gets(fake: DeepMask, device: FakeDevice) -> None:
+    """Each has its own stream and contexts on shared weights, and they go when it ends."""
+    images = [picture(seed, 60 + 10 * seed, 80) for seed in range(4)]
+    expected = [fake(image, proposals=40).to_coco(1) for image in images]
+    alone, streams = device.live, device.calls["stream"]
+    start = threading.Barrier(4)
+
+    def run(index: int) -> list[list[dict[str, object]]]:
+        start.wait()
+        return [fake(image, proposals=40).to_coco(1) for image in images[index:] + images[:index]]
+
+    with ThreadPoolExecutor(4) as pool:
+        for index, results in enumerate(pool.map(run, range(4))):
+            assert results == expected[index:] + expected[:index]
+    assert device.calls["stream"] == streams + 4
+    gc.collect()
+    assert device.live == alone
+    assert len(fake.engine._lanes) == 1  # type: ignore[attr-defined]
+
+
+def test_stages_are_timed_by_the_device(fake: DeepMask) -> None:
+    """The fake's clock counts pieces of work: an upload and a run in the trunk, a run in score."""
+    seconds = fake(picture(0), proposals=10).seconds
+    assert (seconds["trunk"], seconds["score"]) == (14, 7)
+    assert 0 < seconds["mask"] < 14
+
+
+def test_arrays_are_uploaded_as_they_look(fake: DeepMask) -> None:
+    """Also with odd strides, or changed right after; a fetched array is a copy."""
+    engine = fake.engine
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    view = array.transpose(2, 0, 1)
+    tensor = engine.upload(view)
+    expected = view.copy()
+    array[:] = 0
+    assert engine.shape(tensor) == (4, 2, 3)
+    fetched = engine.fetch(tensor)
+    assert_array_equal(fetched, expected)
+    fetched[:] = 0
+    assert_array_equal(engine.fetch(tensor), expected)
+
+
+def test_the_engine_names_itself(model_folder: Path, device: FakeDevice) -> None:
+    with load(model_folder, device, "tensorrt-rtx") as model:
+        assert model.engine.description == "tensorrt-rtx 10.99.0 on Fake GPU"
+
+
+def test_a_shape_outside_prints_profile_and_shape(model_folder: Path, device: FakeDevice) -> None:
+    """And what to do; what was queued before it harms nothing."""
+    image = picture(0)
+    with load(model_folder, device, max_side=128) as fake:
+        expected = fake(image).to_coco(1)
+        text = failure(fake, picture(1, 8, 1000))
+        assert fake(image).to_coco(1) == expected
+    assert "image 1×3×" in text
+    assert "it takes image 1×3×112×112 … 1×3×" in text
+    assert "--max-side" in text
+    assert "\n" not in text
+
+
+def failure(model: DeepMask, image: Picture) -> str:
+    """What an image fails with. The error itself, whose frames hold tensors, is gone."""
+    with pytest.raises(EngineError) as caught:
+        model(image)
+    text = str(caught.value)
+    del caught
+    gc.collect()
+    return text
+
+
+def test_no_room_is_one_line_and_passes(fake: DeepMask, device: FakeDevice) -> None:
+    """What is needed, what is free, what to do; smaller images still run."""
+    small = picture(0, 40, 40)
+    expected = fake(small).to_coco(1)
+    device.capacity = device.live + (1 << 20)
+    text = failure(fake, picture(1, 300, 300))
+    assert text.startswith("out of GPU memory: ")
+    assert "are free on Fake GPU; use a smaller --max-side" in text
+    assert "\n" not in text
+    assert fake(small).to_coco(1) == expected
+    device.capacity = 1 << 30
+    assert len(fake(picture(1, 300, 300))) == 1000
+
+
+def test_idle_memory_makes_room(model_folder: Path, device: FakeDevice) -> None:
+    """What other sizes left behind is given back before an image is refused."""
+    with load(model_folder, device) as model:
+        model(picture(0, 200, 200))
+        needed = device.most
+    device.most = 0
+    with load(model_folder, device) as model:
+        device.capacity = needed
+        for height in (180, 160, 200):
+            model(picture(0, height, 200))
+        assert device.most <= needed
+
+
+@pytest.fixture
+def changed(model_folder: Path, device: FakeDevice) -> Callable[..., EngineError]:
+    """The error of loading with one thing changed about the model."""
+
+    def error(**plans: bytes) -> EngineError:
+        manifest = load_manifest(model_folder)
+        plans = {**fake_plans(manifest, model_folder), **plans}
+        with pytest.raises(EngineError) as caught:
+            TensorRTEngine(manifest, plans, fake_library(device), device)
+        assert "\n" not in str(caught.value)
+        return caught.value
+
+    return error
+
+
+def test_a_plan_that_does_not_load_is_told(changed: Callable[..., EngineError]) -> None:
+    """TensorRT gives None and logs why."""
+    text = str(changed(score=b"\xff no plan"))
+    assert text.startswith("tensorrt 10.99.0 does not load its engine of graph score: ")
+    assert text.endswith("magicTagRead == kMAGIC_TAG failed")
+
+
+def test_a_plan_of_another_graph_is_told(
+    changed: Callable[..., EngineError], model_folder: Path
+) -> None:
+    other = fake_plans(load_manifest(model_folder), model_folder)["trunk"]
+    text = str(changed(score=other))
+    assert "has inputs ['image'] and outputs ['features'], model.json says ['features']" in text
+
+
+def test_a_plan_of_other_types_is_told(
+    changed: Callable[..., EngineError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeEngine, "get_tensor_dtype", lambda *_: DataType.HALF)
+    assert "the engine of graph trunk holds image as HALF, expected float32" in str(changed())
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "text"),
+    [
+        ("execute_async_v3", False, "does not take this run"),
+        ("set_input_shape", False, "does not take image of shape (1, 3, "),
+        ("set_tensor_address", False, "does not take the address of image"),
+        ("infer_shapes", ["image"], "does not know the shapes of image"),
+        ("set_optimization_profile_async", False, "does not take profile 0"),
+    ],
+)
+def test_what_tensorrt_refuses_is_told(
+    fake: DeepMask, monkeypatch: pytest.MonkeyPatch, method: str, answer: object, text: str
+) -> None:
+    monkeypatch.setattr(FakeContext, method, lambda *_: answer)
+    with pytest.raises(EngineError) as caught:
+        fake(picture(0))
+    assert str(caught.value).startswith("tensorrt: the engine of graph trunk ")
+    assert text in str(caught.value)
+
+
+def test_no_execution_context_is_told(fake: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeEngine, "create_execution_context", lambda *_: None)
+    with pytest.raises(EngineError, match="graph trunk made no execution context"):
+        fake(picture(0))
+
+
+def test_a_runtime_that_does_not_start_is_told(model_folder: Path, device: FakeDevice) -> None:
+    """As TensorRT's does with a driver that is too old."""
+    library = fake_library(device)
+
+    def nothing(logger: object) -> None:
+        library.messages.add("CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    library.module.Runtime = nothing
+    with pytest.raises(EngineError, match=r"10\.99\.0 does not start: CUDA .* error: 35$"):
+        TensorRTEngine(load_manifest(model_folder), {}, library, device)
+
+
+def test_each_level_keeps_its_context(fake: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for each graph and profile, made once: no profile is ever switched."""
+    switched: list[int] = []
+    original = FakeContext.set_optimization_profile_async
+
+    def noted(context: FakeContext, index: int, stream: int) -> bool:
+        switched.append(index)
+        return original(context, index, stream)
+
+    monkeypatch.setattr(FakeContext, "set_optimization_profile_async", noted)
+    fake(picture(0, 480, 640), scales=Scales(-2, -0.5, 0.5))
+    assert len(set(switched)) > 2
+    assert len(switched) <= 3 * len(set(switched))
+    before = len(switched)
+    fake(picture(1, 480, 640), scales=Scales(-2, -0.5, 0.5))
+    assert len(switched) == before
+
+
+def test_an_interrupted_wait_leaves_memory_alone(
+    fake: DeepMask, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the device still writes: the next image does not use that memory."""
+    image = picture(0)
+    expected = fake(image).to_coco(1)
+    [stream] = device.streams.values()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stream, "synchronize", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fake(picture(1))
+    assert fake(image).to_coco(1) == expected
+
+
+def test_an_image_that_fails_late_harms_no_other(
+    fake: DeepMask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = picture(0)
+    expected = fake(image).to_coco(1)
+    manifest = replace(fake.manifest, border=64)
+    with pytest.raises(EngineError, match="score graph gave"):
+        DeepMask(manifest, fake.engine, fake.choice)(picture(1))
+    assert fake(image).to_coco(1) == expected
