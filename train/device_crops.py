@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,25 +18,56 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from deepmask.train.annotations import Image, Instance, full_mask
+from deepmask.train.annotations import DataError, Image, Instance, full_mask
 from deepmask.train.config import BORDER_FILL
-from deepmask.train.crops import level_of, matrix_of, pyramid, read_picture, tight
+from deepmask.train.crops import (
+    level_of,
+    level_sizes,
+    matrix_of,
+    pyramid,
+    read_picture,
+    tight,
+)
 from deepmask.train.sampling import Positive, Window
 
 Thing = TypeVar("Thing")
 
 
 class PixelTable:
-    """Pictures of any sizes, (h, w, C) uint8, one after the other as rows of C values."""
+    """Pictures of given sizes, (h, w, C) uint8, one after the other as rows of C values."""
 
-    def __init__(self, pictures: Sequence[NDArray[np.uint8]], device: torch.device) -> None:
-        """Uploads all of them."""
-        flat = [picture.reshape(-1, picture.shape[2]) for picture in pictures]
-        ends = np.cumsum([len(rows) for rows in flat])
-        self._rows = torch.from_numpy(np.concatenate(flat)).to(device)
-        self._start = torch.from_numpy(np.concatenate(([0], ends[:-1]))).to(device)
-        sizes = np.array([picture.shape[:2] for picture in pictures], np.int64)
-        self._height, self._width = torch.from_numpy(sizes).to(device).unbind(1)
+    def __init__(
+        self, sizes: Sequence[tuple[int, int]], channels: int, device: torch.device
+    ) -> None:
+        """Makes room for pictures of these (width, height), to be `put`.
+
+        Raises `DataError` where the device has not so much memory, before anything is decoded.
+        """
+        pixels = np.array([width * height for width, height in sizes], np.int64)
+        self._ends = np.cumsum(pixels)
+        self._starts = self._ends - pixels
+        total = int(pixels.sum())
+        try:
+            self._rows = torch.empty((total, channels), dtype=torch.uint8, device=device)
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            raise DataError(
+                f"--crops device: {total * channels / 1e9:.1f} GB for pictures or masks are more "
+                f"than {device} has free: use --crops host"
+            ) from error
+        self._start = self._upload(self._starts)
+        self._width, self._height = self._upload(np.array(sizes, np.int64).reshape(-1, 2)).unbind(1)
+
+    def put(self, index: int, picture: NDArray[np.uint8]) -> None:
+        """Upload picture `index`, (h, w, C) of the size that was given."""
+        rows = torch.from_numpy(picture.reshape(-1, picture.shape[2]))
+        self._rows[self._starts[index] : self._ends[index]] = rows.to(self._rows.device)
+
+    def _upload(self, values: NDArray[Any]) -> Tensor:
+        """To the device; a GPU copies when it gets there, and nobody waits for it."""
+        tensor, device = torch.from_numpy(values), self._rows.device
+        if device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(device, non_blocking=True)
 
     def sample(
         self, which: Sequence[int], matrices: NDArray[np.float64], size: int, fill: float
@@ -45,10 +76,9 @@ class PixelTable:
 
         matrices: (N, 2, 3), from (column, row) of the sample to that of the picture, no shear.
         """
-        device = self._rows.device
-        chosen = torch.tensor(which, dtype=torch.int64, device=device)
-        matrix = torch.from_numpy(matrices).to(device)
-        steps = torch.arange(size, device=device)
+        chosen = self._upload(np.array(which, np.int64))
+        matrix = self._upload(matrices)
+        steps = torch.arange(size, device=matrix.device)
         x = matrix[:, 0, 0, None] * steps + matrix[:, 0, 2, None]
         y = matrix[:, 1, 1, None] * steps + matrix[:, 1, 2, None]
         left, top = x.floor(), y.floor()
@@ -83,17 +113,23 @@ class DeviceCropper:
         device: torch.device,
         threads: int,
     ) -> None:
-        """Decodes every picture and draws every mask, with a progress bar on a terminal."""
-        self._levels: dict[Hashable, tuple[int, list[tuple[int, int]]]] = {}
-        flat: list[NDArray[np.uint8]] = []
+        """Decodes every picture and draws every mask, with a progress bar on a terminal.
+
+        Raises `DataError` for a picture that is unreadable, and where they need too much memory.
+        """
         unique = list({image.path: image for image in images}.values())
-        for image, levels in _made(
+        self._levels: dict[Hashable, tuple[int, list[tuple[int, int]]]] = {}
+        sizes: list[tuple[int, int]] = []
+        for image in unique:
+            levels = level_sizes(image.width, image.height)
+            self._levels[image.path] = (len(sizes), levels)
+            sizes += levels
+        self._pictures = PixelTable(sizes, 3, device)
+        for image, pictures in _made(
             unique, lambda one: pyramid(read_picture(one)), threads, "image"
         ):
-            sizes = [(level.shape[1], level.shape[0]) for level in levels]
-            self._levels[image.path] = (len(flat), sizes)
-            flat += levels
-        self._pictures = PixelTable(flat, device)
+            for depth, picture in enumerate(pictures):
+                self._pictures.put(self._levels[image.path][0] + depth, picture)
         self._shapes: dict[Hashable, tuple[int, int, int]] = {}
         masks: list[NDArray[np.uint8]] = []
         for item, (mask, x, y) in _made(
@@ -101,7 +137,9 @@ class DeviceCropper:
         ):
             self._shapes[item] = (len(masks), x, y)
             masks.append(mask[..., None])
-        self._masks = PixelTable(masks or [np.zeros((1, 1, 1), np.uint8)], device)
+        self._masks = PixelTable([(mask.shape[1], mask.shape[0]) for mask in masks], 1, device)
+        for index, mask in enumerate(masks):
+            self._masks.put(index, mask)
 
     def patches(self, places: Sequence[tuple[Image, Window]], size: int) -> Tensor:
         """uint8 (N, 3, size, size) in channels-last memory; see `Cropper.patch`."""

@@ -116,8 +116,9 @@ def run_training(request: Request, out: Path) -> int:
     ) as error:
         raise _failure(str(error)) from error
     except (MemoryError, torch.OutOfMemoryError) as error:
+        other = "use --crops host" if request.crops == "device" else "lower --cache-gb"
         raise _failure(
-            f"not enough memory, lower --batch or --cache-gb, then --resume: {error}"
+            f"not enough memory, lower --batch or {other}, then --resume: {error}"
         ) from error
 
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepmask.train.annotations import read_annotations
+from deepmask.train.annotations import DataError, read_annotations
 from deepmask.train.batches import BatchMaker
 from deepmask.train.crops import Cropper
 from deepmask.train.device_crops import DeviceCropper, PixelTable
@@ -68,7 +68,10 @@ def test_samples_are_bilinear_and_filled_beyond_the_edge():
     picture = np.array([[[0], [100]], [[40], [20]]], np.uint8)
     other = np.full((3, 5, 1), 9, np.uint8)
     matrix = np.array([[[0.5, 0, -0.5], [0, 1.0, 0.5]]])
-    sampled = PixelTable([other, picture], CPU).sample([1], matrix, 4, fill=200)
+    table = PixelTable([(5, 3), (2, 2)], 1, CPU)
+    table.put(1, picture)
+    table.put(0, other)
+    sampled = table.sample([1], matrix, 4, fill=200)
     left, right = (0 + 40) / 2, (100 + 20) / 2
     expected = [(200 + left) / 2, left, (left + right) / 2, right]  # x = −0.5, 0, 0.5, 1
     assert sampled[0, 0, :, 0].tolist() == expected
@@ -93,5 +96,18 @@ def test_batches_from_either_cropper_agree(drawn, tiny_model, tiny_recipe):
 
 
 def test_no_positives_give_no_masks(scene):
-    device = DeviceCropper(scene.images, scene.instances, CPU, threads=1)
-    assert device.masks([], 64, 28).shape == (0, 28, 28)
+    for instances in (scene.instances, []):
+        device = DeviceCropper(scene.images, instances, CPU, threads=1)
+        assert device.masks([], 64, 28).shape == (0, 28, 28)
+
+
+def test_too_little_memory_is_said_before_anything_is_decoded(scene, monkeypatch):
+    """As a GPU answers that has not so much."""
+
+    def refuse(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "empty", refuse)
+    monkeypatch.setattr("deepmask.train.device_crops.read_picture", None)
+    with pytest.raises(DataError, match=r"0\.0 GB .* more than cpu has free: use --crops host"):
+        DeviceCropper(scene.images, scene.instances, CPU, threads=1)
