@@ -202,18 +202,6 @@ def test_an_onnxruntime_that_does_not_load_is_one_line(
         choose()
 
 
-def test_tensors_go_up_and_down(model: DeepMask) -> None:
-    """Non-contiguous arrays are uploaded as what they show; a fetched array is a copy."""
-    engine = model.engine
-    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    tensor = engine.upload(array.transpose(2, 0, 1))
-    assert engine.shape(tensor) == (4, 2, 3)
-    fetched = engine.fetch(tensor)
-    assert_array_equal(fetched, array.transpose(2, 0, 1))
-    fetched[:] = 0
-    assert_array_equal(engine.fetch(tensor), array.transpose(2, 0, 1))
-
-
 def test_an_upload_outlives_the_callers_array(model: DeepMask) -> None:
     """The engine keeps what it reads from."""
     image = np.full((1, 3, 160, 160), 200, np.float32)
