@@ -46,6 +46,13 @@ _STYLE: Any = {
 }
 
 
+#: Options of a picture file by its suffix; no date, so that equal figures are equal files.
+_FORMATS: Mapping[str, dict[str, Any]] = {
+    ".png": {"dpi": 160},
+    ".svg": {"metadata": {"Date": None}},
+}
+
+
 def draw_run(folder: Path, name: str, metrics: Mapping[str, Any]) -> list[Path]:
     """The three figures of one run, as PNG and SVG in `folder`; returns their paths."""
     import matplotlib
@@ -57,6 +64,16 @@ def draw_run(folder: Path, name: str, metrics: Mapping[str, Any]) -> list[Path]:
             *_save(_figure_sizes(runs), folder / "ar-sizes"),
             *_save(_figure_iou(name, metrics), folder / "recall-iou"),
         ]
+
+
+def draw_recall(path: Path, runs: Runs) -> None:
+    """AR against number of proposals, boxes beside masks, to one picture, .png or .svg."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure_proposals(runs)
+        _lay_out(figure)
+        _write(figure, path)
 
 
 def draw_comparison(folder: Path, runs: Runs) -> list[Path]:
@@ -123,9 +140,10 @@ def _canvas(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
 
 
 def _legend(figure: Figure, axis: Axes) -> None:
-    """One legend above the panels."""
+    """One legend above the panels, an entry over each."""
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(3, len(labels)))
+    ncols = min(len(figure.axes), len(labels))
+    figure.legend(handles, labels, loc="outside upper left", ncols=ncols)
 
 
 def _panel_proposals(axis: Axes, runs: Runs, kind: str) -> None:
@@ -213,16 +231,24 @@ def _label_left(axis: Axes, text: str) -> None:
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.png and stem.svg, each through a temporary name."""
+    """Write stem.png and stem.svg."""
+    _lay_out(figure)
+    paths = [stem.with_name(stem.name + suffix) for suffix in _FORMATS]
+    for path in paths:
+        _write(figure, path)
+    return paths
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place everything, once for all formats."""
     for axis in figure.axes:
         axis.set_ylim(bottom=0)  # only now that a row has all its curves
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, for both formats
-    paths = []
-    for suffix, options in ((".png", {"dpi": 160}), (".svg", {"metadata": {"Date": None}})):
-        path = stem.with_name(stem.name + suffix)
-        temporary = path.with_name(path.name + ".tmp")
-        figure.savefig(temporary, format=suffix[1:], **options)
-        temporary.replace(path)
-        paths.append(path)
-    return paths
+    figure.set_layout_engine("none")
+
+
+def _write(figure: Figure, path: Path) -> None:
+    """Write a figure as its suffix says, through a temporary name."""
+    temporary = path.with_name(path.name + ".tmp")
+    figure.savefig(temporary, format=path.suffix[1:], **_FORMATS[path.suffix])
+    temporary.replace(path)

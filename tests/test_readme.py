@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from pycocotools.coco import COCO
 
+from benchmarks.selective_search import MISSING, ximgproc
 from deepmask.train.trunks import TRUNKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +55,10 @@ def workplace(tmp_path_factory, drawn) -> Path:
 
 
 def test_every_command_stands_in_a_block_that_is_run():
-    assert set(BLOCKS) == {"try", "tests", "run", "python", "train", "export", "measure"}
+    assert set(BLOCKS) == {
+        *("try", "tests", "run", "python", "train", "export"),
+        *("measure", "selective", "pictures"),
+    }
     assert README.count("```") == 2 * len(BLOCKS)
 
 
@@ -99,6 +103,33 @@ def test_measuring_leaves_figures(workplace):
     for name in ("eval", "other"):
         assert (workplace / "runs" / name / "metrics.json").is_file()
     assert any((workplace / "runs" / "both").glob("*.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(ximgproc() is None, reason=MISSING)
+def test_selective_search_is_measured(workplace):
+    (workplace / "benchmarks").symlink_to(ROOT / "benchmarks")
+    bash(BLOCKS["selective"], workplace)
+    metrics = json.loads((workplace / "runs" / "selective" / "metrics.json").read_text())
+    assert metrics["name"] == "Selective Search, fast"
+    assert metrics["bbox"]["AR@1000"] > 0
+
+
+@pytest.mark.slow
+def test_the_page_is_drawn_from_a_run(workplace):
+    """In a copy of what the command reads and writes, with no other run than this one."""
+    run, checkout = workplace / "runs" / "drawn", workplace / "checkout"
+    evaluate = "deepmask-eval --annotations instances_val.json --images val/ --limit 2"
+    bash(f"{evaluate} --out {run}", workplace)
+    kept = shutil.ignore_patterns("recall", "__pycache__")
+    for name in ("benchmarks", "docs"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=kept)
+    (checkout / "README.md").write_text(README, encoding="utf-8")
+    bash(BLOCKS["pictures"].replace("runs/eval", str(run)), checkout)
+    assert "Measured on 2 images" in (checkout / "README.md").read_text(encoding="utf-8")
+    for name in ("recall.png", "astronaut.jpg"):
+        with Image.open(checkout / "docs" / name) as picture:
+            picture.verify()
 
 
 @pytest.mark.slow
