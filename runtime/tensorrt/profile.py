@@ -1,7 +1,7 @@
 """Optimisation profiles: the input shapes that an engine is built for.
 
 An engine accepts shapes between a profile's minimum and maximum and is fastest near its optimum, so
-there is one profile for each size at which a common photograph is seen, and two for what is larger.
+there is one profile for each size at which a common photograph is seen.
 """
 
 from __future__ import annotations
@@ -77,6 +77,19 @@ def choose_profile(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[in
         f"the engine was not built for {given}; it takes {limits}: "
         "use a smaller --max-side or fewer --scales, or another engine"
     )
+
+
+def covers(wide: Sequence[Profile], narrow: Sequence[Profile]) -> bool:
+    """Whether an engine with the profiles `wide` does what one with `narrow` would: the same best
+    shapes, and no limit narrower."""
+    return len(wide) == len(narrow) and all(
+        set(one) == set(other) and all(_within(one[name], other[name]) for name in other)
+        for one, other in zip(wide, narrow, strict=True)
+    )
+
+
+def _within(wide: Range, narrow: Range) -> bool:
+    return wide.opt == narrow.opt and narrow.min in wide and narrow.max in wide
 
 
 def _buckets(manifest: Manifest, max_side: int) -> list[tuple[Level, Level]]:

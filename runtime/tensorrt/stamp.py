@@ -15,7 +15,7 @@ from typing import Any
 
 from deepmask.runtime.checked import ContentError, check_keys, integer, mapping, number, text
 from deepmask.runtime.tensorrt.device import Gpu
-from deepmask.runtime.tensorrt.profile import Profile
+from deepmask.runtime.tensorrt.profile import Profile, Range, covers
 
 FORMAT = "deepmask-plan/1"
 #: Largest description that is read, in bytes.
@@ -32,7 +32,7 @@ class Identity:
     gpu, compute_capability      the GPU's; `driver` is its CUDA version. TensorRT for RTX binds a
                                  plan to the capability alone: the other two are `ANY` there.
     precision, graph             of the model: `graph` is the SHA-256 of the ONNX file.
-    profiles                     shapes, as text.
+    profiles                     shapes; it is enough if they cover those that are wanted.
     """
 
     flavour: str
@@ -42,7 +42,7 @@ class Identity:
     driver: str
     precision: str
     graph: str
-    profiles: tuple[str, ...]
+    profiles: tuple[Profile, ...]
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,18 @@ def identify(
         driver=gpu.driver if bound else ANY,
         precision=precision,
         graph=graph,
-        profiles=tuple(
-            ", ".join(f"{name} {accepted}" for name, accepted in profile.items())
-            for profile in profiles
-        ),
+        profiles=tuple(profiles),
     )
 
 
 def differences(old: Identity, new: Identity) -> list[str]:
-    """One text for each field that differs: what it is, and old → new."""
+    """One text for each field in which `old` is not what `new` asks for: the field, old → new."""
     texts = []
     for field in fields(Identity):
         before, after = getattr(old, field.name), getattr(new, field.name)
-        if before != after and field.name == "profiles":
-            texts.append(f"profiles {_last(before)} → {_last(after)}")
+        if field.name == "profiles":
+            if not covers(before, after):
+                texts.append(f"profiles {_limits(before)} → {_limits(after)}")
         elif before != after:
             short = 12 if field.name == "graph" else None  # of a hash the beginning will do
             name = field.name.replace("_", " ")
@@ -128,12 +126,25 @@ def read_stamp(path: Path) -> Stamp:
     )
 
 
-def _profiles(values: dict[str, Any]) -> tuple[str, ...]:
+def _profiles(values: dict[str, Any]) -> tuple[Profile, ...]:
     found = values["profiles"]
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
-        raise ContentError("profiles are not a list of texts")
-    return tuple(found)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ContentError("profiles are not a list of objects")
+    return tuple({name: _range(one, name) for name in one} for one in found)
 
 
-def _last(profiles: Sequence[str]) -> str:
-    return f"({len(profiles)}, the last: {profiles[-1]})" if profiles else "(none)"
+def _range(profile: dict[str, Any], name: str) -> Range:
+    limits = mapping(profile, name)
+    check_keys(limits, {"min", "opt", "max"}, f"profile of {name:.60}: ")
+    shapes = {}
+    for key, shape in limits.items():
+        if not isinstance(shape, list) or not all(type(size) is int for size in shape):
+            raise ContentError(f"profile of {name:.60}: {key} is no list of whole numbers")
+        shapes[key] = tuple(shape)
+    return Range(**shapes)
+
+
+def _limits(profiles: Sequence[Profile]) -> str:
+    """The number of profiles and the largest shapes, which say most about them."""
+    largest = profiles[-1].items() if profiles else ()
+    return f"({len(profiles)}, " + ", ".join(f"{key} {one}" for key, one in largest) + ")"

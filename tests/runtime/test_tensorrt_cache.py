@@ -146,11 +146,13 @@ def test_a_change_of_the_machine_rebuilds_and_says_what_changed(
     assert len(other.files(".plan")) == len(before)  # in place of the old ones
 
 
-def test_other_shapes_rebuild_and_say_so(machine: Machine) -> None:
-    machine.plans()
+def test_larger_pictures_rebuild_and_smaller_ones_do_not(machine: Machine) -> None:
+    machine.plans(max_side=1000)
     machine.plans(max_side=2000)
     assert len(machine.built) == 3
     assert machine.lines[0].startswith("engine trunk: rebuilding, profiles (")
+    machine.plans(max_side=1000)
+    assert machine.built == []
 
 
 def test_another_gpu_flavour_or_graph_has_engines_of_its_own(machine: Machine) -> None:
