@@ -21,7 +21,7 @@ MAX_PIXELS = 100_000_000
 
 #: Their decoders hold several copies of a picture: so many times fewer pixels fit in a gigabyte.
 _MORE_MEMORY = {"WEBP": 3, "AVIF": 2, "JPEG2000": 2}
-_STRIP_PIXELS = 16_000_000
+_STRIP_PIXELS = 4_000_000
 
 Image.init()
 _READABLE = [name for name in FORMATS if name in Image.OPEN]  # Pillow may lack one's library

@@ -21,6 +21,7 @@ COLUMNS = (
     "val_score_accuracy",
     *RECALLS,
 )
+_LONGEST_ROW = 10_000  # letters; the parser gives up on longer ones, and on zero bytes
 
 
 class Log:
@@ -66,7 +67,8 @@ def brief(row: Mapping[str, float]) -> str:
 
 def _rows(path: Path, step: int) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        return [row for row in csv.DictReader(file) if _is_row(row, step)]
+        whole = (line for line in file if len(line) < _LONGEST_ROW and "\0" not in line)
+        return [row for row in csv.DictReader(whole) if _is_row(row, step)]
 
 
 def _is_row(row: dict[str, str], step: int) -> bool:

@@ -1,0 +1,115 @@
+"""Hostile checkpoints: archives, pickles and what they hold."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+
+from deepmask.train.checkpoint import FORMAT, CheckpointError, load_checkpoint
+from deepmask.train.config import ModelConfig
+from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
+from deepmask.train.model import DeepMask
+from deepmask.train.trunks import TRUNKS
+
+from .mutations import VALUES, damaged
+from .target import Target
+
+SMALL = ModelConfig(64, 0, "resnet18", 8, "low-rank", 16, 14, "shared", 16)
+
+
+@cache
+def content(whole: bool = False) -> dict[str, Any]:
+    """A checkpoint; mostly without the large weights, as copying them would be all the work."""
+    weights = DeepMask(SMALL).state_dict()
+    some = {name: value for name, value in weights.items() if whole or value.numel() < 3000}
+    return {"format": FORMAT, "model": SMALL.to_dict(), "weights": some, "training": {"step": 1}}
+
+
+@cache
+def hostile() -> tuple[Any, ...]:
+    """Values that only a pickle can hold."""
+    laughs: Any = ["ha"]
+    for _ in range(40):
+        laughs = [laughs] * 2
+    return (
+        *(laughs, bytearray(9), {1: 2, "a": 3}, (1,), torch.Size([2, 3]), torch.device("cpu")),
+        *(torch.zeros(1).expand(2**40), torch.zeros(2, 0), torch.tensor(float("nan"))),
+        *(torch.zeros(64, dtype=torch.int64), torch.zeros(64, dtype=torch.complex64)),
+        torch.zeros(4, 4).to_sparse(),
+    )
+
+
+def make(chance: Random) -> bytes:
+    """Contents exchanged; or bytes of the file, or of a file within the archive, damaged."""
+    values = (*VALUES, *hostile())
+    how = chance.randrange(5)
+    tree = content(whole=chance.random() < 0.02)
+    if how < 3:
+        part = chance.choice(("model", "model", "weights", "training", ""))
+        if part:
+            tree = {**tree, part: _exchanged(tree[part], chance, values)}
+        else:
+            tree = _exchanged(tree, chance, values)
+    if how == 1:
+        return pickle.dumps(tree["model"])
+    file = io.BytesIO()
+    torch.save(tree, file, _use_new_zipfile_serialization=how != 2)
+    whole = file.getvalue()
+    if how == 3:
+        return damaged(whole, chance)
+    return _repacked(whole, chance) if how == 4 else whole
+
+
+def _exchanged(values: Any, chance: Random, choices: tuple[Any, ...]) -> Any:
+    """One value of a dictionary exchanged, without copies of what is large."""
+    changed = dict(values)
+    changed[chance.choice([*changed, "more"])] = chance.choice(choices)
+    if chance.random() < 0.2:
+        del changed[chance.choice(list(changed))]
+    return changed
+
+
+def _repacked(whole: bytes, chance: Random) -> bytes:
+    """The archive with one of its files damaged, and sometimes compressed."""
+    source, target = zipfile.ZipFile(io.BytesIO(whole)), io.BytesIO()
+    chosen = chance.choice([*source.namelist(), "archive/data.pkl"])
+    with zipfile.ZipFile(
+        target, "w", chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))
+    ) as z:
+        for name in source.namelist():
+            data = source.read(name)
+            z.writestr(name, damaged(data, chance) if name == chosen else data)
+    return target.getvalue()
+
+
+def read(path: Path) -> None:
+    """The network of the file."""
+    load_checkpoint(path).build()
+
+
+def make_weights(chance: Random) -> bytes:
+    """As `make`, of a plain state dict."""
+    file = io.BytesIO()
+    state = {name: value for name, value in content()["weights"].items() if "trunk" in name}
+    torch.save(_exchanged(state, chance, (*VALUES, *hostile())), file)
+    whole = file.getvalue()
+    how = chance.randrange(3)
+    return whole if how == 0 else (damaged if how == 1 else _repacked)(whole, chance)
+
+
+def read_trunk(path: Path) -> None:
+    """The trunk with the file's weights."""
+    initialise_trunk(TRUNKS["resnet18"](), read_weights(str(path), "resnet18"))
+
+
+TARGETS = (
+    Target("checkpoints", make, read, (CheckpointError,)),
+    Target("trunk weights", make_weights, read_trunk, (InitialiseError,)),
+)

@@ -1,0 +1,189 @@
+"""Hostile labels and proposals: COCO JSON as evaluation and training read it, RLE, VOC, records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pycocotools.mask as coco_mask
+
+from deepmask.evaluate.annotations import read_coco
+from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.matching import rank_matches
+from deepmask.evaluate.records import read_records, read_run, repair
+from deepmask.evaluate.results import ResultsFile
+from deepmask.evaluate.rle import to_rle
+from deepmask.evaluate.voc import read_voc
+from deepmask.train.annotations import DataError, full_mask, read_annotations
+from deepmask.train.log import COLUMNS, Log
+from tests.evaluate.scenes import labelled_set, proposals
+
+from .mutations import damaged, damaged_json
+from .target import Target
+
+LABELS = labelled_set(3, images=2, objects=3)
+PROPOSALS = proposals(3, LABELS, each=2, noise=2)
+#: Segmentations that cost more than they look like, or that lie.
+SHAPES: tuple[Any, ...] = (
+    *([[-1e5] * 6], [[0, 0, 1e5, 0, 1e5, 1e5]], [[0, 0, 1e5, 1e5] * 2000], [[0.5] * 6] * 50),
+    *([[0, 0, 150, 200] * 5000], [[5, 5, 5, 5, 5, 5]], [[float("inf")] * 6]),
+    *({"size": [150, 200], "counts": ""}, {"size": [150, 200], "counts": [30_000]}),
+    *({"size": [150, 200], "counts": [2**40]}, {"size": [150, 200], "counts": "o" * 3000}),
+    *({"size": [2**31, 2**31], "counts": "0"}, {"counts": [1], "size": 3}),
+    {"size": [150, 200], "counts": [15_000, 0, 0, 0, 15_000]},
+    *({"size": [150, 200], "counts": [True, 29_999]}, {"size": [150.0, 200], "counts": [30_000]}),
+)
+
+
+def evaluation_labels(path: Path) -> None:
+    """Everything that is read from a labelled set, matched with fixed proposals."""
+    truth = read_coco(path)
+    good = path.with_name("results.json")
+    good.write_text(json.dumps(PROPOSALS))
+    file = ResultsFile(good, truth.pictures)
+    for image_id in truth.pictures:
+        objects, found = truth.objects(image_id), file.candidates(image_id)
+        rank_matches(found, objects, truth.kinds)
+
+
+def results(path: Path) -> None:
+    """Everything that is read from proposals, matched with fixed labels."""
+    good = path.with_name("labels.json")
+    good.write_text(json.dumps(LABELS))
+    truth = read_coco(good)
+    file = ResultsFile(path, truth.pictures)
+    for image_id in truth.pictures:
+        objects, found = truth.objects(image_id), file.candidates(image_id)
+        kinds = ("segm", "bbox") if file.has_masks else ("bbox",)
+        for areas in rank_matches(found, objects, kinds).values():
+            assert areas["all"].max(initial=0) <= len(found.scores)
+
+
+def training_labels(path: Path) -> None:
+    """Every usable object's mask."""
+    images = path.with_name("images")
+    images.mkdir(exist_ok=True)
+    for entry in LABELS["images"]:
+        (images / entry["file_name"]).touch()
+    found = read_annotations(path, images)
+    for instance in found.instances:
+        assert full_mask(instance).shape == (instance.image.height, instance.image.width)
+    assert all("\n" not in str(problem) for problem in found.problems)
+
+
+def run_lengths(path: Path) -> None:
+    """One segmentation on its own, and what matching does with it."""
+    rle = to_rle(json.loads(path.read_bytes()), 150, 200)
+    assert coco_mask.decode(rle).sum() == coco_mask.area(rle) <= 150 * 200
+    whole = coco_mask.encode(coco_mask.decode(rle))
+    assert coco_mask.iou([rle], [whole], [0]).shape == (1, 1)
+
+
+def make_run_lengths(chance: Random) -> bytes:
+    """A segmentation: of the labelled set, of `SHAPES`, or characters at random."""
+    known = [a["segmentation"] for a in LABELS["annotations"]]
+    how = chance.randrange(4)
+    if how == 0:
+        return json.dumps(chance.choice(SHAPES)).encode()
+    if how == 1:
+        counts: Any = "".join(chr(48 + chance.randrange(64)) for _ in range(chance.randrange(40)))
+        return json.dumps({"size": [150, 200], "counts": counts}).encode()
+    if how == 2:
+        cuts = sorted(chance.randrange(30_001) for _ in range(chance.randrange(9)))
+        counts = [b - a for a, b in zip([0, *cuts], [*cuts, 30_000], strict=True)]
+        return damaged_json({"size": [150, 200], "counts": counts}, chance)
+    segmentation = chance.choice(known)
+    if isinstance(segmentation, dict) and chance.random() < 0.7:
+        counts = damaged(segmentation["counts"].encode(), chance).decode("latin-1")
+        return json.dumps({**segmentation, "counts": counts}).encode()
+    return damaged_json(segmentation, chance, SHAPES)
+
+
+def voc(path: Path) -> None:
+    """A folder of one image whose XML is the file, or whose list is."""
+    content = path.read_bytes()
+    folder = path.with_name("voc")
+    for name in ("ImageSets/Main", "Annotations"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    is_list = not content.lstrip().startswith(b"<")
+    (folder / "ImageSets/Main/test.txt").write_bytes(content if is_list else b"000001\n")
+    (folder / "Annotations/000001.xml").write_bytes(VOC if is_list else content)
+    truth = read_voc(folder)
+    assert all(truth.objects(number).boxes.shape[1] == 4 for number in truth.pictures)
+
+
+VOC = b"""<annotation><size><width>500</width><height>375</height></size><object>
+<name>dog</name><difficult>0</difficult><bndbox><xmin>48</xmin><ymin>240</ymin><xmax>195</xmax>
+<ymax>371</ymax></bndbox></object><!-- one --></annotation>"""
+BOMB = b"""<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">
+<!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]><annotation>&c;</annotation>"""
+DEEP = b"<a>" * 100_000
+
+
+def make_voc(chance: Random) -> bytes:
+    how = chance.randrange(10)
+    if how == 0:
+        return chance.choice((BOMB, DEEP, VOC.decode().encode("utf-16"), b"\xef\xbb\xbf" + VOC))
+    if how == 1:
+        return damaged(b"000001\n../000001\n000002 1\n", chance)
+    return damaged(VOC, chance)
+
+
+RANKS = {area: [[1] * 10] for area in ("all", "small", "medium", "large")}
+RECORD = {"image_id": 1, "seconds": 0.5, "proposals": 9, "ranks": {"bbox": RANKS}}
+
+
+def records(path: Path) -> None:
+    """A run's folder: its records as they are, and after the repair of a torn end."""
+    folder = path.with_name("run")
+    folder.mkdir(exist_ok=True)
+    content = path.read_bytes()
+    (folder / "run.json").write_bytes(content)
+    (folder / "records.jsonl").write_bytes(content)
+    if b"format" in content:
+        read_run(folder)
+    else:
+        repair(folder)
+        list(read_records(folder))
+
+
+def make_records(chance: Random) -> bytes:
+    if chance.random() < 0.2:
+        return damaged_json({"format": "deepmask-eval/1", "name": "a", "shard": [1, 1]}, chance)
+    line = json.dumps(RECORD).encode() + b"\n"
+    return line * chance.randrange(3) + damaged_json(RECORD, chance) + b"\n" * chance.randrange(2)
+
+
+ROW = ",".join(["4", *("0.5" for _ in COLUMNS[1:])])
+
+
+def log(path: Path) -> None:
+    """A run's log that is continued."""
+    Log(path, 5).highest(COLUMNS[-1])
+
+
+def make_log(chance: Random) -> bytes:
+    return damaged(f"{','.join(COLUMNS)}\n{ROW}\n{ROW}\n".encode(), chance)
+
+
+TARGETS = (
+    Target(
+        "coco labels, evaluation",
+        lambda chance: damaged_json(LABELS, chance, SHAPES),
+        evaluation_labels,
+        (EvalError,),
+    ),
+    Target(
+        "coco labels, training",
+        lambda chance: damaged_json(LABELS, chance, SHAPES),
+        training_labels,
+        (DataError,),
+    ),
+    Target("coco results", lambda c: damaged_json(PROPOSALS, c, SHAPES), results, (EvalError,)),
+    Target("run lengths", make_run_lengths, run_lengths, (ValueError,)),
+    Target("voc labels", make_voc, voc, (EvalError,)),
+    Target("evaluation records", make_records, records, (EvalError,)),
+    Target("training log", make_log, log, ()),
+)

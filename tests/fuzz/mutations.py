@@ -1,0 +1,76 @@
+"""Damage to files: bytes changed, values of a JSON tree exchanged for hostile ones."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+#: What stands where a reader expects something sensible.
+VALUES: Sequence[Any] = (
+    *(None, True, False, "", "x", "9" * 400, "\x00é", "\ud800", "../../etc/passwd", "a" * 5000),
+    *([], {}, [[]], [[0] * 7], [[1, 2, 3, 4, 5, "6"]], [None] * 4, {"": {}}, [1e308] * 4),
+    *(0, -1, 1, 2, 3, 16, 255, 4096, 8192, 30_000, 0.5, -0.0, 1e-320, 1e308, -1e308),
+    *(2**31 - 1, 2**31, 2**32, 2**53, 2**63, 10**30, 10**400, float("nan"), float("inf")),
+)
+#: Pieces of text formats.
+PIECES = (b"[", b"{", b'"', b"-", b"e9", b"NaN", b",", b"]", b"<", b"<!--", b"&a;", b"\xff", b"\0")
+#: Numbers that binary formats stumble over.
+EDGES = (0, 1, 2, 255, 256, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+
+
+def damaged(content: bytes, chance: Random) -> bytes:
+    """Bytes changed, numbers overwritten, pieces left out, doubled or put in, the end cut off."""
+    changed = bytearray(content or b"\0")
+    # The beginning, where headers are, is hit as often as all the rest.
+    reach = len(changed) if chance.random() < 0.5 else min(len(changed), 64)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        at, length = chance.randrange(reach), chance.randint(1, 30)
+        how = chance.randrange(6)
+        if how == 0:
+            changed[at : at + 1] = bytes([chance.randrange(256)])
+        elif how == 1:
+            del changed[at : at + length]
+        elif how == 2:
+            changed[at:at] = changed[at : at + length]
+        elif how == 3:
+            changed[at:at] = chance.choice(PIECES)
+        elif how == 4:
+            size, order = chance.choice((1, 2, 4)), chance.choice(("big", "little"))
+            edge = chance.choice(EDGES) & (256**size - 1)
+            changed[at : at + size] = edge.to_bytes(size, order)  # type: ignore[arg-type]
+        else:
+            changed[at : at + length] = chance.randbytes(length)
+    return bytes(
+        changed[: chance.randrange(len(changed) + 1)] if chance.random() < 0.1 else changed
+    )
+
+
+def twisted(content: Any, chance: Random, values: Sequence[Any] = VALUES) -> Any:
+    """A copy of a tree of lists and dictionaries with one to three values exchanged or left out."""
+    content = copy.deepcopy(content)
+    for _ in range(chance.randint(1, 3)):
+        node: Any = content
+        while True:
+            keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+            if not keys:
+                break
+            key = chance.choice(keys)
+            if isinstance(node[key], dict | list) and node[key] and chance.random() < 0.8:
+                node = node[key]
+                continue
+            if chance.random() < 0.15:
+                del node[key]
+            else:
+                node[key] = copy.deepcopy(chance.choice(values))
+            break
+    return content
+
+
+def damaged_json(content: Any, chance: Random, values: Sequence[Any] = VALUES) -> bytes:
+    """A JSON file: half of the time its values are twisted, else its bytes damaged."""
+    if chance.random() < 0.5:
+        return json.dumps(twisted(content, chance, (*VALUES, *values))).encode()
+    return damaged(json.dumps(content).encode(), chance)

@@ -1,0 +1,204 @@
+"""What fuzzing found, each as a test of its own."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deepmask.evaluate.annotations import read_coco
+from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.rle import to_rle
+from deepmask.runtime import DeepMask, EngineError, ModelFolderError, Scales
+from deepmask.train.annotations import read_annotations
+from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from deepmask.train.config import MODEL_PRESETS
+from deepmask.train.initialise import InitialiseError, read_weights
+from deepmask.train.log import COLUMNS, Log
+
+from . import checkpoints, labels, models
+
+#: Two corners at opposite ends of the picture, visited by turns.
+ROUND_AND_ROUND = [[0, 0, 30_000, 30_000] * 2000]
+
+
+def saved(path: Path, content: Any) -> Path:
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("polygons", "text"),
+    [(ROUND_AND_ROUND, "has an outline of"), ([[0, 0, 1, 0, 1, 1]] * 2001, "has 2001 polygons")],
+)
+def test_outlines_that_never_end(tmp_path: Path, polygons: list[Any], text: str) -> None:
+    """pycocotools took 16 GB for a polygon of some kilobytes."""
+    with pytest.raises(ValueError, match=text):
+        to_rle(polygons, 30_000, 30_000)
+    (tmp_path / "a.png").touch()
+    instance = {"id": 1, "image_id": 1, "bbox": [0, 0, 9, 9], "segmentation": polygons}
+    image = {"id": 1, "file_name": "a.png", "width": 30, "height": 30}
+    (tmp_path / "l.json").write_text(json.dumps({"images": [image], "annotations": [instance]}))
+    [problem] = read_annotations(tmp_path / "l.json", tmp_path).problems
+    assert text in str(problem)
+
+
+def test_labels_that_leave_their_folder_or_are_too_large(tmp_path: Path) -> None:
+    """Training opened any file that the labels named."""
+    (tmp_path / "images").mkdir()
+    for name in ("outside.png", "images/a.png"):
+        (tmp_path / name).touch()
+    entries = [
+        {"id": 1, "file_name": "../outside.png", "width": 9, "height": 9},
+        {"id": 2, "file_name": str(tmp_path / "outside.png"), "width": 9, "height": 9},
+        {"id": 3, "file_name": "a.png", "width": 20_000, "height": 20_000},
+        {"id": 4, "file_name": "a.png", "width": 9, "height": 9},
+    ]
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({"images": entries, "annotations": []}))
+    found = read_annotations(path, tmp_path / "images")
+    assert [image.id for image in found.images] == [4]
+    texts = [problem.text for problem in found.problems]
+    assert ["leaves the image folder" in text for text in texts] == [True, True, False]
+    assert "megapixels" in texts[2]
+    path.write_text(json.dumps({"images": entries[2:], "annotations": []}))
+    with pytest.raises(EvalError, match="more than the 100 megapixels"):
+        read_coco(path)
+
+
+def test_archives_that_unpack_to_more_than_they_are(tmp_path: Path) -> None:
+    """PyTorch unpacks compressed entries without a limit."""
+    file = io.BytesIO()
+    torch.save({"zeros": torch.zeros(1 << 20)}, file)
+    source = zipfile.ZipFile(file)
+    with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    assert (tmp_path / "bomb.pt").stat().st_size < 10_000
+    with pytest.raises(CheckpointError, match="compressed archive"):
+        load_checkpoint(tmp_path / "bomb.pt")
+    with pytest.raises(InitialiseError, match="compressed archive"):
+        read_weights(str(tmp_path / "bomb.pt"), "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"channels": 1 << 40}, "channels is no int that a network can have"),
+        ({"rank": -1}, "rank is no int"),
+        ({"rank": True}, "rank is no int"),
+        ({"patch": torch.tensor(160)}, "patch is no int"),
+        ({"trunk": ["resnet18"] * 99}, "trunk is no str"),
+        ({"trunk": "x" * 101}, "trunk is no str"),
+        ({"refine_widths": [1 << 20] * 5}, "refine_widths is no tuple"),
+        ({1: 2}, "it lacks model, or what it has there"),
+    ],
+)
+def test_configurations_beyond_reason(tmp_path: Path, change: dict[Any, Any], text: str) -> None:
+    """Sizes of another type ended in tracebacks, and lists of lists in a text without end."""
+    content = copy.copy(checkpoints.content())
+    content["model"] = {**content["model"], **change}
+    with pytest.raises(CheckpointError, match=text):
+        load_checkpoint(saved(tmp_path / "a.pt", content))
+
+
+def test_sizes_that_the_file_does_not_hold() -> None:
+    """A network of terabytes was made before a file of kilobytes was asked for its weights."""
+    model = MODEL_PRESETS["deepmask-r18"].to_dict() | {"rank": 1 << 16, "channels": 1 << 16}
+    config = checkpoints.ModelConfig.from_dict(model)
+    with pytest.raises(CheckpointError, match=r"do not fit its configuration: '.*' is missing"):
+        Checkpoint(config, {}, {}).build()
+    wide = {"mask_head.encode.weight": torch.zeros(1).expand(1 << 16, (1 << 16) * 100)}
+    with torch.device("meta"):
+        names = checkpoints.DeepMask(config).state_dict()
+    weights = {name: torch.zeros(()).expand(value.shape) for name, value in names.items()} | wide
+    with pytest.raises(CheckpointError, match="fewer values than its shape says"):
+        Checkpoint(config, weights, {}).build()
+
+
+def test_refusals_do_not_grow_with_the_file(tmp_path: Path) -> None:
+    """A list of two lists of two lists …, forty times, was printed."""
+    content = {"format": checkpoints.hostile()[0]}
+    with pytest.raises(CheckpointError, match="format is 'list'"):
+        load_checkpoint(saved(tmp_path / "a.pt", content))
+    folder = models._folder(tmp_path / "a.pt")
+    content = json.loads((folder / "model.json").read_text())
+    content["graphs"]["mask"]["outputs"] = ["a" * 100_000]
+    content["a" * 100_000] = 1
+    for _ in range(2):
+        (folder / "model.json").write_text(json.dumps(content))
+        with pytest.raises(ModelFolderError) as caught:
+            DeepMask.load(folder, device="cpu")
+        assert len(str(caught.value)) < 500
+        content.pop("a" * 100_000, None)
+
+
+def test_scales_and_masks_beyond_reason(tmp_path: Path) -> None:
+    """model.json alone decided on a canvas of 40 GB, and on masks of 4096 pixels a side."""
+    folder = models._folder(tmp_path / "x")
+    with (
+        DeepMask.load(folder, device="cpu") as model,
+        pytest.raises(EngineError, match=r"have \d+ megapixels, at most 128 are searched"),
+    ):
+        model(models.IMAGE.repeat(30, 0).repeat(30, 1), scales=Scales(4.0, 5.0, 0.5))
+    content = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**content, "mask_size": 4096}))
+    with pytest.raises(ModelFolderError, match="mask_size is 4096, expected a whole number 2 to"):
+        DeepMask.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("broken", ["x" * 200_000, "0.5,\0,"])
+def test_logs_that_the_parser_gives_up_on(tmp_path: Path, broken: str) -> None:
+    rows = [",".join(COLUMNS), labels.ROW, f"5,{broken}", labels.ROW]
+    (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
+    assert Log(tmp_path / "log.csv", 9).highest(COLUMNS[-1]) == 0.5
+    assert (tmp_path / "log.csv").read_text().count("\n") == 3
+
+
+BOMB = """
+import sys
+from pathlib import Path
+from deepmask.runtime.images import read_image
+
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+before = peak()
+assert read_image(sys.argv[1]).shape == (6000, 6000, 3)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory as Linux tells it")
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_conversion_of_large_pictures_takes_little_more_than_their_pixels(
+    tmp_path: Path, mode: str
+) -> None:
+    """36 megapixels in a file of 140 kB: transparent ones took 24 bytes for each pixel."""
+    from PIL import Image
+
+    Image.new(mode, (6000, 6000)).save(tmp_path / "bomb.png")
+    assert (tmp_path / "bomb.png").stat().st_size < 200_000
+    command = [sys.executable, "-c", BOMB, str(tmp_path / "bomb.png")]
+    taken = int(subprocess.run(command, capture_output=True, check=True, timeout=300).stdout)
+    assert taken < 36e6 * 14
+
+
+def test_formats_whose_decoders_hold_copies_have_a_lower_limit(tmp_path: Path) -> None:
+    """34 bytes of WebP made 1.7 GB of a hundred megapixels."""
+    from PIL import Image
+
+    from deepmask.runtime.images import ImageError, read_image
+
+    Image.new("RGBA", (600, 400)).save(tmp_path / "a.webp", lossless=True)
+    with pytest.raises(ImageError, match=r"0\.2 megapixels, the limit is 0\.2 \("):
+        read_image(tmp_path / "a.webp", max_pixels=3 * 200_000)
+    assert read_image(tmp_path / "a.webp", max_pixels=3 * 240_000).shape == (400, 600, 3)
