@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from deepmask import runtime
@@ -15,6 +15,7 @@ from deepmask.export.describe import describe
 from deepmask.export.graphs import GraphSource, graph_sources
 from deepmask.export.score import INTERLEAVINGS
 from deepmask.runtime.engines import Choice, Engine
+from deepmask.runtime.engines.base import Buffer
 from deepmask.runtime.manifest import Graph
 from deepmask.train.model import DeepMask
 
@@ -28,9 +29,13 @@ class TorchEngine(Engine):
         self._graphs = dict(graphs)
         self._device = device
 
-    def upload(self, array: NDArray[Any]) -> Tensor:
+    def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
         """See `Engine`."""
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+        return Buffer(np.empty(shape, dtype))
+
+    def send(self, buffer: Buffer) -> Tensor:
+        """See `Engine`. On the CPU the tensor is the array itself."""
+        return torch.from_numpy(buffer.array).to(self._device)
 
     @torch.no_grad()
     def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -44,10 +49,10 @@ class TorchEngine(Engine):
         """See `Engine`."""
         return tuple(tensor.shape)
 
-    def fetch(self, tensor: Tensor) -> NDArray[np.float32]:
+    @contextmanager
+    def fetched(self, tensors: Sequence[Tensor]) -> Iterator[list[npt.NDArray[np.float32]]]:
         """See `Engine`."""
-        fetched: NDArray[np.float32] = tensor.cpu().numpy().copy()
-        return fetched
+        yield [tensor.cpu().numpy() for tensor in tensors]
 
     def close(self) -> None:
         """See `Engine`."""
