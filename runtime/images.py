@@ -112,10 +112,10 @@ def _upright(image: Image.Image) -> Image.Image:
 def _to_rgb(path: Path, image: Image.Image) -> npt.NDArray[np.uint8]:
     if image.mode == "F":
         raise ImageError(f"{path}: floating-point pixels have no known range, use 8 or 16 bit")
-    rows = max(1, _STRIP_PIXELS // image.width)
-    if rows >= image.height:
-        return _convert(image)
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return np.array(image)
     # A strip at a time: conversions of a large image take several times its memory.
+    rows = max(1, _STRIP_PIXELS // image.width)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, rows):
         bottom = min(top + rows, image.height)
