@@ -53,7 +53,7 @@ class Checkpoint:
                 wanted = DeepMask(self.model).state_dict()
         except (RuntimeError, OverflowError, TypeError) as error:
             raise CheckpointError("the checkpoint's network cannot be built") from error
-        for name in wanted.keys() | self.weights.keys():
+        for name in sorted(wanted.keys() | self.weights.keys()):
             if name not in wanted or name not in self.weights:
                 problem = f"{name!r:.80} is {'missing' if name in wanted else 'unknown'}"
             elif problem := _misfit(self.weights[name], wanted[name]):
