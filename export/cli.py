@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from deepmask.runtime.options import IOU, PROBABILITY, parse_scales
+from deepmask.runtime.options import IOU, PROBABILITY, cache_option, parse_scales
 
 LONGEST_MESSAGE = 500
 #: Libraries of the extra `export`.
@@ -99,6 +99,31 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
     show_default=True,
     help="ONNX operator set.",
 )
+@click.option(
+    "--build-engine",
+    is_flag=True,
+    help="Also build TensorRT's engines of the model, which deepmask-trt-run would build on first "
+    "use. The options below are for this one.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx"]),
+    help="Which TensorRT builds.  [default: auto, the first that is installed]",
+)
+@click.option(
+    "--target",
+    multiple=True,
+    metavar="SM",
+    help="Compute capability of the GPU to build for, as in sm89, with TensorRT for RTX: no GPU is "
+    "needed here. May be repeated.  [default: this machine's GPU]",
+)
+@click.option(
+    "--max-size",
+    type=click.IntRange(1333, 8192),
+    help="The longest side of an image that the engines take without shrinking it, the largest "
+    "--max-side of deepmask-trt-run.  [default: 1333]",
+)
+@cache_option
 def command(
     checkpoint: Path,
     out: Path | None,
@@ -113,6 +138,11 @@ def command(
     dense_mask: bool,
     scores_from: Path | None,
     opset: int,
+    build_engine: bool,
+    engine: str | None,
+    target: tuple[str, ...],
+    max_size: int | None,
+    cache: Path | None,
 ) -> None:
     """Export CHECKPOINT, a .pt file of deepmask-train, as the model folder that deepmask-trt-run
     reads.
@@ -132,14 +162,22 @@ def command(
       deepmask-export runs/x/best.pt
       deepmask-export runs/x/best.pt --weights fp16 --out models/small
       deepmask-export runs/x/best.pt --precision int8 --calibration photographs/
+      deepmask-export runs/x/best.pt --precision fp16 --build-engine
       deepmask-trt-run --model models/small photograph.jpg
     """
     wanted = None if scales is None else parse_scales(scales)
     if not checkpoint.is_file():  # told before libraries that take seconds to load
         _fail(f"{checkpoint}: no such checkpoint file", 2)
+    given = {"--engine": engine, "--target": target, "--max-size": max_size, "--cache": cache}
+    if not build_engine and (idle := [name for name, value in given.items() if value]):
+        _fail(f"{idle[0]} is for --build-engine: add that, or leave it out", 2)
+    if build_engine and precision == "int8":
+        _fail("TensorRT takes no zero points: --build-engine needs --precision int8-symmetric", 2)
     _require_libraries()
+    from deepmask.export.engines import EngineBuilder, EngineOptions
     from deepmask.export.errors import ExportError, ExportUsageError
     from deepmask.export.exporter import ExportOptions, export_model
+    from deepmask.runtime.pyramid import MAX_SIDE
     from deepmask.train.checkpoint import CheckpointError
 
     options = ExportOptions(
@@ -156,13 +194,17 @@ def command(
         overlap=overlap,
     )
     out = out or checkpoint.with_suffix("")
+    wanted_engines = EngineOptions(engine or "auto", target, max_size or MAX_SIDE, cache)
     try:
+        builder = EngineBuilder(wanted_engines) if build_engine else None
         export_model(checkpoint, out, options, click.echo)
+        click.echo(f"wrote {out}")
+        if builder is not None:
+            builder.build(out, click.echo)
     except (ExportUsageError, CheckpointError) as error:
         _fail(str(error), 2)
     except (ExportError, OSError) as error:
         _fail(str(error), 1)
-    click.echo(f"wrote {out}")
 
 
 def _require_libraries() -> None:

@@ -1,0 +1,123 @@
+"""`deepmask-export --build-engine`: engines ahead of time, or why there cannot be any."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deepmask.export import engines
+from deepmask.export.engines import EngineBuilder, EngineOptions
+from deepmask.export.errors import ExportError, ExportUsageError
+from deepmask.runtime.engines.base import DeviceError, EngineError
+from deepmask.runtime.manifest import load_manifest
+from deepmask.runtime.tensorrt.library import Library
+
+COMMAND = "deepmask-export"
+
+needs_rtx = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None,
+    reason="tensorrt-rtx is not installed; it is a test dependency on Linux on x86-64",
+)
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True)
+
+
+@needs_rtx
+def test_engines_are_built_for_a_gpu_that_is_not_here(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    out, cache = tmp_path / "model", tmp_path / "cache"
+    command = [tiny_checkpoint, "--out", out, "--build-engine", "--target", "sm89"]
+    done = run(*command, "--cache", cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"wrote {out}\nengines of tensorrt-rtx " in done.stdout
+    assert "precision fp32: of 20 convolutions and matrix products are 20 in fp32" in done.stdout
+    assert done.stdout.endswith(f"engines are in {cache}\n")
+    stamps = [json.loads(path.read_bytes()) for path in cache.glob("*.json")]
+    manifest = load_manifest(out)
+    assert {stamp["graph"] for stamp in stamps} == {one.sha256 for one in manifest.files()}
+    assert {stamp["compute_capability"] for stamp in stamps} == {"8.9"}
+    assert len(list(cache.glob("*.plan"))) == 3
+
+    lines: list[str] = []
+    builder = EngineBuilder(EngineOptions(targets=("8.9",), cache=cache))
+    builder.build(out, lines.append)
+    assert not any("building" in line for line in lines)  # they are there
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--target", "sm89"], "--target is for --build-engine"),
+        (["--max-size", "2000"], "--max-size is for --build-engine"),
+        (["--cache", "x"], "--cache is for --build-engine"),
+        (["--build-engine", "--precision", "int8"], "needs --precision int8-symmetric"),
+        (["--build-engine", "--max-size", "64"], "1333<=x<=8192"),
+        (["--build-engine", "--engine", "onnxruntime"], "'onnxruntime' is not one of"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(
+    arguments: list[str], told: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    done = run(tiny_checkpoint, "--out", tmp_path / "model", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "model").exists()
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("sm90", r"--target sm90: .* cannot build for SM90; it can for SM75, "),
+        ("volta", r"--target volta: expected a compute capability, as in sm89"),
+        ("", r"--target : expected a compute capability"),
+    ],
+)
+def test_targets_that_cannot_be_are_told(target: str, told: str) -> None:
+    with pytest.raises(ExportUsageError, match=told):
+        EngineBuilder(EngineOptions(targets=(target,)))
+
+
+def test_targets_are_for_tensorrt_for_rtx() -> None:
+    with pytest.raises(ExportUsageError, match="--target is for --engine tensorrt-rtx"):
+        EngineBuilder(EngineOptions(flavour="tensorrt", targets=("sm89",)))
+
+
+def test_without_tensorrt_the_command_that_installs_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(flavour: str) -> Library:
+        raise EngineError(f"{flavour} is not installed: pip install 'deepmask[{flavour}]'")
+
+    monkeypatch.setattr(engines, "load_library", missing)
+    with pytest.raises(ExportError) as caught:
+        EngineBuilder(EngineOptions())
+    assert str(caught.value) == (
+        "--build-engine: tensorrt is not installed: pip install 'deepmask[tensorrt]'; "
+        "or tensorrt-rtx is not installed: pip install 'deepmask[tensorrt-rtx]'"
+    )
+
+
+@needs_rtx
+def test_without_a_gpu_the_way_to_do_without_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise DeviceError("no NVIDIA driver on this machine")
+
+    monkeypatch.setattr(engines, "open_device", missing)
+    with pytest.raises(ExportError, match=r"no NVIDIA driver .* --target sm89"):
+        EngineBuilder(EngineOptions())
+
+
+def test_tensorrt_is_loaded_for_building_engines_only() -> None:
+    code = "import sys, deepmask.export.engines; print('tensorrt_rtx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
