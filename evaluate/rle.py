@@ -19,63 +19,76 @@ Rle = dict[str, Any]
 
 
 def to_rle(segmentation: Any, height: int, width: int) -> Rle:
-    """A segmentation as `{"size": [height, width], "counts": bytes}`.
+    """A segmentation of any form as `{"size": [height, width], "counts": bytes}`.
 
-    Accepts polygons (a list of flat x, y lists), uncompressed RLE (counts a list) and compressed
-    RLE (counts str or bytes). Raises ValueError, with a text that completes "segmentation …", for
-    anything else, for runs that do not add up to height·width (pycocotools would not return from
-    comparing those) and for sizes other than the image's.
+    Raises ValueError where `check` does.
+    """
+    check(segmentation, height, width)
+    return encode(segmentation, height, width)
+
+
+def check(segmentation: Any, height: int, width: int) -> None:
+    """Raise ValueError, with a text that completes "segmentation …", for what is no mask.
+
+    Masks are polygons (a list of flat x, y lists), uncompressed RLE (counts a list) and compressed
+    RLE (counts str or bytes). Runs must add up to height·width (pycocotools would not return from
+    comparing others), and sizes be the image's.
     """
     if isinstance(segmentation, dict):
-        return _from_runs(segmentation, height, width)
-    if isinstance(segmentation, list) and segmentation:
-        return _from_polygons(segmentation, height, width)
-    raise ValueError("is neither a list of polygons nor an RLE")
+        _check_runs(segmentation, height, width)
+    elif isinstance(segmentation, list) and segmentation:
+        _check_polygons(segmentation)
+    else:
+        raise ValueError("is neither a list of polygons nor an RLE")
 
 
-def _from_runs(segmentation: dict[str, Any], height: int, width: int) -> Rle:
-    size, counts = segmentation.get("size"), segmentation.get("counts")
-    if not isinstance(size, list) or size != [height, width]:
-        raise ValueError(f"has size {_short(size)}, the image has [{height}, {width}]")
-    if isinstance(counts, str):
-        counts = counts.encode("ascii", errors="replace")
+def encode(segmentation: Any, height: int, width: int) -> Rle:
+    """`to_rle` of a segmentation that was checked before."""
+    if isinstance(segmentation, list):
+        polygons = [list(polygon) for polygon in segmentation]
+        merged: Rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+        return merged
+    counts = _as_bytes(segmentation["counts"])
     if isinstance(counts, bytes):
-        rle = {"size": [height, width], "counts": counts}
-        try:
-            RLEMask.from_dict(rle)
-        except ValueError:
-            raise ValueError("is not a COCO RLE of that size") from None
-        return rle
-    if not isinstance(counts, Sequence) or not all(type(n) is int and n >= 0 for n in counts):
-        raise ValueError("has counts that are neither text nor whole numbers")
-    if sum(counts) != height * width:
-        raise ValueError(f"has runs adding up to {sum(counts)}, not {height} x {width}")
+        return {"size": [height, width], "counts": counts}
     plain = {"size": [height, width], "counts": list(counts)}
     encoded: Rle = coco_mask.frPyObjects(plain, height, width)
     return encoded
 
 
-def _from_polygons(polygons: list[Any], height: int, width: int) -> Rle:
-    corners = []
+def _check_runs(segmentation: dict[str, Any], height: int, width: int) -> None:
+    size, counts = segmentation.get("size"), _as_bytes(segmentation.get("counts"))
+    if not isinstance(size, list) or size != [height, width]:
+        raise ValueError(f"has size {_short(size)}, the image has [{height}, {width}]")
+    if isinstance(counts, bytes):
+        try:
+            RLEMask.from_dict({"size": size, "counts": counts})
+        except ValueError:
+            raise ValueError("is not a COCO RLE of that size") from None
+    elif not isinstance(counts, Sequence) or not all(type(n) is int and n >= 0 for n in counts):
+        raise ValueError("has counts that are neither text nor whole numbers")
+    elif sum(counts) != height * width:
+        raise ValueError(f"has runs adding up to {sum(counts)}, not {height} x {width}")
+
+
+def _as_bytes(counts: Any) -> Any:
+    """Text as pycocotools takes it; anything else as it is."""
+    return counts.encode("ascii", errors="replace") if isinstance(counts, str) else counts
+
+
+def _check_polygons(polygons: list[Any]) -> None:
     for polygon in polygons:
         if not isinstance(polygon, Sequence) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("has a polygon that is not a list of three or more x, y pairs")
-        values = list(polygon)
-        if not all(type(v) in (int, float) and abs(v) <= FARTHEST_CORNER for v in values):
+        if not all(type(v) in (int, float) and abs(v) <= FARTHEST_CORNER for v in polygon):
             raise ValueError(
                 f"has a polygon corner that is no number or beyond {FARTHEST_CORNER:.0f} px"
             )
-        corners.append(values)
-    check_outline(corners)
-    merged: Rle = coco_mask.merge(coco_mask.frPyObjects(corners, height, width))
-    return merged
+    _check_outline(polygons)
 
 
-def check_outline(polygons: Sequence[Sequence[float]]) -> None:
-    """Raise ValueError, as `to_rle` does, for polygons that take forever to walk around.
-
-    Each is a flat list of x, y pairs.
-    """
+def _check_outline(polygons: Sequence[Sequence[float]]) -> None:
+    """Raise ValueError for polygons that take forever to walk around."""
     if len(polygons) > MOST_POLYGONS:
         raise ValueError(f"has {len(polygons)} polygons, at most {MOST_POLYGONS} are read")
     outline = 0.0

@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
-from rlemasklib import RLEMask
 
+from deepmask.evaluate import rle
 from deepmask.evaluate.annotations import LARGEST_FILE, leaves_folder
-from deepmask.evaluate.rle import check_outline
 from deepmask.runtime.images import MAX_PIXELS
 
 #: Larger sides are no photograph: OpenCV warps none, and their masks overflow 32-bit runs.
 LARGEST_SIDE = 30_000
-#: pycocotools walks a polygon pixel by pixel: a corner this far away, in px, is a mistake.
-FARTHEST_CORNER = 1e5
 
 
 class DataError(Exception):
@@ -127,14 +124,7 @@ def read_annotations(annotations: Path, images: Path) -> AnnotatedSet:
 def full_mask(instance: Instance) -> NDArray[np.uint8]:
     """The instance's mask over its whole image: uint8 (height, width), 0 or 1."""
     height, width = instance.image.height, instance.image.width
-    shape = instance.segmentation
-    if isinstance(shape, list):
-        rle = coco_mask.merge(coco_mask.frPyObjects(shape, height, width))
-    elif isinstance(shape["counts"], list):
-        rle = coco_mask.frPyObjects(shape, height, width)
-    else:
-        rle = shape
-    mask: NDArray[np.uint8] = coco_mask.decode(rle)
+    mask: NDArray[np.uint8] = coco_mask.decode(rle.encode(instance.segmentation, height, width))
     return mask
 
 
@@ -237,7 +227,10 @@ def _instance(entry: Mapping[str, Any], images: Mapping[int, Image]) -> Instance
             f"bbox {entry['bbox']} lies outside its {image.width}×{image.height} image"
         )
     segmentation = entry["segmentation"]
-    _check_segmentation(segmentation, image)
+    try:
+        rle.check(segmentation, image.height, image.width)
+    except ValueError as error:
+        raise ValueError(f"segmentation {error}") from None
     return Instance(
         id=int(entry["id"]),
         image=image,
@@ -247,44 +240,3 @@ def _instance(entry: Mapping[str, Any], images: Mapping[int, Image]) -> Instance
         box=(x, y, width, height),
         segmentation=segmentation,
     )
-
-
-def _check_segmentation(segmentation: Any, image: Image) -> None:
-    if isinstance(segmentation, list):
-        if not segmentation:
-            raise ValueError("segmentation is an empty list")
-        for polygon in segmentation:
-            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-                raise ValueError("a polygon is not a list of three or more (x, y) pairs")
-            if not all(isinstance(v, (int, float)) and abs(v) <= FARTHEST_CORNER for v in polygon):
-                raise ValueError(
-                    f"a polygon corner is not a number, or beyond {FARTHEST_CORNER:.0f} px"
-                )
-        try:
-            check_outline(segmentation)
-        except ValueError as error:
-            raise ValueError(f"segmentation {error}") from None
-    elif isinstance(segmentation, dict):
-        size = segmentation.get("size")
-        if size != [image.height, image.width]:
-            raise ValueError(
-                f"RLE size {size} is not the image's [height, width] {[image.height, image.width]}"
-            )
-        _check_counts(segmentation.get("counts"), image)
-    else:
-        raise ValueError(f"segmentation is {type(segmentation).__name__}, not polygons or RLE")
-
-
-def _check_counts(counts: Any, image: Image) -> None:
-    if isinstance(counts, list):
-        if not all(isinstance(run, int) and run >= 0 for run in counts):
-            raise ValueError("RLE counts hold something that is not a run length")
-        if sum(counts) != image.width * image.height:
-            raise ValueError(f"RLE runs sum to {sum(counts)}, not to width × height")
-    elif isinstance(counts, str):
-        try:
-            RLEMask.from_dict({"size": [image.height, image.width], "counts": counts.encode()})
-        except ValueError:
-            raise ValueError("RLE counts are not those of a mask of width × height") from None
-    else:
-        raise ValueError("RLE without counts")

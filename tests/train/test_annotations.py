@@ -34,15 +34,15 @@ def read(content: dict, drawn, tmp_path: Path):
         ({"bbox": [5000, 2, 3, 5]}, "lies outside"),
         ({"bbox": None}, "NoneType"),
         ({"image_id": 99}, "its image is not in the file"),
-        ({"segmentation": []}, "empty list"),
+        ({"segmentation": []}, "neither a list of polygons nor an RLE"),
         ({"segmentation": [[1, 2, 3]]}, "three or more"),
-        ({"segmentation": [[1, 2, 3, 4, "x", 6]]}, "not a number, or beyond"),
-        ({"segmentation": [[1, 2, 3, 4, 1e9, 6]]}, "not a number, or beyond"),
-        ({"segmentation": [[1, 2, 3, 4, math.nan, 6]]}, "not a number, or beyond"),
+        ({"segmentation": [[1, 2, 3, 4, "x", 6]]}, "no number or beyond"),
+        ({"segmentation": [[1, 2, 3, 4, 1e9, 6]]}, "no number or beyond"),
+        ({"segmentation": [[1, 2, 3, 4, math.nan, 6]]}, "no number or beyond"),
         ({"bbox": [1, 2, 10**400, 5]}, "too large"),
         ({"id": math.inf}, "infinity"),
-        ({"segmentation": {"size": [1, 1], "counts": [1]}}, "RLE size"),
-        ({"segmentation": 5}, "not polygons or RLE"),
+        ({"segmentation": {"size": [1, 1], "counts": [1]}}, "has size [1, 1], the image has"),
+        ({"segmentation": 5}, "neither a list of polygons nor an RLE"),
         ({"id": 2}, "used before"),
         ({"iscrowd": 1}, None),
         ({"category_id": 12345}, None),
@@ -84,7 +84,9 @@ def test_bad_rle_counts_are_named(content, drawn, tmp_path, counts):
         "counts": counts,
     }
     (problem,) = read(content, drawn, tmp_path).problems
-    assert "RLE" in problem.text
+    assert problem.text.startswith(
+        ("segmentation has counts", "segmentation has runs", "segmentation is")
+    )
 
 
 def test_bad_image_entries_are_named(content, drawn, tmp_path):
