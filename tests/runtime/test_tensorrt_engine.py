@@ -26,6 +26,7 @@ from deepmask.runtime.tensorrt.pool import PATIENCE
 from .fake_gpu import FakeDevice
 from .fake_tensorrt import DataType, FakeContext, FakeEngine, fake_library, fake_plans
 from .square_model import MASK_SIZE, write_square_model
+from .test_gpu import PRESETS
 
 Picture = np.ndarray
 
@@ -362,3 +363,21 @@ def test_an_image_that_fails_late_harms_no_other(
     with pytest.raises(EngineError, match="score graph gave"):
         DeepMask(manifest, fake.engine, fake.choice)(picture(1))
     assert fake(image).to_coco(1) == expected
+
+
+def test_names_that_the_engine_uses_are_tensorrts() -> None:
+    """TensorRT for RTX has TensorRT's interface, and is to be had without a GPU."""
+    trt = pytest.importorskip("tensorrt_rtx")
+    for fake, real in ((FakeEngine, trt.ICudaEngine), (FakeContext, trt.IExecutionContext)):
+        names = {name for name in vars(fake) if not name.startswith("_")}
+        assert names - set(dir(real)) == set()
+    assert {"num_io_tensors", "num_optimization_profiles"} <= set(dir(trt.ICudaEngine))
+    assert trt.DataType.FLOAT.name == "FLOAT"
+    assert trt.DataType.INT64.name == "INT64"
+    assert trt.TensorIOMode.INPUT != trt.TensorIOMode.OUTPUT
+    assert trt.ExecutionContextAllocationStrategy.USER_MANAGED is not None
+
+
+def test_every_preset_is_tested_where_there_is_a_gpu() -> None:
+    config = pytest.importorskip("deepmask.train.config")
+    assert set(PRESETS) == set(config.MODEL_PRESETS)
