@@ -124,6 +124,12 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
     "--max-side of deepmask-trt-run.  [default: 1333]",
 )
 @cache_option
+@click.option(
+    "--triton",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also add the model to DIR, a model repository for NVIDIA Triton, as its next version.",
+)
 def command(
     checkpoint: Path,
     out: Path | None,
@@ -143,6 +149,7 @@ def command(
     target: tuple[str, ...],
     max_size: int | None,
     cache: Path | None,
+    triton: Path | None,
 ) -> None:
     """Export CHECKPOINT, a .pt file of deepmask-train, as the model folder that deepmask-trt-run
     reads.
@@ -177,6 +184,7 @@ def command(
     from deepmask.export.engines import EngineBuilder, EngineOptions
     from deepmask.export.errors import ExportError, ExportUsageError
     from deepmask.export.exporter import ExportOptions, export_model
+    from deepmask.export.triton import require_ours, servable_name, write_repository
     from deepmask.runtime.pyramid import MAX_SIDE
     from deepmask.train.checkpoint import CheckpointError
 
@@ -197,8 +205,12 @@ def command(
     wanted_engines = EngineOptions(engine or "auto", target, max_size or MAX_SIDE, cache)
     try:
         builder = EngineBuilder(wanted_engines) if build_engine else None
+        if triton is not None:
+            require_ours(triton, servable_name(name or checkpoint.stem))
         export_model(checkpoint, out, options, click.echo)
         click.echo(f"wrote {out}")
+        if triton is not None:
+            click.echo(f"wrote {write_repository(out, triton)}")
         if builder is not None:
             builder.build(out, click.echo)
     except (ExportUsageError, CheckpointError) as error:
