@@ -315,7 +315,7 @@ def _graph(name: str, values: dict[str, Any]) -> Graph:
         names = values[side]
         if not isinstance(names, list) or not names or not all(n in list(TENSORS) for n in names):
             raise ModelFolderError(
-                f"graph {name}: {side} are {names!r:.100}, expected names among {', '.join(TENSORS)}"
+                f"graph {name}: {side} are {names!r:.99}, expected names among {', '.join(TENSORS)}"
             )
         tensors[side] = tuple(names)
     return Graph(file, digest, **tensors)
