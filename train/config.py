@@ -128,8 +128,8 @@ class ModelConfig:
                 f"a mask of {self.sharp_size} px takes {levels} skip widths and {levels + 1} "
                 f"refinement widths, not {len(self.skip_widths)} and {len(self.refine_widths)}"
             )
-        if min(self.skip_widths + self.refine_widths) < 1:
-            raise ConfigError("refinement and skip widths must be at least 1")
+        if min(self.refine_widths) < 2 or min(self.skip_widths) < 1:
+            raise ConfigError("refinement widths must be at least 2, skip widths at least 1")
 
     @property
     def stride(self) -> int:

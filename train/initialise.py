@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from deepmask.train.checkpoint import Checkpoint
+from deepmask.train.heads import LowRankMaskHead
 from deepmask.train.model import DeepMask
 from deepmask.train.tensors import read_tensors
 from deepmask.train.trunks import Trunk
@@ -86,7 +87,7 @@ def initialise_trunk(trunk: Trunk, state: Mapping[str, Tensor]) -> None:
 
 
 def initialise_refined(model: DeepMask, base: Checkpoint) -> None:
-    """Copy the trained network `base` into the refined `model`, whose refinement stays random.
+    """Copy the trained network `base` into the refined `model`; see `Refinement.start_from`.
 
     Raises `InitialiseError` unless `base` is what `model` is without its refinement.
     """
@@ -100,5 +101,7 @@ def initialise_refined(model: DeepMask, base: Checkpoint) -> None:
         raise InitialiseError(
             f"the checkpoint's network is not the one to be refined: {'; '.join(differing)}"
         )
-    state = {**model.state_dict(), **base.build().state_dict()}
-    model.load_state_dict(state)
+    model.load_state_dict({**model.state_dict(), **base.build().state_dict()})
+    assert model.refine is not None
+    assert isinstance(model.mask_head, LowRankMaskHead)  # ModelConfig saw to it
+    model.refine.start_from(model.mask_head)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepmask.train.config import TRUNK_STAGES, ModelConfig
+from deepmask.train.heads import LowRankMaskHead
 from deepmask.train.trunks import PADDING_MODES, PaddingMode
 
 
@@ -68,6 +69,37 @@ class Refinement(nn.Module):
             for k, k_next in pairwise(widths)
         )
         self.predict = nn.Conv2d(widths[-1], 1, 3, padding=1, padding_mode=mode)
+
+    @torch.no_grad()
+    def start_from(self, mask_head: LowRankMaskHead) -> None:
+        """Let the sharp mask be that of `mask_head`, averaged over feature cells and interpolated.
+
+        Two channels of every encoding carry its positive and its negative part, so that the ReLUs
+        on the way change nothing; the others stay as random as they were. From here a few hundred
+        batches do what takes thousands from random masks.
+        """
+        size, count = mask_head.mask_size, self.cells**2
+        for values, coarse in (
+            (self.encode.weight, mask_head.classify.weight),
+            (self.encode.bias, mask_head.classify.bias),
+        ):
+            maps = coarse.view(1, size, size, -1).permute(0, 3, 1, 2)
+            averages = functional.interpolate(maps, self.cells, mode="area")[0].flatten(1).T
+            values[:count] = averages.reshape(values[:count].shape)
+            values[count : 2 * count] = -values[:count]
+        same = torch.zeros(3, 3)
+        same[1, 1] = 1
+        tent = torch.tensor((0.25, 0.5, 0.25))
+        between = tent.outer(tent)  # after values were repeated 2×2: bilinear interpolation
+        for level, (join, skip) in enumerate(zip(self.joins, self.skips, strict=True)):
+            for weights in (join.weight, skip.join.weight, skip.join.bias):
+                weights[:2] = 0
+            for channel in (0, 1):
+                join.weight[channel, channel] = between if level else same
+        self.predict.weight.zero_()
+        self.predict.bias.zero_()
+        self.predict.weight[0, 0] = same
+        self.predict.weight[0, 1] = -same
 
     def shared(self, stages: Sequence[Tensor]) -> list[Tensor]:
         """skip(S^i) of each level, over whole maps: what all windows of a picture share.

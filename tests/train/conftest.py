@@ -27,6 +27,14 @@ def tiny_model() -> ModelConfig:
 
 
 @pytest.fixture
+def tiny_refined(tiny_model) -> ModelConfig:
+    """The same with a refinement of four levels, to half of the patch."""
+    return replace(
+        tiny_model, refine_widths=(8, 6, 4, 4, 4), skip_widths=(8, 6, 6, 4), sharp_size=32
+    )
+
+
+@pytest.fixture
 def tiny_recipe() -> Recipe:
     """The small preset's recipe with few, small batches and no limit on magnification."""
     return replace(

@@ -17,15 +17,25 @@ from deepmask.train.engine import runnable
 from deepmask.train.model import DeepMask
 from deepmask.train.twin import with_scores_of
 
+FULL = {"mask_head": "full", "rank": 0}
+REFINED = {"refine_widths": (6, 4, 4), "skip_widths": (5, 5), "sharp_size": 8}
 
-@pytest.fixture(params=["shared", "pooled", "full"])
+
+@pytest.fixture(
+    params=[
+        {},
+        {"score_head": "pooled", "trunk": "vgg-a"},
+        {"score_head": "pooled", **FULL},
+        {"score_head": "separate"},
+        {"score_head": "reduced"},
+        {"score_head": "reduced", **FULL},
+        REFINED,
+        {"score_head": "reduced", **REFINED},
+    ],
+    ids=lambda changes: "-".join(str(value) for value in changes.values()) or "shared",
+)
 def config(request, tiny_model):
-    changes = {
-        "shared": {},
-        "pooled": {"score_head": "pooled", "trunk": "vgg-a"},
-        "full": {"score_head": "pooled", "mask_head": "full", "rank": 0},
-    }
-    return replace(tiny_model, **changes[request.param])
+    return replace(tiny_model, **request.param)
 
 
 def random_checkpoint(config: ModelConfig, seed: int) -> Checkpoint:

@@ -1,0 +1,261 @@
+"""SharpMask's refinement: its form, its sizes, and what its training leaves as it was."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from deepmask.train.annotations import read_annotations
+from deepmask.train.batches import BatchMaker
+from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from deepmask.train.config import (
+    MODEL_PRESETS,
+    ConfigError,
+    constant_widths,
+    halved_widths,
+)
+from deepmask.train.crops import Cropper
+from deepmask.train.device import Hardware
+from deepmask.train.initialise import InitialiseError, initialise_refined
+from deepmask.train.model import DeepMask
+from deepmask.train.optimise import freeze
+from deepmask.train.recipe import RECIPES
+from deepmask.train.sampling import Sampler
+from deepmask.train.trainer import Trainer
+from deepmask.train.trunks import PADDING_MODES
+from deepmask.train.validate import validate
+
+CPU = Hardware(torch.device("cpu"), bf16=False)
+REFINED = [name for name, config in MODEL_PRESETS.items() if config.refined]
+
+
+@pytest.fixture
+def recipe(tiny_recipe):
+    return replace(tiny_recipe, negatives=0, loss_size=32, batch=6)
+
+
+@pytest.fixture
+def make(drawn, tiny_refined, recipe):
+    found = read_annotations(*drawn)
+    sampler = Sampler(found, [], tiny_refined, recipe)
+    return BatchMaker(sampler, Cropper(10**8), tiny_refined, recipe, 0)
+
+
+@pytest.fixture
+def base(tiny_model) -> Checkpoint:
+    torch.manual_seed(3)
+    return Checkpoint(tiny_model, DeepMask(tiny_model).state_dict(), {})
+
+
+def trainer_of(config, base, recipe) -> Trainer:
+    torch.manual_seed(0)
+    model = DeepMask(config)
+    initialise_refined(model, base)
+    return Trainer(model, recipe, 0, CPU)
+
+
+def same(first, second, names) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in names)
+
+
+def test_schedules_are_those_of_the_thesis():
+    assert constant_widths(4) == (32, 32, 32, 32, 32)
+    assert halved_widths(4) == (32, 16, 8, 4, 2)
+    assert MODEL_PRESETS["sharpmask"].skip_widths == (64, 64, 64, 64)
+    assert MODEL_PRESETS["sharpmask"].output_size == MODEL_PRESETS["sharpmask"].patch
+
+
+@pytest.mark.parametrize("preset", REFINED)
+def test_refinement_adds_under_three_million_parameters(preset):
+    with torch.device("meta"):
+        model = DeepMask(MODEL_PRESETS[preset])
+    added = sum(parameter.numel() for parameter in model.refine.parameters())
+    assert 1e6 < added < 3e6
+    with torch.device("meta"):
+        coarse = DeepMask(MODEL_PRESETS[preset].coarse())
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    assert whole == added + sum(parameter.numel() for parameter in coarse.parameters())
+
+
+@pytest.mark.parametrize("padding", PADDING_MODES)
+def test_each_module_is_one_convolution_of_mask_and_skip_features(tiny_refined, padding):
+    """Figure 3.7(a), [M, S] in one convolution, is (b), one of each added up."""
+    config = replace(tiny_refined, padding=padding, context=48)
+    refine = DeepMask(config).refine
+    for level, (path, join) in enumerate(zip(refine.skips, refine.joins, strict=True)):
+        cells = config.cells << level
+        margin = (config.input_size // (config.stride >> level) - cells) // 2
+        encoding = torch.randn(2, join.in_channels, cells, cells)
+        features = torch.randn(2, path.reduce.in_channels, cells + 2 * margin, cells + 2 * margin)
+        inner = slice(margin, margin + cells)
+        parts = join(encoding) + path(features)[:, :, inner, inner]
+
+        skip = torch.relu(path.narrow(torch.relu(path.reduce(features))))
+        around = slice(margin - 1, margin + cells + 1)  # the picture goes on beyond the window
+        mode = "reflect" if padding == "reflect" else "constant"
+        both = torch.cat(
+            [functional.pad(encoding, (1, 1, 1, 1), mode=mode), skip[:, :, around, around]], dim=1
+        )
+        weight = torch.cat([join.weight, path.join.weight], dim=1)
+        whole = functional.conv2d(both, weight, path.join.bias)
+        torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"sharp_size": 24}, r"sharp_size is 24, it must be one of \[8, 16, 32, 64\]"),
+        ({"sharp_size": 16}, "takes 3 skip widths and 4 refinement widths, not 4 and 5"),
+        ({"refine_widths": ()}, "belong to refinement"),
+        ({"skip_widths": (8, 0, 6, 4)}, "at least 1"),
+        ({"refine_widths": (8, 6, 4, 4, 1)}, "at least 2"),
+        ({"mask_head": "full", "rank": 0, "score_head": "pooled"}, "code of the low-rank"),
+    ],
+)
+def test_impossible_refinements_say_why(tiny_refined, change, text):
+    with pytest.raises(ConfigError, match=text):
+        replace(tiny_refined, **change)
+
+
+@pytest.mark.parametrize(
+    ("sharp_size", "widths"), [(8, 3), (16, 4), (32, 5), (64, 5)], ids=lambda value: str(value)
+)
+def test_every_size_of_mask_can_be_asked_for(tiny_refined, sharp_size, widths):
+    config = replace(
+        tiny_refined,
+        sharp_size=sharp_size,
+        refine_widths=(4,) * widths,
+        skip_widths=(4,) * (widths - 1),
+    )
+    model = DeepMask(config).eval()
+    patches = 255 * torch.rand(2, 3, config.input_size, config.input_size)
+    masks, scores = model(patches)
+    assert masks.shape == (2, sharp_size, sharp_size)
+    assert scores.shape == (2,)
+    assert model.mask(model.windows(patches)).shape == (2, 14, 14)  # the coarse one stays
+
+
+def test_the_start_is_the_coarse_mask_interpolated(base, tiny_refined):
+    model = DeepMask(tiny_refined).eval()
+    initialise_refined(model, base)
+    patches = 255 * torch.rand(2, 3, 96, 96)
+    with torch.no_grad():
+        coarse = model.mask(model.windows(patches))
+        sharp, _ = model(patches)
+    expected = functional.interpolate(coarse[:, None], 4, mode="area")
+    for _ in range(3):  # up to 8, 16 and 32, with zeros around
+        around = functional.pad(expected, (1, 1, 1, 1))
+        expected = functional.interpolate(around, scale_factor=2.0, mode="bilinear")
+        expected = expected[:, :, 2:-2, 2:-2]
+    torch.testing.assert_close(sharp, expected[:, 0], rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_refinement_learns(base, tiny_refined, recipe, make):
+    """All else is byte for byte what it was, in the raw weights and in the running average."""
+    trainer = trainer_of(tiny_refined, base, replace(recipe, weight_decay=0.5))
+    start = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    for step in range(3):
+        trainer.train_step(make(step))
+    mask_loss, score_loss = trainer.mean_losses()
+    assert mask_loss > 0
+    assert math.isnan(score_loss)
+    for state in (trainer.model.state_dict(), trainer.weights()):
+        assert same(base.weights, state, base.weights)
+        learnt = [name for name in state if name not in base.weights]
+        assert learnt
+        assert not any(same(start, state, [name]) for name in learnt)
+
+
+def test_coarse_masks_and_scores_are_those_of_the_base(base, tiny_refined, recipe, make):
+    trainer = trainer_of(tiny_refined, base, recipe)
+    trainer.train_step(make(0))
+    refined, before = trainer.averaged().eval(), base.build()
+    patches = 255 * torch.rand(2, 3, 96, 96)
+    with torch.no_grad():
+        masks, scores = before(patches)
+        torch.testing.assert_close(refined.mask(refined.windows(patches)), masks)
+        torch.testing.assert_close(refined(patches)[1], scores)
+
+
+def test_the_refinement_learns_a_batch_by_heart(base, tiny_refined, recipe, make):
+    trainer = trainer_of(tiny_refined, base, replace(recipe, steps=30, lr=4e-3, average=0.0))
+    batch = make(0)
+    losses = []
+    for _ in range(30):
+        trainer.train_step(batch)
+        losses.append(trainer.mean_losses()[0])
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_validation_looks_at_the_sharp_masks(tiny_refined, recipe, make):
+    """A network whose refinement answers with the truth itself measures IoU 1."""
+    model, batch = DeepMask(tiny_refined), make(0)
+    truth = batch.masks.float() * 2 - 1
+    model.refine.forward = lambda code, shared: truth
+    labelled = replace(batch, labels=(torch.arange(6) % 2).float())
+    assert validate(model, [labelled], CPU).mask_iou == 1
+
+
+def test_batches_without_negatives_are_positives_that_train_no_score(make, recipe):
+    for step in range(2):
+        batch = make(step)
+        assert len(batch.masks) == len(batch.patches) == recipe.batch
+        assert batch.labels.isnan().all()
+        assert (batch.counts.objects, batch.counts.others) == (0, 0)
+
+
+def test_a_stopped_refinement_goes_on_exactly(tmp_path, base, tiny_refined, recipe, make):
+    whole = trainer_of(tiny_refined, base, recipe)
+    for step in range(4):
+        whole.train_step(make(step))
+    half = trainer_of(tiny_refined, base, recipe)
+    for step in range(2):
+        half.train_step(make(step))
+    save_checkpoint(half.checkpoint(), tmp_path / "half.pt")
+    torch.manual_seed(9)
+    rest = Trainer(DeepMask(tiny_refined), recipe, 0, CPU)  # its base comes from the checkpoint
+    rest.resume(load_checkpoint(tmp_path / "half.pt"))
+    for step in range(2, 4):
+        rest.train_step(make(step))
+    for one, other in (
+        (whole.model.state_dict(), rest.model.state_dict()),
+        (whole.weights(), rest.weights()),
+    ):
+        assert same(one, other, one)
+
+
+def test_another_base_is_refused_and_named(base, tiny_refined):
+    other = DeepMask(replace(tiny_refined, rank=8, padding="reflect"))
+    with pytest.raises(InitialiseError, match="rank is 16, not 8; padding is zero, not reflect"):
+        initialise_refined(other, base)
+
+
+def test_a_refined_base_is_refused(tiny_refined):
+    again = Checkpoint(tiny_refined, DeepMask(tiny_refined).state_dict(), {})
+    with pytest.raises(InitialiseError, match="refine_widths is"):
+        initialise_refined(DeepMask(tiny_refined), again)
+
+
+def test_a_configuration_of_before_refinement_is_one_without(tiny_model):
+    new = ("padding", "refine_widths", "skip_widths", "sharp_size")
+    values = {name: value for name, value in tiny_model.to_dict().items() if name not in new}
+    assert type(tiny_model).from_dict(values) == tiny_model
+    assert tiny_model.padding == "zero"
+    assert not tiny_model.refined
+
+
+def test_nothing_of_a_refined_network_but_its_refinement_is_in_training_mode(tiny_refined, recipe):
+    model = DeepMask(tiny_refined)
+    freeze(model, recipe)
+    training = {name.split(".")[0] for name, module in model.named_modules() if module.training}
+    assert training == {"refine"}
+
+
+@pytest.mark.parametrize("preset", REFINED)
+def test_recipes_of_refined_presets_draw_positives_only(preset):
+    assert RECIPES[preset].negatives == 0
+    assert all(RECIPES[name].negatives for name in RECIPES if name not in REFINED)
