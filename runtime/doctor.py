@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import sys
-from collections.abc import Sequence
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
@@ -14,23 +13,38 @@ import click
 
 from deepmask.runtime import probes
 from deepmask.runtime.manifest import Manifest, ModelFolderError, load_manifest
+from deepmask.runtime.options import cache_option
 from deepmask.runtime.probes import Library
+from deepmask.runtime.remedies import CUDA, remedies
 
-#: Libraries that the runtime needs, and those of its engines: module, and what pip calls it.
-_BASE = (
-    ("numpy", "numpy"),
-    ("cv2", "opencv-python-headless"),
-    ("PIL", "pillow"),
-    ("rlemasklib", "rlemasklib"),
-)
-_ENGINES = (
-    ("onnxruntime", "onnxruntime"),
-    ("tensorrt", "tensorrt"),
-    ("tensorrt_rtx", "tensorrt-rtx"),
-    ("pycuda", "pycuda"),
-)
-_CUDA = "CUDAExecutionProvider"
-_PROVIDERS = {_CUDA: "CUDA", "CPUExecutionProvider": "CPU"}
+#: What pip calls a library, and the module that is imported: those that the runtime needs, its
+#: engines', and which of them only a GPU can use.
+_BASE = {
+    "numpy": "numpy",
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "rlemasklib": "rlemasklib",
+}
+_ENGINES = {
+    "onnxruntime": "onnxruntime",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt_rtx",
+    "pycuda": "pycuda.driver",
+}
+_FOR_GPU = ("tensorrt", "tensorrt-rtx", "pycuda")
+#: Shared libraries: what gives their version, their file names on Linux, the pip package that may
+#: hold them. TensorRT needs the first, CUDA in ONNX Runtime the second.
+_SHARED = {
+    "libnvinfer": (
+        "getInferLibVersion",
+        ["libnvinfer.so.11", "libnvinfer.so.10"],
+        "tensorrt_libs",
+    ),
+    "cudnn": ("cudnnGetVersion", ["libcudnn.so.9"], "nvidia.cudnn"),
+}
+_PROVIDERS = {CUDA: "CUDA", "CPUExecutionProvider": "CPU"}
+#: Seconds that the trial may take: TensorRT builds its engines in it, the first time.
+_PATIENCE = 3600
 
 #: Loads a model as every caller does, runs a gray picture, prints the engine and why auto took it.
 _TRIAL = """
@@ -38,7 +52,8 @@ import sys
 import numpy
 from deepmask.runtime import DeepMask
 try:
-    with DeepMask.load(sys.argv[1], engine=sys.argv[2], device=sys.argv[3]) as model:
+    folder, engine, device, cache = sys.argv[1:]
+    with DeepMask.load(folder, engine=engine, device=device, cache=cache or None) as model:
         model(numpy.full((64, 64, 3), 127, numpy.uint8), proposals=1)
         print(model.engine.description)
         print(model.choice.reason)
@@ -50,7 +65,7 @@ except Exception as error:
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
     "--engine",
-    type=click.Choice(["auto", "tensorrt", "onnxruntime"]),
+    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "onnxruntime"]),
     default="auto",
     show_default=True,
     help="The engine that must be able to run.",
@@ -68,7 +83,15 @@ except Exception as error:
     metavar="DIR",
     help="Model folder to check and to try the engine with.  [default: the shipped one]",
 )
-def command(engine: str, device: str, model: Path | None) -> None:
+@cache_option
+@click.option(
+    "--clear-cache",
+    is_flag=True,
+    help="Remove TensorRT's engines and do nothing else. They are built again when needed.",
+)
+def command(
+    engine: str, device: str, model: Path | None, cache: Path | None, clear_cache: bool
+) -> None:
     """Show what deepmask-trt-run finds on this machine: Python, engines, GPU, memory, the model.
 
     The engine is tried: it loads the model and runs a small gray picture. Each thing that is
@@ -76,31 +99,74 @@ def command(engine: str, device: str, model: Path | None) -> None:
 
     Exit code 0: the engine runs; 1: it does not, and the last lines say why; 2: wrong use.
     """
-    wanted = [*_BASE, *_ENGINES]
-    with ThreadPoolExecutor(len(wanted)) as pool:
-        asked = [pool.submit(probes.library, m, probes.requirement(pip)) for m, pip in wanted]
-        gpus, no_gpu = probes.gpus()
-        libraries = [one.result() for one in asked]
-    base, engines = libraries[: len(_BASE)], libraries[len(_BASE) :]
+    if clear_cache:
+        _clear(cache)
+        return
+    gpus, no_gpu = probes.gpus()
+    found = _libraries()
     _line("python", f"{platform.python_version()}, {platform.system()}, {sys.executable}")
     _line("deepmask", probes.project_version())
     _line("cpu", f"{probes.cpu()}; memory {probes.memory()}")
     for text in gpus or [f"none ({no_gpu})"]:
         _line("gpu", text)
-    providers = probes.providers() if engines[0].version else ()
-    for one in libraries:
+    runs = any(one.name == "onnxruntime" and one.version for one in found)
+    providers = probes.providers() if runs else ()
+    for one in found:
         names = ", ".join(name for key, name in _PROVIDERS.items() if key in providers)
         extra = f" for {names}" if one.name == "onnxruntime" and names else ""
         _line(one.name, one.version + extra if one.version else one.problem)
+    _line("cache", _cached(cache))
 
     folder, problem = _model(model)
     if folder is not None and not problem:
-        problem = _try(engine, device, folder)
-    for text in _remedies(base, engines, providers, bool(gpus)):
+        problem = _try(engine, device, folder, cache)
+    for text in remedies(found, providers, bool(gpus)):
         click.echo(text)
     if problem:
         click.echo(f"Error: {engine} cannot run: {problem}", err=True)
         sys.exit(1)
+
+
+def _libraries() -> list[Library]:
+    """All of them, looked for at the same time."""
+    modules = {**_BASE, **_ENGINES}
+    shared = _SHARED if platform.system() == "Linux" else {}
+    with ThreadPoolExecutor(len(modules) + len(shared)) as pool:
+        asked = [
+            pool.submit(probes.library, module, probes.requirement(pip), pip in _FOR_GPU)
+            for pip, module in modules.items()
+        ]
+        asked += [
+            pool.submit(probes.shared_library, name, *where) for name, where in shared.items()
+        ]
+        return [one.result() for one in asked]
+
+
+def _cached(cache: Path | None) -> str:
+    """The engines in the cache, and their size."""
+    try:
+        from deepmask.runtime.tensorrt import store
+    except ImportError as error:
+        return f"unknown ({error})"
+    folder = cache or store.default_folder()
+    files = store.files(folder)
+    size = sum(path.stat().st_size for path in files)
+    engines = store.described(folder)
+    count = f"{len(engines)} engine{'s' * (len(engines) != 1)}"
+    return f"{count}, {size / 1e6:.1f} MB, {folder}" + "".join(
+        f"\n{'':<13}{number} of {text}" for text, number in Counter(engines).items()
+    )
+
+
+def _clear(cache: Path | None) -> None:
+    from deepmask.runtime.tensorrt import store
+
+    folder = cache or store.default_folder()
+    try:
+        size = store.clear(folder)
+    except OSError as error:
+        _fail(f"{folder}: {error.strerror or error}", 1)
+    click.echo(f"removed {size / 1e6:.1f} MB from {folder}")
 
 
 def _model(wanted: Path | None) -> tuple[Path | None, str]:
@@ -123,41 +189,20 @@ def _shipped() -> Path:
 
 
 def _describe(manifest: Manifest, folder: Path) -> str:
-    size = sum((folder / graph.file).stat().st_size for graph in manifest.graphs.values())
+    size = sum((folder / graph.file).stat().st_size for graph in manifest.files())
     return f"{manifest.name}, {manifest.precision}, {size / 1e6:.1f} MB, {folder}"
 
 
-def _try(engine: str, device: str, folder: Path) -> str:
+def _try(engine: str, device: str, folder: Path, cache: Path | None) -> str:
     """Show whether the engine runs the model; what is wrong if it does not."""
-    output, problem = probes.ask([sys.executable, "-c", _TRIAL, str(folder), engine, device])
+    arguments = [str(folder), engine, device, str(cache or "")]
+    output, problem = probes.ask([sys.executable, "-c", _TRIAL, *arguments], _PATIENCE)
     if problem:
         _line("engine", f"{engine} on device {device} does not run")
         return problem
     description, _, reason = output.partition("\n")
     _line("engine", f"{description}: runs" + (f" (auto: {reason})" if reason else ""))
     return ""
-
-
-def _remedies(
-    base: Sequence[Library], engines: Sequence[Library], providers: Sequence[str], gpu: bool
-) -> list[str]:
-    """For each missing thing a line with the command that installs it."""
-    remedies = {one.name: _pip("install", one.requirement) for one in base if not one.version}
-    gpu_note = "" if gpu else "   (of use with an NVIDIA GPU)"
-    for one in engines:
-        if not one.version:
-            note = "" if one.name == "onnxruntime" else gpu_note
-            remedies[one.name] = _pip("install", one.requirement) + note
-        elif one.name == "onnxruntime" and _CUDA not in providers:
-            # The two packages hold the same module: one must go before the other comes.
-            wanted = probes.requirement("onnxruntime-gpu")
-            swap = _pip("uninstall", "-y", "onnxruntime"), _pip("install", wanted)
-            remedies["CUDA"] = " && ".join(swap) + gpu_note
-    return [f"to get {name}: {text}" for name, text in remedies.items()]
-
-
-def _pip(*arguments: str) -> str:
-    return shlex.join([sys.executable, "-m", "pip", *arguments])
 
 
 def _line(name: str, text: str) -> None:

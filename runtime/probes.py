@@ -23,32 +23,70 @@ PATIENCE = 120
 _PROJECT = "deepmask"
 #: Instructions that make int8 fast, as Linux names them.
 _INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
-_IMPORT = "import sys, importlib; print(importlib.import_module(sys.argv[1]).__version__)"
+_IMPORT = """
+import importlib, importlib.metadata, sys
+module = importlib.import_module(sys.argv[1])
+print(getattr(module, "__version__", None) or importlib.metadata.version(sys.argv[2]))
+"""
+#: Loads the first shared library that is there, and asks it for its version.
+_LOAD = """
+import ctypes, os, sys
+function, *names = sys.argv[1:]
+for name in names:
+    try:
+        number = ctypes.CDLL(name)[function]()
+    except OSError:
+        if name == names[-1] or os.path.exists(name):
+            raise
+    else:
+        print(f"{number // 10000}.{number // 100 % 100}.{number % 100}, {name}")
+        break
+"""
+#: NVIDIA's number among the makers of PCI devices.
+_NVIDIA = "0x10de"
 _PROVIDERS = "import onnxruntime; print(*onnxruntime.get_available_providers())"
+
+
+#: The problem of a library that is not there at all.
+ABSENT = "not installed"
 
 
 @dataclass(frozen=True)
 class Library:
-    """A Python library: its version, "" if it cannot be used; what is wrong; what installs it."""
+    """A library: its version, "" if it cannot be used; what is wrong; what installs it.
+
+    `for_gpu`: only an NVIDIA GPU makes use of it.
+    """
 
     name: str
     version: str
     problem: str
     requirement: str
+    for_gpu: bool = False
 
 
-def library(module: str, requirement: str) -> Library:
-    """Look for a library and import it in another process."""
-    try:
-        found = importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        found = False
-    if not found:
-        return Library(module, "", "not installed", requirement)
-    output, problem = ask([sys.executable, "-c", _IMPORT, module])
-    if problem:
-        return Library(module, "", f"installed, but does not load: {problem}", requirement)
-    return Library(module, output, "", requirement)
+def library(module: str, requirement: str, for_gpu: bool = False) -> Library:
+    """Look for a library and import it, or a part of it such as `pycuda.driver`, elsewhere."""
+    name = module.partition(".")[0]
+    if not _is_installed(name):
+        return Library(name, "", ABSENT, requirement, for_gpu)
+    distribution = re.split(r"[^A-Za-z0-9._-]", requirement)[0]
+    output, problem = ask([sys.executable, "-c", _IMPORT, module, distribution])
+    told = f"installed, but does not load: {problem}" if problem else ""
+    return Library(name, output, told, requirement, for_gpu)
+
+
+def shared_library(name: str, function: str, sonames: Sequence[str], package: str) -> Library:
+    """Look for a shared library of NVIDIA's, in the folder of a pip package or the system's.
+
+    `function` gives its version as a number, 91002 for 9.10.2.
+    """
+    folders = _folders(package)
+    names = [str(Path(folder, soname)) for soname in sonames for folder in folders]
+    output, problem = ask([sys.executable, "-c", _LOAD, function, *names, *sonames])
+    if f"{sonames[-1]}: cannot open shared object file" in problem:
+        problem = "not found"
+    return Library(name, output, problem, "", for_gpu=True)
 
 
 def requirement(name: str) -> str:
@@ -94,6 +132,12 @@ def gpus() -> tuple[list[str], str]:
     return lines, "" if lines else "nvidia-smi lists none"
 
 
+def has_nvidia_hardware() -> bool:
+    """Whether a card of NVIDIA is plugged in, as Linux tells it."""
+    vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
+    return any(_read(str(path)).strip() == _NVIDIA for path in vendors)
+
+
 def cpu() -> str:
     """Cores this process may use, and instructions for int8."""
     affinity = getattr(os, "sched_getaffinity", None)
@@ -114,7 +158,7 @@ def memory() -> str:
     return f"{free:.1f} of {total:.1f} GiB free"
 
 
-def ask(command: Sequence[str]) -> tuple[str, str]:
+def ask(command: Sequence[str], patience: float = PATIENCE) -> tuple[str, str]:
     """Run a command: what it printed, and what went wrong in one line ("" if nothing did)."""
     try:
         done = subprocess.run(
@@ -123,10 +167,10 @@ def ask(command: Sequence[str]) -> tuple[str, str]:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=PATIENCE,
+            timeout=patience,
         )
     except subprocess.TimeoutExpired:
-        return "", f"no answer within {PATIENCE} s"
+        return "", f"no answer within {patience:g} s"
     except OSError as error:
         return "", error.strerror or type(error).__name__
     if done.returncode < 0:
@@ -135,6 +179,23 @@ def ask(command: Sequence[str]) -> tuple[str, str]:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         return "", said[-1].strip()[:200] if said else f"exit code {done.returncode}"
     return done.stdout.strip(), ""
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _folders(package: str) -> list[str]:
+    """The folders of a package, if it is installed, and `lib` in them."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return [folder for place in places for folder in (place, str(Path(place, "lib")))]
 
 
 def _signal_name(number: int) -> str:

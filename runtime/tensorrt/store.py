@@ -16,6 +16,7 @@ from pathlib import Path
 
 from deepmask.runtime.checked import ContentError
 from deepmask.runtime.tensorrt.stamp import (
+    ANY,
     Identity,
     Stamp,
     differences,
@@ -65,7 +66,7 @@ def find(folder: Path, stem: str, identity: Identity) -> Kept | str:
         stamp = read_stamp(path.with_suffix(STAMP))
     except FileNotFoundError:
         return f"{path} has no description beside it"
-    except (ContentError, UnicodeDecodeError, OSError) as error:
+    except (ContentError, OSError) as error:
         return f"the description beside {path} cannot be used ({error})"
     if changed := differences(stamp.identity, identity):
         return "; ".join(changed)
@@ -112,6 +113,22 @@ def files(folder: Path) -> list[Path]:
     with suppress(OSError):
         return sorted(path for path in folder.iterdir() if _OWN.fullmatch(path.name))
     return []
+
+
+def described(folder: Path) -> list[str]:
+    """What each engine of a folder was built by and for."""
+    texts = []
+    for path in files(folder):
+        if path.suffix == PLAN:
+            try:
+                one = read_stamp(path.with_suffix(STAMP)).identity
+            except (ContentError, OSError):
+                texts.append("unknown origin")
+            else:
+                gpu = f"compute capability {one.compute_capability}"
+                gpu = gpu if one.gpu == ANY else f"{one.gpu}, {gpu}, CUDA {one.driver}"
+                texts.append(f"{one.flavour} {one.version} for {gpu}, {one.precision}")
+    return texts
 
 
 def clear(folder: Path) -> int:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from deepmask.runtime import doctor, probes
+from deepmask.runtime import doctor, probes, remedies
 from deepmask.runtime.manifest import sha256_of
 from deepmask.runtime.probes import Library
+from deepmask.runtime.tensorrt import store
+from deepmask.runtime.tensorrt.stamp import Identity, Stamp, hash_of
+from deepmask.runtime.tensorrt.store import Kept
 
 COMMAND = shutil.which("deepmask-doctor", path=str(Path(sys.executable).parent))
 
@@ -53,7 +56,7 @@ def test_a_changed_model_is_told(model_folder: Path, tmp_path: Path) -> None:
 
 def test_a_graph_that_the_engine_refuses_is_told(model_folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(model_folder, tmp_path / "model")
-    (copy / "trunk.onnx").write_bytes(b"no graph at all")
+    (copy / "trunk.onnx").write_bytes(b"\x08\x08")  # a model without a graph
     content = json.loads((copy / "model.json").read_text(encoding="utf-8"))
     content["graphs"]["trunk"]["sha256"] = sha256_of(copy / "trunk.onnx")
     (copy / "model.json").write_text(json.dumps(content), encoding="utf-8")
@@ -66,7 +69,7 @@ def test_a_graph_that_the_engine_refuses_is_told(model_folder: Path, tmp_path: P
 def test_wrong_use_is_one_line_and_exit_code_2() -> None:
     done = run("--engine", "abacus")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'abacus' is not one of 'auto', 'tensorrt', 'onnxruntime'" in done.stderr
+    assert "'abacus' is not one of 'auto', 'tensorrt', 'tensorrt-rtx', 'onnxruntime'" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -75,19 +78,26 @@ def machine(
     missing: set[str],
     providers: tuple[str, ...] = ("CPUExecutionProvider",),
     gpus: tuple[list[str], str] = ([], "nvidia-smi is not there, so no NVIDIA driver"),
+    hardware: bool = False,
 ) -> None:
     """A machine on which everything is installed but `missing`, whose engine runs."""
 
-    def library(module: str, requirement: str) -> Library:
-        there = module not in missing
-        return Library(
-            module, "1.0" if there else "", "" if there else "not installed", requirement
-        )
+    def library(module: str, requirement: str, for_gpu: bool = False) -> Library:
+        name = module.partition(".")[0]
+        if name in missing:
+            return Library(name, "", "not installed", requirement, for_gpu)
+        return Library(name, "1.0", "", requirement, for_gpu)
+
+    def shared_library(name: str, *where: object) -> Library:
+        there = name not in missing
+        return Library(name, "9.1.0" if there else "", "" if there else "not found", "", True)
 
     monkeypatch.setattr(probes, "library", library)
+    monkeypatch.setattr(probes, "shared_library", shared_library)
+    monkeypatch.setattr(probes, "has_nvidia_hardware", lambda: hardware)
     monkeypatch.setattr(probes, "providers", lambda: providers)
     monkeypatch.setattr(probes, "gpus", lambda: gpus)
-    monkeypatch.setattr(probes, "ask", lambda command: ("onnxruntime 1.0 on CPU\nfirst found", ""))
+    monkeypatch.setattr(probes, "ask", lambda *command: ("onnxruntime 1.0 on CPU\nfirst found", ""))
 
 
 def said(
@@ -104,7 +114,7 @@ def said(
 def test_what_is_missing_comes_with_its_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model_folder: Path
 ) -> None:
-    machine(monkeypatch, {"tensorrt", "pycuda", "tensorrt_rtx"})
+    machine(monkeypatch, {"tensorrt", "pycuda", "tensorrt_rtx", "libnvinfer", "cudnn"})
     code, lines = said(monkeypatch, capsys, model_folder)
     assert code == 0
     assert "tensorrt     not installed" in lines
@@ -113,8 +123,11 @@ def test_what_is_missing_comes_with_its_command(
     note = "   (of use with an NVIDIA GPU)"
     remedies = [line for line in lines if line.startswith("to get ")]
     assert remedies[0].startswith(f"to get CUDA: {pip} uninstall -y onnxruntime && {pip} install ")
-    assert "onnxruntime-gpu" in remedies[0]
-    assert remedies[2] == f"to get tensorrt_rtx: {pip} install tensorrt-rtx{note}"
+    assert "onnxruntime-gpu[cuda,cudnn]" in remedies[0]
+    assert remedies[2].startswith(f"to get tensorrt_rtx: {pip} install ")
+    assert "tensorrt-rtx" in remedies[2]
+    assert all(line.endswith(note) for line in remedies)
+    assert "libnvinfer   not found" in lines
     assert [line.split(":")[0].split()[-1] for line in remedies] == [
         *("CUDA", "tensorrt", "tensorrt_rtx", "pycuda")
     ]
@@ -132,12 +145,55 @@ def test_nothing_is_missing_where_all_is_there(
     assert not any(line.startswith("to get ") for line in lines)
 
 
+def test_cudnn_is_missed_where_onnxruntime_could_use_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model_folder: Path
+) -> None:
+    card = (["NVIDIA L4, driver 570.1, 20000 MiB of 23034 MiB free"], "")
+    machine(monkeypatch, {"cudnn"}, ("CUDAExecutionProvider", "CPUExecutionProvider"), card)
+    _, lines = said(monkeypatch, capsys, model_folder)
+    [remedy] = [line for line in lines if line.startswith("to get ")]
+    assert remedy.startswith(f"to get cudnn: {sys.executable} -m pip install 'onnxruntime-gpu[cuda")
+
+
+def test_a_card_without_a_driver_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model_folder: Path
+) -> None:
+    machine(monkeypatch, set(), ("CUDAExecutionProvider",), hardware=True)
+    _, lines = said(monkeypatch, capsys, model_folder)
+    [remedy] = [line for line in lines if line.startswith("to get ")]
+    assert remedy.startswith("to get the driver: sudo ubuntu-drivers install")
+
+
+def test_what_does_not_load_is_installed_anew() -> None:
+    broken = Library("tensorrt", "", "installed, but does not load: no libnvinfer", "tensorrt<12")
+    [remedy] = remedies.remedies([broken], [], gpu=True)
+    assert remedy.endswith("-m pip install --force-reinstall 'tensorrt<12'")
+
+
+def test_the_cache_is_shown_and_cleared(model_folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    plan = b"a plan of a hundred kilobytes" * 3500
+    identity = Identity("tensorrt", "11.4", "NVIDIA L4", "8.9", "13.0", "fp16", "ab" * 32, ())
+    cache.mkdir()
+    store.keep(cache, "0" * 16 + "-" + "1" * 8, Kept(plan, Stamp(identity, hash_of(plan), 1, {})))
+    (cache / "mine.txt").write_text("mine", encoding="utf-8")
+    found = run("--cache", cache, "--engine", "onnxruntime", "--model", model_folder).stdout
+    assert f"cache        1 engine, 0.1 MB, {cache}\n" in found
+    origin = "tensorrt 11.4 for NVIDIA L4, compute capability 8.9, CUDA 13.0, fp16"
+    assert f"\n             1 of {origin}\n" in found
+    done = run("--cache", cache, "--clear-cache")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"removed 0.1 MB from {cache}\n"
+    assert [path.name for path in cache.iterdir()] == ["mine.txt"]
+    assert run("--cache", cache, "--clear-cache").stdout == f"removed 0.0 MB from {cache}\n"
+
+
 def test_requirements_are_the_projects_own() -> None:
     assert probes.requirement("numpy").startswith("numpy")
     assert any(sign in probes.requirement("numpy") for sign in "<>=")
     assert "<" in probes.requirement("onnxruntime")
     assert not probes.requirement("onnxruntime").startswith("onnxruntime-gpu")
-    assert probes.requirement("tensorrt-rtx") == "tensorrt-rtx"
+    assert probes.requirement("never-heard-of") == "never-heard-of"
 
 
 def module(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +208,7 @@ def module(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch) 
         ("__version__ = '9.1'", ""),
         ("raise OSError('libnvinfer.so.10: cannot open')", "libnvinfer.so.10: cannot open"),
         ("import os; os.abort()", "crashed (SIGABRT)"),
-        ("", "has no attribute '__version__'"),
+        ("", "No package metadata was found for pretended-engine"),
     ],
 )
 def test_libraries_are_tried_at_a_distance(
@@ -167,6 +223,33 @@ def test_libraries_are_tried_at_a_distance(
         assert problem in found.problem
     else:
         assert (found.version, found.problem) == ("9.1", "")
+
+
+def test_a_library_that_does_not_tell_its_version_has_it_from_pip() -> None:
+    assert probes.library("deepmask.runtime.rle", "deepmask>=0").version == probes.project_version()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of libraries are Linux's")
+def test_shared_libraries_are_asked_for_their_version() -> None:
+    found = probes.shared_library("libc", "gnu_get_libc_version", ["no.so.1", "libc.so.6"], "no")
+    assert found.version.endswith(", libc.so.6")
+    absent = probes.shared_library("cudnn", "cudnnGetVersion", ["no.so.9", "no.so.8"], "click")
+    assert (absent.version, absent.problem) == ("", "not found")
+    other = probes.shared_library("cudnn", "cudnnGetVersion", ["libc.so.6"], "click")
+    assert other.version == ""
+    assert "undefined symbol: cudnnGetVersion" in other.problem
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of libraries are Linux's")
+def test_a_shared_library_of_a_package_that_does_not_load_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pretended_libs" / "lib").mkdir(parents=True)
+    (tmp_path / "pretended_libs" / "lib" / "libc.so.6").write_bytes(b"\x7fELF cut short")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = probes.shared_library("c", "gnu_get_libc_version", ["libc.so.6"], "pretended_libs")
+    assert found.version == ""
+    assert "pretended_libs/lib/libc.so.6" in found.problem
 
 
 def test_an_absent_library_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
