@@ -82,7 +82,9 @@ class Cropper:
     def patch(self, image: Image, window: Window, size: int) -> NDArray[np.uint8]:
         """The picture under `window`: uint8 RGB (size, size, 3), gray beyond the picture's edge.
 
-        Shrinking starts from a halved picture, so that fine texture does not alias.
+        Shrinking starts from a halved picture, so that fine texture does not alias. The runtime
+        shrinks by areas instead. On ten photographs, scores of the shipped model after one and the
+        other differ by 0.03 on average, where they spread by 4, and share 98 of the best 100.
         """
         levels = self._pictures.get(image.path, lambda: pyramid(read_picture(image)))
         source = levels[level_of(window, len(levels))]
