@@ -1,7 +1,9 @@
 """The papers' figures, to stand beside measured ones.
 
 Sources: DeepMask, Pinheiro, Collobert, Dollár, NIPS 2015, arXiv:1506.06204 (tables 1 and 2);
-SharpMask, Pinheiro, Lin, Collobert, Dollár, ECCV 2016, arXiv:1603.08695.
+SharpMask, Pinheiro, Lin, Collobert, Dollár, ECCV 2016, arXiv:1603.08695; thesis, Tsung-Yi Lin,
+Cornell 2017, whose chapter 3 is SharpMask (table 3.2: DeepMask-ours with heads A and B, for which
+it gives masks only; DeepMask-ours itself is head C. Table 3.3 is SharpMask's).
 """
 
 from __future__ import annotations
@@ -51,9 +53,10 @@ def _rows(source: str, text: str) -> tuple[Published, ...]:
     return tuple(rows)
 
 
-COCO: tuple[Published, ...] = _rows(
-    "DeepMask",
-    """
+COCO: tuple[Published, ...] = (
+    _rows(
+        "DeepMask",
+        """
     EdgeBoxes        | .074 .178 .338 .139 | -    -    -    | -    -    -    | -
     Geodesic         | .040 .180 .359 .126 | .023 .123 .253 | .013 .086 .205 | .085
     Rigor            | -    .133 .337 .101 | -    .094 .253 | .022 .060 .178 | .074
@@ -65,14 +68,23 @@ COCO: tuple[Published, ...] = _rows(
     DeepMaskFull     | .149 .310 .442 .231 | .118 .235 .323 | .020 .244 .342 | .176
     DeepMask         | .153 .313 .446 .233 | .126 .245 .331 | .023 .266 .336 | .183
     """,
-) + _rows(
-    "SharpMask",
-    """
+    )
+    + _rows(
+        "thesis",
+        """
+    DeepMask-ours, A | -    -    -    -    | .140 .258 .334 | .022 .273 .366 | .193
+    DeepMask-ours, B | -    -    -    -    | .140 .254 .330 | .020 .270 .369 | .191
+    """,
+    )
+    + _rows(
+        "SharpMask",
+        """
     DeepMask-ours    | .187 .349 .465 .262 | .144 .258 .331 | .022 .273 .374 | .194
     SharpMask        | .197 .364 .482 .274 | .156 .276 .355 | .025 .291 .404 | .209
     SharpMaskZoom    | .201 .394 .528 .291 | .161 .303 .392 | .069 .297 .384 | .224
     SharpMaskZoom²   | .192 .399 .550 .292 | .154 .307 .408 | .106 .273 .360 | .225
     """,
+    )
 )
 
 VOC: tuple[Published, ...] = _rows(

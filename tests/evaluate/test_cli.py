@@ -65,6 +65,13 @@ def test_metrics_json_holds_the_papers_figures_with_intervals(files: Path) -> No
     table = (files / "whole/table.txt").read_text()
     assert "measured: labels.json, 10 images" in table
     assert "published, on other data (COCO, first 5000 images of val2014)" in table
+    for row in (
+        "DeepMask-ours, A (thesis)  |     -      -      -      -  |    .140   .258   .334",
+        "DeepMask-ours (SharpMask)  |  .187   .349   .465   .262  |    .144   .258   .331",
+        "SharpMask (SharpMask)      |  .197   .364   .482   .274  |    .156   .276   .355",
+        "SharpMaskZoom² (SharpMask) |  .192   .399   .550   .292  |    .154   .307   .408",
+    ):
+        assert row.replace(" ", "") in table.replace(" ", "")
     value = f"{metrics['bbox']['AR@100']:.3f}".removeprefix("0")
     row = next(line for line in table.splitlines() if line.startswith("good "))
     assert value in row
