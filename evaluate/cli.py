@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from deepmask.runtime.options import (
+    cache_option,
     coarse_option,
     device_option,
     engine_option,
@@ -25,7 +26,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 #: Options that only make sense when a model makes the proposals.
 _MODEL_OPTIONS = (
-    *("model", "engine", "device"),
+    *("model", "engine", "device", "cache"),
     *("scales", "threshold", "overlap", "zoom", "coarse"),
 )
 
@@ -41,6 +42,7 @@ _MODEL_OPTIONS = (
 @click.option("--model", type=_FOLDER, help="Model folder.  [default: the shipped one]")
 @engine_option
 @device_option
+@cache_option
 @click.option(
     "--proposals",
     type=click.IntRange(1, 1000),

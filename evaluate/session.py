@@ -39,6 +39,7 @@ class Request:
     model: Path | None
     engine: str
     device: str
+    cache: Path | None
     proposals: int
     scales: Scales | None
     threshold: float | None
@@ -120,7 +121,12 @@ def _source(
         return path.stem, FileSource(path, truth.pictures, request.proposals)
     model = stack.enter_context(
         DeepMask.load(
-            request.model, engine=request.engine, device=request.device, coarse=request.coarse
+            request.model,
+            engine=request.engine,
+            device=request.device,
+            coarse=request.coarse,
+            cache=request.cache,
+            report=lambda line: click.echo(line, err=True),
         )
     )
     choice = model.choice

@@ -82,7 +82,10 @@ class Engine(ABC):
             return array.copy()
 
     def mark(self) -> Any:
-        """This moment in the thread's work on the device."""
+        """This moment in the thread's work on the device.
+
+        By default the host's: for engines that are done when a call returns.
+        """
         return time.perf_counter()
 
     def seconds(self, start: Any, end: Any) -> float:
