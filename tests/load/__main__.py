@@ -1,0 +1,45 @@
+"""`python -m tests.load [--images 2000] [--model DIR]`: the long form, with its figures."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from deepmask.runtime import DeepMask
+from tests.runtime.square_model import write_square_model
+
+from .many import answer, by_threads, differing, picture, run_many
+
+
+@click.command()
+@click.option("--images", type=click.IntRange(100), default=2000, show_default=True)
+@click.option("--model", type=click.Path(path_type=Path), help="[default: the tests' own]")
+def main(images: int, model: Path | None) -> None:
+    """Images through one process, some one by one and by threads; exit code 1 if one differs."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = model or write_square_model(Path(temporary, "squares"))
+        with DeepMask.load(folder, device="cpu", threads=1) as shared:
+            for count, now in enumerate(run_many(shared, images, images // 10), 1):
+                click.echo(
+                    f"{count * (images // 10):6} images  {now.memory / 1e6:7.1f} MB  "
+                    f"{now.handles} handles"
+                )
+            some = range(images // 10)
+            threaded = by_threads(shared, len(some), threads=4)
+        alone = []
+        for number in some:
+            with DeepMask.load(folder, device="cpu", threads=1) as single:
+                alone.append(answer(single(picture(number), proposals=50)))
+        with DeepMask.load(folder, device="cpu", threads=1) as shared:
+            different = differing(shared, alone)
+        wrong = [number for number in some if threaded[number] != alone[number]]
+        click.echo(f"{len(some)} images one by one: {len(different)} differ")
+        click.echo(f"{len(some)} images by four threads: {len(wrong)} differ")
+        sys.exit(bool(different or wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Many images through one process: what it holds on to, and whether its answers stay the same.
+
+`python -m tests.load [--images 2000]` is the long form.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmask.runtime import DeepMask, Proposals
+
+#: Sizes that come by turns: engines keep memory for each that they have seen.
+SIZES = ((64, 96), (96, 64), (80, 80), (50, 130))
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a process holds: bytes of memory, and open files."""
+
+    memory: int
+    handles: int
+
+
+def held() -> Held:
+    """Now; as Linux tells it."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return Held(pages * os.sysconf("SC_PAGE_SIZE"), len(list(Path("/proc/self/fd").iterdir())))
+
+
+def picture(number: int) -> npt.NDArray[np.uint8]:
+    """One of the images: squares on gray at random places."""
+    rng = np.random.default_rng(number)
+    height, width = SIZES[number % len(SIZES)]
+    image = rng.integers(120, 136, (height, width, 3)).astype(np.uint8)
+    y, x = rng.integers(0, height - 32), rng.integers(0, width - 32)
+    image[y : y + 32, x : x + 32] = rng.integers(0, 256, 3)
+    return image
+
+
+def answer(found: Proposals) -> tuple[bytes, str]:
+    """What must be the same: scores to the last bit, and every mask."""
+    return found.scores.tobytes(), str(found.rles())
+
+
+def run_many(model: DeepMask, images: int, every: int) -> Iterator[Held]:
+    """Images 0, 1, … through one model; yields what is held after each `every` of them."""
+    for number in range(images):
+        answer(model(picture(number), proposals=50))
+        if (number + 1) % every == 0:
+            yield held()
+
+
+def differing(model: DeepMask, others: list[tuple[bytes, str]]) -> list[int]:
+    """Numbers of the images whose answer is not the one in `others`."""
+    return [
+        number
+        for number, other in enumerate(others)
+        if answer(model(picture(number), proposals=50)) != other
+    ]
+
+
+def by_threads(model: DeepMask, images: int, threads: int) -> list[tuple[bytes, str]]:
+    """The answers of several threads that share one model, in the order of the images."""
+    with ThreadPoolExecutor(threads) as pool:
+        numbers = range(images)
+        return list(pool.map(lambda n: answer(model(picture(n), proposals=50)), numbers))

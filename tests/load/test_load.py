@@ -1,0 +1,43 @@
+"""The short form of `tests.load`: memory and handles stay flat, answers the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deepmask.runtime import DeepMask
+from tests.runtime.square_model import write_square_model
+
+from .many import SIZES, answer, by_threads, differing, picture, run_many
+
+IMAGES = 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_square_model(tmp_path_factory.mktemp("models") / "squares")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Iterator[DeepMask]:
+    with DeepMask.load(folder, device="cpu", threads=1) as model:
+        yield model
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory as Linux tells it")
+def test_memory_and_handles_are_flat(model: DeepMask) -> None:
+    """An image of kilobytes that was kept, or a leak of a megabyte each, would show."""
+    first, *_, last = run_many(model, 5 * IMAGES, every=IMAGES)
+    assert last.handles == first.handles
+    assert last.memory - first.memory < 4 * IMAGES * 100_000
+
+
+def test_threads_that_share_a_model_get_what_each_gets_alone(model: DeepMask, folder: Path) -> None:
+    together = by_threads(model, IMAGES, threads=4)
+    assert differing(model, together) == []
+    for number in range(len(SIZES)):
+        with DeepMask.load(folder, device="cpu", threads=1) as alone:
+            assert answer(alone(picture(number), proposals=50)) == together[number]
+    assert len(set(together)) == IMAGES

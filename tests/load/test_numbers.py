@@ -1,0 +1,86 @@
+"""Numbers: what is not finite is refused, odd pictures are answered, and answers do not vary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepmask.export.errors import ExportError
+from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.runtime import DeepMask, Proposals
+from deepmask.train.checkpoint import Checkpoint, save_checkpoint
+from deepmask.train.model import DeepMask as Network
+from tests.faults.commands import TINY
+
+HEIGHT, WIDTH = 60, 80
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+PICTURES = {
+    "gray": np.full((HEIGHT, WIDTH, 3), 127, np.uint8),
+    "black": np.zeros((HEIGHT, WIDTH, 3), np.uint8),
+    "white": np.full((HEIGHT, WIDTH, 3), 255, np.uint8),
+    "saturated": 255 * (RNG.integers(0, 2, (HEIGHT, WIDTH, 3)) > 0).astype(np.uint8),
+    "noise": NOISE,
+    "line": NOISE[:1],
+    "pixel": NOISE[:1, :1],
+}
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Iterator[DeepMask]:
+    with DeepMask.load(device="cpu", threads=1) as model:
+        yield model
+
+
+def bits(found: Proposals) -> tuple[Any, ...]:
+    """Everything a result says, to the last bit."""
+    return found.scores.tobytes(), found.logits.tobytes(), found.boxes.tobytes(), str(found.rles())
+
+
+@pytest.mark.parametrize("picture", list(PICTURES))
+def test_any_picture_gets_valid_proposals(shipped: DeepMask, picture: str) -> None:
+    image = PICTURES[picture]
+    found = shipped(image, proposals=20)
+    assert 0 < len(found) <= 20
+    assert np.isfinite(found.logits).all()
+    assert ((found.scores >= 0) & (found.scores <= 1)).all()
+    assert (np.diff(found.scores) <= 0).all()
+    x, y, width, height = found.boxes.T
+    assert (np.stack([x, y, width, height]) >= 0).all()
+    assert ((x + width <= image.shape[1]) & (y + height <= image.shape[0])).all()
+    assert (found.areas <= width * height).all()
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_number_of_threads_changes_no_bit(shipped: DeepMask, threads: int) -> None:
+    with DeepMask.load(device="cpu", threads=threads) as model:
+        for name in ("noise", "saturated"):
+            expected = bits(shipped(PICTURES[name], proposals=20))
+            assert bits(model(PICTURES[name], proposals=20)) == expected
+
+
+def test_what_came_before_changes_no_bit(shipped: DeepMask) -> None:
+    """Other sizes and contents in between leave nothing behind."""
+    alone = {name: bits(shipped(image, proposals=20)) for name, image in PICTURES.items()}
+    for name in ("noise", "pixel", "saturated", "noise"):
+        assert bits(shipped(PICTURES[name], proposals=20)) == alone[name]
+    assert alone["noise"] != alone["saturated"]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "weight",
+    ["trunk.layer1.0.bn1.running_var", "mask_head.classify.bias", "score_head.widen.weight"],
+)
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, weight: str, bad: float) -> None:
+    """Of trunk, mask and score alike, statistics too; nothing is written."""
+    weights = Network(TINY).state_dict()
+    weights[weight].view(-1)[0] = bad
+    save_checkpoint(Checkpoint(TINY, weights, {}), tmp_path / "a.pt")
+    with pytest.raises(ExportError, match=f"weight {weight} has 1 of"):
+        export_model(tmp_path / "a.pt", tmp_path / "out", ExportOptions())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
