@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.manifest import Graph, Manifest
 from deepmask.runtime.pyramid import MAX_SIDE
 from deepmask.runtime.tensorrt import store
@@ -21,6 +22,12 @@ from deepmask.runtime.tensorrt.stamp import Identity, Stamp, hash_of, identify
 from deepmask.runtime.tensorrt.store import Kept
 
 Report = Callable[[str], None]
+
+#: Precisions of a model that TensorRT cannot compute in, and what to do.
+_REFUSED = {
+    "int8": "it has zero points, which only ONNX Runtime takes (--engine onnxruntime); export the "
+    "checkpoint with --precision int8-symmetric for TensorRT"
+}
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,10 @@ def engine_plans(
     `EngineError` if a graph cannot be built, or if the engines do not compute in the model's
     precision.
     """
+    if manifest.precision in _REFUSED:
+        raise EngineError(
+            f"{library.flavour} does not take {manifest.precision}: {_REFUSED[manifest.precision]}"
+        )
     own = _Cache(cache or store.default_folder(), library, ahead, report)
     wanted = [_wanted(manifest, name, library, gpu, max_side) for name in manifest.graphs]
     found = {one.name: store.find(own.folder, one.stem, one.identity) for one in wanted}

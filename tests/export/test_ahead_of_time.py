@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -20,6 +21,7 @@ import torch
 from deepmask.export.describe import describe
 from deepmask.export.fp16 import convert_to_half
 from deepmask.export.graphs import example_inputs, graph_sources
+from deepmask.export.int8 import SYMMETRIC, quantise
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.score import INTERLEAVINGS
 from deepmask.export.trunk import fold_batchnorm
@@ -128,6 +130,19 @@ def test_every_graph_builds_in_fp32_and_fp16(
     assert half.layers["fp16"] >= half.layers.get("fp32", 0) or name == "score"
     assert name == "score" or set(half.layers) == {"fp16"}  # the score's last layers stay as is
     assert half.warnings == ()
+
+
+def test_int8_builds_from_the_symmetric_form(library: Library, tmp_path: Path) -> None:
+    folder = shipped_model()
+    manifest = load_manifest(folder)
+    graph = manifest.graphs["trunk"]
+    picture = np.random.default_rng(0).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)
+    target = tmp_path / "trunk.onnx"
+    quantise(folder / graph.file, target, "trunk", [{"image": picture}], SYMMETRIC)
+    shapes = profiles(manifest, graph, MAX_SIDE)
+    plan = build_plan(library, target.read_bytes(), "trunk", shapes, targets=TARGETS)
+    assert set(plan.layers) == {"int8"}
+    assert plan.warnings == ()
 
 
 def test_the_forms_are_those_of_the_papers_presets() -> None:

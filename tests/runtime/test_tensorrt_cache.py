@@ -305,6 +305,13 @@ def test_another_precision_than_the_models_is_an_error_each_time(machine: Machin
             machine.plans()
 
 
+def test_int8_with_zero_points_is_refused_before_anything_is_built(machine: Machine) -> None:
+    machine.manifest = replace(machine.manifest, precision="int8")
+    with pytest.raises(EngineError, match=r"does not take int8: .* --precision int8-symmetric"):
+        machine.plans()
+    assert machine.built == []
+
+
 PROCESS = """
 import sys
 from pathlib import Path
