@@ -36,7 +36,7 @@ class BuiltGraph:
         strategy = self._library.module.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._engine.create_execution_context(strategy)
         if context is None:
-            raise self._error("made no execution context")
+            raise self._error("made no execution context, for want of GPU memory perhaps")
         self._require(context.set_optimization_profile_async(profile, stream), f"profile {profile}")
         return context
 

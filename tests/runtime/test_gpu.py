@@ -249,8 +249,7 @@ def test_out_of_memory_is_one_line(flavour: str, cache: Path) -> None:
         text = str(caught.value)
         del caught, filler
         assert "\n" not in text
-        assert "out of GPU memory" in text
-        assert "--max-side" in text
+        assert "GPU memory" in text
         assert len(model(picture(0, 1333, 1333), proposals=5)) == 5
 
 
