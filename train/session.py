@@ -183,10 +183,11 @@ def _say_what_changed(request: Request, changed: Sequence[str], team: Team) -> N
     """Tell what keeps a resumed run from being the one that was begun; it goes on all the same."""
     if not team.leads:
         return
-    if request.init is not None:
-        click.echo(
-            "note: --init has no effect on --resume: the weights are the run's own", err=True
-        )
+    for option, given in (("--init", request.init), ("--from", request.base)):
+        if given is not None:
+            click.echo(
+                f"note: {option} has no effect on --resume: the weights are the run's own", err=True
+            )
     if changed:
         click.echo(
             f"note: {'; '.join(changed)}: the run goes on, but not as it would have", err=True

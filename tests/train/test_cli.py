@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepmask.train.checkpoint import load_checkpoint
+from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from deepmask.train.config import MODEL_PRESETS
+from deepmask.train.model import DeepMask
 from deepmask.train.trunks import TRUNKS
 
 COMMAND = str(Path(sys.executable).with_name("deepmask-train"))
@@ -171,3 +173,53 @@ def test_failed_work_is_one_line(drawn, tmp_path):
         assert text in result.stderr
         assert "Traceback" not in result.stderr
         assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.slow
+def test_two_stages_change_nothing_of_the_first(drawn, tmp_path):
+    """A network is trained, then refined: all it was is in the second checkpoint byte for byte."""
+    torch.manual_seed(0)
+    config = MODEL_PRESETS["deepmask-r18"]
+    base = Checkpoint(config, DeepMask(config).state_dict(), {})
+    save_checkpoint(base, tmp_path / "base.pt")
+    out = tmp_path / "sharp"
+    arguments = [*data(drawn), "--preset", "sharpmask-r18", "--batch", "4", "--max-octaves", "6"]
+    arguments += ["--out", out, "--precision", "fp32"]
+    measured = ["--val-annotations", drawn[0], "--val-images", drawn[1], "--val-patches", "2"]
+    measured += ["--recall-images", "1"]
+    first = run(*arguments, *measured, "--steps", "2", "--from", tmp_path / "base.pt")
+    assert first.returncode == 0, first.stderr
+    assert "AR@100 masks" in first.stdout
+    refined = load_checkpoint(out / "last.pt")
+    assert refined.model == MODEL_PRESETS["sharpmask-r18"]
+    assert all(torch.equal(value, refined.weights[name]) for name, value in base.weights.items())
+    assert load_checkpoint(out / "best.pt").training["step"] == 2
+    longer = run(*arguments, "--steps", "3", "--resume")
+    assert longer.returncode == 0, longer.stderr
+    again = load_checkpoint(out / "last.pt")
+    assert again.training["step"] == 3
+    assert all(torch.equal(value, again.weights[name]) for name, value in base.weights.items())
+    assert not torch.equal(
+        refined.weights["refine.encode.weight"], again.weights["refine.encode.weight"]
+    )
+
+
+def test_wrong_use_of_two_stages_is_one_line(drawn, tmp_path):
+    save_checkpoint(Checkpoint(MODEL_PRESETS["w112-p3-d21"], {}, {}), tmp_path / "other.pt")
+    sharp = [*data(drawn), "--preset", "sharpmask-r18", "--out", tmp_path / "x"]
+    plain = [*data(drawn), "--init", "random", "--out", tmp_path / "x"]
+    cases = {
+        "--from is missing": (2, sharp),
+        "--init is for presets that train a trunk": (2, [*sharp, "--init", "random"]),
+        "trains no score": (2, [*sharp, "--from", tmp_path / "other.pt", "--negatives", "2"]),
+        "--from is for the presets that refine": (2, [*plain, "--from", tmp_path / "other.pt"]),
+        "--negatives is 0": (2, [*plain, "--negatives", "0"]),
+        "no such checkpoint file": (1, [*sharp, "--from", tmp_path / "none.pt"]),
+        "patch is 112, not 160; trunk is": (1, [*sharp, "--from", tmp_path / "other.pt"]),
+    }
+    for text, (code, arguments) in cases.items():
+        result = run(*arguments)
+        assert result.returncode == code, (text, result.stderr)
+        assert text in result.stderr
+        assert "Traceback" not in result.stderr
+        assert not (tmp_path / "x").exists()
