@@ -65,7 +65,10 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write `checkpoint` to `path`: whole under a temporary name, then renamed."""
+    """Write `checkpoint` to `path`: whole under a temporary name, then renamed.
+
+    Raises `OSError` where that fails; what was at `path` is still there.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -81,6 +84,11 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except RuntimeError as error:  # PyTorch's archive, closed after the disk's own error
+        if isinstance(error.__context__, OSError):
+            reason = error.__context__.strerror
+            raise OSError(f"{path}: cannot be written ({reason})") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -1,0 +1,33 @@
+"""`python -m tests.faults [--kills 50] [COMMAND...]`: the long form, with a table of counts."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from random import Random
+
+import click
+
+from .commands import COMMANDS, Inputs
+from .kill import kill_at_random
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(COMMANDS)), metavar="[COMMAND...]")
+@click.option("--kills", type=click.IntRange(1), default=50, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+def main(names: tuple[str, ...], kills: int, seed: int) -> None:
+    """Kill each COMMAND, by default all, at random moments; raises at the first thing amiss."""
+    with tempfile.TemporaryDirectory(prefix="deepmask-faults-") as temporary:
+        folder = Path(temporary)
+        inputs = Inputs.make(folder / "inputs")
+        for name in names or COMMANDS:
+            toll = kill_at_random(COMMANDS[name](inputs), folder, kills, Random(f"{name} {seed}"))
+            click.echo(
+                f"{name:<8}{toll.kills:4} kills, {toll.finished:3} runs finished and equal to an "
+                f"undisturbed one of {toll.seconds:.1f} s"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The commands that are killed: small, and the same whenever they are undisturbed.
+
+Each leaves something in a folder; what it left can be checked for being whole, and held against
+what an undisturbed run leaves.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from deepmask.runtime.manifest import load_manifest
+from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from deepmask.train.config import ModelConfig
+from deepmask.train.model import DeepMask
+from tests.conftest import draw_coco_set
+from tests.evaluate.scenes import labelled_set
+from tests.runtime.square_model import write_square_model
+
+TINY = ModelConfig(64, 0, "resnet18", 8, "low-rank", 12, 14, "shared", 20)
+PICTURES = 24
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the commands read; made once."""
+
+    labels: Path
+    images: Path
+    squares: Path
+    pictures: Path
+    picture_labels: Path
+    checkpoint: Path
+
+    @staticmethod
+    def make(folder: Path) -> Inputs:
+        """Draw them."""
+        labels, images = draw_coco_set(folder / "train", seed=0, scenes=3)
+        squares = write_square_model(folder / "squares")
+        pictures = folder / "pictures"
+        pictures.mkdir()
+        content = labelled_set(0, images=PICTURES)
+        rng = np.random.default_rng(0)
+        for entry in content["images"]:
+            picture = rng.integers(100, 156, (150, 200, 3), np.uint8)
+            picture[60:100, 80:120] = 255
+            Image.fromarray(picture).save(pictures / entry["file_name"])
+        (folder / "pictures.json").write_text(json.dumps(content))
+        torch.manual_seed(0)
+        model = DeepMask(TINY).eval()
+        save_checkpoint(Checkpoint(TINY, model.state_dict(), {}), folder / "tiny.pt")
+        return Inputs(
+            labels, images, squares, pictures, folder / "pictures.json", folder / "tiny.pt"
+        )
+
+
+class Command(ABC):
+    """One command line in a folder of its own."""
+
+    name: str
+
+    def __init__(self, inputs: Inputs) -> None:
+        """`inputs` is what it reads."""
+        self.inputs = inputs
+
+    @abstractmethod
+    def arguments(self, folder: Path) -> list[str]:
+        """The command and what a user would type to begin, or to go on with what is there."""
+
+    @abstractmethod
+    def require_whole(self, folder: Path) -> None:
+        """Raise unless every file that has its final name is whole."""
+
+    @abstractmethod
+    def content(self, folder: Path) -> Any:
+        """What must equal that of an undisturbed run once the command is through."""
+
+
+class Training(Command):
+    """Saves after every step; resumed, it must end in the very same weights."""
+
+    name = "train"
+
+    def arguments(self, folder: Path) -> list[str]:
+        """Begins, or resumes if there is a checkpoint."""
+        inputs = self.inputs
+        line = ["train", "--train-annotations", str(inputs.labels)]
+        line += ["--train-images", str(inputs.images), "--out", str(folder), "--precision", "fp32"]
+        line += ["--steps", "6", "--batch", "4", "--negatives", "2", "--max-octaves", "6"]
+        line += ["--save-seconds", "0", "--log-every", "1", "--init", "random"]
+        return [*line, "--resume"] if (folder / "last.pt").exists() else line
+
+    def require_whole(self, folder: Path) -> None:
+        """The checkpoint rebuilds its network."""
+        if (folder / "last.pt").exists():
+            load_checkpoint(folder / "last.pt").build()
+
+    def content(self, folder: Path) -> Any:
+        """Weights, and the log's rows but for the times."""
+        checkpoint = load_checkpoint(folder / "last.pt")
+        with (folder / "log.csv").open(newline="") as file:
+            rows = [
+                (row["step"], row["mask_loss"], row["score_loss"]) for row in csv.DictReader(file)
+            ]
+        weights = {name: value.numpy().tobytes() for name, value in checkpoint.weights.items()}
+        return checkpoint.training["step"], rows, weights
+
+
+class Export(Command):
+    """Replaces a model folder, which at any time holds a whole model or none."""
+
+    name = "export"
+
+    def arguments(self, folder: Path) -> list[str]:
+        """Always the same."""
+        return ["export", str(self.inputs.checkpoint), "--out", str(folder / "model")]
+
+    def require_whole(self, folder: Path) -> None:
+        """The model folder is one, hashes and all."""
+        if (folder / "model").exists():
+            load_manifest(folder / "model")
+
+    def content(self, folder: Path) -> Any:
+        """Every byte."""
+        return {path.name: path.read_bytes() for path in sorted((folder / "model").iterdir())}
+
+
+class Evaluation(Command):
+    """Appends a record for each image, and goes on after the last whole one."""
+
+    name = "eval"
+
+    def arguments(self, folder: Path) -> list[str]:
+        """Begins, or resumes if there are records."""
+        line = ["eval", "--annotations", str(self.inputs.picture_labels)]
+        line += ["--images", str(self.inputs.pictures), "--model", str(self.inputs.squares)]
+        line += ["--engine", "onnxruntime", "--device", "cpu", "--out", str(folder)]
+        return [*line, "--resume"] if (folder / "records.jsonl").exists() else line
+
+    def require_whole(self, folder: Path) -> None:
+        """What is JSON is whole JSON."""
+        for path in folder.glob("*.json"):
+            json.loads(path.read_text())
+
+    def content(self, folder: Path) -> Any:
+        """The records but for the times, and the figures made of them."""
+        lines = map(json.loads, (folder / "records.jsonl").read_text().splitlines())
+        records = sorted(
+            (line["image_id"], line["proposals"], str(line["ranks"])) for line in lines
+        )
+        metrics = json.loads((folder / "metrics.json").read_text())
+        return records, {kind: metrics[kind] for kind in ("segm", "bbox")}
+
+
+class Batch(Command):
+    """Writes results under a temporary name: without their end they never get the final one."""
+
+    name = "run"
+
+    def arguments(self, folder: Path) -> list[str]:
+        """Always the same."""
+        line = ["run", str(self.inputs.pictures), "--model", str(self.inputs.squares)]
+        line += ["--engine", "onnxruntime", "--device", "cpu", "--proposals", "50"]
+        return [*line, "--out", str(folder / "p.json"), "--overlay", str(folder / "drawn")]
+
+    def require_whole(self, folder: Path) -> None:
+        """Results of every image or none, and pictures that open."""
+        for path in folder.glob("*.json"):
+            json.loads(path.read_text())
+        for path in (folder / "drawn").glob("0*.png"):
+            if ".tmp" not in path.name:
+                Image.open(path).load()
+
+    def content(self, folder: Path) -> Any:
+        """Every byte of the results and of the pictures."""
+        paths = [folder / "p.json", folder / "p.images.json", *sorted((folder / "drawn").iterdir())]
+        return {path.name: path.read_bytes() for path in paths if ".tmp" not in path.name}
+
+
+COMMANDS: dict[str, type[Command]] = {
+    command.name: command for command in (Training, Export, Evaluation, Batch)
+}
+
+
+def emptied(folder: Path) -> Path:
+    """The folder, new and empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder

@@ -1,0 +1,111 @@
+"""kill -9 at random moments, and what is left: checked, gone on with, held against a whole run.
+
+Commands run in forks of a process that has imported everything and started no thread, so that a
+kill hits the command's work and not the import of its libraries.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import deepmask.evaluate.cli
+import deepmask.evaluate.session
+import deepmask.export.cli
+import deepmask.export.exporter
+import deepmask.runtime.batch
+import deepmask.runtime.cli
+import deepmask.train.cli
+import deepmask.train.session
+from deepmask.train.config import MODEL_PRESETS
+
+from .commands import TINY, Command, emptied
+
+_MAINS: dict[str, Callable[[], object]] = {
+    "train": lambda: deepmask.train.cli.main(sys.argv[1:]),
+    "export": deepmask.export.cli.main,
+    "eval": deepmask.evaluate.cli.main,
+    "run": deepmask.runtime.cli.main,
+}
+#: After so many kills in a row a run is left alone, so that it comes to its end.
+MOST_IN_A_ROW = 4
+
+
+@dataclass
+class Toll:
+    """What a command went through. Had anything been wrong, there would be an exception instead."""
+
+    kills: int = 0
+    finished: int = 0
+    seconds: float = 0.0
+
+
+def kill_at_random(command: Command, folder: Path, kills: int, chance: Random) -> Toll:
+    """Kill a command so many times; raises `AssertionError` if anything is amiss."""
+    undisturbed, toll = emptied(folder / "undisturbed"), Toll()
+    start = time.monotonic()
+    _finish(command, undisturbed)
+    toll.seconds = time.monotonic() - start
+    command.require_whole(undisturbed)
+    expected = command.content(undisturbed)
+    while toll.kills < kills:
+        place = emptied(folder / "killed")
+        for _ in range(MOST_IN_A_ROW):
+            if not _killed(command, place, chance.uniform(0, toll.seconds)):
+                break
+            toll.kills += 1
+            command.require_whole(place)
+        _finish(command, place)
+        assert command.content(place) == expected, f"{command.name}: differs from undisturbed"
+        toll.finished += 1
+    return toll
+
+
+def _killed(command: Command, folder: Path, after: float) -> bool:
+    """Start the command and kill it after some seconds; False if it was through by then."""
+    child = _start(command, folder)
+    deadline = time.monotonic() + after
+    while time.monotonic() < deadline:
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return False
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def _finish(command: Command, folder: Path) -> None:
+    _, status = os.waitpid(_start(command, folder), 0)
+    code = os.waitstatus_to_exitcode(status)
+    said = (folder.parent / "said.txt").read_text(errors="replace")
+    assert code == 0, f"{command.name} ended with {code}: {said[-3000:]}"
+
+
+def _start(command: Command, folder: Path) -> int:
+    """The command in a fork; what it prints goes to said.txt beside the folder."""
+    arguments = command.arguments(folder)
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        said = os.open(folder.parent / "said.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        MODEL_PRESETS["deepmask-r18"] = TINY  # type: ignore[index]
+        sys.argv = arguments
+        _MAINS[arguments[0]]()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
