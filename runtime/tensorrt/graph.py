@@ -28,7 +28,7 @@ class BuiltGraph:
         self.profiles = [self._profile(index, graph.inputs) for index in range(count)]
 
     def choose_profile(self, shapes: Mapping[str, Sequence[int]]) -> int:
-        """The profile whose best shape is nearest; raises `EngineError` where none takes them."""
+        """The smallest profile that takes these shapes; raises `EngineError` where none does."""
         return choose_profile(self.profiles, shapes)
 
     def create_context(self, profile: int, stream: int) -> Any:

@@ -104,7 +104,7 @@ class Lane:
         return DeviceTensor(tuple(shape), np.dtype(dtype), self._memory.take(_size(shape, dtype)))
 
     def _scratch_of(self, size: int) -> Lease[Memory]:
-        """Memory for activations, the same for every run: they are done one after another."""
+        """Memory for activations, as much as any run needed: one is done after another in it."""
         if self._scratch is None or self._scratch.size < size:
             self._scratch = None  # may be what the larger one is made of
             self._scratch = self._memory.take(size)
