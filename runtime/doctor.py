@@ -119,6 +119,8 @@ def command(
 
     folder, problem = _model(model)
     if folder is not None and not problem:
+        if gpus and sys.stderr.isatty():
+            click.echo("trying the engine; TensorRT builds for minutes the first time", err=True)
         problem = _try(engine, device, folder, cache)
     for text in remedies(found, providers, bool(gpus)):
         click.echo(text)

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.tensorrt.library import Library
+from deepmask.runtime.tensorrt.library import Library, started
 from deepmask.runtime.tensorrt.precision import network_types
 from deepmask.runtime.tensorrt.profile import FIXED, Profile, Shape
 from deepmask.runtime.tensorrt.progress import monitored
@@ -54,7 +54,7 @@ def build_plan(
     """
     trt = library.module
     library.messages.take()
-    builder = trt.Builder(library.logger)
+    builder = started(library, trt.Builder)
     network = builder.create_network(_strongly_typed(trt))
     parser = trt.OnnxParser(network, library.logger)  # owns weights: must outlive the build
     if not parser.parse(graph):

@@ -101,6 +101,17 @@ def load_library(flavour: str) -> Library:
     return Library(module, flavour, version, _logger(module, messages), messages)
 
 
+def started(library: Library, kind: Any) -> Any:
+    """A builder or a runtime of the library; raises `EngineError` where TensorRT does not start."""
+    try:
+        return kind(library.logger)
+    except (RuntimeError, TypeError) as error:  # a null pointer where the driver is too old, say
+        reason = " ".join([*library.messages.take(), str(error)][0].split())[:300]
+        raise EngineError(
+            f"{library.flavour} {library.version} does not start: {reason}"
+        ) from error
+
+
 def _check_version(flavour: Flavour, version: str, install: str) -> None:
     numbers = [int(part) for part in version.split(".")[:2] if part.isdecimal()]
     if not list(flavour.low) <= numbers < list(flavour.high):

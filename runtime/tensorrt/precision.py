@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.tensorrt.library import Library
+from deepmask.runtime.tensorrt.library import Library, started
 
 #: TensorRT's names of types → ours.
 _TYPES = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16", "INT8": "int8", "FP8": "fp8"}
@@ -50,7 +50,7 @@ def engine_types(library: Library, plan: bytes) -> set[str]:
     GPU. Raises `EngineError` if the plan cannot be loaded.
     """
     trt = library.module
-    runtime = trt.Runtime(library.logger)
+    runtime = started(library, trt.Runtime)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         said = library.messages.take()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -51,12 +51,8 @@ def monitored(trt: ModuleType, config: Any, label: str) -> Iterator[None]:
     TensorRT calls back in the thread that builds. An exception must not cross it, so Ctrl-C is
     kept, the build is told to stop, and `KeyboardInterrupt` is raised at the end of the block.
     """
-    terminal = sys.stderr.isatty()
-    with click.progressbar(
-        length=_STEPS, label=label, file=sys.stderr, hidden=not terminal
-    ) as shown:
-        phases = Phases()
-        monitor = _monitor(trt, phases, shown)
+    with _bar(label) as show:
+        monitor = _monitor(trt, Phases(), show)
         config.progress_monitor = monitor
         try:
             yield
@@ -64,10 +60,20 @@ def monitored(trt: ModuleType, config: Any, label: str) -> Iterator[None]:
             config.progress_monitor = None
             if monitor.interrupted:
                 raise KeyboardInterrupt
-        shown.update(_STEPS - shown.pos)
+        show(1)
 
 
-def _monitor(trt: ModuleType, phases: Phases, shown: Any) -> Any:
+@contextmanager
+def _bar(label: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on standard error, if that is a terminal: what sets it to 0 … 1."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    with click.progressbar(length=_STEPS, label=label, file=sys.stderr) as bar:
+        yield lambda done: bar.update(max(0, int(done * _STEPS) - bar.pos))
+
+
+def _monitor(trt: ModuleType, phases: Phases, show: Callable[[float], None]) -> Any:
     base: Any = trt.IProgressMonitor
 
     class Monitor(base):  # type: ignore[misc]
@@ -88,7 +94,7 @@ def _monitor(trt: ModuleType, phases: Phases, shown: Any) -> Any:
         def _watch(self, change: Any, *values: Any) -> None:
             try:
                 change(*values)
-                shown.update(max(0, int(phases.done * _STEPS) - shown.pos))
+                show(phases.done)
             except KeyboardInterrupt:
                 self.interrupted = True
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,6 +87,35 @@ def test_failures_are_one_line(changes: dict[str, Any], told: str) -> None:
 def test_a_file_that_is_no_graph() -> None:
     with pytest.raises(EngineError, match="refuses graph score: Failed to parse"):
         build_plan(fake_library(), b"\0garbage", "score", PROFILES)
+
+
+def test_tensorrt_that_does_not_start_is_one_line() -> None:
+    library = fake_library()
+
+    def refuse(logger: object) -> None:
+        library.messages.add("CUDA initialization failure with error: 35")
+        raise TypeError("factory function returned nullptr")
+
+    library.module.Builder = refuse
+    with pytest.raises(EngineError) as caught:
+        build(library)
+    text = "tensorrt 10.99.0 does not start: CUDA initialization failure with error: 35"
+    assert str(caught.value) == text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_progress_is_shown_on_a_terminal_alone() -> None:
+    code = "import json; from tests.runtime.test_tensorrt_build import build;build(); print('done')"
+    command, root = [sys.executable, "-c", code], Path(__file__).parents[2]
+    plain = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert (plain.stdout, plain.stderr) == ("done\n", "")
+    leader, follower = os.openpty()
+    with os.fdopen(leader, "rb", closefd=True) as screen:
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=follower, cwd=root, check=True)
+        os.close(follower)
+        shown = screen.read1().decode()
+    assert "building score" in shown
+    assert "100%" in shown
 
 
 def test_layers_are_counted_by_the_type_they_compute_in() -> None:
