@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from PIL import Image
 from torch import Tensor, nn
 
 from deepmask.export import exporter
@@ -22,6 +25,8 @@ from deepmask.export.errors import ExportUsageError
 from deepmask.export.exporter import ExportOptions, export_model
 from deepmask.export.graphs import GraphSource, border_of, graph_sources, margin_of
 from deepmask.export.parity import PICTURE_SIZES, predict_with_torch, relative_error, samples
+from deepmask.export.photographs import Photographs
+from deepmask.export.precision import write_reduced
 from deepmask.export.refine import doubled, folded, joined_linear
 from deepmask.runtime import DeepMask, Scales
 from deepmask.runtime.manifest import load_manifest
@@ -237,6 +242,62 @@ def test_the_runtime_gives_the_networks_masks_sharp_and_coarse(
     assert relative_error(
         in_place(sharp.logits, sharp.placement), in_place(expected.logits, expected.placement)
     ) < (1e-4)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import numpy as np
+from deepmask.runtime import DeepMask, Scales, deepmask
+deepmask._GATHER_BYTES = int(sys.argv[2])
+with DeepMask.load(sys.argv[1], engine="onnxruntime", device="cpu", threads=1) as model:
+    found = model(np.zeros((180, 180, 3), np.uint8), proposals=500, scales=Scales(1, 1, 1))
+print(len(found), int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's peak memory")
+def test_memory_is_bounded_by_the_batch_not_by_the_masks(sharp_export: Path) -> None:
+    """500 masks at once, and in batches of what 4 MB hold: the difference is the batch's."""
+    peaks = []
+    for limit in (1 << 40, 4 << 20):
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, str(sharp_export), str(limit)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        count, peak = done.stdout.split()
+        assert count == "500"
+        peaks.append(float(peak))
+    whole, batched = peaks
+    # Of a window's values, `_windows_at_once` counts about 140 KB: 68 MB of 500 windows.
+    assert whole - batched > 40
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_lower_precision_keeps_both_forms(
+    sharp_export: Path, tmp_path: Path, precision: str, image: np.ndarray
+) -> None:
+    """The coarse trunk is cut out of the converted one: the same scores, to the bit."""
+    photographs = Photographs((tmp_path / "a.png",), (tmp_path / "a.png",), apart=False)
+    Image.fromarray(image[:70, :90]).save(tmp_path / "a.png")
+    folder = tmp_path / precision
+    folder.mkdir()
+    write_reduced(sharp_export, folder, precision, photographs, lambda line: None)
+    manifest = load_manifest(folder)
+    assert (manifest.precision, manifest.mask_size) == (precision, 64)
+    found = []
+    for coarse in (False, True):
+        with DeepMask.load(folder, device="cpu", threads=1, coarse=coarse) as model:
+            found.append(model(image, proposals=100))
+    assert_array_equal(found[0].scores, found[1].scores)
+    assert [one.logits.shape[1] for one in found] == [64, 14]
+    with DeepMask.load(sharp_export, device="cpu", threads=1) as model:
+        exact = model(image, proposals=100)
+    assert np.abs(found[0].scores - exact.scores).max() < 0.02
+    error = manifest.parity["against_fp32"]["masks"]
+    assert 0 < error["rms"] < (0.02 if precision == "fp16" else 0.2) * error["reference_rms"]
 
 
 def test_masks_of_every_window_at_once_are_refused(tmp_path: Path) -> None:
