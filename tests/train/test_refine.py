@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from deepmask.runtime import Scales
 from deepmask.train.annotations import read_annotations
 from deepmask.train.batches import BatchMaker
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -20,6 +22,7 @@ from deepmask.train.config import (
 )
 from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
+from deepmask.train.engine import runnable
 from deepmask.train.initialise import InitialiseError, initialise_refined
 from deepmask.train.model import DeepMask
 from deepmask.train.optimise import freeze
@@ -238,6 +241,15 @@ def test_a_refined_base_is_refused(tiny_refined):
     again = Checkpoint(tiny_refined, DeepMask(tiny_refined).state_dict(), {})
     with pytest.raises(InitialiseError, match="refine_widths is"):
         initialise_refined(DeepMask(tiny_refined), again)
+
+
+def test_recall_is_measured_on_the_sharp_masks(tiny_refined):
+    model = DeepMask(tiny_refined).eval()
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    with runnable(model, CPU.device) as whole:
+        found = whole(image, proposals=4, scales=Scales(0, 0, 1))
+    assert found.logits.shape == (4, 32, 32)
+    assert (found.placement.grid.patch, found.placement.grid.mask_size) == (64, 32)
 
 
 def test_a_configuration_of_before_refinement_is_one_without(tiny_model):
