@@ -40,7 +40,7 @@ def open_device() -> CudaDevice:
         raise DeviceError(f"pycuda is not installed: {_INSTALL}")
     try:
         driver = importlib.import_module("pycuda.driver")
-    except (ImportError, OSError) as error:
+    except Exception as error:  # whatever a compiled module raises that does not fit
         raise DeviceError(f"pycuda cannot be loaded: {_one_line(error)}; {_INSTALL}") from error
     try:
         driver.init()
@@ -90,14 +90,14 @@ class CudaDevice:
         try:
             return _Memory(self._context, self._driver.mem_alloc(size))
         except self._driver.MemoryError as error:
-            raise OutOfMemory(size, self.free(), self.gpu) from error
+            raise OutOfMemory("GPU memory", size, self.gpu.room(self.free())) from error
 
     def pin(self, size: int) -> _Pinned:
         """See `Device.pin`."""
         try:
             return _Pinned(self._context, self._driver.pagelocked_empty(size, np.uint8))
         except self._driver.MemoryError as error:
-            raise OutOfMemory(size, self.free(), self.gpu) from error
+            raise OutOfMemory("pinned host memory", size) from error
 
     def stream(self) -> _Stream:
         """See `Device.stream`."""

@@ -29,16 +29,19 @@ class Gpu:
     driver: str
     memory: int
 
+    def room(self, free: int) -> str:
+        """How many bytes are free, as text."""
+        return f"{mib(free)} of {mib(self.memory)} are free on {self.name}"
+
 
 class OutOfMemory(EngineError):
-    """The GPU, or the memory that it can copy from, has no room; the text says how much."""
+    """No room on the GPU, or in the host memory that it copies from; the text says how much."""
 
-    def __init__(self, needed: int, free: int, gpu: Gpu) -> None:
-        """`needed` and `free` are bytes."""
+    def __init__(self, kind: str, needed: int, room: str = "") -> None:
+        """`kind` of memory, bytes `needed`, and the `room` there is."""
         super().__init__(
-            f"out of GPU memory: {mib(needed)} more are needed, {mib(free)} of "
-            f"{mib(gpu.memory)} are free on {gpu.name}; use a smaller --max-side or fewer "
-            "--scales, or another device (--engine onnxruntime --device cpu)"
+            f"out of {kind}: {mib(needed)} more are needed{room and ', '}{room}; use a smaller "
+            "--max-side or fewer --scales, or another device (--engine onnxruntime --device cpu)"
         )
 
 

@@ -133,7 +133,7 @@ class FakeDevice:
 
     def allocate(self, size: int) -> FakeMemory:
         if size > self.free():
-            raise OutOfMemory(size, self.free(), self.gpu)
+            raise OutOfMemory("GPU memory", size, self.gpu.room(self.free()))
         self.note("allocate", size)
         memory = FakeMemory(self, next(self._numbers) << 32, size)
         self.most = max(self.most, self.live)

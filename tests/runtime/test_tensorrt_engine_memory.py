@@ -45,7 +45,7 @@ class Driver:
 
     def allocate(self, size: int) -> Block:
         if self.held + size > self.room:
-            raise OutOfMemory(size, self.room - self.held, FAKE)
+            raise OutOfMemory("memory", size, FAKE.room(self.room - self.held))
         self.allocated += 1
         block = Block(size)
         self.blocks.add(block)
@@ -302,6 +302,20 @@ def test_no_room_is_one_line(device: cuda.CudaDevice) -> None:
         "out of GPU memory: 2048 MiB more are needed, 512 MiB of 24576 MiB are free on NVIDIA L4; "
         "use a smaller --max-side or fewer --scales, or another device "
         "(--engine onnxruntime --device cpu)"
+    )
+
+
+def test_no_pinned_memory_is_one_line(
+    device: cuda.CudaDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(size: int, dtype: object) -> None:
+        raise device._driver.MemoryError("cuMemHostAlloc failed: out of memory")
+
+    monkeypatch.setattr(device._driver, "pagelocked_empty", refuse)
+    with device.active(), pytest.raises(OutOfMemory) as caught:
+        device.pin(60 << 20)
+    assert str(caught.value).startswith(
+        "out of pinned host memory: 60 MiB more are needed; use a smaller --max-side"
     )
 
 
