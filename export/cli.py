@@ -7,11 +7,14 @@ import sys
 import textwrap
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from deepmask.runtime.options import IOU, PROBABILITY, cache_option, parse_scales
+
+if TYPE_CHECKING:
+    from deepmask.export.engines import EngineBuilder
 
 LONGEST_MESSAGE = 500
 #: Libraries of the extra `export`.
@@ -212,11 +215,18 @@ def command(
         if triton is not None:
             click.echo(f"wrote {write_repository(out, triton)}")
         if builder is not None:
-            builder.build(out, click.echo)
+            _build(builder, out)
     except (ExportUsageError, CheckpointError) as error:
         _fail(str(error), 2)
     except (ExportError, OSError) as error:
         _fail(str(error), 1)
+
+
+def _build(builder: EngineBuilder, out: Path) -> None:
+    try:
+        builder.build(out, click.echo)
+    except KeyboardInterrupt:
+        _fail(f"interrupted; {out} is complete, and the engines that were done are kept", 130)
 
 
 def _require_libraries() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,28 @@ def test_engines_are_built_for_a_gpu_that_is_not_here(
     builder = EngineBuilder(EngineOptions(targets=("8.9",), cache=cache))
     builder.build(out, lines.append)
     assert not any("building" in line for line in lines)  # they are there
+
+
+@needs_rtx
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_ctrl_c_ends_a_build_and_keeps_the_model(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    out, cache = tmp_path / "model", tmp_path / "cache"
+    command = [COMMAND, tiny_checkpoint, "--out", out, "--build-engine", "--target", "sm89"]
+    with subprocess.Popen(
+        [*command, "--cache", cache], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("engine trunk: building"):
+                running.send_signal(signal.SIGINT)
+                break
+        _, problem = running.communicate(timeout=300)
+    assert running.returncode == 130
+    assert problem == (
+        f"Error: interrupted; {out} is complete, and the engines that were done are kept\n"
+    )
+    assert load_manifest(out).name == "tiny"
+    assert not list(cache.glob(".new-*"))
 
 
 @pytest.mark.parametrize(
