@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
-from math import log, prod
+from math import log
 from pathlib import Path
 from types import TracebackType
 
@@ -18,21 +18,14 @@ from deepmask.runtime.engines import (
     Choice,
     Engine,
     EngineError,
-    Tensor,
     choose,
     open_engine,
 )
 from deepmask.runtime.geometry import WindowGrid
-from deepmask.runtime.manifest import (
-    GRAPHS,
-    TENSORS,
-    Manifest,
-    ModelFolderError,
-    Scales,
-    load_manifest,
-)
+from deepmask.runtime.manifest import Manifest, ModelFolderError, Scales, load_manifest
+from deepmask.runtime.network import Network
 from deepmask.runtime.proposals import Proposals
-from deepmask.runtime.pyramid import MAX_SIDE, Level, canvas_shape, plan_pyramid, render_level
+from deepmask.runtime.pyramid import MAX_SIDE, Level, plan_pyramid
 from deepmask.runtime.rank import POOL, demote_duplicates
 from deepmask.runtime.select import Selection, select_best
 
@@ -40,19 +33,9 @@ SHIPPED_MODEL = "deepmask-r18"
 #: Stages of one image, in the order they happen.
 STAGES = ("decode", "pyramid", "trunk", "score", "select", "mask", "encode")
 
-#: Memory that the windows of one run of the mask graph may take, about.
-_GATHER_BYTES = 64 << 20
-#: Values that a mask graph holds for each sample of a mask: the last layers of a refinement have
-#: several maps of the mask's own resolution.
-_VALUES_PER_SAMPLE = 8
-#: Masks that may wait on the device, to be fetched together.
-_WAITING_BYTES = 64 << 20
-
 #: Most pixels that the canvases of an image may have together; a photograph of `MAX_SIDE`, zoomed
 #: twice, has half of it. A model's description must not decide how much memory is taken.
 _MAX_AREA = 128_000_000
-
-_Maps = dict[str, Tensor]  # one level's tensors by name
 
 
 class DeepMask:
@@ -132,21 +115,14 @@ class DeepMask:
         factors = (scales or self.manifest.scales).factors()
         levels = plan_pyramid(height, width, factors, self.manifest, max_side)
         _check_area(levels)
-        maps = []
-        for level in levels:
-            with clock.host("pyramid"):
-                buffer = self.engine.buffer(canvas_shape(level), np.float32)
-                render_level(image, level, self.manifest, buffer.array)
-            with clock.device("trunk"):
-                tensors = self._run("trunk", {"image": self.engine.send(buffer)})
-            with clock.device("score"):
-                maps.append(self._run("score", tensors))
-        scores = self._scores([tensors.pop("score") for tensors in maps], levels)
+        network = Network(self.manifest, self.engine)
+        maps = [network.run_level(image, level, clock) for level in levels]
+        scores = network.scores(maps, levels)
         with clock.host("select"):
             selection = select_best(scores, max(proposals, POOL) if limit < 1 else proposals)
             placement = self._placement(selection, levels, height, width)
         with clock.host("mask"):
-            logits = self._masks(selection, maps)
+            logits = network.masks(selection, maps)
         probability = 1 / (1 + np.exp(-selection.logit.astype(np.float64)))
         cut = self.manifest.threshold if threshold is None else threshold
         found = Proposals(
@@ -171,33 +147,6 @@ class DeepMask:
         """Close."""
         self.close()
 
-    def _run(self, graph: str, tensors: _Maps) -> _Maps:
-        """Run a graph on those of `tensors` it names; all tensors that are still of use."""
-        inputs = {name: tensors[name] for name in self.manifest.graphs[graph].inputs}
-        known = {**tensors, **self.engine.run(graph, inputs)}
-        later = GRAPHS[GRAPHS.index(graph) + 1 :]
-        needed = {name for other in later for name in self.manifest.graphs[other].inputs}
-        return {name: known[name] for name in known if name in needed or name == graph}
-
-    def _scores(
-        self, tensors: Sequence[Tensor], levels: Sequence[Level]
-    ) -> list[npt.NDArray[np.float32]]:
-        """The levels' score maps (rows, cols), checked."""
-        for tensor, level in zip(tensors, levels, strict=True):
-            shape, expected = self.engine.shape(tensor), (1, 1, level.rows, level.cols)
-            if shape != expected:
-                raise EngineError(
-                    f"the score graph gave {shape} for a {level.height} x {level.width} scale, "
-                    f"expected {expected}; export the checkpoint again"
-                )
-        with self.engine.fetched(tensors) as arrays:
-            scores = [array[0, 0].copy() for array in arrays]
-        if not all(np.isfinite(level).all() for level in scores):
-            raise EngineError(
-                "the score graph gave values that are not finite; export the checkpoint again"
-            )
-        return scores
-
     def _placement(
         self, selection: Selection, levels: Sequence[Level], height: int, width: int
     ) -> Placement:
@@ -205,60 +154,6 @@ class DeepMask:
         ratio_y = np.array([level.ratio_y for level in levels])[selection.level]
         ratio_x = np.array([level.ratio_x for level in levels])[selection.level]
         return Placement(selection.row, selection.col, ratio_y, ratio_x, height, width, grid)
-
-    def _masks(self, selection: Selection, maps: Sequence[_Maps]) -> npt.NDArray[np.float32]:
-        """Mask logits of the selected windows, (N, mask_size, mask_size)."""
-        size = self.manifest.mask_size
-        logits = np.empty((len(selection), size, size), np.float32)
-        waiting: list[tuple[npt.NDArray[np.int64], Tensor]] = []
-        for part, tensors in self._batches(selection, maps):
-            count = len(part) + sum(len(other) for other, _ in waiting)
-            if waiting and count * size**2 * 4 > _WAITING_BYTES:
-                self._collect(waiting, logits)
-                waiting = []
-            waiting.append((part, self._run("mask", tensors)["mask"]))
-        self._collect(waiting, logits)
-        return logits
-
-    def _batches(
-        self, selection: Selection, maps: Sequence[_Maps]
-    ) -> Iterator[tuple[npt.NDArray[np.int64], _Maps]]:
-        """Windows of a level, as many at once as memory allows: their ranks and their tensors."""
-        locations = np.stack([selection.row, selection.col], axis=1)
-        for index, tensors in enumerate(maps):
-            chosen = np.flatnonzero(selection.level == index)
-            step = self._windows_at_once(tensors)
-            for start in range(0, len(chosen), step):
-                part = chosen[start : start + step]
-                yield part, {**tensors, "locations": self.engine.upload(locations[part])}
-
-    def _collect(
-        self,
-        waiting: Sequence[tuple[npt.NDArray[np.int64], Tensor]],
-        logits: npt.NDArray[np.float32],
-    ) -> None:
-        """Fetch masks, check them, and put them where their windows rank."""
-        with self.engine.fetched([masks for _, masks in waiting]) as arrays:
-            for (part, _), masks in zip(waiting, arrays, strict=True):
-                if masks.shape != (len(part), *logits.shape[1:]) or not np.isfinite(masks).all():
-                    raise EngineError(
-                        f"the mask graph gave {masks.shape} for {len(part)} windows, or values "
-                        "that are not finite; export the checkpoint again"
-                    )
-                logits[part] = masks
-
-    def _windows_at_once(self, tensors: _Maps) -> int:
-        """Windows whose gathered inputs, and what becomes of them, fit `_GATHER_BYTES`."""
-        cells = self.manifest.patch // self.manifest.stride
-        of_window = {"h": cells, "w": cells, "rows": 1, "cols": 1}
-        values = _VALUES_PER_SAMPLE * self.manifest.mask_size**2
-        for name in self.manifest.graphs["mask"].inputs:
-            if name in tensors:
-                axes, shape = TENSORS[name].axes, self.engine.shape(tensors[name])
-                values += prod(
-                    of_window.get(str(axis), size) for axis, size in zip(axes, shape, strict=True)
-                )
-        return min(max(1, _GATHER_BYTES // (4 * values)), self.engine.most_windows)
 
 
 def shipped_model() -> Path:

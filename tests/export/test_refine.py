@@ -248,8 +248,8 @@ PEAK = """
 import sys
 from pathlib import Path
 import numpy as np
-from deepmask.runtime import DeepMask, Scales, deepmask
-deepmask._GATHER_BYTES = int(sys.argv[2])
+from deepmask.runtime import DeepMask, Scales, network
+network._GATHER_BYTES = int(sys.argv[2])
 with DeepMask.load(sys.argv[1], engine="onnxruntime", device="cpu", threads=1) as model:
     found = model(np.zeros((180, 180, 3), np.uint8), proposals=500, scales=Scales(1, 1, 1))
 print(len(found), int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024)
@@ -271,7 +271,7 @@ def test_memory_is_bounded_by_the_batch_not_by_the_masks(sharp_export: Path) -> 
         assert count == "500"
         peaks.append(float(peak))
     whole, batched = peaks
-    # Of a window's values, `_windows_at_once` counts about 140 KB: 68 MB of 500 windows.
+    # Of a window's values, `windows_at_once` counts about 140 KB: 68 MB of 500 windows.
     assert whole - batched > 40
 
 

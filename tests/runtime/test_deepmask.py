@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from deepmask.runtime import DeepMask, Scales
-from deepmask.runtime import deepmask as deepmask_module
+from deepmask.runtime import DeepMask, Scales, network
 from deepmask.runtime.engines import Engine, EngineError
 from deepmask.runtime.overlay import choose_distinct
 
@@ -97,7 +96,7 @@ def test_chunks_do_not_change_masks(model: DeepMask, monkeypatch: pytest.MonkeyP
     """Few windows at a time, or all."""
     image = np.random.default_rng(2).integers(0, 255, (60, 90, 3)).astype(np.uint8)
     whole = model(image, proposals=200)
-    monkeypatch.setattr(deepmask_module, "_GATHER_BYTES", 3 * 4 * (256 * 16 + 8 * 256))
+    monkeypatch.setattr(network, "_GATHER_BYTES", 3 * 4 * (256 * 16 + 8 * 256))
     assert_array_equal(model(image, proposals=200).logits, whole.logits)
 
 
@@ -115,7 +114,7 @@ def test_refined_masks_are_pixel_exact_and_ranked_as_the_coarse_ones(
     one_scale = Scales(0, 0, 1)
     with DeepMask.load(refined_folder, device="cpu", threads=1) as refined:
         sharp = refined(image, proposals=30, scales=one_scale)
-        monkeypatch.setattr(deepmask_module, "_GATHER_BYTES", 1)
+        monkeypatch.setattr(network, "_GATHER_BYTES", 1)
         one_by_one = refined(image, proposals=30, scales=one_scale)
     with DeepMask.load(refined_folder, device="cpu", threads=1, coarse=True) as coarse:
         blunt = coarse(image, proposals=30, scales=one_scale)

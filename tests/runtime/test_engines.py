@@ -19,6 +19,7 @@ from deepmask.runtime.engines import Choice, EngineError, choose
 from deepmask.runtime.engines import onnxruntime as ort_engine
 from deepmask.runtime.engines.base import DeviceError
 from deepmask.runtime.manifest import Graph, Manifest, sha256_of
+from deepmask.runtime.network import Network
 from deepmask.runtime.tensorrt import cache, cuda, library
 from deepmask.runtime.tensorrt.device import Gpu
 
@@ -249,4 +250,5 @@ def test_memory_bounds_the_windows_at_once(model: DeepMask) -> None:
     """Gathered feature windows, not only masks, count."""
     features = model.engine.upload(np.zeros((1, 256, 9, 9), np.float32))
     expected = (64 << 20) // (4 * (256 * CELLS**2 + 8 * 16**2))
-    assert model._windows_at_once({"features": features}) == expected
+    network = Network(model.manifest, model.engine)
+    assert network.windows_at_once({"features": features}) == expected

@@ -109,7 +109,7 @@ def test_many_masks_come_in_few_parts(
     fake: DeepMask, device: FakeDevice, model: DeepMask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits on the device is bounded, and a graph gets no more windows than it takes."""
-    monkeypatch.setattr("deepmask.runtime.deepmask._WAITING_BYTES", 40 * MASK_SIZE**2 * 4)
+    monkeypatch.setattr("deepmask.runtime.network._WAITING_BYTES", 40 * MASK_SIZE**2 * 4)
     monkeypatch.setattr(fake.engine, "most_windows", 30)
     image = picture(1)
     assert_same(fake, model, image, 200)
