@@ -24,10 +24,11 @@ def mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def text(values: dict[str, Any], key: str) -> str:
-    """The text under a key, 1 to 200 letters."""
-    if not isinstance(values[key], str) or not 0 < len(values[key]) <= 200:
-        raise ContentError(f"{key} is {values[key]!r:.60}, expected a text of 1 to 200 letters")
-    return str(values[key])
+    """The text under a key, 1 to 200 letters; none that steers a terminal."""
+    value = values[key]
+    if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
+        raise ContentError(f"{key} is {value!r:.60}, expected a text of 1 to 200 letters")
+    return value
 
 
 def number(values: dict[str, Any], key: str, low: float, high: float) -> float:

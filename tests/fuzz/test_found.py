@@ -143,6 +143,15 @@ def test_refusals_do_not_grow_with_the_file(tmp_path: Path) -> None:
         content.pop("a" * 100_000, None)
 
 
+def test_texts_that_steer_a_terminal(tmp_path: Path) -> None:
+    """A model's name is printed."""
+    folder = models._folder(tmp_path / "x")
+    content = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**content, "name": "a\x1b[2J\nError: b"}))
+    with pytest.raises(ModelFolderError, match="expected a text of 1 to 200 letters"):
+        DeepMask.load(folder, device="cpu")
+
+
 def test_scales_and_masks_beyond_reason(tmp_path: Path) -> None:
     """model.json alone decided on a canvas of 40 GB, and on masks of 4096 pixels a side."""
     folder = models._folder(tmp_path / "x")

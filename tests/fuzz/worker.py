@@ -19,12 +19,11 @@ from random import Random
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import checkpoints, labels, models, pictures
+from . import checkpoints, engines, labels, models, pictures
 from .target import Target
 
-TARGETS = {
-    t.name: t for t in (*pictures.TARGETS, *models.TARGETS, *labels.TARGETS, *checkpoints.TARGETS)
-}
+_ROOMS = (pictures, models, engines, labels, checkpoints)
+TARGETS = {target.name: target for room in _ROOMS for target in room.TARGETS}
 #: A clean error is one line of at most so many letters.
 LONGEST_REFUSAL = 1000
 #: Processor seconds one input may take, and memory it may grow by, in bytes.
