@@ -20,9 +20,10 @@ from deepmask.runtime.deepmask import SHIPPED_MODEL, shipped_model
 from deepmask.runtime.manifest import MANIFEST_NAME, ModelFolderError
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 from deepmask.train.config import MODEL_PRESETS, ModelConfig
+from deepmask.train.heads import LowRankMaskHead
 from deepmask.train.model import DeepMask
 
-PRESETS = ("deepmask-r18", "deepmask-vgg-a")
+PRESETS = ("deepmask-r18", "sharpmask-r18", "deepmask-vgg-a")
 
 _DISC_LOGIT = 6.0
 
@@ -72,6 +73,9 @@ def random_network(config: ModelConfig) -> DeepMask:
     steps = torch.linspace(-1, 1, config.mask_size)
     radius = steps.square() + steps.square()[:, None]
     network.mask_head.classify.bias.data = (_DISC_LOGIT * (0.3 - radius)).flatten()
+    if network.refine is not None:
+        assert isinstance(network.mask_head, LowRankMaskHead)  # ModelConfig saw to it
+        network.refine.start_from(network.mask_head)
     return network
 
 

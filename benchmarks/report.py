@@ -37,7 +37,7 @@ def read_records(path: Path) -> list[Record]:
 def report_lines(records: Sequence[Record]) -> list[str]:
     """All tables that the records allow."""
     lines: list[str] = []
-    for make in (_latency, _stages, _baseline, _encode, _scaling, _others):
+    for make in (_latency, _stages, _baseline, _refinement, _encode, _scaling, _others):
         if made := make(records):
             lines += ["", *made]
     return lines
@@ -91,6 +91,22 @@ def _baseline(records: Sequence[Record]) -> list[str]:
     return _table(
         "eager PyTorch, dense masks, full canvases (baseline.py), same random weights; seconds",
         ["model", "image", "baseline", "ours", "ratio"],
+        rows,
+    )
+
+
+def _refinement(records: Sequence[Record]) -> list[str]:
+    rows = [
+        [
+            *(str(r.info["model"]), str(r.info["proposals"])),
+            *(f"{r.info['sharp_s']:.3f}", f"{r.info['coarse_s']:.3f}"),
+            *(f"{r.info['ratio']:.2f}", f"{r.info['thesis_ratio']:.2f}"),
+        ]
+        for r in _of(records, "refinement")
+    ]
+    return _table(
+        "refined and coarse masks in turns, 640x480; seconds; ratio of processor seconds",
+        ["model", "masks", "refined", "coarse", "ratio", "thesis"],
         rows,
     )
 

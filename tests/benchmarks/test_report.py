@@ -7,7 +7,7 @@ import json
 import pytest
 from matplotlib.image import imread
 
-from benchmarks import plot
+from benchmarks import curve, plot
 from benchmarks.report import Record, read_records, report_lines
 
 LATENCY = {
@@ -81,6 +81,33 @@ def test_baseline_and_start():
     )
     assert any(line.split() == ["m", "640x480", "4.00", "0.500", "8.0"] for line in lines)
     assert "cold: 1.250 s (import_s 0.2)" in lines
+
+
+def test_refinement_stands_beside_the_thesis(tmp_path):
+    rows = [
+        Record(
+            str(count),
+            "refinement",
+            2.0,
+            {
+                "model": "sharpmask-r18",
+                "proposals": count,
+                "sharp_s": 1.2 + count / 1000,
+                "coarse_s": 1.0,
+                "ratio": 1.29,
+                "thesis_ratio": 1.65,
+            },
+        )
+        for count in (100, 1000)
+    ]
+    lines = report_lines(rows)
+    assert lines[-1].split() == ["sharpmask-r18", "1000", "2.200", "1.000", "1.29", "1.65"]
+    axes = curve.draw(rows).axes[0]
+    drawn = {line.get_label(): list(line.get_xydata()[:, 1]) for line in axes.lines}
+    assert drawn == {
+        "sharpmask-r18, refined": pytest.approx([1.3, 2.2]),
+        "sharpmask-r18, coarse": [1.0, 1.0],
+    }
 
 
 def test_nothing_measured_prints_nothing():

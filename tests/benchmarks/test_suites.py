@@ -31,7 +31,7 @@ def test_without_the_flag_every_benchmark_is_skipped_with_a_reason():
 
 def test_each_preset_has_a_latency_on_each_engine_and_size():
     printed = run_pytest("--collect-only")
-    for preset in ("deepmask-r18", "deepmask-vgg-a"):
+    for preset in ("deepmask-r18", "sharpmask-r18", "deepmask-vgg-a"):
         for size in ("coco", "pascal"):
             assert f"test_latency[{preset}-onnxruntime-cpu-{size}]" in printed
 
