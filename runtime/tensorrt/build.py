@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.tensorrt.library import Library, started
+from deepmask.runtime.tensorrt.library import FLAVOURS, Library, started
 from deepmask.runtime.tensorrt.precision import network_types
 from deepmask.runtime.tensorrt.profile import FIXED, Profile, Shape
 from deepmask.runtime.tensorrt.progress import monitored
@@ -66,7 +66,7 @@ def build_plan(
         config.add_optimization_profile(_optimization_profile(builder, network, profile, name))
     if targets:
         _set_targets(trt, config, targets)
-    keeps_timings = library.flavour == "tensorrt"  # in TensorRT for RTX these calls do nothing
+    keeps_timings = not FLAVOURS[library.flavour].portable
     if keeps_timings:
         _start_from(config, timing_cache)
         library.messages.take()  # remarks on timings of another GPU or version, which are dropped

@@ -15,7 +15,7 @@ from deepmask.runtime.pyramid import MAX_SIDE
 from deepmask.runtime.tensorrt import store
 from deepmask.runtime.tensorrt.build import build_plan
 from deepmask.runtime.tensorrt.device import Gpu
-from deepmask.runtime.tensorrt.library import Library
+from deepmask.runtime.tensorrt.library import FLAVOURS, Library
 from deepmask.runtime.tensorrt.precision import check_precision, engine_types
 from deepmask.runtime.tensorrt.profile import Profile, profiles
 from deepmask.runtime.tensorrt.stamp import Identity, Stamp, hash_of, identify
@@ -62,16 +62,18 @@ class _Cache:
         self.report = report
         self.writable = False
 
-    def build(self, wanted: _Wanted, content: bytes) -> Kept:
-        """Build a plan, keep it if that is possible, and say what it holds."""
-        identity, start = wanted.identity, time.monotonic()
-        rtx = identity.flavour == "tensorrt-rtx"
+    def build(self, wanted: _Wanted, path: Path) -> Kept:
+        """Build a plan of the graph in a file, keep it if possible, and say what it holds."""
+        identity, start, content = wanted.identity, time.monotonic(), path.read_bytes()
+        if hash_of(content) != identity.graph:
+            raise EngineError(f"{path}: was changed since the model was loaded; start again")
+        portable = FLAVOURS[identity.flavour].portable
         plan = build_plan(
             self.library,
             content,
             wanted.name,
             wanted.profiles,
-            targets=[identity.compute_capability] if rtx else [],
+            targets=[identity.compute_capability] if portable else [],
             timing_cache=self._read(wanted.timings),
         )
         seconds = time.monotonic() - start
@@ -79,8 +81,8 @@ class _Cache:
         kept = Kept(plan.content, stamp)
         self._try_to_write(lambda: store.keep(self.folder, wanted.stem, kept))
         if plan.timing_cache:
-            path = self.folder / wanted.timings
-            self._try_to_write(lambda: store.write_whole(path, plan.timing_cache))
+            timings = self.folder / wanted.timings
+            self._try_to_write(lambda: store.write_whole(timings, plan.timing_cache))
         self.report(f"engine {wanted.name}: built in {seconds:.0f} s, {_layers(plan.layers)}")
         for line in plan.warnings:
             self.report(f"Warning: TensorRT on {wanted.name}: {line}")
@@ -107,7 +109,7 @@ class _Cache:
             self.writable = False
             self.report(
                 f"Warning: {self.folder} cannot be written ({error.strerror or error}): engines "
-                "are not kept, and built again each time; name another folder with --cache"
+                "are not kept, but built again each time; name another folder with --cache"
             )
 
     def _say_waiting(self) -> None:
@@ -168,7 +170,7 @@ def engine_plans(
                 if isinstance(kept, str):
                     why = f"rebuilding, {kept}" if kept else "building, there is none yet"
                     report(f"engine {one.name}: {why}")
-                    kept = own.build(one, (folder / one.graph.file).read_bytes())
+                    kept = own.build(one, folder / one.graph.file)
                 found[one.name] = kept
     plans = {name: kept for name, kept in found.items() if isinstance(kept, Kept)}
     held = check_precision(manifest.precision, [kept.stamp.layers for kept in plans.values()])

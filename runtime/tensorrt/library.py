@@ -18,9 +18,12 @@ from deepmask.runtime.engines.base import EngineError
 
 @dataclass(frozen=True)
 class Flavour:
-    """A form that TensorRT comes in: its module, what pip installs, versions from `low` to `high`.
+    """A form that TensorRT comes in.
 
-    `high` itself is not accepted any more.
+    module      what is imported; `extra` of this project installs it.
+    low, high   versions accepted: `low`, and what is below `high`.
+    portable    its engines are for a compute capability, not for one GPU and driver: they are built
+                without a GPU, and without measurements on one.
     """
 
     name: str
@@ -28,13 +31,14 @@ class Flavour:
     extra: str
     low: tuple[int, int]
     high: tuple[int, int]
+    portable: bool
 
 
 FLAVOURS = {
     flavour.name: flavour
     for flavour in (
-        Flavour("tensorrt", "tensorrt", "tensorrt", (10, 16), (12, 0)),
-        Flavour("tensorrt-rtx", "tensorrt_rtx", "tensorrt-rtx", (1, 4), (2, 0)),
+        Flavour("tensorrt", "tensorrt", "tensorrt", (10, 16), (12, 0), False),
+        Flavour("tensorrt-rtx", "tensorrt_rtx", "tensorrt-rtx", (1, 4), (2, 0), True),
     )
 }
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from deepmask.runtime.checked import ContentError, check_keys, integer, mapping, number, text
 from deepmask.runtime.tensorrt.device import Gpu
+from deepmask.runtime.tensorrt.library import FLAVOURS
 from deepmask.runtime.tensorrt.profile import Profile, Range, covers
 
 FORMAT = "deepmask-plan/1"
@@ -59,7 +60,7 @@ def identify(
     flavour: str, version: str, gpu: Gpu, precision: str, graph: str, profiles: Sequence[Profile]
 ) -> Identity:
     """The identity of a plan that is to be built or to be found."""
-    bound = flavour != "tensorrt-rtx"
+    bound = not FLAVOURS[flavour].portable
     return Identity(
         flavour=flavour,
         version=version,

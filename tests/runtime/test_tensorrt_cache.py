@@ -31,12 +31,15 @@ INPUTS = {
 OUTPUTS = {"trunk": "features", "score": "score", "mask": "mask"}
 
 
-def write_model(folder: Path, layers: Sequence[Sequence[str]] = (("CONVOLUTION", "FLOAT"),)) -> Any:
+def write_model(
+    folder: Path, layers: Sequence[Sequence[str]] = (("CONVOLUTION", "FLOAT"),), **more: str
+) -> Any:
     """A model folder of graphs as the fake builder reads them; gives its manifest."""
     folder.mkdir(exist_ok=True)
     graphs = {}
     for name, inputs in INPUTS.items():
-        content = json.dumps({"name": name, "inputs": inputs, "layers": layers}).encode()
+        graph = {"name": name, "inputs": inputs, "layers": layers, **more}
+        content = json.dumps(graph).encode()
         (folder / f"{name}.onnx").write_bytes(content)
         graphs[name] = Graph(f"{name}.onnx", hash_of(content), tuple(inputs), (OUTPUTS[name],))
     return Manifest(
@@ -155,12 +158,15 @@ def test_larger_pictures_rebuild_and_smaller_ones_do_not(machine: Machine) -> No
     assert machine.built == []
 
 
-def test_another_gpu_flavour_or_graph_has_engines_of_its_own(machine: Machine) -> None:
+def test_another_gpu_flavour_or_graph_has_engines_of_its_own(
+    machine: Machine, tmp_path: Path
+) -> None:
     machine.plans()
+    deeper = write_model(tmp_path / "other", [["CONVOLUTION", "FLOAT"]] * 2)
     others = [
         replace(machine, gpu=replace(GPU, name="NVIDIA A10")),
         replace(machine, flavour="tensorrt-rtx"),
-        replace(machine, manifest=write_model(machine.folder, [["CONVOLUTION", "FLOAT"]] * 2)),
+        replace(machine, folder=tmp_path / "other", manifest=deeper),
     ]
     for count, other in enumerate(others, 2):
         other.plans()
@@ -275,9 +281,7 @@ def test_ctrl_c_keeps_what_was_built(machine: Machine) -> None:
 
 
 def test_warnings_are_told_by_graph(machine: Machine) -> None:
-    write_model(machine.folder)
-    path = machine.folder / "score.onnx"
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), "warns": "weights clipped"}))
+    machine.manifest = write_model(machine.folder, warns="weights clipped")
     machine.plans()
     assert "Warning: TensorRT on score: weights clipped" in machine.lines
 
@@ -303,6 +307,14 @@ def test_another_precision_than_the_models_is_an_error_each_time(machine: Machin
             EngineError, match=r"said to compute in fp16, but of its 3 .* 3 in fp32"
         ):
             machine.plans()
+
+
+def test_a_graph_that_changed_after_it_was_checked_is_not_built(machine: Machine) -> None:
+    write_model(machine.folder, [["CONVOLUTION", "HALF"]])
+    with pytest.raises(EngineError, match=r"trunk\.onnx: was changed since"):
+        machine.plans()
+    assert machine.built == []
+    assert machine.files(".plan") == []
 
 
 def test_int8_with_zero_points_is_refused_before_anything_is_built(machine: Machine) -> None:
