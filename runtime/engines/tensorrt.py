@@ -10,17 +10,16 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.engines.base import Buffer, Engine, EngineError
+from deepmask.runtime.engines.base import Buffer, Engine
 from deepmask.runtime.manifest import Manifest
 from deepmask.runtime.tensorrt.device import Device, Event
-from deepmask.runtime.tensorrt.graph import BuiltGraph, load_graph, said
+from deepmask.runtime.tensorrt.graph import BuiltGraph, load_graph
 from deepmask.runtime.tensorrt.lane import DeviceTensor, Lane
-from deepmask.runtime.tensorrt.library import Library
+from deepmask.runtime.tensorrt.library import Library, started
 
 
 class TensorRTEngine(Engine):
@@ -34,7 +33,7 @@ class TensorRTEngine(Engine):
         self._local = threading.local()
         self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet()
         with device.active():
-            runtime = _runtime(library)
+            runtime = started(library, library.module.Runtime)
             self._graphs: dict[str, BuiltGraph] = {
                 name: load_graph(name, graph, plans[name], runtime, library)
                 for name, graph in manifest.graphs.items()
@@ -98,12 +97,3 @@ class TensorRTEngine(Engine):
                 self._local.lane = Lane(self._device, self._graphs)
                 self._lanes.add(self._local.lane)
             yield self._local.lane
-
-
-def _runtime(library: Library) -> Any:
-    try:
-        return library.module.Runtime(library.logger)
-    except (RuntimeError, TypeError) as error:  # a null pointer where the driver is too old, say
-        raise EngineError(
-            f"{library.flavour} {library.version} does not start" + (said(library) or f": {error}")
-        ) from error
