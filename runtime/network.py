@@ -30,7 +30,7 @@ Maps = dict[str, Tensor]  # one level's tensors by name
 
 
 class Network:
-    """See above."""
+    """Runs the graphs for one image after another; keeps nothing in between."""
 
     def __init__(self, manifest: Manifest, engine: Engine) -> None:
         """`engine` has the graphs of `manifest`."""

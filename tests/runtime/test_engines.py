@@ -21,6 +21,7 @@ from deepmask.runtime.engines.base import DeviceError
 from deepmask.runtime.manifest import Graph, Manifest, sha256_of
 from deepmask.runtime.network import Network
 from deepmask.runtime.tensorrt import cache, cuda, library
+from deepmask.runtime.tensorrt.build import Plan
 from deepmask.runtime.tensorrt.device import Gpu
 
 from .fake_gpu import FAKE, FakeDevice
@@ -134,6 +135,31 @@ def test_tensorrt_opens_what_the_cache_gives(
         assert model.engine.description == "tensorrt 10.99.0 on Fake GPU"
         assert model(np.zeros((40, 40, 3), np.uint8)).image_size == (40, 40)
     assert lines == ["building"]
+
+
+def test_engines_are_built_once_and_found_again(
+    gpu: FakeDevice,
+    model: DeepMask,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Through the cache itself: the first load builds three plans, the second reads them."""
+    plans = fake_plans(model.manifest, model_folder)
+
+    def build(library: library.Library, graph: bytes, name: str, *_: Any, **__: Any) -> Plan:
+        return Plan(plans[name], {"fp32": 1}, (), b"timings")
+
+    monkeypatch.setattr(cache, "build_plan", build)
+    monkeypatch.setattr(cache, "engine_types", lambda library, plan: {"fp32"})
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    for builds in (3, 0):
+        lines: list[str] = []
+        with DeepMask.load(model_folder, cache=tmp_path, report=lines.append) as loaded:
+            assert loaded.choice.engine == "tensorrt"
+            assert_array_equal(loaded(image).logits, model(image).logits)
+        assert sum(": built in " in line for line in lines) == builds
+        assert "precision fp32" in lines[-1]
 
 
 def test_auto_goes_on_where_an_engine_cannot_be_built(
