@@ -24,6 +24,8 @@ GRIDS = [
     WindowGrid(160, 16, 40),
     WindowGrid(64, 16, 7),
     WindowGrid(32, 16, 2),
+    WindowGrid(160, 16, 160),  # refined masks
+    WindowGrid(112, 8, 56),
 ]
 
 
@@ -34,8 +36,8 @@ def place(
     factor = 2.0 ** rng.uniform(-6, 3, count)
     h = np.maximum(1, np.rint(factor * height))
     w = np.maximum(1, np.rint(factor * width))
-    row = rng.integers(0, np.ceil(h / 16).astype(int) + 1)
-    col = rng.integers(0, np.ceil(w / 16).astype(int) + 1)
+    row = rng.integers(0, np.ceil(h / grid.stride).astype(int) + 1)
+    col = rng.integers(0, np.ceil(w / grid.stride).astype(int) + 1)
     return Placement(row, col, h / height, w / width, height, width, grid)
 
 
