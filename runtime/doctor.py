@@ -151,11 +151,9 @@ def _cached(cache: Path | None) -> str:
     except ImportError as error:
         return f"unknown ({error})"
     folder = cache or store.default_folder()
-    files = store.files(folder)
-    size = sum(path.stat().st_size for path in files)
     engines = store.described(folder)
     count = f"{len(engines)} engine{'s' * (len(engines) != 1)}"
-    return f"{count}, {size / 1e6:.1f} MB, {folder}" + "".join(
+    return f"{count}, {store.size_of(folder) / 1e6:.1f} MB, {folder}" + "".join(
         f"\n{'':<13}{number} of {text}" for text, number in Counter(engines).items()
     )
 

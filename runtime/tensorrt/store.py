@@ -131,12 +131,20 @@ def described(folder: Path) -> list[str]:
     return texts
 
 
-def clear(folder: Path) -> int:
-    """Remove all engines; gives the number of bytes. Other files stay. Raises `OSError`."""
+def size_of(folder: Path) -> int:
+    """Bytes of the files that were written here. Some may go while they are counted."""
     size = 0
     for path in files(folder):
-        size += path.stat().st_size
-        path.unlink()
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
+def clear(folder: Path) -> int:
+    """Remove all engines; gives the number of bytes. Other files stay. Raises `OSError`."""
+    size = size_of(folder)
+    for path in files(folder):
+        path.unlink(missing_ok=True)
     return size
 
 
