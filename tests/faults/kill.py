@@ -1,4 +1,4 @@
-"""kill -9 at random moments, and what is left: checked, gone on with, held against a whole run.
+"""Signals at random moments, and what is left: checked, gone on with, held against a whole run.
 
 Commands run in forks of a process that has imported everything and started no thread, so that a
 kill hits the command's work and not the import of its libraries.
@@ -46,8 +46,14 @@ class Toll:
     seconds: float = 0.0
 
 
-def kill_at_random(command: Command, folder: Path, kills: int, chance: Random) -> Toll:
-    """Kill a command so many times; raises `AssertionError` if anything is amiss."""
+def kill_at_random(
+    command: Command,
+    folder: Path,
+    kills: int,
+    chance: Random,
+    number: signal.Signals = signal.SIGKILL,
+) -> Toll:
+    """Send a command so many signals; raises `AssertionError` if anything is amiss."""
     undisturbed, toll = emptied(folder / "undisturbed"), Toll()
     start = time.monotonic()
     _finish(command, undisturbed)
@@ -57,7 +63,7 @@ def kill_at_random(command: Command, folder: Path, kills: int, chance: Random) -
     while toll.kills < kills:
         place = emptied(folder / "killed")
         for _ in range(MOST_IN_A_ROW):
-            if not _killed(command, place, chance.uniform(0, toll.seconds)):
+            if not _killed(command, place, chance.uniform(0, toll.seconds), number):
                 break
             toll.kills += 1
             command.require_whole(place)
@@ -67,16 +73,22 @@ def kill_at_random(command: Command, folder: Path, kills: int, chance: Random) -
     return toll
 
 
-def _killed(command: Command, folder: Path, after: float) -> bool:
-    """Start the command and kill it after some seconds; False if it was through by then."""
+def _killed(command: Command, folder: Path, after: float, number: signal.Signals) -> bool:
+    """Start the command and send it a signal after some seconds; False if it was through by then.
+
+    Ctrl-C and SIGTERM must end it in one line.
+    """
     child = _start(command, folder)
     deadline = time.monotonic() + after
     while time.monotonic() < deadline:
         if os.waitpid(child, os.WNOHANG)[0]:
             return False
         time.sleep(0.002)
-    os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    os.kill(child, number)
+    _, status = os.waitpid(child, 0)
+    said = (folder.parent / "said.txt").read_text(errors="replace")
+    assert "Traceback" not in said, f"{command.name}: {said[-3000:]}"
+    return os.waitstatus_to_exitcode(status) != 0
 
 
 def _finish(command: Command, folder: Path) -> None:
@@ -103,6 +115,8 @@ def _start(command: Command, folder: Path) -> int:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except KeyboardInterrupt:  # before the command had begun
+        code = 130
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
