@@ -27,8 +27,8 @@ def main(names: tuple[str, ...], kills: int, name_of: str, seed: int) -> None:
             number, chance = Signals[f"SIG{name_of}"], Random(f"{name} {seed}")
             toll = kill_at_random(COMMANDS[name](inputs), folder, kills, chance, number)
             click.echo(
-                f"{name:<8}{toll.kills:4} by {number.name}, {toll.finished:3} runs finished and equal "
-                f"to an undisturbed one of {toll.seconds:.1f} s"
+                f"{name:<8}{toll.kills:4} by {number.name}, {toll.finished:3} runs ended equal to "
+                f"an undisturbed one of {toll.seconds:.1f} s"
             )
 
 
