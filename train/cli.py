@@ -15,6 +15,8 @@ from deepmask.train.recipe import RECIPES, Recipe
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+#: Settings of the recipe that a refinement, the second stage of training, has no use for.
+FIRST_STAGE = ("negatives", "alternate", "score_weight", "trunk_lr", "freeze_stem", "score_partly")
 
 
 def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -208,10 +210,12 @@ def _check_refining(options: dict[str, Any], recipe: Recipe) -> None:
             f"--init is for presets that train a trunk, and {preset} keeps that of --from: "
             "leave it out"
         )
-    if recipe.negatives:
-        raise click.UsageError(
-            f"--negatives is {recipe.negatives}: {preset} trains no score, leave it out"
-        )
+    for name in FIRST_STAGE:
+        if getattr(recipe, name) != getattr(RECIPES[preset], name):
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} has no effect on {preset}, which trains neither trunk "
+                "nor score: leave it out"
+            )
     if not options["resume"] and options["base"] is None:
         raise click.UsageError(
             f"--from is missing: the checkpoint of the network that {preset} refines"

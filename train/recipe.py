@@ -155,7 +155,7 @@ RECIPES: Mapping[str, Recipe] = {
     "sharpmask-constant": _REFINED,
     "sharpmask-r18": replace(
         _REFINED,
-        steps=3_000,
+        steps=5_000,
         sum_loss=False,
         category_exponent=-0.5,
         jitter_shift=12.0,

@@ -211,7 +211,8 @@ def test_wrong_use_of_two_stages_is_one_line(drawn, tmp_path):
     cases = {
         "--from is missing": (2, sharp),
         "--init is for presets that train a trunk": (2, [*sharp, "--init", "random"]),
-        "trains no score": (2, [*sharp, "--from", tmp_path / "other.pt", "--negatives", "2"]),
+        "--negatives has no effect": (2, [*sharp, "--negatives", "2"]),
+        "--freeze-stem has no effect": (2, [*sharp, "--freeze-stem"]),
         "--from is for the presets that refine": (2, [*plain, "--from", tmp_path / "other.pt"]),
         "--negatives is 0": (2, [*plain, "--negatives", "0"]),
         "no such checkpoint file": (1, [*sharp, "--from", tmp_path / "none.pt"]),
