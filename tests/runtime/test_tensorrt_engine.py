@@ -127,14 +127,14 @@ def test_memory_does_not_grow(fake: DeepMask, device: FakeDevice, model_folder: 
     """After pictures of many sizes, a few of one size leave what that size needs, and no more."""
     other = FakeDevice()
     with load(model_folder, other) as fresh:
-        fresh(picture(0, 200, 240))
+        fresh(picture(0, 100, 120))
         rng = np.random.default_rng(0)
         for seed in range(12):
-            size = int(rng.integers(1, 200)), int(rng.integers(1, 240))
+            size = int(rng.integers(1, 100)), int(rng.integers(1, 120))
             fake(picture(seed, *size), proposals=50)
         for _ in range(PATIENCE // 2 + 1):
-            fake(picture(0, 200, 240))
-            fresh(picture(0, 200, 240))
+            fake(picture(0, 100, 120))
+            fresh(picture(0, 100, 120))
         assert device.live == other.live
         assert pinned_bytes(device) == pinned_bytes(other)
         assert device.most <= 2 * other.most
