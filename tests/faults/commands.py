@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,15 @@ import torch
 from PIL import Image
 
 from deepmask.runtime.manifest import load_manifest
+from deepmask.runtime.tensorrt.cache import engine_plans
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from deepmask.train.config import ModelConfig
 from deepmask.train.model import DeepMask
 from tests.conftest import draw_coco_set
 from tests.evaluate.scenes import labelled_set
+from tests.runtime.fake_builder import fake_library
 from tests.runtime.square_model import write_square_model
+from tests.runtime.test_tensorrt_cache import GPU, write_model
 
 TINY = ModelConfig(64, 0, "resnet18", 8, "low-rank", 12, 14, "shared", 20)
 PICTURES = 24
@@ -186,8 +190,46 @@ class Batch(Command):
         return {path.name: path.read_bytes() for path in paths if ".tmp" not in path.name}
 
 
+class EngineBuild(Command):
+    """Keeps a plan and its description in the cache; the builder is a fake of TensorRT's."""
+
+    name = "build"
+
+    def arguments(self, folder: Path) -> list[str]:
+        """Always the same; see `build_engines`."""
+        (folder / "cache").mkdir(exist_ok=True)
+        return ["build", str(folder / "model"), str(folder / "cache")]
+
+    def require_whole(self, folder: Path) -> None:
+        """A plan that is taken from the cache is one that an undisturbed build makes."""
+        _, good = build_engines(folder / "model", emptied(folder / "other"))
+        cache = shutil.copytree(folder / "cache", folder / "copy", dirs_exist_ok=True)
+        _, taken = build_engines(folder / "model", Path(cache))
+        shutil.rmtree(folder / "copy")
+        assert taken == good
+
+    def content(self, folder: Path) -> Any:
+        """The plans, once more from the cache, with nothing built again."""
+        built, plans = build_engines(folder / "model", folder / "cache")
+        assert built == []
+        return plans
+
+
+def build_engines(model: Path, cache: Path) -> tuple[list[str], dict[str, bytes]]:
+    """Which engines of a model were built, as the cache lacked them, and all their plans."""
+    built: list[str] = []
+
+    def build(graph: dict[str, Any]) -> None:
+        built.append(graph["name"])
+        time.sleep(0.02)
+
+    library = fake_library(building=build)
+    manifest = write_model(model)
+    return built, engine_plans(manifest, model, library, GPU, cache=cache, report=lambda _: None)
+
+
 COMMANDS: dict[str, type[Command]] = {
-    command.name: command for command in (Training, Export, Evaluation, Batch)
+    command.name: command for command in (Training, Export, Evaluation, Batch, EngineBuild)
 }
 
 

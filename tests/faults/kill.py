@@ -25,13 +25,14 @@ import deepmask.train.cli
 import deepmask.train.session
 from deepmask.train.config import MODEL_PRESETS
 
-from .commands import TINY, Command, emptied
+from .commands import TINY, Command, build_engines, emptied
 
 _MAINS: dict[str, Callable[[], object]] = {
     "train": lambda: deepmask.train.cli.main(sys.argv[1:]),
     "export": deepmask.export.cli.main,
     "eval": deepmask.evaluate.cli.main,
     "run": deepmask.runtime.cli.main,
+    "build": lambda: build_engines(*map(Path, sys.argv[1:])),
 }
 #: After so many kills in a row a run is left alone, so that it comes to its end.
 MOST_IN_A_ROW = 4

@@ -28,5 +28,5 @@ def test_killed_commands_end_as_if_nothing_had_been() -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["train", "export", "eval", "run"]
+    assert [line.split()[0] for line in lines] == ["train", "export", "eval", "run", "build"]
     assert all(int(line.split()[1]) >= int(KILLS) for line in lines)

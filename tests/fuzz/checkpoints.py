@@ -58,7 +58,7 @@ def make(chance: Random) -> bytes:
         else:
             tree = _exchanged(tree, chance, values)
     if how == 1:
-        return pickle.dumps(tree["model"])
+        return pickle.dumps(tree.get("model"))
     file = io.BytesIO()
     torch.save(tree, file, _use_new_zipfile_serialization=how != 2)
     whole = file.getvalue()
