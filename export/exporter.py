@@ -85,6 +85,8 @@ def export_model(
     `ExportError` for weights that are not finite or graphs that deviate; `out` is untouched then.
     """
     name_of_model = options.name or checkpoint.stem
+    if not name_of_model.isprintable():
+        raise ExportUsageError(f"the name {name_of_model!r:.60} does not print: give a --name")
     if len(name_of_model) > LONGEST_NAME:
         raise ExportUsageError(
             f"the name has {len(name_of_model)} letters, at most {LONGEST_NAME} are kept: "
