@@ -23,6 +23,8 @@ from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.tensorrt.device import Event, Gpu, Memory, OutOfMemory, Stream
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+#: CU_STREAM_NON_BLOCKING: no waiting for what others, torch say, do in the default stream.
+_NON_BLOCKING = 1
 _INSTALL = "pip install 'deepmask[tensorrt]'"
 
 
@@ -101,7 +103,7 @@ class CudaDevice:
 
     def stream(self) -> _Stream:
         """See `Device.stream`."""
-        return _Stream(self._context, self._driver.Stream(), self._driver.Event)
+        return _Stream(self._context, self._driver.Stream(_NON_BLOCKING), self._driver.Event)
 
     def upload(self, target: Memory, source: npt.NDArray[Any], stream: Stream) -> None:
         """See `Device.upload`."""

@@ -168,8 +168,9 @@ def pretend_pycuda(monkeypatch: pytest.MonkeyPatch, context: Context) -> ModuleT
     class Stream(Handle):
         handle = 7
 
-        def __init__(self) -> None:
+        def __init__(self, flags: int) -> None:
             super().__init__("stream")
+            assert flags == 1  # apart from the default stream
 
         def synchronize(self) -> None: ...
 
