@@ -225,8 +225,8 @@ def halved_widths(levels: int, k: int = 32) -> tuple[int, ...]:
     return tuple(k >> level for level in range(levels + 1))
 
 
-def study_row(trunk: str, patch: int, channels: int, score_head: str = "shared") -> ModelConfig:
-    """A row of thesis table 3.1, by default with head C (§3.4); 32 px of context, reflection."""
+def study_row(trunk: str, patch: int, channels: int) -> ModelConfig:
+    """A row of thesis table 3.1, with head C, 32 px of context and reflection (§3.4)."""
     return ModelConfig(
         patch=patch,
         context=16,
@@ -235,7 +235,7 @@ def study_row(trunk: str, patch: int, channels: int, score_head: str = "shared")
         mask_head="low-rank",
         rank=512,
         mask_size=56,
-        score_head=score_head,
+        score_head="shared",
         score_width=1024,
         padding="reflect",
     )
