@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -162,7 +163,7 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
     for outcome in failed:
         click.echo(f"Error: {outcome.error}", err=True)
     if stopped:
-        _fail(f"interrupted after {len(done)} of {len(paths)} images", 130)
+        _fail(f"interrupted after {writer.images} of {len(paths)} images", 130)
     if failed and len(paths) > 1:
         _fail(f"{len(failed)} of {len(paths)} images failed, the others are done", 1)
     sys.exit(1 if failed else 0)
@@ -194,9 +195,11 @@ def _run(
     from deepmask.runtime.batch import run_batch
 
     try:
-        for outcome in _watched(run_batch(model, paths, overlays, settings, writer), len(paths)):
-            # Proposals are large: only a single image's are shown, and so kept.
-            outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
+        # Closed at once when interrupted: nothing may run on when the model is closed.
+        with closing(run_batch(model, paths, overlays, settings, writer)) as batch:
+            for outcome in _watched(batch, len(paths)):
+                # Proposals are large: only a single image's are shown, and so kept.
+                outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
     except KeyboardInterrupt:
         return False
     finally:

@@ -47,7 +47,8 @@ class ResultsWriter:
         except ResultsError:
             self._results.drop()
             raise
-        self._ends: tuple[int, int] | None = None  # of the two arrays, after the last whole image
+        # Of the two arrays, after the last whole image; and how many images that is.
+        self._whole: tuple[int, int, int] | None = None
 
     def add(
         self,
@@ -59,8 +60,14 @@ class ResultsWriter:
     ) -> None:
         """Write one image's results, and the image itself even if it has none."""
         image = {"id": image_id, "file_name": name, "height": height, "width": width}
+        count = self.images + 1
         # One assignment: an interrupt leaves both files at the end of the same image.
-        self._ends = self._results.append(results), self._images.append([image])
+        self._whole = self._results.append(results), self._images.append([image]), count
+
+    @property
+    def images(self) -> int:
+        """Images added so far: what the files will hold, whenever the block ends."""
+        return 0 if self._whole is None else self._whole[2]
 
     def __enter__(self) -> ResultsWriter:
         """The writer itself."""
@@ -73,14 +80,14 @@ class ResultsWriter:
         trace: TracebackType | None,
     ) -> None:
         """Complete both files and give them their names."""
-        if self._ends is None:
+        if self._whole is None:
             self._results.drop()
             self._images.drop()
             return
         try:
-            self._images.keep(self._ends[1])
+            self._images.keep(self._whole[1])
         finally:
-            self._results.keep(self._ends[0])
+            self._results.keep(self._whole[0])
 
 
 def image_ids(paths: Sequence[Path]) -> list[int]:
