@@ -1,7 +1,7 @@
 """The coarse form of a refined model: its trunk without the skip maps, whatever the precision.
 
 `trunk.onnx` makes the skip maps in one pass with the features, so that no large map has to be kept
-or moved for a graph of their own (at stride 2 and 64 channels, 147 MB for the pyramid of a 640×480
+or moved for a graph of their own (at stride 2 and 64 channels, 158 MB for the pyramid of a 640×480
 image). Not to pay for them under `--coarse` takes a trunk without them: a copy of those nodes that
 make the features, 5 MB for a ResNet-18, with the same features to the bit and so the same scores.
 """

@@ -279,6 +279,23 @@ def test_a_model_is_run_and_measured(tmp_path: Path, square_model: Path) -> None
     assert not red.any(), "an object that was found is outlined in red"
 
 
+def test_both_forms_of_a_refined_model_are_measured(tmp_path: Path, refined_model: Path) -> None:
+    """Under their own names, and not to be mixed in one folder."""
+    squares(tmp_path, count=2)
+    *arguments, _, _ = model_arguments(tmp_path, refined_model)
+    sharp = deepmask_eval(*arguments, "--out", tmp_path / "sharp")
+    coarse = deepmask_eval(*arguments, "--coarse", "--out", tmp_path / "coarse")
+    assert (sharp.returncode, coarse.returncode) == (0, 0), sharp.stderr + coarse.stderr
+    found = [metrics_of(tmp_path / name) for name in ("sharp", "coarse")]
+    assert [metrics["name"] for metrics in found] == ["squares", "squares, coarse"]
+    assert all(metrics["segm"]["AR@100"] > 0.8 for metrics in found)
+    graphs = [metrics["run"]["source"]["graphs"] for metrics in found]
+    assert {name for name in graphs[0] if graphs[0][name] != graphs[1][name]} == {"trunk", "mask"}
+    mixed = deepmask_eval(*arguments, "--coarse", "--out", tmp_path / "sharp", "--resume")
+    assert mixed.returncode == 1
+    assert "cannot be resumed" in mixed.stderr
+
+
 def test_a_model_and_its_results_file_measure_the_same(tmp_path: Path, square_model: Path) -> None:
     """What deepmask-trt-run writes is what deepmask-eval measures."""
     squares(tmp_path, count=3)

@@ -275,7 +275,7 @@ def test_memory_is_bounded_by_the_batch_not_by_the_masks(sharp_export: Path) -> 
     assert whole - batched > 40
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-symmetric"])
 def test_a_lower_precision_keeps_both_forms(
     sharp_export: Path, tmp_path: Path, precision: str, image: np.ndarray
 ) -> None:
