@@ -11,8 +11,8 @@ edges too, and a test holds the result against the network in the form it was tr
   it: each of a value's 2×2 copies has kernels of its own, sums of the original's. Zeros around the
   large map are zeros around the small one, and the large map's reflection is the small one's edge.
 
-For 1000 masks of 160 px, skip maps given, one AVX-512 core took 0.28 s so and 0.66 s in the network's
-own form.
+For 1000 masks of 160 px, skip maps given, one AVX-512 core took 0.28 s so and 0.66 s in the
+network's own form.
 """
 
 from __future__ import annotations
