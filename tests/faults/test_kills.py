@@ -1,4 +1,4 @@
-"""The short form of the kills: a few of each command. `python -m tests.faults` is the long form."""
+"""The short form of the kills: a few of some. `python -m tests.faults` kills all, more often."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-KILLS = os.environ.get("DEEPMASK_FAULTS_KILLS", "3")
+KILLS = 2
+#: Those that take no time to begin with.
+COMMANDS = ["train", "run", "build"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="commands are killed in forks")
@@ -18,7 +20,7 @@ KILLS = os.environ.get("DEEPMASK_FAULTS_KILLS", "3")
 def test_killed_commands_end_as_if_nothing_had_been() -> None:
     """In a process of its own: this one has threads, which a fork would lose."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults", "--kills", KILLS],
+        [sys.executable, "-m", "tests.faults", "--kills", str(KILLS), *COMMANDS],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -28,5 +30,5 @@ def test_killed_commands_end_as_if_nothing_had_been() -> None:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["train", "export", "eval", "run", "build"]
-    assert all(int(line.split()[1]) >= int(KILLS) for line in lines)
+    assert [line.split()[0] for line in lines] == COMMANDS
+    assert all(int(line.split()[1]) >= KILLS for line in lines)

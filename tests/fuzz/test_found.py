@@ -189,14 +189,11 @@ print(peak() - before)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory as Linux tells it")
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_conversion_of_large_pictures_takes_little_more_than_their_pixels(
-    tmp_path: Path, mode: str
-) -> None:
+def test_conversion_of_large_pictures_takes_little_more_than_their_pixels(tmp_path: Path) -> None:
     """36 megapixels in a file of 140 kB: transparent ones took 24 bytes for each pixel."""
     from PIL import Image
 
-    Image.new(mode, (6000, 6000)).save(tmp_path / "bomb.png")
+    Image.new("RGBA", (6000, 6000)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 200_000
     command = [sys.executable, "-c", BOMB, str(tmp_path / "bomb.png")]
     taken = int(subprocess.run(command, capture_output=True, check=True, timeout=300).stdout)

@@ -1,4 +1,4 @@
-"""The short form of the fuzzers: some hundred inputs of each reader, the same on every run.
+"""The short form of the fuzzers: a hundred inputs of each reader, the same on every run.
 
 DEEPMASK_FUZZ_INPUTS asks for more of each; `python -m tests.fuzz` is the long form.
 """
@@ -12,7 +12,7 @@ import pytest
 from .driver import Report, fuzz
 from .worker import GROWTH, SECONDS, TARGETS
 
-INPUTS = int(os.environ.get("DEEPMASK_FUZZ_INPUTS", "150"))
+INPUTS = int(os.environ.get("DEEPMASK_FUZZ_INPUTS", "120"))
 #: A log's torn rows are left out, none is an error.
 TAKES_ANYTHING = ("training log",)
 #: Copies of whole weights would be all the work: these inputs have only the small ones.
@@ -33,5 +33,5 @@ def test_every_input_ends_in_a_result_or_one_line(reports: dict[str, Report], ta
     assert report.slowest < SECONDS
     assert report.growth < GROWTH
     # Damage too mild or too rough would tell nothing; a few readers take nothing, or anything.
-    assert report.refused > INPUTS // 100 or target in TAKES_ANYTHING
-    assert report.read > INPUTS // 100 or target in TAKES_NOTHING
+    assert report.refused or target in TAKES_ANYTHING
+    assert report.read or target in TAKES_NOTHING
