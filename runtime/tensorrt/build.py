@@ -58,7 +58,7 @@ def build_plan(
     network = builder.create_network(_strongly_typed(trt))
     parser = trt.OnnxParser(network, library.logger)  # owns weights: must outlive the build
     if not parser.parse(graph):
-        raise EngineError(f"{library.flavour} refuses graph {name}: {_parser_errors(parser)}")
+        raise EngineError(f"{library.flavour} refuses graph {name}: {_parser_error(parser)}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that its types can be read
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is fp32: for speed there is fp16
@@ -66,13 +66,14 @@ def build_plan(
         config.add_optimization_profile(_optimization_profile(builder, network, profile, name))
     if targets:
         _set_targets(trt, config, targets)
+    messages = library.messages.take()
     keeps_timings = not FLAVOURS[library.flavour].portable
     if keeps_timings:
         _start_from(config, timing_cache)
         library.messages.take()  # remarks on timings of another GPU or version, which are dropped
     with monitored(trt, config, f"building {name}"):
         plan = builder.build_serialized_network(network, config)
-    messages = library.messages.take()
+    messages += library.messages.take()
     if plan is None:
         raise EngineError(f"{library.flavour} cannot build graph {name}: {_reason(messages)}")
     return Plan(
@@ -117,16 +118,17 @@ def _optimization_profile(builder: Any, network: Any, profile: Profile, graph: s
     """TensorRT's form of a profile, the axes that the graph fixes filled in."""
     made = builder.create_optimization_profile()
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
-    if sorted(tensor.name for tensor in inputs) != sorted(profile):
+    own = {tensor.name: tuple(tensor.shape) for tensor in inputs}
+    if {name: len(shape) for name, shape in own.items()} != {
+        name: len(wanted.opt) for name, wanted in profile.items()
+    }:
         raise EngineError(
-            f"graph {graph} has inputs {sorted(tensor.name for tensor in inputs)}, model.json says "
-            f"{sorted(profile)}; export the checkpoint again"
+            f"graph {graph} has inputs {own}, not those of model.json, {', '.join(profile)}; "
+            "export the checkpoint again"
         )
-    for tensor in inputs:
-        wanted, own = profile[tensor.name], tuple(tensor.shape)
-        made.set_shape(
-            tensor.name, *(_filled(s, own) for s in (wanted.min, wanted.opt, wanted.max))
-        )
+    for name, wanted in profile.items():
+        shapes = (_filled(shape, own[name]) for shape in (wanted.min, wanted.opt, wanted.max))
+        made.set_shape(name, *shapes)
     return made
 
 
@@ -136,14 +138,18 @@ def _filled(shape: Shape, own: Shape) -> Shape:
     )
 
 
-def _parser_errors(parser: Any) -> str:
+def _parser_error(parser: Any) -> str:
+    if not parser.num_errors:
+        return "it gave no reason"
     error = parser.get_error(0)
     where = f"{error.node_operator()} {error.node_name()}: " if error.node_name() else ""
     return _one_line(where + error.desc())
 
 
 def _reason(messages: Sequence[str]) -> str:
-    return _one_line(messages[-1]) if messages else "it gave no reason"
+    """The message that tells most: of memory if that ran out, else the last one."""
+    of_memory = [line for line in messages if "out of memory" in line.lower()]
+    return _one_line([*messages, *of_memory][-1]) if messages else "it gave no reason"
 
 
 def _one_line(text: str) -> str:

@@ -1,7 +1,7 @@
 """TensorRT's builder as far as the runtime uses it. A "graph" is JSON, and so is a "plan".
 
-A graph: {"inputs": {name: shape}, "layers": [[kind, type], …]}, and optionally "warns", "fails" or
-"refused" with a text.
+A graph: {"inputs": {name: shape}, "layers": [[kind, type], …]}, and optionally "remark" and
+"refused" with what the parser says, "warns" and "fails" with what the builder says.
 """
 
 from __future__ import annotations
@@ -125,7 +125,13 @@ def fake_library(
                 self._problem = self._network.graph.get("refused", "")
             except ValueError:
                 self._problem = "Failed to parse the ONNX model.\nIt is no protobuf."
+            if "remark" in self._network.graph:
+                messages.add(self._network.graph["remark"])
             return not self._problem
+
+        @property
+        def num_errors(self) -> int:
+            return int(self._problem not in ("", "silence"))
 
         def get_error(self, index: int) -> Any:
             return SimpleNamespace(
@@ -156,7 +162,8 @@ def fake_library(
             if "warns" in graph:
                 messages.add(graph["warns"])
             if "fails" in graph:
-                messages.add(graph["fails"])
+                for line in graph["fails"]:
+                    messages.add(line)
                 return None
             shapes = [profile.shapes for profile in config.profiles]
             plan = {"graph": graph, "profiles": shapes, "targets": config.targets}

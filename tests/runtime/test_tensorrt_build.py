@@ -64,7 +64,8 @@ def test_the_timing_cache_is_carried_on_where_there_is_one() -> None:
 
 
 def test_warnings_are_given_but_for_the_harmless() -> None:
-    assert build(warns="weights were clipped").warnings == ("weights were clipped",)
+    warnings = build(warns="weights were clipped", remark="an old operator").warnings
+    assert warnings == ("an old operator", "weights were clipped")
     reminder = "ModelImporter.cpp:1071: Make sure input locations has Int64 binding."
     assert build(warns=reminder).warnings == ()
     assert build().warnings == ()
@@ -74,8 +75,12 @@ def test_warnings_are_given_but_for_the_harmless() -> None:
     ("changes", "told"),
     [
         ({"refused": "No importer\nfor op Foo"}, "refuses graph score: No importer for op Foo"),
-        ({"fails": "out of\nmemory"}, "cannot build graph score: out of memory"),
-        ({"inputs": {"code": [1, 7, -1, -1]}}, r"has inputs \['code'\], model.json says"),
+        ({"refused": "silence"}, "refuses graph score: it gave no reason"),
+        ({"fails": ["no\ntactic"]}, "cannot build graph score: no tactic"),
+        ({"fails": ["Out of memory", "no tactic"]}, "cannot build graph score: Out of memory"),
+        ({"fails": []}, "cannot build graph score: it gave no reason"),
+        ({"inputs": {"code": [1, 7, -1, -1]}}, r"has inputs {'code': .*}, not those of model.json"),
+        ({"inputs": {"features": [7, -1, -1]}}, r"{'features': \(7, -1, -1\)}, not those of"),
     ],
 )
 def test_failures_are_one_line(changes: dict[str, Any], told: str) -> None:
