@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx
 from onnx import helper, numpy_helper, shape_inference
+from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
 from deepmask.runtime.manifest import GRAPHS, Manifest
 from deepmask.runtime.pyramid import Level
@@ -106,7 +107,11 @@ def _inferred(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> di
                 dim.dim_value = length
     for value in fixed.graph.output:  # their declared names of axes would stand against lengths
         value.type.tensor_type.ClearField("shape")
-    inferred = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
+    # ONNX's own inference does not follow sizes that are divided, as those of skip maps are.
+    try:
+        inferred = SymbolicShapeInference.infer_shapes(fixed, auto_merge=True).graph
+    except Exception:  # of any kind, where a shape stays unknown: ONNX's leaves it out
+        inferred = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
     known = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
     for value in [*inferred.input, *inferred.value_info, *inferred.output]:
         dims = value.type.tensor_type.shape.dim

@@ -72,6 +72,24 @@ def test_matrix_products(turned):
     assert shapes == {"y": (3, 9)}
 
 
+def test_sizes_that_are_divided_are_followed():
+    """A picture's side, halved, becomes a size of a reshape: as the skip maps of refinement are."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["side"], start=2, end=3),
+        helper.make_node("Div", ["side", "two"], ["half"]),
+        helper.make_node("Concat", ["one", "wide", "half", "half"], ["sizes"], axis=0),
+        helper.make_node("Reshape", ["x", "sizes"], ["cells"]),
+        helper.make_node("Conv", ["cells", "w"], ["y"]),
+    ]
+    constants = {
+        name: np.array([value], np.int64) for name, value in (("one", 1), ("two", 2), ("wide", 8))
+    }
+    constants["w"] = np.zeros((5, 8, 1, 1), np.float32)
+    model = graph(nodes, {"x": [1, 2, "h", "w"]}, {"y": [1, 5, "rows", "cols"]}, constants)
+    count, shapes = multiply_adds(model, {"x": (1, 2, 12, 12)})
+    assert (count, shapes) == (5 * 8 * 6 * 6, {"y": (1, 5, 6, 6)})
+
+
 def test_an_unknown_shape_is_named():
     node = helper.make_node("Conv", ["x", "w"], ["y"], name="first")
     model = graph([node], {"x": [1, 2, "h", "w"], "w": [4, 2, 3, "k"]}, {"y": [1, 4, "r", "c"]}, {})
