@@ -50,7 +50,9 @@ def encode(segmentation: Any, height: int, width: int) -> Rle:
         return merged
     counts = _as_bytes(segmentation["counts"])
     if isinstance(counts, bytes):
-        return {"size": [height, width], "counts": counts}
+        # Written anew: in odd characters pycocotools reads other runs, and does not come back.
+        mask = RLEMask.from_dict({"size": [height, width], "counts": counts})
+        return {"size": [height, width], "counts": mask.to_dict()["counts"]}
     plain = {"size": [height, width], "counts": list(counts)}
     encoded: Rle = coco_mask.frPyObjects(plain, height, width)
     return encoded

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pycocotools.mask as coco_mask
 import pytest
 import torch
 
@@ -49,6 +50,16 @@ def test_outlines_that_never_end(tmp_path: Path, polygons: list[Any], text: str)
     (tmp_path / "l.json").write_text(json.dumps({"images": [image], "annotations": [instance]}))
     [problem] = read_annotations(tmp_path / "l.json", tmp_path).problems
     assert text in str(problem)
+
+
+def test_runs_that_two_libraries_read_differently() -> None:
+    """rlemasklib took the comma for a digit, and pycocotools never came back from comparing."""
+    counts = "o]?n0h3000000000000000000000000000000000000000000000000000000000m^9"
+    assert to_rle({"size": [150, 200], "counts": counts}, 150, 200)["counts"] == counts.encode()
+    found = to_rle({"size": [150, 200], "counts": counts + ","}, 150, 200)
+    assert coco_mask.area(found) == coco_mask.decode(found).sum()
+    whole = coco_mask.frPyObjects({"size": [150, 200], "counts": [0, 30_000]}, 150, 200)
+    assert 0 <= float(coco_mask.iou([found], [whole], [0])[0, 0]) <= 1
 
 
 def test_labels_that_leave_their_folder_or_are_too_large(tmp_path: Path) -> None:
