@@ -76,6 +76,7 @@ def _feed_all(target: Target, inputs: range, folder: Path) -> None:
 def _feed(target: Target, path: Path, counts: dict[str, int]) -> str:
     """Read the file; what is wrong with the outcome, "" for nothing."""
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, 2 * SECONDS)  # ends the process, native code and all
     try:
         target.read(path)
         counts["read"] += 1
@@ -87,6 +88,7 @@ def _feed(target: Target, path: Path, counts: dict[str, int]) -> str:
         return traceback.format_exc()[-3000:]
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     return ""
 
 
