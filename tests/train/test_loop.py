@@ -257,6 +257,23 @@ def test_batches_depend_on_seed_and_step_only(maker):
     )
 
 
+def test_a_pinned_batch_is_the_same_batch(maker, monkeypatch):
+    """With a stand-in for page-locked memory, which only a machine with a GPU has."""
+    pinned = []
+
+    def pin_memory(tensor):
+        pinned.append(tensor.clone())
+        return pinned[-1]
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    batch = maker()(0)
+    copy = batch.pinned()
+    assert copy.counts == batch.counts
+    for name in ("patches", "masks", "labels", "colours"):
+        assert any(getattr(copy, name) is tensor for tensor in pinned)
+        torch.testing.assert_close(getattr(copy, name), getattr(batch, name), equal_nan=True)
+
+
 def test_colour_changes_keep_range_and_identity():
     patches = 255 * torch.rand(3, 3, 8, 8)
     same_colours = augment(patches, torch.tensor([[0.0, 1.0, 1.0]] * 3))
