@@ -1,6 +1,7 @@
 """Stage times stacked, a bar for each model and precision, with the paper's line.
 
-`python -m benchmarks.plot RESULTS.json --out latency.png`
+`python -m benchmarks.plot [RESULTS.json] [--out latency.png]`: by default the newest file of
+`benchmarks/results`, into `benchmarks/results/latency.png`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from benchmarks.report import Record, read_records
+
+RESULTS = Path(__file__).parent / "results"
 
 #: One colour a stage, in the order they happen; the network's three graphs are the blues.
 COLOURS = {
@@ -58,15 +61,23 @@ def draw(records: Sequence[Record]) -> Figure:
     return figure
 
 
+def newest(folder: Path) -> Path | None:
+    """The results file with the highest number, if there is any; they are `*/0001_name.json`."""
+    return max(folder.glob("*/[0-9]*_*.json"), key=lambda path: path.name, default=None)
+
+
 def main() -> None:
     """Read a results file, write a picture."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("results", type=Path, help="A file of benchmarks/results.")
-    parser.add_argument("--out", type=Path, default=Path("latency.png"), help="Picture to write.")
+    parser.add_argument("results", type=Path, nargs="?", help="A file of benchmarks/results.")
+    parser.add_argument("--out", type=Path, default=RESULTS / "latency.png", help="The picture.")
     given = parser.parse_args()
-    records = read_records(given.results)
+    path = given.results or newest(RESULTS)
+    if path is None:
+        parser.error(f"no results in {RESULTS.name}/ yet; run pytest benchmarks/ --benchmark")
+    records = read_records(path)
     if not any(record.group == "latency" for record in records):
-        parser.error(f"{given.results}: no latencies in it; run pytest benchmarks/ --benchmark")
+        parser.error(f"{path}: no latencies in it; run pytest benchmarks/ --benchmark")
     mpl.use("Agg")
     draw(records).savefig(given.out, dpi=150)
 

@@ -27,11 +27,32 @@ class Record:
 
 def read_records(path: Path) -> list[Record]:
     """The records of a file that pytest-benchmark saved."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    return records_of(json.loads(path.read_text(encoding="utf-8")))
+
+
+def records_of(content: Mapping[str, Any]) -> list[Record]:
+    """The records of such a file's content."""
     return [
         Record(one["name"], one["group"], one["stats"]["median"], one["extra_info"])
         for one in content["benchmarks"]
     ]
+
+
+def compared_lines(when: str, earlier: Sequence[Record], records: Sequence[Record]) -> list[str]:
+    """Medians now and in an earlier run, of the benchmarks that both have."""
+    before = {record.name: record.median for record in earlier}
+    rows = [
+        [r.name, f"{before[r.name]:.4f}", f"{r.median:.4f}", f"{r.median / before[r.name]:.2f}"]
+        for r in records
+        if r.name in before
+    ]
+    if not rows:
+        return [f"the run of {when} has none of these benchmarks"]
+    return _table(
+        f"against the run of {when}; median seconds; under 1 is faster now",
+        ["benchmark", "then", "now", "now/then"],
+        rows,
+    )
 
 
 def report_lines(records: Sequence[Record]) -> list[str]:

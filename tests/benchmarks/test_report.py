@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 
 from benchmarks import curve, plot
-from benchmarks.report import Record, read_records, report_lines
+from benchmarks.report import Record, compared_lines, read_records, report_lines
 
 LATENCY = {
     "model": "deepmask-r18",
@@ -110,6 +110,15 @@ def test_refinement_stands_beside_the_thesis(tmp_path):
     }
 
 
+def test_an_earlier_run_stands_beside_with_ratios():
+    now = [Record("a", "latency", 0.3, {}), Record("b", "start", 2.0, {})]
+    lines = compared_lines("yesterday", [Record("a", "latency", 0.4, {})], now)
+    assert "yesterday" in lines[0]
+    assert [line.split() for line in lines[2:]] == [["a", "0.4000", "0.3000", "0.75"]]
+    (told,) = compared_lines("yesterday", [Record("c", "start", 1.0, {})], now)
+    assert "none of these" in told
+
+
 def test_nothing_measured_prints_nothing():
     assert report_lines([]) == []
 
@@ -141,3 +150,11 @@ def test_plot_stacks_stages_and_draws_the_paper(results, tmp_path):
     assert [line.get_xdata()[0] for line in axes.lines] == [1.6]
     figure.savefig(tmp_path / "plot.png")
     assert imread(tmp_path / "plot.png").shape[2] == 4
+
+
+def test_the_newest_results_are_those_with_the_highest_number(tmp_path):
+    assert plot.newest(tmp_path) is None
+    for name in ("0002_b.json", "0010_a.json", "0009_c.json"):
+        (tmp_path / "machine").mkdir(exist_ok=True)
+        (tmp_path / "machine" / name).touch()
+    assert plot.newest(tmp_path).name == "0010_a.json"
