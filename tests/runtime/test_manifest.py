@@ -100,7 +100,7 @@ def test_zoom_is_one_scale_more() -> None:
         (lambda c: c.update(patch=True), "patch is True"),
         (lambda c: c.update(patch=10**9), "patch is 1000000000"),
         (lambda c: c.update(border=40), "border 40 half of it and a multiple of the"),
-        (lambda c: c.update(patch=72, border=52), "patch 72 must be even and a multiple of the str"),
+        (lambda c: c.update(patch=72, border=52), "patch 72 must be even and a multiple of"),
         (lambda c: c.update(border=16), "border is 16, expected a whole number 32 to 8192"),
         (lambda c: c.update(fill=float("nan")), "NaN is not a number"),
         (lambda c: c.update(threshold=1), "threshold is 1"),
