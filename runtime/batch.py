@@ -9,6 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from deepmask.runtime.deepmask import DeepMask
 from deepmask.runtime.engines import EngineError
 from deepmask.runtime.images import SUFFIXES, ImageError, read_image
@@ -100,12 +103,12 @@ def run_batch(
     alone, and a folder less time. Results are written in the order of `paths`. Closed early, it
     waits for what is in work.
     """
-    waiting: deque[tuple[Path, int, Future[_Done]]] = deque()
+    waiting: deque[tuple[Path, int, Path | None, Future[_Done]]] = deque()
     with ThreadPoolExecutor(IN_WORK) as pool:
         try:
             for path, image_id, overlay in zip(paths, image_ids(paths), overlays, strict=True):
-                job = pool.submit(_run_image, model, path, image_id, overlay, settings)
-                waiting.append((path, image_id, job))
+                job = pool.submit(_run_image, model, path, image_id, overlay is not None, settings)
+                waiting.append((path, image_id, overlay, job))
                 if len(waiting) == IN_WORK:
                     yield _outcome(*waiting.popleft(), writer)
             while waiting:
@@ -121,10 +124,13 @@ class _Done:
     proposals: Proposals
     results: list[CocoResult]
     seconds: Mapping[str, float]
+    overlay: npt.NDArray[np.uint8] | None
 
 
-def _outcome(path: Path, image_id: int, job: Future[_Done], writer: ResultsWriter) -> Outcome:
-    """Wait for an image, and write its results; failures of the image are told, not raised."""
+def _outcome(
+    path: Path, image_id: int, overlay: Path | None, job: Future[_Done], writer: ResultsWriter
+) -> Outcome:
+    """Wait for an image, and write its files; failures of the image are told, not raised."""
     try:
         done = job.result()
     except ImageError as error:
@@ -134,6 +140,8 @@ def _outcome(path: Path, image_id: int, job: Future[_Done], writer: ResultsWrite
     except MemoryError:
         return Outcome(path, None, {}, f"{path}: not enough memory, try a smaller --max-side")
     writer.add(done.results, image_id, path.name, *done.proposals.image_size)
+    if overlay is not None and done.overlay is not None:
+        write_picture(overlay, done.overlay)
     return Outcome(path, done.proposals, done.seconds)
 
 
@@ -145,9 +153,7 @@ def _images_in(folder: Path) -> list[Path]:
     return images
 
 
-def _run_image(
-    model: DeepMask, path: Path, image_id: int, overlay: Path | None, settings: Settings
-) -> _Done:
+def _run_image(model: DeepMask, path: Path, image_id: int, draw: bool, settings: Settings) -> _Done:
     start = time.perf_counter()
     image = read_image(path, settings.max_pixels)
     seconds = {"decode": time.perf_counter() - start}
@@ -164,6 +170,5 @@ def _run_image(
     end = time.perf_counter()
     encode = proposals.seconds.get("encode", 0.0) + end - found
     seconds |= proposals.seconds | {"encode": encode, "total": end - start}
-    if overlay is not None:
-        write_picture(overlay, draw_proposals(proposals, image, settings.top))
-    return _Done(proposals, results, seconds)
+    drawn = draw_proposals(proposals, image, settings.top) if draw else None
+    return _Done(proposals, results, seconds, drawn)
