@@ -10,13 +10,14 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.machine import describe_commit, describe_machine, threads_available
-from benchmarks.models import PRESETS, Candidate, candidate
-from benchmarks.report import Record, report_lines
+from benchmarks.models import MODELS, Candidate, candidate
+from benchmarks.report import Record, compared_lines, records_of, report_lines
 
 RESULTS = Path(__file__).parent / "results"
 WHY_SKIPPED = "benchmarks skipped, they take minutes: pytest benchmarks/ --benchmark runs them"
 
 _records = pytest.StashKey[list[Record]]()
+_earlier = pytest.StashKey[dict[str, list[Record]]]()
 _PLUGINS_STORAGE = "file://./.benchmarks"
 
 
@@ -39,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Keep results in `RESULTS`; compare each benchmark with its own earlier figure."""
     config.stash[_records] = []
+    config.stash[_earlier] = {}
     option = config.option
     if option.benchmark_storage == _PLUGINS_STORAGE:
         option.benchmark_storage = f"file://{RESULTS}"
@@ -59,15 +61,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `model_name` runs for each preset, or for each folder given."""
+    """A test that takes `model_name` runs for each of `MODELS`, or for each folder given."""
     if "model_name" in metafunc.fixturenames:
-        names = metafunc.config.option.benchmark_model or PRESETS
+        names = metafunc.config.option.benchmark_model or MODELS
         metafunc.parametrize("model_name", names, ids=[Path(name).name for name in names])
 
 
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
     """The machine as `machine.py` describes it: no host name."""
     return describe_machine()
+
+
+def pytest_benchmark_compare_machine_info(
+    config: pytest.Config, machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
+) -> None:
+    """Keep an earlier run for the table of ratios, under its machine's name."""
+    where = compared_benchmark["machine_info"]["machine"]
+    known = "this machine" if where == machine_info["machine"] else where
+    key = f"{compared_benchmark['datetime'][:16]} on {known}"
+    config.stash[_earlier][key] = records_of(compared_benchmark)
 
 
 def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
@@ -92,6 +104,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line(WHY_SKIPPED)
     elif records:
         terminalreporter.write_line("\n".join(report_lines(records)))
+        for when, earlier in config.stash[_earlier].items():
+            terminalreporter.write_line("\n".join(["", *compared_lines(when, earlier, records)]))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import torch
 
 import deepmask.export
 import deepmask.train
+from benchmarks.scenes import write_picture
 from deepmask.export.exporter import ExportOptions, export_model
 from deepmask.runtime.deepmask import SHIPPED_MODEL, shipped_model
 from deepmask.runtime.manifest import MANIFEST_NAME, ModelFolderError
@@ -24,8 +25,15 @@ from deepmask.train.heads import LowRankMaskHead
 from deepmask.train.model import DeepMask
 
 PRESETS = ("deepmask-r18", "sharpmask-r18", "deepmask-vgg-a")
+#: A preset's name followed by this: its int8 export.
+INT8 = "-int8"
+#: What the latency suite measures.
+MODELS = (*PRESETS, *(f"deepmask-{trunk}{INT8}" for trunk in ("r18", "vgg-a")))
 
 _DISC_LOGIT = 6.0
+#: Height and width of the drawn pictures that random weights are calibrated on: their ranges mean
+#: nothing, so two small ones do.
+_CALIBRATION_SIZES = ((96, 128), (128, 96))
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,10 @@ class Candidate:
 
 def candidate(name: str, cache: Path) -> Candidate:
     """A preset, with the shipped weights where it has some, or a model folder by its path."""
-    if name not in MODEL_PRESETS:
+    if name not in (*MODEL_PRESETS, *MODELS):
         return Candidate(Path(name).name, Path(name), "given")
+    if name.endswith(INT8):
+        return Candidate(name, _int8_export(name, cache), "random")
     if name == SHIPPED_MODEL:
         try:
             return Candidate(name, shipped_model(), "shipped")
@@ -64,6 +74,20 @@ def random_export(preset: str, cache: Path) -> tuple[Path, Path]:
         save_checkpoint(Checkpoint(network.config, network.state_dict(), {}), checkpoint)
         export_model(checkpoint, model, ExportOptions(name=preset))
     return checkpoint, model
+
+
+def _int8_export(name: str, cache: Path) -> Path:
+    """The int8 export of a preset with random weights, made once, beside its float32 one."""
+    checkpoint, plain = random_export(name.removesuffix(INT8), cache)
+    model = plain.with_name(name)
+    if not (model / MANIFEST_NAME).is_file():
+        photographs = checkpoint.with_name("photographs")
+        photographs.mkdir(exist_ok=True)
+        for seed, (height, width) in enumerate(_CALIBRATION_SIZES):
+            write_picture(photographs / f"{seed}.jpg", height, width, seed)
+        options = ExportOptions(name=name, precision="int8", photographs=photographs)
+        export_model(checkpoint, model, options)
+    return model
 
 
 def random_network(config: ModelConfig) -> DeepMask:

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.measure import durations, measure
+from benchmarks.measure import LEAST_ROUNDS, durations
 from benchmarks.models import candidate
 from benchmarks.scenes import COCO, write_picture
 from deepmask.runtime.batch import Settings, expand, run_batch
 from deepmask.runtime.deepmask import SHIPPED_MODEL, DeepMask
-from deepmask.runtime.images import MAX_PIXELS
+from deepmask.runtime.images import MAX_PIXELS, read_image
 from deepmask.runtime.pyramid import MAX_SIDE
-from deepmask.runtime.results import ResultsWriter
+from deepmask.runtime.results import ResultsWriter, image_ids
 
 IMAGES = 8
 
 
 @pytest.mark.benchmark(group="throughput")
 def test_folder(recorded: BenchmarkFixture, cache: Path, threads: int, tmp_path: Path) -> None:
-    """Decoding, network, encoding and writing of a folder of COCO-sized images."""
+    """Decoding, network, encoding and writing of a folder of COCO-sized images.
+
+    In turns with the same work done one image after another: what the overlap gains.
+    """
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(IMAGES):
         write_picture(folder / f"{seed:012d}.jpg", COCO.height, COCO.width, seed)
     model = candidate(SHIPPED_MODEL, cache)
     paths = expand([folder])
+    alone: list[float] = []
     with DeepMask.load(model.folder, engine="onnxruntime", device="cpu", threads=threads) as opened:
         manifest = opened.manifest
         settings = Settings(
@@ -41,14 +49,30 @@ def test_folder(recorded: BenchmarkFixture, cache: Path, threads: int, tmp_path:
             top=20,
         )
 
-        def run() -> int:
-            with ResultsWriter(tmp_path / "proposals.json") as writer:
+        def together() -> None:
+            with ResultsWriter(tmp_path / "together.json") as writer:
                 outcomes = list(run_batch(opened, paths, [None] * IMAGES, settings, writer))
-            return sum(not outcome.error for outcome in outcomes)
+            assert not any(outcome.error for outcome in outcomes)
 
-        done = measure(recorded, run, budget=1)
-    assert set(done) == {IMAGES}
+        def one_by_one() -> None:
+            start = time.perf_counter()
+            with ResultsWriter(tmp_path / "alone.json") as writer:
+                for path, image_id in zip(paths, image_ids(paths), strict=True):
+                    found = opened(read_image(path))
+                    results = found.to_coco(image_id)
+                    writer.add(results, image_id, path.name, *found.image_size)
+            alone.append(time.perf_counter() - start)
+
+        run_rounds = cast(Callable[..., None], recorded.pedantic)
+        run_rounds(together, setup=one_by_one, rounds=LEAST_ROUNDS, warmup_rounds=1)
+    assert (tmp_path / "together.json").read_bytes() == (tmp_path / "alone.json").read_bytes()
+    rate, rate_alone = (IMAGES / float(np.median(s)) for s in (durations(recorded), alone[1:]))
     recorded.extra_info |= {
+        "load_average": round(os.getloadavg()[0], 1),
         "what": f"folder of {IMAGES} images, {model.name}",
-        "facts": {"images/s": round(IMAGES / float(np.median(durations(recorded))), 2)},
+        "facts": {
+            "images/s": round(rate, 2),
+            "one after another": round(rate_alone, 2),
+            "ratio": round(rate / rate_alone, 2),
+        },
     }

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks.models import MODELS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -15,7 +19,7 @@ def run_pytest(*arguments: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -31,7 +35,7 @@ def test_without_the_flag_every_benchmark_is_skipped_with_a_reason():
 
 def test_each_preset_has_a_latency_on_each_engine_and_size():
     printed = run_pytest("--collect-only")
-    for preset in ("deepmask-r18", "sharpmask-r18", "deepmask-vgg-a"):
+    for preset in MODELS:
         for size in ("coco", "pascal"):
             assert f"test_latency[{preset}-onnxruntime-cpu-{size}]" in printed
 
@@ -40,3 +44,15 @@ def test_model_folders_take_the_presets_place():
     printed = run_pytest("--collect-only", "--benchmark-model", "models/mine")
     assert "test_latency[mine-onnxruntime-cpu-coco]" in printed
     assert "test_latency[deepmask-vgg-a" not in printed
+
+
+def test_compare_shows_ratios_to_an_earlier_file(tmp_path):
+    options = ("--benchmark", "-k", "test_import and onnxruntime")
+    storage = f"--benchmark-storage=file://{tmp_path}"
+    first = run_pytest(*options, storage, "--benchmark-save=first")
+    assert "now/then" not in first
+    printed = run_pytest(*options, storage, "--benchmark-compare=0001")
+    table = printed[printed.index("against the run of") :].splitlines()
+    assert table[2].strip().startswith("test_import[import onnxruntime]")
+    *_, then, now, ratio = table[2].split()
+    assert float(ratio) == pytest.approx(float(now) / float(then), abs=0.02)
