@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 #: A worker without a word for so long, in seconds, hangs where no signal reaches it.
-SILENCE = 3600.0
+SILENCE = 6 * 3600.0
 
 
 @dataclass
