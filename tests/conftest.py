@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +17,14 @@ import pytest
 
 
 def pytest_configure() -> None:
-    """Tests run this environment's installed commands, also where it is not activated."""
+    """Tests run this environment's installed commands, also where it is not activated.
+
+    A script's background job is started with Ctrl-C ignored, and hands that on to every command
+    that a test starts and interrupts.
+    """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
