@@ -102,6 +102,7 @@ class ModelSource:
             "scales": asdict(self._scales),
             "threshold": self._threshold,
             "overlap": self._overlap,
+            "scale_prior": manifest.scale_prior,
         }
 
 

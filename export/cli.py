@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from deepmask.runtime.options import IOU, PROBABILITY, cache_option, parse_scales
+from deepmask.runtime.options import IOU, PROBABILITY, Number, cache_option, parse_scales
 
 if TYPE_CHECKING:
     from deepmask.export.engines import EngineBuilder
@@ -75,6 +75,14 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
     show_default=True,
     help="IoU with a better proposal above which the runtime ranks a near-duplicate lower; 1: "
     "never, as in the paper.",
+)
+@click.option(
+    "--scale-prior",
+    type=Number(-10, 10),
+    default=0.0,
+    show_default=True,
+    help="Logits that the runtime adds to a score for each octave its scale is below 1, so that "
+    "parts rank below whole objects; 0: none, as in the paper.",
 )
 @click.option(
     "--interleave",
@@ -143,6 +151,7 @@ def command(
     scales: str | None,
     threshold: float,
     overlap: float,
+    scale_prior: float,
     interleave: str | None,
     dense_mask: bool,
     scores_from: Path | None,
@@ -203,6 +212,7 @@ def command(
         scales=wanted,
         threshold=threshold,
         overlap=overlap,
+        scale_prior=scale_prior,
     )
     out = out or checkpoint.with_suffix("")
     wanted_engines = EngineOptions(engine or "auto", target, max_size or MAX_SIDE, cache)

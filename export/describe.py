@@ -36,6 +36,7 @@ def describe(
     scales: Scales | None = None,
     threshold: float = THRESHOLD,
     overlap: float = OVERLAP,
+    scale_prior: float = 0.0,
     coarse: Mapping[str, Graph] | None = None,
 ) -> Manifest:
     """The manifest of a network whose graphs compute in float32; `scales` None: the default.
@@ -60,5 +61,6 @@ def describe(
         graphs=graphs,
         parity=parity,
         overlap=overlap,
+        scale_prior=scale_prior,
         coarse=Coarse(config.mask_size, coarse) if coarse else None,
     )

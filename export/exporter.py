@@ -52,6 +52,7 @@ class ExportOptions:
     scales         pyramid scales the runtime uses by default.
     threshold      probability above which it counts a pixel as the object's.
     overlap        IoU with a better proposal above which it ranks a near-duplicate lower.
+    scale_prior    logits that it adds to a score for each octave its scale is below 1.
     precision      what the graphs compute in: "fp32", "fp16", "int8" or "int8-symmetric"; see
                    `fp16` and `int8`. Below fp32 the weights take the form that goes with it.
     photographs    folder of pictures that int8 measures its ranges on, and that a lower precision
@@ -67,6 +68,7 @@ class ExportOptions:
     scales: Scales | None = None
     threshold: float = THRESHOLD
     overlap: float = OVERLAP
+    scale_prior: float = 0.0
     precision: str = "fp32"
     photographs: Path | None = None
     scores_from: Path | None = None
@@ -183,6 +185,7 @@ def _write_float(
         scales=options.scales,
         threshold=options.threshold,
         overlap=options.overlap,
+        scale_prior=options.scale_prior,
         coarse=coarse,
     )
     write_manifest(manifest, folder)

@@ -27,7 +27,7 @@ from deepmask.runtime.network import Network
 from deepmask.runtime.proposals import Proposals
 from deepmask.runtime.pyramid import MAX_SIDE, Level, plan_pyramid
 from deepmask.runtime.rank import POOL, demote_duplicates
-from deepmask.runtime.select import Selection, select_best
+from deepmask.runtime.select import Selection, select_best, weigh_scales
 
 SHIPPED_MODEL = "deepmask-r18"
 #: Stages of one image, in the order they happen.
@@ -119,6 +119,7 @@ class DeepMask:
         maps = [network.run_level(image, level, clock) for level in levels]
         scores = network.scores(maps, levels)
         with clock.host("select"):
+            scores = weigh_scales(scores, levels, self.manifest.scale_prior)
             selection = select_best(scores, max(proposals, POOL) if limit < 1 else proposals)
             placement = self._placement(selection, levels, height, width)
         with clock.host("mask"):

@@ -123,6 +123,7 @@ class Manifest:
     graphs count locations from the first window, so that row i, column j of `score` is the window
     centred at (stride·i, stride·j).
     `scales`, `threshold` (a probability) and `overlap` (an IoU) are what a call uses by default.
+    `scale_prior` are the logits that scores gain for each octave their scale is below 1.
     `coarse` is there if the model's masks are refined.
     """
 
@@ -143,6 +144,7 @@ class Manifest:
     graphs: Mapping[str, Graph]
     parity: Mapping[str, Any]
     overlap: float = 1.0
+    scale_prior: float = 0.0
     coarse: Coarse | None = None
 
     def coarse_form(self) -> Manifest:
@@ -228,7 +230,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:
-    content = {"coarse": {}, **content}
+    content = {"coarse": {}, "scale_prior": 0.0, **content}  # older folders lack these keys
     check_keys(content, {field.name for field in fields(Manifest)} | {"format"}, "")
     stride = integer(content, "stride", 1, 256)
     patch = integer(content, "patch", stride, 4096)
@@ -258,6 +260,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
         scales=_scales(mapping(content, "scales")),
         threshold=threshold,
         overlap=number(content, "overlap", 0, 1),
+        scale_prior=number(content, "scale_prior", -10, 10),
         graphs=graphs,
         parity=mapping(content, "parity"),
         coarse=_coarse(mapping(content, "coarse"), graphs),

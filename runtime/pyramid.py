@@ -22,12 +22,14 @@ MAX_SIDE = 1333
 class Level:
     """One scale of the pyramid.
 
+    factor                        the scale factor it stands for.
     height, width                 of the scaled image.
     ratio_y, ratio_x              of its sides to the image's, after rounding.
     canvas_height, canvas_width   of the picture the trunk sees: whole cells, and the border.
     rows, cols                    locations in the score map.
     """
 
+    factor: float
     height: int
     width: int
     ratio_y: float
@@ -51,8 +53,10 @@ def plan_pyramid(
     that round to the same size, as on tiny images, give one level.
     """
     base = min(1.0, max_side / max(height, width))
-    sizes = {(_scaled(height, base * factor), _scaled(width, base * factor)) for factor in factors}
-    return [_level(height, width, h, w, manifest) for h, w in sorted(sizes)]
+    sizes = {(_scaled(height, base * f), _scaled(width, base * f)): f for f in factors}
+    return [
+        _level(factor, height, width, h, w, manifest) for (h, w), factor in sorted(sizes.items())
+    ]
 
 
 def canvas_shape(level: Level) -> tuple[int, int, int, int]:
@@ -91,8 +95,9 @@ def _scaled(length: int, factor: float) -> int:
     return max(1, math.floor(length * factor + 0.5))
 
 
-def _level(height: int, width: int, h: int, w: int, manifest: Manifest) -> Level:
+def _level(factor: float, height: int, width: int, h: int, w: int, manifest: Manifest) -> Level:
     return Level(
+        factor=factor,
         height=h,
         width=w,
         ratio_y=h / height,

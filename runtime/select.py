@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log2
 
 import numpy as np
 import numpy.typing as npt
+
+from deepmask.runtime.pyramid import Level
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,25 @@ class Selection:
         return len(self.logit)
 
 
+def weigh_scales(
+    scores: Sequence[npt.NDArray[np.float32]], levels: Sequence[Level], prior: float
+) -> list[npt.NDArray[np.float32]]:
+    """The levels' score maps with `prior` added for each octave that their factor is below 1.
+
+    A larger scale has more windows, each as sure of itself as any: by raw logits (§3.3) parts and
+    small things crowd whole objects out of the top of the list.
+    """
+    return [
+        score - np.float32(prior * log2(level.factor))
+        for score, level in zip(scores, levels, strict=True)
+    ]
+
+
 def select_best(scores: Sequence[npt.NDArray[np.float32]], count: int) -> Selection:
     """The `count` highest of all levels' score maps, each (rows, cols) logits.
 
     Order: logit descending, then level, row, column, so that ties never depend on the machine.
-    The raw logit ranks, over all scales, as in the paper (§3.3).
+    The logit ranks, over all scales, as in the paper (§3.3).
     """
     logits = np.concatenate([np.empty(0, np.float32), *(level.ravel() for level in scores)])
     chosen = _best_indices(logits, count)

@@ -37,7 +37,8 @@ def test_help_imports_no_heavy_library() -> None:
 
 def test_a_run_writes_a_model_beside_the_checkpoint(tiny_checkpoint: Path, tmp_path: Path) -> None:
     checkpoint = shutil.copy(tiny_checkpoint, tmp_path / "best.pt")
-    done = run(checkpoint, "--weights", "fp16", "--scales", "-2:0:0.5", "--threshold", "0.3")
+    runs_by = ["--scales", "-2:0:0.5", "--threshold", "0.3", "--scale-prior", "0.5"]
+    done = run(checkpoint, "--weights", "fp16", *runs_by)
     assert (done.returncode, done.stderr) == (0, "")
     assert "334×258" in done.stdout
     assert "Weights rounded to float16" in done.stdout
@@ -45,6 +46,7 @@ def test_a_run_writes_a_model_beside_the_checkpoint(tiny_checkpoint: Path, tmp_p
     content = json.loads((tmp_path / "best" / "model.json").read_text(encoding="utf-8"))
     assert content["scales"] == {"start": -2.0, "stop": 0.0, "step": 0.5}
     assert (content["name"], content["threshold"]) == ("best", 0.3)
+    assert content["scale_prior"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,7 @@ def test_a_run_writes_a_model_beside_the_checkpoint(tiny_checkpoint: Path, tmp_p
         (["a.pt", "--scales", "1:0:0.5"], "expected FROM:TO:STEP, as in -2:1:0.5"),
         (["a.pt", "--scales", "0:nan:1"], "expected FROM:TO:STEP, as in -2:1:0.5"),
         (["a.pt", "--threshold", "1"], "1.0 is not in the range 0<x<1"),
+        (["a.pt", "--scale-prior", "nan"], "nan is not a number"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(

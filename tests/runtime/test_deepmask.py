@@ -230,6 +230,24 @@ def test_demoted_duplicates_keep_their_masks_and_lists_are_prefixes(model: DeepM
     assert_array_equal(few.boxes, diverse.boxes[:6])
 
 
+def test_the_models_scale_prior_lifts_small_scales(model: DeepMask, scene) -> None:
+    """The same windows; the logits of each are higher by the prior for every octave below 1."""
+    image, scales = scene(5, HEIGHT, WIDTH).image, Scales(-2, -1, 1)
+    lifted = DeepMask(replace(model.manifest, scale_prior=0.5), model.engine, model.choice)
+    raw, moved = (
+        {
+            (float(p.placement.ratio_x[k]), int(p.placement.row[k]), int(p.placement.col[k])): score
+            for k, score in enumerate(np.log(p.scores / (1 - p.scores.astype(np.float64))))
+        }
+        for p in (one(image, scales=scales, overlap=1.0) for one in (model, lifted))
+    )
+    assert raw.keys() == moved.keys()  # there are fewer locations than were asked for
+    octaves = {key: 2.0 if key[0] < 0.375 else 1.0 for key in raw}
+    assert set(octaves.values()) == {1.0, 2.0}
+    for key, logit in raw.items():
+        assert moved[key] - logit == pytest.approx(0.5 * octaves[key], abs=1e-3)
+
+
 @pytest.mark.parametrize("overlap", [-0.1, 1.5, float("nan")])
 def test_an_overlap_that_is_no_iou_is_refused(model: DeepMask, overlap: float) -> None:
     with pytest.raises(ValueError, match="expected an IoU"):
