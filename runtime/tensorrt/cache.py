@@ -79,6 +79,8 @@ class _Cache:
         seconds = time.monotonic() - start
         stamp = Stamp(identity, hash_of(plan.content), round(seconds, 3), plan.layers)
         kept = Kept(plan.content, stamp)
+        if not self.ahead:
+            self._verify(wanted.name, kept)  # before it is kept: what does not load is no use later
         self._try_to_write(lambda: store.keep(self.folder, wanted.stem, kept))
         if plan.timing_cache:
             timings = self.folder / wanted.timings
@@ -86,8 +88,6 @@ class _Cache:
         self.report(f"engine {wanted.name}: built in {seconds:.0f} s, {_layers(plan.layers)}")
         for line in plan.warnings:
             self.report(f"Warning: TensorRT on {wanted.name}: {line}")
-        if not self.ahead:
-            self._verify(wanted.name, kept)
         return kept
 
     @contextmanager

@@ -46,12 +46,11 @@ def open_device() -> CudaDevice:
         raise DeviceError(f"pycuda cannot be loaded: {_one_line(error)}; {_INSTALL}") from error
     try:
         driver.init()
-        count = driver.Device.count()
-    except driver.Error as error:
+        if not driver.Device.count():
+            raise DeviceError("no NVIDIA GPU is visible")
+        return CudaDevice(driver, 0)
+    except driver.Error as error:  # a full GPU too: its context takes memory
         raise DeviceError(f"no NVIDIA GPU that works: {_one_line(error)}") from error
-    if not count:
-        raise DeviceError("no NVIDIA GPU is visible")
-    return CudaDevice(driver, 0)
 
 
 class CudaDevice:

@@ -107,6 +107,7 @@ def load_graph(name: str, graph: Graph, plan: bytes, runtime: Any, library: Libr
         raise EngineError(
             f"{library.flavour} {library.version} does not load its engine of graph {name}"
             + said(library)
+            + "; deepmask-doctor --clear-cache removes it"
         )
     return BuiltGraph(name, graph, engine, library)
 

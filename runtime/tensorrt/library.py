@@ -9,6 +9,7 @@ import functools
 import importlib
 import importlib.util
 import threading
+from collections import deque
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -42,14 +43,17 @@ FLAVOURS = {
     )
 }
 
+#: Messages that wait to be taken.
+_KEPT = 256
+
 
 class Messages:
-    """What TensorRT had to say: warnings and errors, in the order they came, from any thread."""
+    """What TensorRT last had to say: warnings and errors, in the order they came, of any thread."""
 
     def __init__(self) -> None:
         """Empty."""
         self._lock = threading.Lock()
-        self._lines: list[str] = []
+        self._lines: deque[str] = deque(maxlen=_KEPT)  # a service may run for months
 
     def add(self, line: str) -> None:
         """Keep a message, as one line."""
@@ -59,8 +63,9 @@ class Messages:
     def take(self) -> list[str]:
         """The messages since the last call, each once."""
         with self._lock:
-            lines, self._lines = self._lines, []
-        return list(dict.fromkeys(lines))
+            lines = list(dict.fromkeys(self._lines))
+            self._lines.clear()
+        return lines
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -48,8 +49,9 @@ class Phases:
 def monitored(trt: ModuleType, config: Any, label: str) -> Iterator[None]:
     """Show the progress of a build with `config`, if on a terminal; Ctrl-C ends the build.
 
-    TensorRT calls back in the thread that builds. An exception must not cross it, so Ctrl-C is
-    kept, the build is told to stop, and `KeyboardInterrupt` is raised at the end of the block.
+    TensorRT may call back from several threads. No exception must cross it: Ctrl-C that comes in a
+    callback is kept, the build is told to stop, and `KeyboardInterrupt` is raised at the end of the
+    block; a bar that cannot be drawn any more is not worth a build.
     """
     with _bar(label) as show:
         monitor = _monitor(trt, Phases(), show)
@@ -80,6 +82,7 @@ def _monitor(trt: ModuleType, phases: Phases, show: Callable[[float], None]) -> 
         def __init__(self) -> None:
             base.__init__(self)
             self.interrupted = False
+            self._lock = threading.Lock()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self._watch(phases.start, phase_name, num_steps)
@@ -93,9 +96,12 @@ def _monitor(trt: ModuleType, phases: Phases, show: Callable[[float], None]) -> 
 
         def _watch(self, change: Any, *values: Any) -> None:
             try:
-                change(*values)
-                show(phases.done)
+                with self._lock:
+                    change(*values)
+                    show(phases.done)
             except KeyboardInterrupt:
                 self.interrupted = True
+            except Exception:  # the terminal went away, say
+                return
 
     return Monitor()

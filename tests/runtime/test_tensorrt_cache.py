@@ -298,6 +298,7 @@ def test_an_engine_that_does_not_load_is_one_line(machine: Machine) -> None:
     machine.options = {"inspected": lambda plan: None}
     with pytest.raises(EngineError, match=r"cannot load the engine .* built: the plan was refused"):
         machine.plans()
+    assert machine.files(".plan") == []  # the next run builds again
 
 
 def test_another_precision_than_the_models_is_an_error_each_time(machine: Machine) -> None:

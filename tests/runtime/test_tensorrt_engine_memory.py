@@ -343,6 +343,10 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, context: Cont
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
+    retained = driver.Device.retain_primary_context
+    driver.Device.retain_primary_context = lambda self: raise_(driver.MemoryError("no memory"))
+    assert problem() == "no NVIDIA GPU that works: no memory"
+    driver.Device.retain_primary_context = retained
     driver.Device.count = lambda: 0
     assert problem() == "no NVIDIA GPU is visible"
     driver.init = lambda: raise_(driver.Error("cuInit failed: no CUDA-capable device\n"))
