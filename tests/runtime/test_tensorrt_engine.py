@@ -261,7 +261,9 @@ def test_a_plan_that_does_not_load_is_told(changed: Callable[..., EngineError]) 
     """TensorRT gives None and logs why."""
     text = str(changed(score=b"\xff no plan"))
     assert text.startswith("tensorrt 10.99.0 does not load its engine of graph score: ")
-    assert text.endswith("magicTagRead == kMAGIC_TAG failed")
+    assert text.endswith(
+        "magicTagRead == kMAGIC_TAG failed; deepmask-doctor --clear-cache removes it"
+    )
 
 
 def test_a_plan_of_another_graph_is_told(
