@@ -64,8 +64,10 @@ class Lane:
     def send(self, buffer: Buffer) -> DeviceTensor:
         """See `Engine.send`."""
         tensor = self._empty(buffer.array.shape, buffer.array.dtype)
-        self._device.upload(tensor.lease.memory, buffer.array, self.stream)
-        self._in_flight.append((self.stream.record(), [buffer]))
+        try:
+            self._device.upload(tensor.lease.memory, buffer.array, self.stream)
+        finally:  # also if Ctrl-C comes when the copy is queued
+            self._in_flight.append((self.stream.record(), [buffer]))
         return tensor
 
     def run(self, name: str, inputs: Mapping[str, DeviceTensor]) -> dict[str, DeviceTensor]:
@@ -83,9 +85,11 @@ class Lane:
     def fetch(self, tensors: Sequence[DeviceTensor]) -> list[Buffer]:
         """The tensors' content, waited for; valid as long as the buffers are referenced."""
         buffers = [self.buffer(tensor.shape, tensor.dtype) for tensor in tensors]
-        for buffer, tensor in zip(buffers, tensors, strict=True):
-            self._device.download(buffer.array, tensor.lease.memory, self.stream)
-        self._in_flight.append((self.stream.record(), buffers))  # should the wait be interrupted
+        try:
+            for buffer, tensor in zip(buffers, tensors, strict=True):
+                self._device.download(buffer.array, tensor.lease.memory, self.stream)
+        finally:  # should this or the wait be interrupted
+            self._in_flight.append((self.stream.record(), buffers))
         self.stream.synchronize()
         self._memory.next_round()
         self._pinned.next_round()

@@ -1,7 +1,7 @@
 """What an engine computes in, as opposed to what was asked for.
 
 Networks are strongly typed: TensorRT must compute each layer in the type that the network gives it.
-So the type of every convolution and matrix product is read from the network before the build, and
+So the type of every convolution and matrix product is read from the network that was built, and
 where the engine can be loaded, the types of its tensors from TensorRT's own description of it.
 """
 

@@ -100,10 +100,9 @@ def test_the_agreement_with_fp32_is_kept(reduced: Path) -> None:
     assert str(reduced.parent) not in json.dumps(record)
 
 
+@pytest.mark.parametrize("reduced", ["int8"], indirect=True)
 def test_integer_convolutions_run_as_such(reduced: Path, tmp_path: Path) -> None:
     """ONNX Runtime on a CPU fuses the plain form; what it leaves in float32 is what is spared."""
-    if reduced.name != "int8":
-        pytest.skip("of int8 only")
     for name, spared in (("trunk", 0), ("score", 2)):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -117,9 +116,8 @@ def test_integer_convolutions_run_as_such(reduced: Path, tmp_path: Path) -> None
         assert "Relu" not in kinds
 
 
+@pytest.mark.parametrize("reduced", ["int8", "int8-symmetric"], indirect=True)
 def test_weights_are_int8_by_channel(reduced: Path) -> None:
-    if reduced.name == "fp16":
-        pytest.skip("of int8 only")
     expected: dict[str, set[str]] = {"trunk": set(), "score": {"widen.weight", "classify.weight"}}
     for name, spared in expected.items():
         graph = onnx.load(reduced / f"{name}.onnx").graph
@@ -140,9 +138,8 @@ def test_weights_are_int8_by_channel(reduced: Path) -> None:
         assert plain == spared
 
 
+@pytest.mark.parametrize("reduced", ["int8", "int8-symmetric"], indirect=True)
 def test_the_symmetric_form_has_no_zero_points(reduced: Path) -> None:
-    if reduced.name == "fp16":
-        pytest.skip("of int8 only")
     kinds, offset = set(), False
     for name in ("trunk", "score"):
         graph = onnx.load(reduced / f"{name}.onnx").graph
