@@ -19,6 +19,11 @@ import numpy.typing as npt
 Tensor = Any
 
 
+def one_line(said: object) -> str:
+    """What a library said, as the end of a line; its type where it said nothing."""
+    return " ".join(str(said).split())[:300] or type(said).__name__
+
+
 class EngineError(Exception):
     """An engine that cannot be had or that failed; the text is one line and says what to do."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from deepmask.runtime.engines.base import Buffer, DeviceError, Engine, EngineError
+from deepmask.runtime.engines.base import Buffer, DeviceError, Engine, EngineError, one_line
 from deepmask.runtime.manifest import Graph, Manifest
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -63,7 +63,7 @@ class OnnxRuntimeEngine(Engine):
         try:
             session.run_with_iobinding(binding)
         except Exception as error:  # onnxruntime's errors share no base class
-            raise EngineError(f"onnxruntime failed in graph {graph}: {_one_line(error)}") from error
+            raise EngineError(f"onnxruntime failed in graph {graph}: {one_line(error)}") from error
         return dict(zip(outputs, binding.get_outputs(), strict=True))
 
     def shape(self, tensor: ort.OrtValue) -> tuple[int, ...]:
@@ -95,7 +95,7 @@ def _open_session(path: Path, graph: Graph, device: str, threads: int) -> ort.In
     try:
         session = ort.InferenceSession(str(path), options, providers=[_PROVIDERS[device]])
     except Exception as error:  # onnxruntime's errors share no base class
-        raise EngineError(f"{path}: onnxruntime cannot load it: {_one_line(error)}") from error
+        raise EngineError(f"{path}: onnxruntime cannot load it: {one_line(error)}") from error
     if session.get_providers()[0] != _PROVIDERS[device]:
         raise DeviceError(
             "onnxruntime could not start CUDA on this machine (driver, CUDA or cuDNN libraries)"
@@ -115,7 +115,3 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.engines.base import EngineError, one_line
 from deepmask.runtime.tensorrt.library import FLAVOURS, Library, started
 from deepmask.runtime.tensorrt.precision import network_types
 from deepmask.runtime.tensorrt.profile import FIXED, Profile, Shape
@@ -143,14 +143,10 @@ def _parser_error(parser: Any) -> str:
         return "it gave no reason"
     error = parser.get_error(0)
     where = f"{error.node_operator()} {error.node_name()}: " if error.node_name() else ""
-    return _one_line(where + error.desc())
+    return one_line(where + error.desc())
 
 
 def _reason(messages: Sequence[str]) -> str:
     """The message that tells most: of memory if that ran out, else the last one."""
     of_memory = [line for line in messages if "out of memory" in line.lower()]
-    return _one_line([*messages, *of_memory][-1]) if messages else "it gave no reason"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]
+    return one_line([*messages, *of_memory][-1]) if messages else "it gave no reason"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.engines.base import DeviceError, EngineError
+from deepmask.runtime.engines.base import DeviceError, EngineError, one_line
 from deepmask.runtime.tensorrt.device import Event, Gpu, Memory, OutOfMemory, Stream
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -43,14 +43,14 @@ def open_device() -> CudaDevice:
     try:
         driver = importlib.import_module("pycuda.driver")
     except Exception as error:  # whatever a compiled module raises that does not fit
-        raise DeviceError(f"pycuda cannot be loaded: {_one_line(error)}; {_INSTALL}") from error
+        raise DeviceError(f"pycuda cannot be loaded: {one_line(error)}; {_INSTALL}") from error
     try:
         driver.init()
         if not driver.Device.count():
             raise DeviceError("no NVIDIA GPU is visible")
         return CudaDevice(driver, 0)
     except driver.Error as error:  # a full GPU too: its context takes memory
-        raise DeviceError(f"no NVIDIA GPU that works: {_one_line(error)}") from error
+        raise DeviceError(f"no NVIDIA GPU that works: {one_line(error)}") from error
 
 
 class CudaDevice:
@@ -80,7 +80,7 @@ class CudaDevice:
             finally:
                 self._context.pop()
         except self._driver.Error as error:
-            raise EngineError(f"CUDA failed: {_one_line(error)}") from error
+            raise EngineError(f"CUDA failed: {one_line(error)}") from error
 
     def free(self) -> int:
         """See `Device.free`."""
@@ -175,7 +175,3 @@ def _give_back(context: Any, held: list[Any]) -> None:
 def _handle(owned: Any) -> Any:
     """The pycuda object of one of the classes above."""
     return owned._held[0]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
