@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepmask.runtime.whole import whole_file
 from deepmask.train.config import ConfigError, ModelConfig
 from deepmask.train.model import DeepMask
 from deepmask.train.tensors import TensorFileError, read_tensors
@@ -69,9 +70,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
     Raises `OSError` where that fails; what was at `path` is still there.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with whole_file(path) as file:
             torch.save(
                 {
                     "format": FORMAT,
@@ -83,14 +83,11 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             )
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
     except RuntimeError as error:  # PyTorch's archive, closed after the disk's own error
         if isinstance(error.__context__, OSError):
             reason = error.__context__.strerror
             raise OSError(f"{path}: cannot be written ({reason})") from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -93,6 +93,13 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     default="auto",
     help="auto: bf16 where the hardware computes in it.",
 )
+@click.option(
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Compile the trunk by torch.compile, which needs a C++ compiler: a slower first step, "
+    "then faster ones. Rounding may differ.",
+)
 @click.option("--threads", type=click.IntRange(1), default=1, help="Threads that make batches.")
 @click.option(
     "--cache-gb",

@@ -12,12 +12,13 @@ LABELS = "annotations"
 
 
 def conditions(annotations: Sequence[Path], crops: str, hardware: Hardware) -> dict[str, str]:
-    """Plain values for a checkpoint: the precision, where patches are cut, what is learnt from.
+    """Plain values for a checkpoint: the arithmetic, where patches are cut, what is learnt from.
 
     annotations: the files trained on. Their content counts, not where they lie.
     """
     return {
         "precision": "bf16" if hardware.bf16 else "fp32",
+        "execution": "compiled" if hardware.compiled else "eager",
         "crops": crops,
         LABELS: " ".join(sha256_of(path) for path in annotations),
     }

@@ -12,10 +12,11 @@ import torch
 
 @dataclass(frozen=True)
 class Hardware:
-    """A device and whether its arithmetic is bf16 autocast or plain fp32."""
+    """A device, whether its arithmetic is bf16 autocast or plain fp32, and compiled or eager."""
 
     device: torch.device
     bf16: bool
+    compiled: bool = False
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context a forward pass runs in."""
@@ -30,10 +31,10 @@ class Hardware:
             if self.device.type == "cuda"
             else f"cpu, {torch.get_num_threads()} threads"
         )
-        return f"{name}, {'bf16' if self.bf16 else 'fp32'}"
+        return f"{name}, {'bf16' if self.bf16 else 'fp32'}{', compiled' * self.compiled}"
 
 
-def choose_hardware(device: str, precision: str) -> Hardware:
+def choose_hardware(device: str, precision: str, compiled: bool = False) -> Hardware:
     """`device`: auto, cpu, cuda or cuda:N; `precision`: auto, bf16 or fp32.
 
     Automatic choices take the GPU where there is one, and bf16 where the hardware computes in it.
@@ -55,7 +56,7 @@ def choose_hardware(device: str, precision: str) -> Hardware:
     native = _computes_bf16(chosen)
     if precision == "bf16" and not native and chosen.type == "cuda":
         raise ValueError("bf16 was asked for, but this GPU does not compute in it; use fp32")
-    return Hardware(chosen, native if precision == "auto" else precision == "bf16")
+    return Hardware(chosen, native if precision == "auto" else precision == "bf16", compiled)
 
 
 def _computes_bf16(device: torch.device) -> bool:

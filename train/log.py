@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from deepmask.runtime.whole import whole_file
 from deepmask.train.recall import RECALLS
 
 COLUMNS = (
@@ -31,12 +32,12 @@ class Log:
         """`step` is 0 for a new run."""
         self._path = path
         self._kept = _rows(path, step) if step and path.is_file() else []
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(self._kept)
-        temporary.replace(path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(self._kept)
+        with whole_file(path) as file:
+            file.write(text.getvalue().encode())
 
     def highest(self, column: str) -> float:
         """The highest value of a column in the rows of before the resumption; −∞ without one."""

@@ -13,6 +13,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
+from deepmask.runtime.whole import sweep
 from deepmask.train.annotations import DataError
 from deepmask.train.batches import Batch, BatchMaker, prefetch
 from deepmask.train.checkpoint import save_checkpoint
@@ -106,6 +107,7 @@ class _Reporter:
         self._images = images
         self._out = out
         self._schedule = schedule
+        sweep(out / LAST, out / BEST, out / LOG)
         self._log = Log(out / LOG, trainer.step)
         self._highest = self._log.highest(DECIDING)
         self._reported = trainer.step

@@ -15,10 +15,15 @@ class Losses(nn.Module):
     """Mask loss and score loss of a network as one module, which data parallel training wraps."""
 
     def __init__(self, model: DeepMask, hardware: Hardware) -> None:
-        """`hardware` says in which precision the network runs."""
+        """`hardware` says in which precision the network runs, and whether compiled.
+
+        The trunk alone is compiled: it is nearly all the arithmetic, and its shapes stay the same
+        where the number of masks and of labels differs from batch to batch.
+        """
         super().__init__()
         self.model = model
         self._hardware = hardware
+        self._stages = torch.compile(model.stages) if hardware.compiled else model.stages
 
     def forward(
         self, patches: Tensor, masks: Tensor, labels: Tensor, counts: Counts
@@ -29,7 +34,7 @@ class Losses(nn.Module):
         """
         zero = patches.new_zeros(())
         with self._hardware.autocast():
-            stages = self.model.stages(patches)
+            stages = self._stages(patches)
             mask_logits = (
                 self.model.masks([one[: len(masks)] for one in stages]) if len(masks) else None
             )

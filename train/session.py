@@ -11,6 +11,7 @@ import click
 import numpy as np
 import torch
 
+from deepmask.runtime.engines.base import one_line
 from deepmask.train.annotations import AnnotatedSet, DataError, read_annotations
 from deepmask.train.batches import Batch, BatchMaker
 from deepmask.train.categories import with_categories
@@ -61,6 +62,7 @@ class Request:
     seed: int
     device: str
     precision: str
+    compiled: bool
     threads: int
     cache_gb: float
     crops: str
@@ -99,7 +101,9 @@ def run_training(request: Request, out: Path) -> int:
             f"{out / LAST} exists: continue with --resume, or choose another --out"
         )
     try:
-        hardware = choose_hardware(local_device(request.device), request.precision)
+        hardware = choose_hardware(
+            local_device(request.device), request.precision, request.compiled
+        )
     except (ValueError, RuntimeError) as error:
         raise click.UsageError(str(error)) from error
     try:
@@ -119,6 +123,12 @@ def run_training(request: Request, out: Path) -> int:
         other = "use --crops host" if request.crops == "device" else "lower --cache-gb"
         raise _failure(
             f"not enough memory, lower --batch or {other}, then --resume: {error}"
+        ) from error
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise _failure(
+            f"--compile failed, install a C++ compiler or leave it out: {one_line(error)}"
         ) from error
 
 
