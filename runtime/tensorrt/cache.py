@@ -41,15 +41,18 @@ class _Wanted:
 
     @property
     def stem(self) -> str:
-        """Name of its files, made of hashes: graph, flavour and GPU each have their own."""
+        """Name of its files, made of hashes: graph, flavour, platform and GPU have their own."""
         one = self.identity
-        return f"{one.graph[:16]}-{_hash(one.flavour, one.gpu, one.compute_capability)[:8]}"
+        place = _hash(one.flavour, one.platform, one.gpu, one.compute_capability)
+        return f"{one.graph[:16]}-{place[:8]}"
 
     @property
     def timings(self) -> str:
         """Name of the timing cache that serves it."""
         one = self.identity
-        return _hash(one.flavour, one.version, one.gpu, one.driver)[:16] + store.TIMINGS
+        return (
+            _hash(one.flavour, one.version, one.platform, one.gpu, one.driver)[:16] + store.TIMINGS
+        )
 
 
 class _Cache:

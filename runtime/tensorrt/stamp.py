@@ -1,13 +1,15 @@
 """What a plan was built by, of and for: a JSON beside it, compared before the plan is loaded.
 
-A plan belongs to one version of TensorRT, one GPU, driver, precision and set of shapes, and tells
-none of that itself before it is loaded, which is when a foreign one crashes.
+A plan belongs to one version of TensorRT, one platform, GPU, driver, precision and set of shapes,
+and tells none of that itself before it is loaded, which is when a foreign one crashes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,11 +20,14 @@ from deepmask.runtime.tensorrt.device import Gpu
 from deepmask.runtime.tensorrt.library import FLAVOURS
 from deepmask.runtime.tensorrt.profile import Profile, Range, covers
 
-FORMAT = "deepmask-plan/1"
+FORMAT = "deepmask-plan/2"
 #: Largest description that is read, in bytes.
 LIMIT = 1 << 20
 #: What stands for a GPU or driver that a plan is not bound to.
 ANY = "any"
+#: Operating system and processor: engines are not portable across these, says TensorRT, and a build
+#: for a GPU elsewhere is for this platform too (`RuntimePlatform.SAME_AS_BUILD`).
+PLATFORM = f"{sys.platform}-{platform.machine().lower()}"
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Identity:
     """What must be equal for a plan to be used.
 
     flavour, version             of TensorRT.
+    platform                     `PLATFORM` of the machine that builds and runs.
     gpu, compute_capability      the GPU's; `driver` is its CUDA version. TensorRT for RTX binds a
                                  plan to the capability alone: the other two are `ANY` there.
     precision, graph             of the model: `graph` is the SHA-256 of the ONNX file.
@@ -38,6 +44,7 @@ class Identity:
 
     flavour: str
     version: str
+    platform: str
     gpu: str
     compute_capability: str
     driver: str
@@ -59,11 +66,12 @@ class Stamp:
 def identify(
     flavour: str, version: str, gpu: Gpu, precision: str, graph: str, profiles: Sequence[Profile]
 ) -> Identity:
-    """The identity of a plan that is to be built or to be found."""
+    """The identity of a plan that is to be built or to be found on this platform."""
     bound = not FLAVOURS[flavour].portable
     return Identity(
         flavour=flavour,
         version=version,
+        platform=PLATFORM,
         gpu=gpu.name if bound else ANY,
         compute_capability=".".join(map(str, gpu.compute_capability)),
         driver=gpu.driver if bound else ANY,

@@ -1,14 +1,17 @@
 """The folder of built engines: each a plan and its stamp, written whole or not at all.
 
-Both files are written under other names and renamed, the stamp last, and a plan is checked against
-the SHA-256 in its stamp. A process that reads while another writes sees a damaged plan at worst.
+Both files are written under other names and renamed, and a plan is checked against the SHA-256 in
+its stamp. A process that reads while another writes sees a damaged plan at worst; of two that write
+at once, where there are no locks, the last sees to it that plan and stamp are of one build.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,11 +30,13 @@ from deepmask.runtime.tensorrt.stamp import (
 
 try:
     import fcntl
-except ImportError:  # Windows: two processes may both build; the renames keep that harmless
+except ImportError:  # Windows: two processes may both build, see `keep`
     fcntl = None  # type: ignore[assignment]
 
 PLAN, STAMP, TIMINGS = ".plan", ".json", ".timing"
 _LOCK, _NEW = "lock", ".new-"
+#: How often a pair is written, should another process write over one half of it each time.
+_ATTEMPTS = 20
 #: Every name that a file of the folder may have.
 _OWN = re.compile(
     rf"[0-9a-f]{{16}}(-[0-9a-f]{{8}})?\.(plan|json|timing)|{re.escape(_NEW)}\w+|{_LOCK}"
@@ -76,9 +81,17 @@ def find(folder: Path, stem: str, identity: Identity) -> Kept | str:
 
 
 def keep(folder: Path, stem: str, kept: Kept) -> None:
-    """Write a plan and its stamp, in place of what has their name; raises `OSError`."""
-    write_whole(folder / (stem + PLAN), kept.plan)
-    write_whole(folder / (stem + STAMP), dumps(kept.stamp).encode())
+    """Write a plan and its stamp, in place of what has their name; raises `OSError`.
+
+    Another process may write its own in between, and the plan of one would stay with the stamp of
+    the other. So whoever has written looks, and writes again until the two fit.
+    """
+    for _ in range(_ATTEMPTS):
+        write_whole(folder / (stem + PLAN), kept.plan)
+        write_whole(folder / (stem + STAMP), dumps(kept.stamp).encode())
+        if isinstance(find(folder, stem, kept.stamp.identity), Kept):
+            return
+        time.sleep(random.uniform(0, 0.1))  # so that two do not keep step
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -127,7 +140,9 @@ def described(folder: Path) -> list[str]:
             else:
                 gpu = f"compute capability {one.compute_capability}"
                 gpu = gpu if one.gpu == ANY else f"{one.gpu}, {gpu}, CUDA {one.driver}"
-                texts.append(f"{one.flavour} {one.version} for {gpu}, {one.precision}")
+                texts.append(
+                    f"{one.flavour} {one.version} for {gpu}, {one.platform}, {one.precision}"
+                )
     return texts
 
 

@@ -107,10 +107,12 @@ def fake_library(
     building: Callable[[dict[str, Any]], None] = lambda graph: None,
     inspected: Callable[[dict[str, Any]], str | None] = lambda plan: "{}",
     steps: int = 3,
+    tactics: int = 0,
 ) -> Library:
     """The library. `building` is called with each graph that is built, at every step of it.
 
-    `inspected` gives the inspector's text for a plan, None for a plan that does not load.
+    `inspected` gives the inspector's text for a plan, None for a plan that does not load. `tactics`
+    is what measurements on a GPU came to, another each time: plans that differ in it are equals.
     """
     messages = Messages()
 
@@ -166,7 +168,7 @@ def fake_library(
                     messages.add(line)
                 return None
             shapes = [profile.shapes for profile in config.profiles]
-            plan = {"graph": graph, "profiles": shapes, "targets": config.targets}
+            plan = {"graph": graph, "profiles": shapes, "targets": config.targets, "t": tactics}
             return json.dumps({**plan, "flags": network.flags, "cleared": config.cleared}).encode()
 
     class Runtime:

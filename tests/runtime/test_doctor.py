@@ -173,13 +173,15 @@ def test_what_does_not_load_is_installed_anew() -> None:
 def test_the_cache_is_shown_and_cleared(model_folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     plan = b"a plan of a hundred kilobytes" * 3500
-    identity = Identity("tensorrt", "11.4", "NVIDIA L4", "8.9", "13.0", "fp16", "ab" * 32, ())
+    identity = Identity(
+        "tensorrt", "11.4", "linux-x86_64", "NVIDIA L4", "8.9", "13.0", "fp16", "ab" * 32, ()
+    )
     cache.mkdir()
     store.keep(cache, "0" * 16 + "-" + "1" * 8, Kept(plan, Stamp(identity, hash_of(plan), 1, {})))
     (cache / "mine.txt").write_text("mine", encoding="utf-8")
     found = run("--cache", cache, "--engine", "onnxruntime", "--model", model_folder).stdout
     assert f"cache        1 engine, 0.1 MB, {cache}\n" in found
-    origin = "tensorrt 11.4 for NVIDIA L4, compute capability 8.9, CUDA 13.0, fp16"
+    origin = "tensorrt 11.4 for NVIDIA L4, compute capability 8.9, CUDA 13.0, linux-x86_64, fp16"
     assert f"\n             1 of {origin}\n" in found
     done = run("--cache", cache, "--clear-cache")
     assert (done.returncode, done.stderr) == (0, "")

@@ -174,6 +174,38 @@ def test_another_gpu_flavour_or_graph_has_engines_of_its_own(
         assert len(machine.files(".plan")) == 3 * count
 
 
+@pytest.mark.parametrize(("flavour", "ahead"), [("tensorrt", False), ("tensorrt-rtx", True)])
+def test_platforms_that_share_a_folder_have_engines_of_their_own(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, flavour: str, ahead: bool
+) -> None:
+    """Over a network, say: none takes another's, nor writes over it."""
+    platforms = ("linux-x86_64", "linux-aarch64", "win32-amd64")
+    for count, platform in enumerate(platforms, 1):
+        monkeypatch.setattr("deepmask.runtime.tensorrt.stamp.PLATFORM", platform)
+        here = replace(machine, flavour=flavour)
+        here.plans(ahead=ahead)
+        assert here.lines[0] == "engine trunk: building, there is none yet"
+        assert len(here.files(".plan")) == 3 * count
+    stamps = [json.loads(path.read_bytes()) for path in machine.files(".json")]
+    assert {one["platform"] for one in stamps} == set(platforms)
+    for platform in platforms:
+        monkeypatch.setattr("deepmask.runtime.tensorrt.stamp.PLATFORM", platform)
+        here.plans(ahead=ahead)
+        assert here.built == []
+
+
+def test_an_engine_of_another_platform_is_told_where_it_has_ones_name(machine: Machine) -> None:
+    """Whatever a name says, the description is compared."""
+    machine.plans()
+    path = machine.trunk().with_suffix(".json")
+    stamp = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**stamp, "platform": "plan9-mips"}), encoding="utf-8")
+    machine.plans()
+    assert machine.built == ["trunk"]
+    told = f"engine trunk: rebuilding, platform plan9-mips → {stamp['platform']}"
+    assert machine.lines[0] == told
+
+
 def test_engines_for_tensorrt_for_rtx_are_built_ahead_for_another_machine(
     machine: Machine,
 ) -> None:
@@ -326,6 +358,8 @@ def test_int8_with_zero_points_is_refused_before_anything_is_built(machine: Mach
 
 
 PROCESS = """
+import hashlib
+import os
 import sys
 from pathlib import Path
 from tests.runtime.fake_builder import fake_library, slowly
@@ -337,12 +371,13 @@ def building(graph):
     built.append(graph["name"])
     slowly(0.3)(graph)
 manifest = write_model(Path(sys.argv[3]))
-library = fake_library(building=building, steps=1)
+library = fake_library(building=building, steps=1, tactics=os.getpid())
 print("ready", flush=True)
 sys.stdin.readline()
 lines = []
 plans = engine_plans(manifest, model, library, GPU, cache=cache, report=lines.append)
-print(len(built), "waiting" in " ".join(lines), sorted(plans))
+hashes = [hashlib.sha256(plans[name]).hexdigest() for name in ("trunk", "score", "mask")]
+print(len(built), *hashes)
 """
 
 
@@ -371,14 +406,41 @@ def test_two_processes_at_once_both_end_with_good_engines(
         assert one.stdin is not None
         one.stdin.write("\n")
         one.stdin.flush()
-    said = sorted(one.communicate(timeout=300)[0].strip() for one in running)
+    said = sorted(one.communicate(timeout=300)[0].split() for one in running)
     assert [one.returncode for one in running] == [0, 0]
-    assert all(line.endswith("['mask', 'score', 'trunk']") for line in said)
-    if locks:
-        assert [line[0] for line in said] == ["0", "3"]  # one built, the other waited or came late
-    machine.plans()
-    assert machine.built == []
+    if locks:  # one built, the other waited or came late: both have the same
+        assert [line[0] for line in said] == ["0", "3"]
+        assert said[0][1:] == said[1][1:]
+    kept = [hash_of(plan) for plan in machine.plans().values()]
+    assert machine.built == []  # each plan's description is that of this plan
+    assert all(one in mine for one, *mine in zip(kept, said[0][1:], said[1][1:], strict=True))
     assert not list(machine.cache.glob(".new-*"))
+
+
+@pytest.mark.parametrize("wins", [0, 1])
+def test_a_plan_never_stays_with_the_description_of_another(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, wins: int
+) -> None:
+    """Without locks one process writes both its files between the other's two."""
+    machine.plans()
+    stem, identity = machine.trunk().stem, store.read_stamp(machine.trunk().with_suffix(".json"))
+    one, other = (
+        store.Kept(plan, replace(identity, plan=hash_of(plan))) for plan in (b"one", b"other")
+    )
+    write, written = store.write_whole, list[str]()
+
+    def interrupted(path: Path, content: bytes) -> None:
+        written.append(path.suffix)
+        if len(written) == 1 + wins:  # before the first file of `one`, or between the two
+            for name, value in ((store.PLAN, other.plan), (store.STAMP, other.stamp)):
+                text = value if isinstance(value, bytes) else store.dumps(value).encode()
+                write(path.with_suffix(name), text)
+        write(path, content)
+
+    monkeypatch.setattr(store, "write_whole", interrupted)
+    store.keep(machine.cache, stem, one)
+    assert store.find(machine.cache, stem, one.stamp.identity) == one
+    assert len(written) == 2 + 2 * wins  # what did not fit was written again
 
 
 def test_clearing_takes_engines_and_nothing_else(machine: Machine) -> None:

@@ -15,6 +15,7 @@ from deepmask.runtime.tensorrt.profile import Range
 from deepmask.runtime.tensorrt.stamp import (
     ANY,
     LIMIT,
+    PLATFORM,
     Identity,
     Stamp,
     differences,
@@ -47,6 +48,7 @@ def test_its_json_says_all_in_plain_words() -> None:
     content = json.loads(dumps(STAMP))
     assert content["flavour"] == "tensorrt"
     assert content["version"] == "11.4.0.106"
+    assert content["platform"] == PLATFORM
     assert content["gpu"] == "NVIDIA L4"
     assert content["compute_capability"] == "8.9"
     assert content["driver"] == "12.8"
@@ -94,7 +96,7 @@ def test_tensorrt_for_rtx_is_bound_to_the_capability_alone() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": "deepmask-plan/2"},
+        {"format": "deepmask-plan/1"},
         {"version": 11},
         {"version": ""},
         {"profiles": "image"},
