@@ -28,7 +28,7 @@ PRESETS = ("deepmask-r18", "sharpmask-r18", "deepmask-vgg-a")
 #: A preset's name followed by this: its int8 export.
 INT8 = "-int8"
 #: What the latency suite measures.
-MODELS = (*PRESETS, *(f"deepmask-{trunk}{INT8}" for trunk in ("r18", "vgg-a")))
+MODELS = (*PRESETS, *(f"{preset}{INT8}" for preset in PRESETS))
 
 _DISC_LOGIT = 6.0
 #: Height and width of the drawn pictures that random weights are calibrated on: their ranges mean
@@ -49,8 +49,6 @@ def candidate(name: str, cache: Path) -> Candidate:
     """A preset, with the shipped weights where it has some, or a model folder by its path."""
     if name not in (*MODEL_PRESETS, *MODELS):
         return Candidate(Path(name).name, Path(name), "given")
-    if name.endswith(INT8):
-        return Candidate(name, _int8_export(name, cache), "random")
     if name == SHIPPED_MODEL:
         try:
             return Candidate(name, shipped_model(), "shipped")
@@ -59,11 +57,17 @@ def candidate(name: str, cache: Path) -> Candidate:
     return Candidate(name, random_export(name, cache)[1], "random")
 
 
-def random_export(preset: str, cache: Path) -> tuple[Path, Path]:
-    """Checkpoint and model folder of a preset with random weights, made once.
+def random_export(name: str, cache: Path) -> tuple[Path, Path]:
+    """Checkpoint and model folder of one of `MODELS` or a preset with random weights, made once.
 
     They lie in `cache` under a name that changes with the code that makes them.
     """
+    if name.endswith(INT8):
+        return _int8_export(name, cache)
+    return _plain_export(name, cache)
+
+
+def _plain_export(preset: str, cache: Path) -> tuple[Path, Path]:
     folder = cache / f"{preset}-{_code_digest()}"
     checkpoint, model = folder / "checkpoint.pt", folder / preset
     if not (model / MANIFEST_NAME).is_file():
@@ -76,9 +80,9 @@ def random_export(preset: str, cache: Path) -> tuple[Path, Path]:
     return checkpoint, model
 
 
-def _int8_export(name: str, cache: Path) -> Path:
-    """The int8 export of a preset with random weights, made once, beside its float32 one."""
-    checkpoint, plain = random_export(name.removesuffix(INT8), cache)
+def _int8_export(name: str, cache: Path) -> tuple[Path, Path]:
+    """Beside the float32 one, from the same checkpoint."""
+    checkpoint, plain = _plain_export(name.removesuffix(INT8), cache)
     model = plain.with_name(name)
     if not (model / MANIFEST_NAME).is_file():
         photographs = checkpoint.with_name("photographs")
@@ -87,7 +91,7 @@ def _int8_export(name: str, cache: Path) -> Path:
             write_picture(photographs / f"{seed}.jpg", height, width, seed)
         options = ExportOptions(name=name, precision="int8", photographs=photographs)
         export_model(checkpoint, model, options)
-    return model
+    return checkpoint, model
 
 
 def random_network(config: ModelConfig) -> DeepMask:

@@ -165,13 +165,16 @@ def _scaling(records: Sequence[Record]) -> list[str]:
             exponents = [None if None in c else fitted_exponent(sizes, c) for c in costs]
             rows.append(["exponent", *(_maybe(one, ".2f") for one in exponents)])
         head = [group.removeprefix("scaling-"), "seconds", "select to encode, ms", "peak MiB"]
-        lines += _table(f"scaling with {head[0]}, deepmask-r18", head, rows)
+        models = ", ".join({str(r.info.get("model", "deepmask-r18")): None for r in found})
+        lines += _table(f"scaling with {head[0]}, {models}", head, rows)
     return lines
 
 
 def _others(records: Sequence[Record]) -> list[str]:
     lines = []
-    for record in [*_of(records, "start"), *_of(records, "throughput")]:
+    for record in (
+        one for group in ("start", "limited", "throughput") for one in _of(records, group)
+    ):
         facts = ", ".join(f"{key} {value}" for key, value in record.info["facts"].items())
         lines.append(f"{record.info['what']}: {record.median:.3f} s ({facts})")
     return lines

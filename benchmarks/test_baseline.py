@@ -14,20 +14,20 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.baseline import Baseline
 from benchmarks.measure import LEAST_ROUNDS, durations
-from benchmarks.models import PRESETS, random_export
+from benchmarks.models import MODELS, random_export
 from benchmarks.scenes import COCO, write_picture
 from deepmask.runtime.deepmask import DeepMask
 from deepmask.runtime.images import read_image
 
 
 @pytest.mark.benchmark(group="baseline")
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", MODELS)
 def test_baseline(
-    recorded: BenchmarkFixture, preset: str, cache: Path, threads: int, tmp_path: Path
+    recorded: BenchmarkFixture, name: str, cache: Path, threads: int, tmp_path: Path
 ) -> None:
     """Rounds of the two take turns, so that both see the machine in the same state."""
     torch.set_num_threads(threads)
-    checkpoint, folder = random_export(preset, cache)
+    checkpoint, folder = random_export(name, cache)
     picture = write_picture(tmp_path / "picture.jpg", COCO.height, COCO.width)
     ours: list[float] = []
     with DeepMask.load(folder, engine="onnxruntime", device="cpu", threads=threads) as model:
@@ -49,7 +49,7 @@ def test_baseline(
         )
     seconds = float(np.median(ours))
     recorded.extra_info |= {
-        "model": preset,
+        "model": name,
         "width": COCO.width,
         "height": COCO.height,
         "threads": threads,

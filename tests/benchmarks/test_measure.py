@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import floor
 from benchmarks.machine import describe_machine
@@ -82,6 +83,21 @@ def test_one_image_in_a_process_of_its_own(exports, tmp_path):
     assert 0 < found["results"] <= 5
     assert 20 < found["peak_mib"] < 4000
     assert all(found[key] > 0 for key in ("import_s", "load_s", "first_image_s"))
+
+
+def test_memory_does_not_grow_with_a_photograph_of_twelve_megapixels(exports, tmp_path):
+    """Beyond the decoded pixels and their copies: the pyramid's size is bounded by max_side."""
+    folder, _ = exports["shared"]
+    peaks = []
+    for name, (height, width) in (("small", (120, 160)), ("large", (3000, 4000))):
+        ramp = np.linspace(0, 255, width).astype(np.uint8)
+        picture = np.broadcast_to(ramp[None, :, None], (height, width, 3))
+        path = tmp_path / f"{name}.jpg"
+        Image.fromarray(np.ascontiguousarray(picture)).save(path)
+        options = ["--proposals", "50", "--threads", "1", "--max-side", "160"]
+        peaks.append(run_child([str(folder), str(path), *options])["peak_mib"])
+    pixels = 3000 * 4000 * 3 / 2**20
+    assert peaks[1] < peaks[0] + 4 * pixels
 
 
 def test_a_process_that_fails_is_told(tmp_path):
