@@ -123,7 +123,7 @@ def _candidates(engine: str, device: str) -> Iterator[tuple[str, str, str]]:
             yield "tensorrt", "cuda", f"no TensorRT: {no_gpu}"
         else:
             for name in _TENSORRT if engine == "auto" else (engine,):
-                missing = _problem(partial(_tensorrt("library").load_library, name))
+                missing = _problem(partial(_check_tensorrt, name))
                 yield name, "cuda", _joined(missing, no_gpu)
     if engine in ("auto", "onnxruntime"):
         missing = _problem(_onnxruntime)
@@ -142,6 +142,11 @@ def _refusal(engine: str, device: str, problems: list[str]) -> str:
     return f"--device cuda: {what}; use --device cpu" if device == "cuda" else what
 
 
+def _check_tensorrt(flavour: str) -> None:
+    library = _tensorrt("library").load_library(flavour)
+    _tensorrt("build").check_gpu(library, _tensorrt("cuda").open_device().gpu)
+
+
 def _open_tensorrt(flavour: str, manifest: Manifest, folder: Path, building: Building) -> Engine:
     library = _tensorrt("library").load_library(flavour)
     device = _tensorrt("cuda").open_device()
@@ -156,7 +161,10 @@ def _open_tensorrt(flavour: str, manifest: Manifest, folder: Path, building: Bui
             report=building.report,
         )
     module = importlib.import_module("deepmask.runtime.engines.tensorrt")
-    engine: Engine = module.TensorRTEngine(manifest, plans, library, device)
+    kernels = _tensorrt("kernels").KernelFolder(
+        building.cache or _tensorrt("store").default_folder(), building.report
+    )
+    engine: Engine = module.TensorRTEngine(manifest, plans, library, device, kernels)
     return engine
 
 

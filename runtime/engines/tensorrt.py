@@ -9,15 +9,16 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.engines.base import Buffer, Engine
+from deepmask.runtime.engines.base import Buffer, Engine, EngineError
 from deepmask.runtime.manifest import Manifest
 from deepmask.runtime.tensorrt.device import Device, Event
 from deepmask.runtime.tensorrt.graph import BuiltGraph, load_graph
+from deepmask.runtime.tensorrt.kernels import KernelFolder
 from deepmask.runtime.tensorrt.lane import DeviceTensor, Lane
 from deepmask.runtime.tensorrt.library import Library, started
 
@@ -26,20 +27,28 @@ class TensorRTEngine(Engine):
     """The three graphs as built engines. Each thread that calls it gets a `Lane` of its own."""
 
     def __init__(
-        self, manifest: Manifest, plans: Mapping[str, bytes], library: Library, device: Device
+        self,
+        manifest: Manifest,
+        plans: Mapping[str, bytes],
+        library: Library,
+        device: Device,
+        kernels: KernelFolder | None = None,
     ) -> None:
-        """Load the plans, by graph; raises `EngineError` if TensorRT refuses one."""
+        """Load the plans, by graph; raises `EngineError` if TensorRT refuses one.
+
+        `kernels` is where those are kept that the library compiles for them, if it compiles any.
+        """
         self._device = device
         self._local = threading.local()
         self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet()
         with device.active():
             runtime = started(library, library.module.Runtime)
             self._graphs: dict[str, BuiltGraph] = {
-                name: load_graph(name, graph, plans[name], runtime, library)
+                name: load_graph(name, graph, plans[name], runtime, library, device.gpu, kernels)
                 for name, graph in manifest.graphs.items()
             }
         # Also at interpreter exit: an engine must go while CUDA is still there.
-        weakref.finalize(self, self._graphs.clear)
+        weakref.finalize(self, _release, device, self._graphs)
         self.most_windows = min(
             profile["locations"].max[0] for profile in self._graphs["mask"].profiles
         )
@@ -69,6 +78,8 @@ class TensorRTEngine(Engine):
         """See `Engine.fetched`."""
         with self._lane() as lane:
             buffers = lane.fetch(tensors)
+            for graph in self._graphs.values():
+                graph.keep_kernels(all_of_them=False)
         yield [buffer.array for buffer in buffers]
 
     def mark(self) -> Event:
@@ -87,7 +98,7 @@ class TensorRTEngine(Engine):
             for lane in list(self._lanes):
                 lane.close()
             self._lanes.clear()
-            self._graphs.clear()
+            _release(self._device, self._graphs)
 
     @contextmanager
     def _lane(self) -> Iterator[Lane]:
@@ -97,3 +108,10 @@ class TensorRTEngine(Engine):
                 self._local.lane = Lane(self._device, self._graphs)
                 self._lanes.add(self._local.lane)
             yield self._local.lane
+
+
+def _release(device: Device, graphs: dict[str, BuiltGraph]) -> None:
+    with suppress(EngineError), device.active():
+        for graph in graphs.values():
+            graph.keep_kernels()  # with those that were compiled while it ran
+    graphs.clear()

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from deepmask.runtime.engines.base import EngineError, one_line
+from deepmask.runtime.tensorrt.device import Gpu
 from deepmask.runtime.tensorrt.library import FLAVOURS, Library, started
 from deepmask.runtime.tensorrt.precision import network_types
 from deepmask.runtime.tensorrt.profile import FIXED, Profile, Shape
@@ -82,6 +83,19 @@ def build_plan(
         warnings=tuple(line for line in messages if not any(p.search(line) for p in HARMLESS)),
         timing_cache=bytes(config.get_timing_cache().serialize()) if keeps_timings else b"",
     )
+
+
+def check_gpu(library: Library, gpu: Gpu) -> None:
+    """Raise `EngineError` if the library itself says that it is not for this GPU.
+
+    TensorRT for RTX lists what it is for; TensorRT does not, and refuses in the build.
+    """
+    if FLAVOURS[library.flavour].portable:
+        capability = ".".join(map(str, gpu.compute_capability))
+        try:
+            target_name(library.module, capability)
+        except EngineError as error:
+            raise EngineError(f"{gpu.name} has compute capability {capability}: {error}") from error
 
 
 def target_name(trt: ModuleType, capability: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,7 +17,7 @@ from deepmask.runtime.tensorrt.device import Gpu
 from deepmask.runtime.tensorrt.library import FLAVOURS, Library
 from deepmask.runtime.tensorrt.precision import check_precision, engine_types
 from deepmask.runtime.tensorrt.profile import Profile, profiles
-from deepmask.runtime.tensorrt.stamp import Identity, Stamp, hash_of, identify
+from deepmask.runtime.tensorrt.stamp import Identity, Stamp, hash_of, identify, name_of
 from deepmask.runtime.tensorrt.store import Kept
 
 Report = Callable[[str], None]
@@ -43,16 +42,15 @@ class _Wanted:
     def stem(self) -> str:
         """Name of its files, made of hashes: graph, flavour, platform and GPU have their own."""
         one = self.identity
-        place = _hash(one.flavour, one.platform, one.gpu, one.compute_capability)
+        place = name_of(one.flavour, one.platform, one.gpu, one.compute_capability)
         return f"{one.graph[:16]}-{place[:8]}"
 
     @property
     def timings(self) -> str:
         """Name of the timing cache that serves it."""
         one = self.identity
-        return (
-            _hash(one.flavour, one.version, one.platform, one.gpu, one.driver)[:16] + store.TIMINGS
-        )
+        place = name_of(one.flavour, one.version, one.platform, one.gpu, one.driver)
+        return place[:16] + store.TIMINGS
 
 
 class _Cache:
@@ -193,7 +191,3 @@ def _wanted(manifest: Manifest, name: str, library: Library, gpu: Gpu, max_side:
 def _layers(layers: dict[str, int]) -> str:
     counts = ", ".join(f"{count} in {name}" for name, count in layers.items())
     return f"convolutions and products: {counts or 'none'}"
-
-
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

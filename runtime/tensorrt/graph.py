@@ -7,6 +7,8 @@ from typing import Any
 
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.manifest import TENSORS, Graph
+from deepmask.runtime.tensorrt.device import Gpu
+from deepmask.runtime.tensorrt.kernels import KernelFolder, Kernels, opened_kernels
 from deepmask.runtime.tensorrt.library import Library
 from deepmask.runtime.tensorrt.profile import Profile, Range, choose_profile
 
@@ -17,11 +19,20 @@ _TYPES = {"float32": "FLOAT", "int64": "INT64"}
 class BuiltGraph:
     """See above. Everything goes by tensor names, as TensorRT 10 and 11 and TensorRT for RTX do."""
 
-    def __init__(self, name: str, graph: Graph, engine: Any, library: Library) -> None:
+    def __init__(
+        self,
+        name: str,
+        graph: Graph,
+        engine: Any,
+        library: Library,
+        kernels: Kernels | None = None,
+    ) -> None:
         """`engine` is an `ICudaEngine`; raises `EngineError` if it is not built from `graph`."""
         self.name = name
         self._library = library
         self._engine = engine
+        self._kernels = kernels
+        self._has_new_kernels = False
         self._outputs = graph.outputs
         self._check_edges(graph)
         count = engine.num_optimization_profiles
@@ -34,7 +45,9 @@ class BuiltGraph:
     def create_context(self, profile: int, stream: int) -> Any:
         """An execution context for one profile, without memory for activations."""
         strategy = self._library.module.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = self._engine.create_execution_context(strategy)
+        how = strategy if self._kernels is None else self._kernels.config
+        context = self._engine.create_execution_context(how)
+        self._has_new_kernels = self._kernels is not None
         if context is None:
             raise self._error("made no execution context, for want of GPU memory perhaps")
         self._require(context.set_optimization_profile_async(profile, stream), f"profile {profile}")
@@ -57,18 +70,38 @@ class BuiltGraph:
             raise self._error(f"does not know the shapes of its outputs: {found}")
         return found
 
-    def scratch_size(self, context: Any) -> int:
-        """Bytes of memory that the context needs for activations of these shapes."""
-        return max(1, int(context.update_device_memory_size_for_shapes()))
+    def scratch_size(self, context: Any, profile: int) -> int:
+        """Bytes of memory that the context needs for activations of the shapes that it was given.
+
+        Asking lays that memory out, so it is done for each run, after the shapes are set and before
+        `enqueue`. TensorRT answers 0 if it fails as well as if nothing is needed: then what the
+        profile needs at most is taken. It is never 0, for TensorRT refuses to run a context without
+        memory if other shapes of the engine need some.
+        """
+        size = int(context.update_device_memory_size_for_shapes())
+        return max(1, size or int(self._engine.get_device_memory_size_for_profile_v2(profile)))
 
     def enqueue(
         self, context: Any, addresses: Mapping[str, int], scratch: int, size: int, stream: int
     ) -> None:
-        """Queue one run. All memory must stay as it is until the stream has done it."""
+        """Queue one run. All memory must stay as it is until the stream has done it.
+
+        `scratch` is the address of at least `scratch_size` bytes, aligned to 256.
+        """
         for name, address in addresses.items():
             self._require(context.set_tensor_address(name, address), f"the address of {name}")
         context.set_device_memory(scratch, size)
         self._require(context.execute_async_v3(stream), "this run")
+
+    def keep_kernels(self, all_of_them: bool = True) -> None:
+        """Keep what TensorRT has compiled for this graph.
+
+        All of it, or only if there are new contexts, for which most is compiled: that costs nothing
+        where there are none.
+        """
+        if self._kernels is not None and (all_of_them or self._has_new_kernels):
+            self._has_new_kernels = False
+            self._kernels.keep()
 
     def _profile(self, index: int, inputs: Sequence[str]) -> Profile:
         shapes = {name: self._engine.get_tensor_profile_shape(name, index) for name in inputs}
@@ -100,7 +133,15 @@ class BuiltGraph:
         )
 
 
-def load_graph(name: str, graph: Graph, plan: bytes, runtime: Any, library: Library) -> BuiltGraph:
+def load_graph(
+    name: str,
+    graph: Graph,
+    plan: bytes,
+    runtime: Any,
+    library: Library,
+    gpu: Gpu,
+    kernels: KernelFolder | None = None,
+) -> BuiltGraph:
     """Deserialise a plan; raises `EngineError` if TensorRT refuses it."""
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
@@ -109,7 +150,10 @@ def load_graph(name: str, graph: Graph, plan: bytes, runtime: Any, library: Libr
             + said(library)
             + "; deepmask-doctor --clear-cache removes it"
         )
-    return BuiltGraph(name, graph, engine, library)
+    opened = None
+    if kernels is not None:
+        opened = opened_kernels(kernels, name, graph, plan, engine, library, gpu)
+    return BuiltGraph(name, graph, engine, library, opened)
 
 
 def said(library: Library) -> str:

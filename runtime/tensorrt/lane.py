@@ -78,7 +78,7 @@ class Lane:
         shapes = graph.output_shapes(context, {key: t.shape for key, t in inputs.items()})
         outputs = {key: self._empty(shape, np.float32) for key, shape in shapes.items()}
         addresses = {key: tensor.address for key, tensor in {**inputs, **outputs}.items()}
-        scratch = self._scratch_of(graph.scratch_size(context))
+        scratch = self._scratch_of(graph.scratch_size(context, profile))
         graph.enqueue(context, addresses, scratch.memory.address, scratch.size, self.stream.handle)
         return outputs
 

@@ -96,9 +96,19 @@ def differences(old: Identity, new: Identity) -> list[str]:
     return texts
 
 
-def hash_of(plan: bytes) -> str:
+def hash_of(content: bytes) -> str:
     """SHA-256 in hex."""
-    return hashlib.sha256(plan).hexdigest()
+    return digest_of(content).hex()
+
+
+def digest_of(content: bytes) -> bytes:
+    """SHA-256."""
+    return hashlib.sha256(content).digest()
+
+
+def name_of(*parts: str) -> str:
+    """A name, in hex, for what is told apart by these texts."""
+    return hash_of("\n".join(parts).encode())
 
 
 def dumps(stamp: Stamp) -> str:

@@ -33,13 +33,13 @@ try:
 except ImportError:  # Windows: two processes may both build, see `keep`
     fcntl = None  # type: ignore[assignment]
 
-PLAN, STAMP, TIMINGS = ".plan", ".json", ".timing"
+PLAN, STAMP, TIMINGS, KERNELS = ".plan", ".json", ".timing", ".kernels"
 _LOCK, _NEW = "lock", ".new-"
 #: How often a pair is written, should another process write over one half of it each time.
 _ATTEMPTS = 20
 #: Every name that a file of the folder may have.
 _OWN = re.compile(
-    rf"[0-9a-f]{{16}}(-[0-9a-f]{{8}})?\.(plan|json|timing)|{re.escape(_NEW)}\w+|{_LOCK}"
+    rf"[0-9a-f]{{16}}(-[0-9a-f]{{8}})?\.(plan|json|timing|kernels)|{re.escape(_NEW)}\w+|{_LOCK}"
 )
 
 

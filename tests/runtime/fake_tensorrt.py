@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from deepmask.runtime.manifest import Manifest
 from deepmask.runtime.tensorrt.library import Library, Messages
 from deepmask.runtime.tensorrt.profile import profiles
 
+from .fake_builder import ComputeCapability
 from .fake_gpu import GARBAGE, FakeDevice
 
 TensorIOMode = Enum("TensorIOMode", "NONE INPUT OUTPUT")
@@ -59,29 +60,84 @@ class FakeEngine:
     def get_tensor_profile_shape(self, name: str, index: int) -> list[list[int]]:
         return self.shapes[index][name]
 
-    def create_execution_context(self, strategy: Strategy) -> FakeContext:
-        assert strategy is Strategy.USER_MANAGED
-        return FakeContext(self)
+    def get_device_memory_size_for_profile_v2(self, index: int) -> int:
+        return needed({name: high for name, (_, _, high) in self.shapes[index].items()})
+
+    def create_runtime_config(self) -> FakeRuntimeConfig:
+        return FakeRuntimeConfig()
+
+    def create_execution_context(self, how: Strategy | FakeRuntimeConfig) -> FakeContext:
+        config = how if isinstance(how, FakeRuntimeConfig) else FakeRuntimeConfig(how)
+        assert config.strategy is Strategy.USER_MANAGED
+        return FakeContext(self, config.cache)
+
+
+class FakeRuntimeConfig:
+    """See `IRuntimeConfig`."""
+
+    def __init__(self, strategy: Strategy = Strategy.STATIC) -> None:
+        self.strategy = strategy
+        self.cache: FakeRuntimeCache | None = None
+
+    def set_execution_context_allocation_strategy(self, strategy: Strategy) -> None:
+        self.strategy = strategy
+
+    def create_runtime_cache(self) -> FakeRuntimeCache:
+        return FakeRuntimeCache()
+
+    def set_runtime_cache(self, cache: FakeRuntimeCache) -> bool:
+        self.cache = cache
+        return True
+
+
+class FakeRuntimeCache:
+    """See `IRuntimeCache`: the numbers of the profiles that kernels were compiled for."""
+
+    #: What a cache must have been made on to be taken.
+    ENVIRONMENT = "this one"
+
+    def __init__(self) -> None:
+        self.compiled: set[int] = set()
+
+    def serialize(self) -> memoryview:
+        found = {"environment": self.ENVIRONMENT, "compiled": sorted(self.compiled)}
+        return memoryview(json.dumps(found).encode())
+
+    def deserialize(self, blob: bytes) -> bool:
+        found = json.loads(blob)
+        if found["environment"] != self.ENVIRONMENT:
+            return False
+        self.compiled |= set(found["compiled"])
+        return True
 
 
 class FakeContext:
-    """See `IExecutionContext`: what was set stays set until it is set again."""
+    """See `IExecutionContext`: what was set stays set until it is set again.
 
-    def __init__(self, engine: FakeEngine) -> None:
+    But for its memory: that is laid out for the shapes when its size is asked for, and must be lent
+    after that. Other shapes or another profile undo both.
+    """
+
+    def __init__(self, engine: FakeEngine, cache: FakeRuntimeCache | None = None) -> None:
         self.engine = engine
+        self.cache = cache
         self.profile = 0
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.found: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
-        self.scratch = (0, 0)
+        self.laid_out: int | None = None
+        self.scratch: tuple[int, int] | None = None
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
         self.profile = index
         self.shapes = {}
+        self.laid_out = self.scratch = None
         return index < self.engine.num_optimization_profiles and stream in self._device.streams
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         low, _, high = self.engine.shapes[self.profile][name]
+        if self.shapes.get(name) != tuple(shape):
+            self.laid_out = self.scratch = None
         self.shapes[name] = tuple(shape)
         return all(a <= size <= b for a, size, b in zip(low, shape, high, strict=True))
 
@@ -102,20 +158,28 @@ class FakeContext:
         return self.found[name]
 
     def update_device_memory_size_for_shapes(self) -> int:
-        return 3 * max(4 * int(np.prod(shape)) for shape in self.shapes.values())
+        assert set(self.shapes) == set(self.engine.inputs), "all shapes must be known before"
+        self.laid_out, self.scratch = needed(self.shapes), None
+        return self.laid_out
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
         return address in self._device.memory
 
     def set_device_memory(self, address: int, size: int) -> None:
+        assert self.laid_out is not None, "memory is laid out for the shapes before it is lent"
+        assert address % 256 == 0
+        assert self.laid_out <= size <= len(self._device.memory[address])
         self.scratch = (address, size)
 
     def execute_async_v3(self, handle: int) -> bool:
         device, engine, alive = self._device, self.engine, weakref.ref(self)
         device.note("run")
+        assert self.scratch is not None, "there is no memory for these shapes"
         addresses, shapes, (scratch, size) = dict(self.addresses), dict(self.shapes), self.scratch
-        assert size >= self.update_device_memory_size_for_shapes()
+        if self.cache is not None and self.profile not in self.cache.compiled:
+            device.note("compile")
+            self.cache.compiled.add(self.profile)
 
         def work() -> None:
             assert alive() is not None, "the context went before its work was done"
@@ -136,8 +200,16 @@ class FakeContext:
         return self.engine.device
 
 
+def needed(shapes: Mapping[str, Sequence[int]]) -> int:
+    """Bytes for activations."""
+    return 3 * max(4 * int(np.prod(shape)) for shape in shapes.values())
+
+
 def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
-    """The library, whose engines live on `device`; it refuses every plan that is not JSON."""
+    """The library, whose engines live on `device`; it refuses every plan that is not JSON.
+
+    TensorRT for RTX says which GPUs it is for, and compiles kernels when graphs first run.
+    """
     messages = Messages()
 
     class Runtime:
@@ -157,6 +229,9 @@ def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
         TensorIOMode=TensorIOMode,
         ExecutionContextAllocationStrategy=Strategy,
     )
+    if flavour == "tensorrt-rtx":
+        module.ComputeCapability = ComputeCapability
+        module.IRuntimeCache = FakeRuntimeCache
     return Library(module, flavour, "10.99.0", "logger", messages)
 
 

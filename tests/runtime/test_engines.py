@@ -6,6 +6,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,6 +80,31 @@ def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch)
     lack(monkeypatch, "tensorrt-rtx")
     assert order(choose())[0] == ("onnxruntime", "cuda")
     assert "pip install 'deepmask[tensorrt-rtx]'" in choose().reason
+
+
+def test_auto_passes_over_what_is_not_for_this_gpu(
+    gpu: FakeDevice, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT for RTX lists what it is for, and an H200 is not in it: no build is begun."""
+    gpu.gpu = replace(FAKE, name="NVIDIA H200", compute_capability=(9, 0))
+    assert order(choose())[:2] == [("tensorrt", "cuda"), ("onnxruntime", "cuda")]
+    assert choose().reason == ""  # what is preferred can be had
+    lack(monkeypatch, "tensorrt")
+
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("an engine is asked for")
+
+    monkeypatch.setattr(cache, "engine_plans", fail)
+    monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "no CUDA here")
+    with DeepMask.load(model_folder) as model:
+        assert (model.choice.engine, model.choice.device) == ("onnxruntime", "cpu")
+        assert model.choice.reason == (
+            "tensorrt is not installed: pip install 'deepmask[tensorrt]'; NVIDIA H200 has compute "
+            "capability 9.0: tensorrt-rtx cannot build for SM90; it can for SM80, SM86, SM89, "
+            "SM120; no CUDA here"
+        )
+    with pytest.raises(EngineError, match=r"--engine tensorrt-rtx: NVIDIA H200 has .* or use --en"):
+        choose("tensorrt-rtx")
 
 
 def test_auto_says_why_it_takes_the_cpu(no_gpu: None) -> None:

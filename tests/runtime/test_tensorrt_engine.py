@@ -24,7 +24,15 @@ from deepmask.runtime.pyramid import canvas_shape, plan_pyramid
 from deepmask.runtime.tensorrt.pool import PATIENCE
 
 from .fake_gpu import FakeDevice
-from .fake_tensorrt import DataType, FakeContext, FakeEngine, fake_library, fake_plans
+from .fake_tensorrt import (
+    DataType,
+    FakeContext,
+    FakeEngine,
+    FakeRuntimeCache,
+    FakeRuntimeConfig,
+    fake_library,
+    fake_plans,
+)
 from .square_model import MASK_SIZE, write_square_model
 from .test_gpu import PRESETS
 
@@ -66,6 +74,41 @@ def test_results_are_those_of_onnxruntime(fake: DeepMask, model: DeepMask) -> No
     """Image after image, of several sizes, through the same memory."""
     for seed, size in enumerate([(90, 120), (40, 33), (90, 120), (150, 70), (1, 1)]):
         assert_same(fake, model, picture(seed, *size))
+
+
+@pytest.mark.parametrize("own", [None, 0])
+def test_memory_is_enough_where_its_size_is_not_told(
+    fake: DeepMask,
+    device: FakeDevice,
+    model: DeepMask,
+    monkeypatch: pytest.MonkeyPatch,
+    own: int | None,
+) -> None:
+    """TensorRT answers 0 where it fails: what the profile needs at most is taken. Where that is
+    nothing too, some memory is lent all the same: a context without any would not run."""
+    lent: list[tuple[int, int, int]] = []
+    ask, lend = FakeContext.update_device_memory_size_for_shapes, FakeContext.set_device_memory
+
+    def failing(context: FakeContext) -> int:
+        ask(context)
+        context.laid_out = own
+        if own is None:
+            context.laid_out = context.engine.get_device_memory_size_for_profile_v2(context.profile)
+        return 0
+
+    def noted(context: FakeContext, address: int, size: int) -> None:
+        lend(context, address, size)
+        assert size > 0
+        assert context.laid_out is not None
+        lent.append((context.laid_out, size, len(device.memory[address])))
+
+    monkeypatch.setattr(FakeContext, "update_device_memory_size_for_shapes", failing)
+    monkeypatch.setattr(FakeContext, "set_device_memory", noted)
+    if own == 0:
+        monkeypatch.setattr(FakeEngine, "get_device_memory_size_for_profile_v2", lambda *_: 0)
+    assert_same(fake, model, picture(0), 30)
+    assert lent
+    assert all(asked <= size <= there for asked, size, there in lent)
 
 
 def test_what_score_makes_stays_on_the_device(
@@ -370,8 +413,14 @@ def test_an_image_that_fails_late_harms_no_other(
 def test_names_that_the_engine_uses_are_tensorrts() -> None:
     """TensorRT for RTX has TensorRT's interface, and is to be had without a GPU."""
     trt = pytest.importorskip("tensorrt_rtx")
-    for fake, real in ((FakeEngine, trt.ICudaEngine), (FakeContext, trt.IExecutionContext)):
-        names = {name for name in vars(fake) if not name.startswith("_")}
+    pairs = (
+        (FakeEngine, trt.ICudaEngine),
+        (FakeContext, trt.IExecutionContext),
+        (FakeRuntimeConfig, trt.IRuntimeConfig),
+        (FakeRuntimeCache, trt.IRuntimeCache),
+    )
+    for fake, real in pairs:
+        names = {name for name in vars(fake) if name.islower() and not name.startswith("_")}
         assert names - set(dir(real)) == set()
     assert {"num_io_tensors", "num_optimization_profiles"} <= set(dir(trt.ICudaEngine))
     assert trt.DataType.FLOAT.name == "FLOAT"
