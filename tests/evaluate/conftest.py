@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from .scenes import evaluate_file, labelled_set, proposals, write
+
 
 @pytest.fixture(scope="session")
 def square_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -22,6 +24,19 @@ def refined_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "squares"
     made: Path = _maker().write_square_model(folder, refined=True)
     return made
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """labels.json, good.json, poor.json for ten images; whole/ is good.json evaluated."""
+    folder = tmp_path_factory.mktemp("set")
+    labels = labelled_set(7, images=10)
+    write(folder / "labels.json", labels)
+    write(folder / "good.json", proposals(7, labels, each=9))
+    write(folder / "poor.json", proposals(8, labels, each=1, noise=20))
+    done = evaluate_file(folder, "good", "--out", folder / "whole")
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 def _maker() -> ModuleType:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pycocotools.mask as coco_mask
+from PIL import Image
 
 from deepmask.evaluate import report
 from deepmask.evaluate.annotations import read_coco
@@ -17,6 +18,9 @@ from deepmask.evaluate.run import evaluate, open_folder
 from deepmask.evaluate.sources import FileSource
 
 Json = dict[str, Any]
+
+#: What metrics.json holds of masks and of boxes.
+METRICS = ("AR@10", "AR@100", "AR@1000", "AUC", "AUC_small", "AUC_medium", "AUC_large")
 
 
 def encode(mask: npt.NDArray[np.bool_]) -> Json:
@@ -68,6 +72,40 @@ def labelled_set(
     }
 
 
+def squares(folder: Path, count: int = 6) -> Json:
+    """Images of a dark square and a bright one on gray, with their labels."""
+    (folder / "images").mkdir(parents=True)
+    random = np.random.default_rng(3)
+    annotations: list[Json] = []
+    for image_id in range(1, count + 1):
+        picture = np.full((160, 220, 3), 127, np.uint8)
+        for side, x0, value in ((32, 10, 0), (64, 110, 255)):
+            x, y = x0 + int(random.integers(40)), int(random.integers(20, 80))
+            picture[y : y + side, x : x + side] = value
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image_id,
+                    "category_id": 1,
+                    "bbox": [x, y, side, side],
+                    "area": side * side,
+                    "iscrowd": 0,
+                    "segmentation": encode(rectangle(160, 220, (x, y, side, side))),
+                }
+            )
+        Image.fromarray(picture).save(folder / "images" / f"{image_id:06d}.png")
+    labels: Json = {
+        "images": [
+            {"id": i, "file_name": f"{i:06d}.png", "width": 220, "height": 160}
+            for i in range(1, count + 1)
+        ],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "square"}],
+    }
+    write(folder / "labels.json", labels)
+    return labels
+
+
 def proposals(seed: int, labels: Json, each: int = 8, noise: int = 40) -> list[Json]:
     """Results around and beside the objects, with many equal scores, in the order of the images."""
     random = np.random.default_rng(seed)
@@ -108,6 +146,23 @@ def deepmask_eval(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the installed command."""
     command = ["deepmask-eval", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def evaluate_file(folder: Path, which: str, *options: object) -> subprocess.CompletedProcess[str]:
+    """Run the command on which.json and labels.json of a folder."""
+    labels, results = folder / "labels.json", folder / f"{which}.json"
+    return deepmask_eval("--annotations", labels, "--proposals-json", results, *options)
+
+
+def metrics_of(folder: Path) -> Json:
+    """What an output folder's metrics.json holds."""
+    metrics: Json = json.loads((folder / "metrics.json").read_text())
+    return metrics
+
+
+def figures_only(metrics: Json) -> Json:
+    """What must not depend on how the run was cut up."""
+    return {kind: metrics[kind] for kind in ("segm", "bbox")}
 
 
 def measure(folder: Path, labels: Json, results: list[Json], limit: int = 1000) -> Json:
