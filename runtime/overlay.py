@@ -11,8 +11,8 @@ import numpy.typing as npt
 from deepmask.runtime import rle
 from deepmask.runtime.proposals import Proposals
 
-#: Of the smaller of two drawn masks, at most this share may lie in the other.
-_SHARED = 0.2
+#: Highest IoU of two drawn masks: an object and a small part of it are both drawn.
+_MOST_ALIKE = 0.2
 #: Proposals below this share of the best score are not drawn.
 _LEAST_SCORE = 0.5
 _TINT = 0.4
@@ -25,7 +25,7 @@ def draw_proposals(
 ) -> npt.NDArray[np.uint8]:
     """Draw up to `top` proposals, best first, on a copy of `image`, (H, W, 3) uint8 RGB.
 
-    A proposal that shares much with a better one is passed over, so that a person sees objects
+    A proposal much like a better one is passed over, so that a person sees objects
     and not every variant of the best one. Larger masks are painted first.
     """
     if image.shape != (*proposals.image_size, 3):
@@ -40,7 +40,7 @@ def draw_proposals(
 
 
 def choose_distinct(proposals: Proposals, top: int) -> list[int]:
-    """Indices of up to `top` proposals, best first, that hardly overlap or contain one another.
+    """Indices of up to `top` proposals, best first, no two of which are alike.
 
     Proposals that score far below the best are not chosen, even if fewer than `top` remain.
     """
@@ -52,7 +52,7 @@ def choose_distinct(proposals: Proposals, top: int) -> list[int]:
             break
         kept = [proposals.encoded[other] for other in chosen]
         shared = rle.overlaps(proposals.encoded[index], kept)
-        if (shared <= _SHARED * np.minimum(areas[chosen], areas[index])).all():
+        if (shared <= _MOST_ALIKE * (areas[chosen] + areas[index] - shared)).all():
             chosen.append(index)
     return chosen
 
