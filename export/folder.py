@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from deepmask.export.errors import ExportUsageError
 from deepmask.runtime.manifest import FORMAT, MANIFEST_NAME
+from deepmask.runtime.whole import sweep, workplace
 
 #: Every file that an export may write; a folder with any other file in it is not replaced.
 FILES = (
@@ -49,22 +48,17 @@ def staged(folder: Path) -> Iterator[Path]:
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    stage = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    shutil.rmtree(stage, ignore_errors=True)  # of a killed process that had this one's number
-    stage.mkdir()
-    try:
+    with workplace(folder) as place:
+        stage = place / "new"
+        stage.mkdir()
         yield stage
         require_replaceable(folder)
-        _swap(stage, folder, old)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        _swap(stage, folder, place / "old")
+    sweep(folder)  # only now: a killed swap may have left the old model there
 
 
 def _swap(stage: Path, folder: Path, old: Path) -> None:
     if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
         folder.replace(old)
     try:
         stage.replace(folder)

@@ -6,7 +6,6 @@ is a further version beside the others: REPOSITORY/NAME/1/, 2/, …, of which Tr
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 from deepmask.export.errors import ExportUsageError
 from deepmask.runtime.manifest import load_manifest
 from deepmask.runtime.triton import INPUTS, MODEL, OPTIONAL, OUTPUTS
+from deepmask.runtime.whole import sweep, workplace
 
 CONFIG = "config.pbtxt"
 _MODEL_PY = '''"""Served by Triton's Python backend, in whose environment deepmask is installed."""
@@ -38,29 +38,38 @@ def write_repository(folder: Path, repository: Path) -> Path:
     place.mkdir(parents=True, exist_ok=True)
     versions = [int(path.name) for path in place.iterdir() if path.name.isdecimal()]
     version = 1 + max(versions, default=0)
-    stage = place / f".{version}.{os.getpid()}.new"
-    shutil.rmtree(stage, ignore_errors=True)  # of a killed process that had this one's number
-    try:
+    target = place / str(version)
+    with workplace(target) as work:
+        stage = work / "new"
         shutil.copytree(folder, stage / MODEL)
         (stage / "model.py").write_text(_MODEL_PY, encoding="utf-8")
         if not (place / CONFIG).exists():
             written = stage / CONFIG
             written.write_text(config(name), encoding="utf-8")
             written.replace(place / CONFIG)
-        stage.replace(place / str(version))
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-    return place / str(version)
+        stage.replace(target)
+    sweep(target)
+    return target
 
 
 def require_ours(repository: Path, name: str) -> None:
     """Raise `ExportUsageError` if a repository has another kind of model under that name."""
     place = repository / name
-    if place.exists() and not any(
-        path.read_text(encoding="utf-8", errors="replace") == _MODEL_PY
-        for path in place.glob("*/model.py")
-    ):
+    if place.exists() and not _is_ours(place, name):
         raise ExportUsageError(f"{place} is another kind of model: move it away, or give --name")
+
+
+def _is_ours(place: Path, name: str) -> bool:
+    """Whether a version is ours, or there is none yet: an export may have been killed before it."""
+    if not place.is_dir():
+        return False
+    for path in place.glob("*/model.py"):
+        if path.read_text(encoding="utf-8", errors="replace") == _MODEL_PY:
+            return True
+    whole = {path.name for path in place.iterdir() if path.suffix != ".tmp"}
+    return not whole or (
+        whole == {CONFIG} and (place / CONFIG).read_text(encoding="utf-8") == config(name)
+    )
 
 
 def servable_name(name: str) -> str:

@@ -19,6 +19,7 @@ from deepmask.runtime.manifest import Scales
 from deepmask.runtime.overlay import draw_proposals
 from deepmask.runtime.proposals import CocoResult, Proposals
 from deepmask.runtime.results import PICTURES, ResultsWriter, image_ids, write_picture
+from deepmask.runtime.whole import sweep
 
 #: Images in work at a time: the network runs on one while another is decoded, ranked or encoded.
 IN_WORK = 2
@@ -103,6 +104,7 @@ def run_batch(
     alone, and a folder less time. Results are written in the order of `paths`. Closed early, it
     waits for what is in work.
     """
+    sweep(*(overlay for overlay in overlays if overlay is not None))
     waiting: deque[tuple[Path, int, Path | None, Future[_Done]]] = deque()
     with ThreadPoolExecutor(IN_WORK) as pool:
         try:

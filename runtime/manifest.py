@@ -25,6 +25,7 @@ from deepmask.runtime.checked import (
     triple,
 )
 from deepmask.runtime.graph_file import check_graph_file
+from deepmask.runtime.whole import whole_file
 
 FORMAT = "deepmask-model/1"
 MANIFEST_NAME = "model.json"
@@ -196,9 +197,8 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `model.json` into `folder`, through a temporary name."""
     content = {key: value for key, value in asdict(manifest).items() if value is not None}
     text = json.dumps({"format": FORMAT, **content}, indent=1) + "\n"
-    temporary = folder / (MANIFEST_NAME + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(folder / MANIFEST_NAME)
+    with whole_file(folder / MANIFEST_NAME) as file:
+        file.write(text.encode())
 
 
 def sha256_of(path: Path) -> str:

@@ -15,8 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-#: Suffixes of pictures that can be written.
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+from deepmask.runtime.whole import discard, new_file, publish, sweep, whole_file
+
+#: Suffixes of pictures that can be written, and Pillow's names of their formats.
+PICTURES: Mapping[str, str] = {
+    **{".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"},
+    **{".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"},
+}
 
 _COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d{4}_)?(\d{12})")
 
@@ -88,6 +93,7 @@ class ResultsWriter:
             self._images.keep(self._whole[1])
         finally:
             self._results.keep(self._whole[0])
+        sweep(self.path, self.images_path)  # only now: what was left is whole up to some image
 
 
 def image_ids(paths: Sequence[Path]) -> list[int]:
@@ -109,15 +115,12 @@ def image_ids(paths: Sequence[Path]) -> list[int]:
 
 def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
     """Write (H, W, 3) uint8 RGB as its suffix, one of `PICTURES`, says; raises `ResultsError`."""
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(temporary)
-        temporary.replace(path)
+        with whole_file(path) as file:
+            Image.fromarray(picture).save(file, PICTURES[path.suffix.lower()])
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class _ArrayFile:
@@ -128,11 +131,10 @@ class _ArrayFile:
 
     def __init__(self, path: Path, head: str, tail: str) -> None:
         self._path = path
-        self._temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         self._tail = tail.encode()
         self._start = self._end = len(head.encode())
         with self._errors():
-            self._file = self._temporary.open("wb", buffering=0)
+            self._temporary, self._file = new_file(path, buffering=0)
             self._write(0, head.encode() + self._tail)
 
     def append(self, items: Iterable[Any]) -> int:
@@ -151,13 +153,11 @@ class _ArrayFile:
             self._write(end, self._tail)
             self._file.truncate()
             os.fsync(self._file.fileno())
-            self._file.close()
-            self._temporary.replace(self._path)
+            publish(self._file, self._temporary, self._path)
 
     def drop(self) -> None:
         """Close, and remove the temporary file."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        discard(self._file, self._temporary)
 
     def _write(self, position: int, content: bytes) -> None:
         self._file.seek(position)

@@ -1,0 +1,186 @@
+"""Files and folders that appear whole, and what killed processes leave of them."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from deepmask.runtime import whole
+from deepmask.runtime.results import ResultsWriter
+from deepmask.runtime.whole import discard, new_file, publish, sweep, whole_file, workplace
+
+needs_locks = pytest.mark.skipif(not whole._HAS_LOCKS, reason="no file locks on this system")
+
+#: Makes a file and a folder, says so, and waits to be killed.
+HALFWAY = """
+import sys
+from pathlib import Path
+from deepmask.runtime.whole import new_file, workplace
+_, file = new_file(Path("a.pt"), buffering=0)
+file.write(b"half")
+with workplace(Path("model")) as folder:
+    (folder / "trunk.onnx").write_bytes(b"half")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def halfway(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that is at work on a.pt and model/ in `tmp_path`."""
+    command = [sys.executable, "-c", HALFWAY]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(b"old")
+    with whole_file(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["a.pt"]
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left"), KeyboardInterrupt()])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, failure: BaseException) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(b"old")
+
+    def fail(file: IO[bytes]) -> None:
+        file.write(b"new")
+        raise failure
+
+    with pytest.raises(type(failure)), whole_file(path) as file:
+        fail(file)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.pt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_permissions(tmp_path: Path) -> None:
+    """Those of any new file, or fewer where that is asked for."""
+    (tmp_path / "plain").touch()
+    for name, mode in (("a", 0o666), ("b", 0o600)):
+        with whole_file(tmp_path / name, mode):
+            pass
+    modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in names(tmp_path)}
+    assert modes["a"] == modes["plain"]
+    assert modes["b"] == 0o600
+
+
+@needs_locks
+def test_what_a_living_process_makes_is_left_alone(
+    tmp_path: Path, halfway: subprocess.Popen[str]
+) -> None:
+    before = names(tmp_path)
+    assert before == [f"a.pt.{halfway.pid}.tmp", f"model.{halfway.pid}.tmp"]
+    sweep(tmp_path / "a.pt", tmp_path / "model")
+    assert names(tmp_path) == before
+    assert (tmp_path / before[1] / "trunk.onnx").read_bytes() == b"half"
+
+
+@needs_locks
+def test_what_a_killed_process_left_is_removed(
+    tmp_path: Path, halfway: subprocess.Popen[str]
+) -> None:
+    """Nothing else is: not the files of other names, nor what only looks like one of these."""
+    halfway.kill()
+    halfway.wait()
+    others = ["a.pt", "a.pt.tmp", "a.pt.x.tmp", "b.pt.1.tmp", "model", "not-a.pt.1.tmp"]
+    for name in others:
+        (tmp_path / name).touch()
+    (tmp_path / "a.pt.1.tmp").symlink_to("a.pt")
+    assert len(names(tmp_path)) == len(others) + 3
+    sweep(tmp_path / "a.pt", tmp_path / "model", tmp_path / "nowhere" / "a.pt")
+    assert names(tmp_path) == sorted([*others, "a.pt.1.tmp"])
+
+
+def test_a_name_in_use_is_not_used_again(tmp_path: Path) -> None:
+    """Machines that share a folder, and containers, have processes of the same number."""
+    path = tmp_path / "a.pt"
+    first, one = new_file(path)
+    second, other = new_file(path)
+    assert first != second
+    one.write(b"1")
+    other.write(b"2")
+    publish(other, second, path)
+    assert path.read_bytes() == b"2"
+    discard(one, first)
+    assert names(tmp_path) == ["a.pt"]
+    with workplace(path) as folder, workplace(path) as another:
+        assert folder != another
+    assert names(tmp_path) == ["a.pt"]
+
+
+@needs_locks
+def test_a_sweep_between_making_and_locking_costs_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, swept = whole._lock, []
+
+    def late(descriptor: int) -> bool | None:
+        if not swept:
+            swept.append(True)
+            sweep(tmp_path / "a.pt")
+        return lock(descriptor)
+
+    monkeypatch.setattr(whole, "_lock", late)
+    with whole_file(tmp_path / "a.pt") as file:
+        file.write(b"1")
+    swept.clear()
+    with workplace(tmp_path / "a.pt") as folder:
+        assert folder.is_dir()
+    assert (tmp_path / "a.pt").read_bytes() == b"1"
+    assert names(tmp_path) == ["a.pt"]
+
+
+@needs_locks
+def test_where_there_are_no_locks_nothing_is_swept(
+    tmp_path: Path, halfway: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems have none: files still appear whole."""
+    halfway.kill()
+    halfway.wait()
+
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(whole.fcntl, "flock", refuse)
+    sweep(tmp_path / "a.pt", tmp_path / "model")
+    assert len(names(tmp_path)) == 2
+    with whole_file(tmp_path / "a.pt") as file:
+        file.write(b"1")
+    assert (tmp_path / "a.pt").read_bytes() == b"1"
+
+
+@needs_locks
+def test_results_replace_what_killed_runs_left_of_them(tmp_path: Path) -> None:
+    """Once they have their names, and not before: what was left may be all that there is."""
+    left = [tmp_path / "p.json.1.tmp", tmp_path / "p.images.json.1.tmp"]
+    for path in left:
+        path.write_text("[]")
+    with ResultsWriter(tmp_path / "p.json"):
+        pass
+    assert all(path.exists() for path in left)
+    with ResultsWriter(tmp_path / "p.json") as writer:
+        writer.add([], 1, "a", 2, 3)
+        assert all(path.exists() for path in left)
+    assert names(tmp_path) == ["p.images.json", "p.json"]
