@@ -109,10 +109,11 @@ def evaluate(
                     bar.update(1)
                     continue
                 ranks = rank_matches(candidates, objects, kinds)
-                writer.write(Record(image_id, seconds, len(candidates.scores), ranks))
-                outcome.done += 1
+                # First, as an image with a record is never looked at again.
                 if watch is not None:
                     watch(picture, objects, candidates)
+                writer.write(Record(image_id, seconds, len(candidates.scores), ranks))
+                outcome.done += 1
                 bar.update(1)
         except KeyboardInterrupt:
             outcome.interrupted = True

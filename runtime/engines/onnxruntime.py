@@ -93,7 +93,13 @@ def _open_session(path: Path, graph: Graph, device: str, threads: int) -> ort.In
     if device == "cuda" and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()  # the CUDA libraries that pip installed beside it
     try:
-        session = ort.InferenceSession(str(path), options, providers=[_PROVIDERS[device]])
+        session = ort.InferenceSession(
+            str(path),
+            options,
+            providers=[_PROVIDERS[device]],
+            # Where there is nothing to fall back to, it would print a box and load the file again.
+            enable_fallback=device != "cpu",
+        )
     except Exception as error:  # onnxruntime's errors share no base class
         raise EngineError(f"{path}: onnxruntime cannot load it: {one_line(error)}") from error
     if session.get_providers()[0] != _PROVIDERS[device]:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from deepmask.evaluate.tiles import SHEET_NAME
 from deepmask.runtime.manifest import load_manifest
 from deepmask.runtime.tensorrt.cache import engine_plans
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -109,33 +110,58 @@ class Training(Command):
             load_checkpoint(folder / "last.pt").build()
 
     def content(self, folder: Path) -> Any:
-        """Weights, and the log's rows but for the times."""
+        """Weights, the log's rows but for the times, and no file beside."""
         checkpoint = load_checkpoint(folder / "last.pt")
         with (folder / "log.csv").open(newline="") as file:
             rows = [
                 (row["step"], row["mask_loss"], row["score_loss"]) for row in csv.DictReader(file)
             ]
         weights = {name: value.numpy().tobytes() for name, value in checkpoint.weights.items()}
-        return checkpoint.training["step"], rows, weights
+        names = sorted(path.name for path in folder.iterdir())
+        return checkpoint.training["step"], rows, weights, names
 
 
 class Export(Command):
-    """Replaces a model folder, which at any time holds a whole model or none."""
+    """Replaces another model's folder, which at any time holds the one or the other."""
 
     name = "export"
 
     def arguments(self, folder: Path) -> list[str]:
         """Always the same."""
+        if not (folder / "model").exists():
+            shutil.copytree(self.inputs.squares, folder / "model")
         return ["export", str(self.inputs.checkpoint), "--out", str(folder / "model")]
 
     def require_whole(self, folder: Path) -> None:
-        """The model folder is one, hashes and all."""
+        """The model folder is one, hashes and all, and nothing is in it that is not described."""
         if (folder / "model").exists():
-            load_manifest(folder / "model")
+            files = {graph.file for graph in load_manifest(folder / "model").files()}
+            assert {path.name for path in (folder / "model").iterdir()} == {"model.json", *files}
 
     def content(self, folder: Path) -> Any:
-        """Every byte."""
-        return {path.name: path.read_bytes() for path in sorted((folder / "model").iterdir())}
+        """Every byte, and nothing beside."""
+        return everything(folder)
+
+
+class HalfExport(Export):
+    """The same in float16."""
+
+    name = "fp16"
+
+    def arguments(self, folder: Path) -> list[str]:
+        """Always the same."""
+        return [*super().arguments(folder), "--precision", "fp16"]
+
+
+class Int8Export(Export):
+    """The same in int8, which goes through a float32 model within the folder."""
+
+    name = "int8"
+
+    def arguments(self, folder: Path) -> list[str]:
+        """Always the same."""
+        options = ["--precision", "int8", "--calibration", str(self.inputs.pictures)]
+        return [*super().arguments(folder), *options]
 
 
 class Evaluation(Command):
@@ -156,13 +182,15 @@ class Evaluation(Command):
             json.loads(path.read_text())
 
     def content(self, folder: Path) -> Any:
-        """The records but for the times, and the figures made of them."""
+        """The records but for the times, and what is made of them; no file more or less."""
         lines = map(json.loads, (folder / "records.jsonl").read_text().splitlines())
         records = sorted(
             (line["image_id"], line["proposals"], str(line["ranks"])) for line in lines
         )
         metrics = json.loads((folder / "metrics.json").read_text())
-        return records, {kind: metrics[kind] for kind in ("segm", "bbox")}
+        names = sorted(path.relative_to(folder) for path in folder.rglob("*"))
+        sheet = (folder / SHEET_NAME).read_bytes()
+        return records, {kind: metrics[kind] for kind in ("segm", "bbox")}, names, sheet
 
 
 class Batch(Command):
@@ -180,14 +208,12 @@ class Batch(Command):
         """Results of every image or none, and pictures that open."""
         for path in folder.glob("*.json"):
             json.loads(path.read_text())
-        for path in (folder / "drawn").glob("0*.png"):
-            if ".tmp" not in path.name:
-                Image.open(path).load()
+        for path in (folder / "drawn").glob("*.png"):
+            Image.open(path).load()
 
     def content(self, folder: Path) -> Any:
-        """Every byte of the results and of the pictures."""
-        paths = [folder / "p.json", folder / "p.images.json", *sorted((folder / "drawn").iterdir())]
-        return {path.name: path.read_bytes() for path in paths if ".tmp" not in path.name}
+        """Every byte of the results and of the pictures, and nothing beside."""
+        return everything(folder)
 
 
 class EngineBuild(Command):
@@ -229,8 +255,15 @@ def build_engines(model: Path, cache: Path) -> tuple[list[str], dict[str, bytes]
 
 
 COMMANDS: dict[str, type[Command]] = {
-    command.name: command for command in (Training, Export, Evaluation, Batch, EngineBuild)
+    command.name: command
+    for command in (Training, Export, HalfExport, Int8Export, Evaluation, Batch, EngineBuild)
 }
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Every file under a folder."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def emptied(folder: Path) -> Path:

@@ -6,9 +6,10 @@ import hashlib
 import json
 import shutil
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,35 +18,42 @@ from deepmask.runtime import DeepMask, EngineError, ModelFolderError
 from deepmask.runtime.manifest import load_manifest
 from tests.runtime.square_model import write_square_model
 
-from .mutations import EDGES, damaged, damaged_json
+from .mutations import EDGES, damaged, damaged_json, exchanged
 from .target import Target
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
-VALUES = ("../trunk.onnx", "/dev/zero", "trunk.onnx", "mask.onnx", ["image"], ["code", "score"])
+VALUES = (
+    *("../trunk.onnx", "/dev/zero", "trunk.onnx", "mask.onnx", "coarse_mask.onnx", 64, -10),
+    *(["image"], ["code", "score"], ["features"], ["skips", "features"], ["skips", "locations"]),
+)
 
 
 @cache
-def good() -> Path:
+def good(refined: bool) -> Path:
     """A model folder that works, whichever place it has."""
-    return write_square_model(Path(tempfile.mkdtemp(prefix="deepmask-fuzz-")))
+    folder = Path(tempfile.mkdtemp(prefix="deepmask-fuzz-"))
+    return write_square_model(folder, refined=refined)
 
 
-def make_manifest(chance: Random) -> bytes:
-    return damaged_json(json.loads((good() / "model.json").read_bytes()), chance, VALUES)
+def make_manifest(chance: Random, refined: bool) -> bytes:
+    content = json.loads((good(refined) / "model.json").read_bytes())
+    if chance.random() < 0.3:
+        return json.dumps(exchanged(content, chance)).encode()
+    return damaged_json(content, chance, VALUES)
 
 
-def read_manifest(path: Path) -> None:
-    """The description, beside graphs that work, and a run."""
-    folder = _folder(path)
+def read_manifest(path: Path, refined: bool) -> None:
+    """The description, beside graphs that work, and a run; of its coarse form too."""
+    folder = _folder(path, refined)
     (folder / "model.json").write_bytes(path.read_bytes())
     load_manifest(folder)
+    for coarse in (False, True)[: 1 + refined]:
+        _run(folder, coarse)
 
-    _run(folder)
 
-
-def make_graph(chance: Random) -> bytes:
-    """One of the three graphs, its bytes damaged or its operators, edges and sizes exchanged."""
-    content = (good() / f"{chance.choice(('trunk', 'score', 'mask'))}.onnx").read_bytes()
+def make_graph(chance: Random, refined: bool) -> bytes:
+    """One of the graphs, its bytes damaged or its operators, edges and sizes exchanged."""
+    content = chance.choice(sorted(good(refined).glob("*.onnx"))).read_bytes()
     if chance.random() < 0.5:
         return damaged(content, chance)
     model = onnx.ModelProto.FromString(content)
@@ -74,29 +82,32 @@ def make_graph(chance: Random) -> bytes:
 OPERATORS = ("Loop", "Expand", "ConstantOfShape", "Resize", "Conv", "Gather", "Reshape", "x", "Abs")
 
 
-def read_graph(path: Path) -> None:
-    """The graph in the place of the one whose output it has, with its hash in `model.json`."""
-    folder, content = _folder(path), path.read_bytes()
-    places = {b"features": "trunk", b"locations": "mask"}
-    name = next((place for mark, place in places.items() if content.endswith(mark)), "score")
+def read_graph(path: Path, refined: bool) -> None:
+    """The graph in the place of the one that it looks like, with its hash in `model.json`."""
+    folder, content = _folder(path, refined), path.read_bytes()
+    name = "score"
     for mark, place in ((b"locations", "mask"), (b"SpaceToDepth", "trunk")):
         name = place if mark in content else name
-    (folder / f"{name}.onnx").write_bytes(content)
-    manifest = json.loads((good() / "model.json").read_bytes())
-    manifest["graphs"][name]["sha256"] = hashlib.sha256(content).hexdigest()
+    manifest = json.loads((good(refined) / "model.json").read_bytes())
+    coarse = refined and name != "score" and b"skips" not in content
+    described = (manifest["coarse"] if coarse else manifest)["graphs"][name]
+    (folder / described["file"]).write_bytes(content)
+    described["sha256"] = hashlib.sha256(content).hexdigest()
     (folder / "model.json").write_text(json.dumps(manifest))
-    _run(folder)
+    _run(folder, coarse)
 
 
-def _folder(path: Path) -> Path:
+def _folder(path: Path, refined: bool) -> Path:
     """A folder of graphs that work."""
     folder = path.with_name("model")
     shutil.rmtree(folder, ignore_errors=True)
-    return Path(shutil.copytree(good(), folder))
+    return Path(shutil.copytree(good(refined), folder))
 
 
-def _run(folder: Path) -> None:
-    with DeepMask.load(folder, engine="onnxruntime", device="cpu", threads=1) as model:
+def _run(folder: Path, coarse: bool) -> None:
+    with DeepMask.load(
+        folder, engine="onnxruntime", device="cpu", threads=1, coarse=coarse
+    ) as model:
         found = model(IMAGE, proposals=5)
         assert np.isfinite(found.scores).all()
         assert all(0 <= result["score"] <= 1 for result in found.to_coco(1))
@@ -106,7 +117,14 @@ def _names(model: onnx.ModelProto) -> list[str]:
     return [name for node in model.graph.node for name in (*node.input, *node.output)]
 
 
+def _target(name: str, make: Any, read: Any, refined: bool) -> Target:
+    refusals = (ModelFolderError, EngineError)
+    return Target(name, partial(make, refined=refined), partial(read, refined=refined), refusals)
+
+
 TARGETS = (
-    Target("model.json", make_manifest, read_manifest, (ModelFolderError, EngineError)),
-    Target("onnx graphs", make_graph, read_graph, (ModelFolderError, EngineError)),
+    _target("model.json", make_manifest, read_manifest, refined=False),
+    _target("model.json, refined", make_manifest, read_manifest, refined=True),
+    _target("onnx graphs", make_graph, read_graph, refined=False),
+    _target("onnx graphs, refined", make_graph, read_graph, refined=True),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -67,6 +67,31 @@ def twisted(content: Any, chance: Random, values: Sequence[Any] = VALUES) -> Any
                 node[key] = copy.deepcopy(chance.choice(values))
             break
     return content
+
+
+def exchanged(content: Any, chance: Random) -> Any:
+    """A copy of a tree with one or two values in the place of others of their type.
+
+    What comes of it is plausible, and reaches deeper than what `twisted` makes.
+    """
+    content = copy.deepcopy(content)
+    for _ in range(chance.randint(1, 2)):
+        places = list(_places(content))
+        node, key = chance.choice(places)
+        values = [one[k] for one, k in places if type(one[k]) is type(node[key])]
+        value = copy.deepcopy(chance.choice(values))
+        if type(value) in (int, float):
+            value = type(value)(value * chance.choice((-1, 0.25, 0.5, 1, 2)))
+        node[key] = value
+    return content
+
+
+def _places(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Every value of a tree of lists and dictionaries: what it is in, and where."""
+    for key in node if isinstance(node, dict) else range(len(node)):
+        yield node, key
+        if isinstance(node[key], dict | list):
+            yield from _places(node[key])
 
 
 def damaged_json(content: Any, chance: Random, values: Sequence[Any] = VALUES) -> bytes:

@@ -19,6 +19,7 @@ from deepmask.evaluate.annotations import read_coco
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.rle import to_rle
 from deepmask.runtime import DeepMask, EngineError, ModelFolderError, Scales
+from deepmask.runtime.manifest import sha256_of
 from deepmask.train.annotations import read_annotations
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from deepmask.train.config import MODEL_PRESETS
@@ -142,7 +143,7 @@ def test_refusals_do_not_grow_with_the_file(tmp_path: Path) -> None:
     content = {"format": checkpoints.hostile()[0]}
     with pytest.raises(CheckpointError, match="format is 'list'"):
         load_checkpoint(saved(tmp_path / "a.pt", content))
-    folder = models._folder(tmp_path / "a.pt")
+    folder = models._folder(tmp_path / "a.pt", refined=False)
     content = json.loads((folder / "model.json").read_text())
     content["graphs"]["mask"]["outputs"] = ["a" * 100_000]
     content["a" * 100_000] = 1
@@ -156,16 +157,30 @@ def test_refusals_do_not_grow_with_the_file(tmp_path: Path) -> None:
 
 def test_texts_that_steer_a_terminal(tmp_path: Path) -> None:
     """A model's name is printed."""
-    folder = models._folder(tmp_path / "x")
+    folder = models._folder(tmp_path / "x", refined=False)
     content = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps({**content, "name": "a\x1b[2J\nError: b"}))
     with pytest.raises(ModelFolderError, match="expected a text of 1 to 200 letters"):
         DeepMask.load(folder, device="cpu")
 
 
+def test_a_broken_graph_is_no_box_of_stars(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime printed one where its own words were no text, and loaded the file once more."""
+    folder = models._folder(tmp_path / "x", refined=False)
+    path, content = folder / "trunk.onnx", json.loads((folder / "model.json").read_text())
+    path.write_bytes(path.read_bytes().replace(b"SpaceToDepth", b"SpaceToDept\xff"))
+    content["graphs"]["trunk"]["sha256"] = sha256_of(path)
+    (folder / "model.json").write_text(json.dumps(content))
+    with pytest.raises(EngineError, match="onnxruntime cannot load it"):
+        DeepMask.load(folder, engine="onnxruntime", device="cpu")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_scales_and_masks_beyond_reason(tmp_path: Path) -> None:
     """model.json alone decided on a canvas of 40 GB, and on masks of 4096 pixels a side."""
-    folder = models._folder(tmp_path / "x")
+    folder = models._folder(tmp_path / "x", refined=False)
     with (
         DeepMask.load(folder, device="cpu") as model,
         pytest.raises(EngineError, match=r"have \d+ megapixels, at most 128 are searched"),
