@@ -56,7 +56,7 @@ def _walk(content: mmap.mmap) -> None:
     waiting = [("model", 0, len(content))]
     while waiting:
         message, start, stop = waiting.pop()
-        for number, value, end in _fields(content, start, stop):
+        for number, value, end in fields_of(content, start, stop):
             fields += 1
             if fields > MOST_FIELDS:
                 raise ContentError(f"has more than {MOST_FIELDS} fields, which no graph needs")
@@ -74,7 +74,7 @@ def _walk(content: mmap.mmap) -> None:
                 waiting.append((_INSIDE[message][number], value, end))
 
 
-def _fields(content: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+def fields_of(content: mmap.mmap | bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
     """Fields of one message: number, then where its bytes begin and end, or its number and 0."""
     at = start
     while at < stop:
@@ -98,7 +98,7 @@ def _fields(content: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, in
         at += length
 
 
-def _varint(content: mmap.mmap, at: int, stop: int) -> tuple[int, int]:
+def _varint(content: mmap.mmap | bytes, at: int, stop: int) -> tuple[int, int]:
     """The number at a place, in as many bytes as protobuf allows, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):

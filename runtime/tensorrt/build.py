@@ -11,7 +11,8 @@ from typing import Any
 from deepmask.runtime.engines.base import EngineError, one_line
 from deepmask.runtime.tensorrt.device import Gpu
 from deepmask.runtime.tensorrt.library import FLAVOURS, Library, started
-from deepmask.runtime.tensorrt.precision import network_types
+from deepmask.runtime.tensorrt.marked import marked_types
+from deepmask.runtime.tensorrt.precision import check_marked, network_types
 from deepmask.runtime.tensorrt.profile import FIXED, Profile, Shape
 from deepmask.runtime.tensorrt.progress import monitored
 
@@ -51,7 +52,8 @@ def build_plan(
 
     `targets` are compute capabilities like "8.9", which TensorRT for RTX builds for without a GPU;
     none means the GPU that is there. Takes seconds to minutes; Ctrl-C ends it. Raises `EngineError`
-    if the graph is refused or the build fails.
+    if the graph is refused, if a layer would not compute in the type that the graph gives it, or if
+    the build fails.
     """
     trt = library.module
     library.messages.take()
@@ -60,6 +62,8 @@ def build_plan(
     parser = trt.OnnxParser(network, library.logger)  # owns weights: must outlive the build
     if not parser.parse(graph):
         raise EngineError(f"{library.flavour} refuses graph {name}: {_parser_error(parser)}")
+    layers = network_types(trt, network)
+    check_marked(name, marked_types(graph), layers)
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that its types can be read
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is fp32: for speed there is fp16
@@ -79,7 +83,7 @@ def build_plan(
         raise EngineError(f"{library.flavour} cannot build graph {name}: {_reason(messages)}")
     return Plan(
         content=bytes(plan),
-        layers=network_types(trt, network),
+        layers=layers,
         warnings=tuple(line for line in messages if not any(p.search(line) for p in HARMLESS)),
         timing_cache=bytes(config.get_timing_cache().serialize()) if keeps_timings else b"",
     )

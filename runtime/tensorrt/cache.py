@@ -174,7 +174,8 @@ def engine_plans(
                     kept = own.build(one, folder / one.graph.file)
                 found[one.name] = kept
     plans = {name: kept for name, kept in found.items() if isinstance(kept, Kept)}
-    held = check_precision(manifest.precision, [kept.stamp.layers for kept in plans.values()])
+    layers = {name: kept.stamp.layers for name, kept in plans.items()}
+    held = check_precision(manifest.precision, layers)
     report(f"precision {held}")
     return {name: kept.plan for name, kept in plans.items()}
 

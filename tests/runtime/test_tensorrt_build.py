@@ -135,32 +135,75 @@ def test_layers_are_counted_by_the_type_they_compute_in() -> None:
     assert build(layers=layers).layers == {"fp16": 2, "int8": 1, "fp32": 1}
 
 
+FP32 = {"trunk": {"fp32": 20}, "score": {"fp32": 4}, "mask": {"fp32": 1}}
+FP16 = {"trunk": {"fp16": 20}, "score": {"fp16": 2, "fp32": 2}, "mask": {"fp16": 1}}
+INT8 = {"trunk": {"int8": 20}, "score": {"int8": 2, "fp32": 2}, "mask": {"fp32": 1}}
+
+
 @pytest.mark.parametrize(
-    ("asked", "held"),
+    ("asked", "good", "graph", "counts"),
     [
-        ("fp32", [{"fp32": 3}, {"fp16": 1}]),
-        ("fp16", [{"fp32": 3}, {"fp32": 1}]),
-        ("int8-symmetric", [{"fp16": 3}]),
-        ("fp16", []),
+        ("fp32", FP32, "trunk", {"fp32": 19, "fp16": 1}),
+        ("fp32", FP32, "mask", {"fp16": 1}),
+        ("fp16", FP16, "trunk", {"fp32": 20}),
+        ("fp16", FP16, "trunk", {"fp16": 10, "fp32": 10}),
+        ("fp16", FP16, "trunk", {"fp16": 19, "fp32": 1}),
+        ("fp16", FP16, "score", {"fp32": 4}),
+        ("fp16", FP16, "mask", {"fp16": 1, "fp32": 1}),
+        ("int8-symmetric", INT8, "trunk", {"int8": 19, "fp32": 1}),
+        ("int8-symmetric", INT8, "trunk", {"fp16": 20}),
+        ("int8-symmetric", INT8, "score", {"fp32": 4}),
+        ("bf16", FP16, "trunk", {"fp16": 20}),
     ],
 )
-def test_another_precision_than_was_asked_for_is_an_error(
-    asked: str, held: list[dict[str, int]]
+def test_a_layer_that_falls_back_is_an_error(
+    asked: str, good: dict[str, dict[str, int]], graph: str, counts: dict[str, int]
 ) -> None:
-    with pytest.raises(EngineError, match=f"the model is said to compute in {asked}, but "):
-        check_precision(asked, held)
+    """In any graph that an export leaves nothing of in another precision."""
+    told = f"the model is said to compute in {asked}, but of graph {graph}'s {sum(counts.values())}"
+    with pytest.raises(EngineError, match=told):
+        check_precision(asked, {**good, graph: counts})
+
+
+@pytest.mark.parametrize(
+    ("marked", "layers", "refused"),
+    [
+        ({"fp16": 4}, "HALF HALF FLOAT FLOAT", True),
+        ({"fp16": 3, "fp32": 1}, "HALF HALF FLOAT FLOAT", True),
+        ({"fp32": 4}, "HALF FLOAT FLOAT FLOAT", True),
+        ({"fp16": 2, "fp32": 2}, "HALF HALF FLOAT FLOAT", False),
+        ({"fp16": 9, "fp32": 2}, "HALF HALF FLOAT FLOAT", False),  # some were folded
+        ({}, "HALF HALF FLOAT FLOAT", False),
+    ],
+)
+def test_a_network_keeps_to_the_types_of_its_graph(
+    marked: dict[str, int], layers: str, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What falls back is refused, and before the time that a build takes is spent."""
+    monkeypatch.setattr("deepmask.runtime.tensorrt.build.marked_types", lambda graph: marked)
+    kinds = [["CONVOLUTION", dtype] for dtype in layers.split()]
+    built: list[object] = []
+    library = fake_library(building=built.append)
+    if not refused:
+        assert build(library, layers=kinds).layers
+        return
+    told = r"of graph score's 4 convolutions .*, but of those in TensorRT's network are \d in "
+    with pytest.raises(EngineError, match=told):
+        build(library, layers=kinds)
+    assert built == []
 
 
 @pytest.mark.parametrize(
     ("asked", "held", "told"),
     [
-        ("fp32", [{"fp32": 3}, {"fp32": 1}], "4 in fp32"),
-        ("fp16", [{"fp16": 3}, {"fp16": 2, "fp32": 1}], "5 in fp16, 1 in fp32"),
-        ("int8", [{"int8": 3}, {"fp32": 1}], "3 in int8, 1 in fp32"),
+        ("fp32", FP32, "25 convolutions and matrix products are 25 in fp32"),
+        ("fp16", FP16, "25 convolutions and matrix products are 23 in fp16, 2 in fp32"),
+        ("int8", INT8, "25 convolutions and matrix products are 22 in int8, 3 in fp32"),
+        ("int8-symmetric", INT8, "are 22 in int8, 3 in fp32"),
     ],
 )
 def test_the_precision_is_told_in_numbers(
-    asked: str, held: list[dict[str, int]], told: str
+    asked: str, held: dict[str, dict[str, int]], told: str
 ) -> None:
     assert check_precision(asked, held).startswith(f"{asked}: of ")
     assert check_precision(asked, held).endswith(told)

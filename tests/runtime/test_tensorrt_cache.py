@@ -337,9 +337,17 @@ def test_another_precision_than_the_models_is_an_error_each_time(machine: Machin
     machine.manifest = replace(machine.manifest, precision="fp16")
     for _ in range(2):
         with pytest.raises(
-            EngineError, match=r"said to compute in fp16, but of its 3 .* 3 in fp32"
+            EngineError, match=r"said to compute in fp16, but of graph trunk's 1 .* 1 in fp32"
         ):
             machine.plans()
+
+
+def test_a_model_half_of_which_falls_back_is_an_error(machine: Machine) -> None:
+    layers = [["CONVOLUTION", "HALF"], ["CONVOLUTION", "FLOAT"]]
+    manifest = write_model(machine.folder, layers)
+    machine.manifest = replace(manifest, precision="fp16")
+    with pytest.raises(EngineError, match=r"graph trunk's 2 .* are 1 in fp16, 1 in fp32; export"):
+        machine.plans()
 
 
 def test_a_graph_that_changed_after_it_was_checked_is_not_built(machine: Machine) -> None:
