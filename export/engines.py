@@ -17,7 +17,7 @@ from deepmask.runtime.tensorrt.cache import engine_plans
 from deepmask.runtime.tensorrt.cuda import open_device
 from deepmask.runtime.tensorrt.device import Gpu
 from deepmask.runtime.tensorrt.library import FLAVOURS, Library, load_library
-from deepmask.runtime.tensorrt.stamp import ANY
+from deepmask.runtime.tensorrt.stamp import ANY, PLATFORM
 from deepmask.runtime.tensorrt.store import default_folder
 
 RTX = "tensorrt-rtx"
@@ -28,8 +28,8 @@ class EngineOptions:
     """What can be chosen about the engines.
 
     flavour    one of `FLAVOURS`, or "auto" for the first that is installed.
-    targets    GPUs by compute capability, as "sm89" or "8.9", which need not be here: for TensorRT
-               for RTX. None means the GPU of this machine.
+    targets    GPUs by compute capability, as "sm89" or "8.9", in other machines of this platform:
+               for TensorRT for RTX. None means the GPU of this machine.
     max_side   the longest side of scale 1 that the engines take, in pixels.
     cache      the folder that they go to; by default among the user's caches.
     """
@@ -63,6 +63,7 @@ class EngineBuilder:
                 report(
                     f"engines of {self._library.flavour} {self._library.version} for "
                     + (named if gpu.name == ANY else f"{gpu.name}, {named}")
+                    + f", {PLATFORM}"
                 )
                 for form in forms:
                     with active():

@@ -17,6 +17,7 @@ from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.manifest import load_manifest
 from deepmask.runtime.tensorrt.library import Library
+from deepmask.runtime.tensorrt.stamp import PLATFORM
 
 COMMAND = "deepmask-export"
 
@@ -45,6 +46,8 @@ def test_engines_are_built_for_a_gpu_that_is_not_here(
     manifest = load_manifest(out)
     assert {stamp["graph"] for stamp in stamps} == {one.sha256 for one in manifest.files()}
     assert {stamp["compute_capability"] for stamp in stamps} == {"8.9"}
+    assert {stamp["platform"] for stamp in stamps} == {PLATFORM}
+    assert f" for compute capability 8.9, {PLATFORM}\n" in done.stdout
     assert len(list(cache.glob("*.plan"))) == 3
 
     lines: list[str] = []

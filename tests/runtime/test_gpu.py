@@ -235,6 +235,31 @@ def test_a_corrupted_cache_is_told_and_rebuilt(
     assert plan.read_bytes() != damaged
 
 
+def test_compiled_kernels_are_kept_and_taken(
+    flavour: str, tmp_path: Path, model_folder: Path
+) -> None:
+    """By TensorRT for RTX; a second start compiles none of them again, and finds the same."""
+    if flavour != "tensorrt-rtx":
+        pytest.skip("TensorRT compiles when it builds")
+    from deepmask.runtime import DeepMask
+
+    lines: list[str] = []
+    load = {"engine": flavour, "cache": tmp_path, "max_side": 320, "report": lines.append}
+    found = []
+    for _ in range(2):
+        lines.clear()
+        with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
+            found.append(model(picture(0, 200, 240), proposals=50).to_coco(1))
+        assert not [line for line in lines if "kernels" in line]
+        assert len(list(tmp_path.glob("*.kernels"))) == 3
+    assert found[0] == found[1]
+    path = sorted(tmp_path.glob("*.kernels"))[0]
+    path.write_bytes(path.read_bytes()[:-100])
+    with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
+        assert len(model(picture(0, 200, 240), proposals=50)) == 50
+    assert any(str(path) in line and "compiling again" in line for line in lines)
+
+
 def test_out_of_memory_is_one_line(flavour: str, cache: Path) -> None:
     """On a GPU that something else has filled; when it is gone, all is well."""
     from deepmask.runtime import DeepMask
