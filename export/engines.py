@@ -12,7 +12,7 @@ from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.manifest import load_manifest
 from deepmask.runtime.pyramid import MAX_SIDE
-from deepmask.runtime.tensorrt.build import target_name
+from deepmask.runtime.tensorrt.build import check_gpu, target_name
 from deepmask.runtime.tensorrt.cache import engine_plans
 from deepmask.runtime.tensorrt.cuda import open_device
 from deepmask.runtime.tensorrt.device import Gpu
@@ -113,6 +113,7 @@ def _places(library: Library, targets: Sequence[str]) -> Iterator[_Place]:
                 f"{error}; TensorRT for RTX builds for a GPU elsewhere: --engine {RTX} "
                 "--target sm89"
             ) from error
+        check_gpu(library, device.gpu)
         yield device.gpu, device.active
 
 

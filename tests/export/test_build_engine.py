@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from deepmask.export.engines import EngineBuilder, EngineOptions
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.manifest import load_manifest
+from deepmask.runtime.tensorrt.device import Gpu
 from deepmask.runtime.tensorrt.library import Library
 from deepmask.runtime.tensorrt.stamp import PLATFORM
 
@@ -144,6 +146,16 @@ def test_without_a_gpu_the_way_to_do_without_is_told(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(engines, "open_device", missing)
     with pytest.raises(ExportError, match=r"no NVIDIA driver .* --target sm89"):
         EngineBuilder(EngineOptions())
+
+
+@needs_rtx
+def test_a_gpu_that_tensorrt_for_rtx_is_not_for_is_told_before_the_export(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = Gpu("NVIDIA H200", (9, 0), "12.8", 1 << 37)
+    monkeypatch.setattr(engines, "open_device", lambda: SimpleNamespace(gpu=gpu, active=None))
+    with pytest.raises(ExportError, match=r"^--build-engine: NVIDIA H200 has .* 9\.0: .* SM120"):
+        EngineBuilder(EngineOptions(flavour="tensorrt-rtx"))
 
 
 def test_tensorrt_is_loaded_for_building_engines_only() -> None:

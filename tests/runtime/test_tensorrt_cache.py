@@ -425,16 +425,20 @@ def test_two_processes_at_once_both_end_with_good_engines(
     assert not list(machine.cache.glob(".new-*"))
 
 
+@pytest.mark.parametrize("version", ["10.99.0", "11.0.0"])
 @pytest.mark.parametrize("wins", [0, 1])
 def test_a_plan_never_stays_with_the_description_of_another(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, wins: int
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, wins: int, version: str
 ) -> None:
-    """Without locks one process writes both its files between the other's two."""
+    """Without locks one process writes both its files between the other's two: of the same version
+    of TensorRT, or of another."""
     machine.plans()
     stem, identity = machine.trunk().stem, store.read_stamp(machine.trunk().with_suffix(".json"))
     one, other = (
         store.Kept(plan, replace(identity, plan=hash_of(plan))) for plan in (b"one", b"other")
     )
+    elsewhere = replace(other.stamp, identity=replace(one.stamp.identity, version=version))
+    other = replace(other, stamp=elsewhere)
     write, written = store.write_whole, list[str]()
 
     def interrupted(path: Path, content: bytes) -> None:
