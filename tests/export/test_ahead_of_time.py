@@ -1,15 +1,20 @@
 """TensorRT for RTX parses, types and builds every graph with its real profiles, without a GPU.
 
 This proves that the graphs are what a strongly typed TensorRT network can be made of, and that the
-profiles hold. It says nothing about results or speed.
+profiles hold. It says nothing about results or speed. Every kind of graph that a preset has is
+built each time; all graphs of all presets, at full size and with all profiles, when asked for:
+
+    DEEPMASK_FULL_SIZE=1 pytest tests/export/test_ahead_of_time.py -k full_size
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import signal
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,10 +32,12 @@ from deepmask.export.score import INTERLEAVINGS
 from deepmask.export.trunk import fold_batchnorm
 from deepmask.runtime.deepmask import shipped_model
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.manifest import Graph, load_manifest
+from deepmask.runtime.manifest import GRAPHS, Graph, load_manifest
 from deepmask.runtime.pyramid import MAX_SIDE
 from deepmask.runtime.tensorrt.build import Plan, build_plan, target_name
 from deepmask.runtime.tensorrt.library import Library, load_library
+from deepmask.runtime.tensorrt.marked import marked_types
+from deepmask.runtime.tensorrt.precision import check_precision
 from deepmask.runtime.tensorrt.profile import Profile, profiles
 from deepmask.runtime.tensorrt.progress import Phases
 from deepmask.train.config import MODEL_PRESETS, ModelConfig
@@ -45,9 +52,7 @@ if importlib.util.find_spec("tensorrt_rtx") is None:
 
 #: Ampere (data centre and desktop), Ada, Blackwell. One plan holds all four.
 TARGETS = ("8.0", "8.6", "8.9", "12.0")
-#: Every form that a graph of a preset takes. The trunk and the score of deepmask-full are those of
-#: deepmask-vgg-a; a pooled score head has two forms. sharpmask reflects in every convolution,
-#: sharpmask-r18 pads with zeros.
+#: Every kind of graph that a preset has, see `kind`; a pooled score head has two forms.
 FORMS = [
     ("deepmask-r18", "trunk", ""),
     ("deepmask-r18", "score", ""),
@@ -56,10 +61,27 @@ FORMS = [
     *(("deepmask-vgg-a", "score", form) for form in INTERLEAVINGS),
     ("deepmask-vgg-a", "mask", ""),
     ("deepmask-full", "mask", ""),
+    ("w160-p4-d8-vgg", "trunk", ""),
+    ("w112-p3-d21", "trunk", ""),
+    ("w112-p4-d39", "score", ""),
+    ("deepmask-ours", "trunk", ""),
+    ("deepmask-ours-head-a", "score", ""),
+    ("deepmask-ours-head-b", "score", ""),
+    ("deepmask-ours-head-b", "mask", ""),
     ("sharpmask", "trunk", ""),
     ("sharpmask", "mask", ""),
+    ("sharpmask-r18", "trunk", ""),
     ("sharpmask-r18", "mask", ""),
 ]
+ALL_GRAPHS = [
+    (preset, name, form)
+    for preset, config in MODEL_PRESETS.items()
+    for name in GRAPHS
+    for form in (INTERLEAVINGS if name == "score" and config.score_head == "pooled" else [""])
+]
+FULL_SIZE = "DEEPMASK_FULL_SIZE"
+#: The phase of a build that takes longest.
+_TIMING = "Timing tactics"
 
 
 @dataclass(frozen=True)
@@ -76,20 +98,25 @@ def library() -> Library:
     return load_library("tensorrt-rtx")
 
 
-def config_of(preset: str) -> ModelConfig:
-    """The preset; of deepmask-full's mask head, whose one weight is 1.3 GB, an eighth.
+def kind(config: ModelConfig, name: str) -> tuple[object, ...]:
+    """What decides which operations a graph is made of; the rest is sizes."""
+    refined = (config.padding, len(config.refine_widths)) if config.refined else ()
+    if name == "trunk":
+        return (config.trunk, config.padding, *refined)
+    if name == "score":
+        return (config.score_head,)
+    start = "code" if config.score_head == "shared" else "features"
+    return (start, config.mask_head, *refined)
 
-    Of sharpmask's ResNet-50, which takes a minute to build, a ResNet-18.
-    """
-    config = MODEL_PRESETS[preset]
-    if config.trunk == "resnet50":
-        return replace(config, trunk="resnet18")
+
+def smaller(config: ModelConfig) -> ModelConfig:
+    """With an eighth of the full mask head, whose one weight is 1.3 GB."""
     return replace(config, channels=64) if config.mask_head == "full" else config
 
 
-def export(preset: str, name: str, interleaving: str) -> Form:
+def export(preset: str, config: ModelConfig, name: str, interleaving: str) -> Form:
+    """A graph with all its profiles."""
     torch.manual_seed(0)
-    config = config_of(preset)
     sources = graph_sources(
         fold_batchnorm(DeepMask(config)), interleaving or INTERLEAVINGS[0], False
     )
@@ -99,10 +126,7 @@ def export(preset: str, name: str, interleaving: str) -> Form:
     manifest = describe(config, graphs, name=preset, weights="fp32", opset=18, parity={})
     one, examples = sources[name], example_inputs(config)
     model = to_onnx(one.module, [examples[key] for key in one.inputs], one.inputs, one.outputs, 18)
-    found = profiles(manifest, graphs[name], MAX_SIDE)
-    # Each profile is built for itself. To save time the others get the smallest and the largest.
-    chosen = found if preset == "deepmask-r18" else [found[0], found[-1]]
-    return Form(name, model, chosen)
+    return Form(name, model, profiles(manifest, graphs[name], MAX_SIDE))
 
 
 def halved(form: Form) -> onnx.ModelProto:
@@ -118,21 +142,35 @@ def build(library: Library, form: Form, model: onnx.ModelProto) -> Plan:
     return build_plan(library, graph, form.name, form.profiles, targets=TARGETS)
 
 
+def check_builds(library: Library, form: Form) -> None:
+    """In fp32 and fp16, every layer in the type that it must have, and without a warning."""
+    for precision, model in (("fp32", form.model), ("fp16", halved(form))):
+        plan = build(library, form, model)
+        assert len(plan.content) > 1000
+        assert plan.warnings == ()  # but for `HARMLESS`
+        marked = marked_types(model.SerializeToString())
+        assert plan.layers == marked
+        assert sum(marked.values()) >= 1
+        check_precision(precision, {form.name: plan.layers})
+
+
 @pytest.mark.parametrize(("preset", "name", "interleaving"), FORMS)
-def test_every_graph_builds_in_fp32_and_fp16(
+def test_every_kind_of_graph_builds_in_fp32_and_fp16(
     library: Library, preset: str, name: str, interleaving: str
 ) -> None:
-    form = export(preset, name, interleaving)
-    plan = build(library, form, form.model)
-    assert len(plan.content) > 1000
-    assert set(plan.layers) == {"fp32"}
-    assert plan.warnings == ()  # but for `HARMLESS`
+    form = export(preset, smaller(MODEL_PRESETS[preset]), name, interleaving)
+    # Each profile is built for itself. To save time the others get the smallest and the largest.
+    ends = [form.profiles[0], form.profiles[-1]]
+    check_builds(library, form if preset == "deepmask-r18" else replace(form, profiles=ends))
 
-    half = build(library, form, halved(form))
-    assert sum(half.layers.values()) == sum(plan.layers.values())
-    assert half.layers["fp16"] >= half.layers.get("fp32", 0) or name == "score"
-    assert name == "score" or set(half.layers) == {"fp16"}  # the score's last layers stay as is
-    assert half.warnings == ()
+
+@pytest.mark.slow
+@pytest.mark.skipif(FULL_SIZE not in os.environ, reason=f"takes half an hour: set {FULL_SIZE}=1")
+@pytest.mark.parametrize(("preset", "name", "interleaving"), ALL_GRAPHS)
+def test_every_graph_builds_at_full_size(
+    library: Library, preset: str, name: str, interleaving: str
+) -> None:
+    check_builds(library, export(preset, MODEL_PRESETS[preset], name, interleaving))
 
 
 def test_int8_builds_from_the_symmetric_form(library: Library, tmp_path: Path) -> None:
@@ -148,11 +186,12 @@ def test_int8_builds_from_the_symmetric_form(library: Library, tmp_path: Path) -
     assert plan.warnings == ()
 
 
-def test_the_forms_are_those_of_the_papers_presets() -> None:
-    full, vgg = MODEL_PRESETS["deepmask-full"], MODEL_PRESETS["deepmask-vgg-a"]
-    assert replace(full, mask_head="low-rank", rank=vgg.rank) == vgg
-    covered = {(preset, name) for preset, name, _ in FORMS}
-    assert {("deepmask-r18", name) for name in ("trunk", "score", "mask")} <= covered
+def test_every_preset_is_made_of_graphs_that_are_built() -> None:
+    def kinds(graphs: Iterable[tuple[str, str, str]]) -> set[object]:
+        return {(name, *kind(MODEL_PRESETS[preset], name), form) for preset, name, form in graphs}
+
+    assert kinds(FORMS) == kinds(ALL_GRAPHS)
+    assert {preset for preset, _, _ in ALL_GRAPHS} == set(MODEL_PRESETS)
 
 
 def test_a_graph_that_is_no_graph_is_refused_in_one_line(library: Library) -> None:
@@ -173,18 +212,25 @@ def test_targets_are_those_that_rtx_knows(library: Library) -> None:
 
 
 def test_ctrl_c_ends_a_build(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before TensorRT comes to what takes the time, as it does if it is left alone."""
     folder = shipped_model()
     manifest = load_manifest(folder)
     graph = manifest.graphs["trunk"]
-    steps: list[str] = []
-
-    def step(self: Phases, name: str, index: int) -> None:
-        steps.append(name)
-        if len(steps) == 10:
-            signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr(Phases, "step", step)
     content = (folder / graph.file).read_bytes()
+    smallest = profiles(manifest, graph, MAX_SIDE)[:1]
+
+    def build_and_watch(steps: list[str], interrupted_at: int) -> None:
+        def step(self: Phases, name: str, index: int) -> None:
+            steps.append(name)
+            if len(steps) == interrupted_at:
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(Phases, "step", step)
+        build_plan(library, content, "trunk", smallest, targets=TARGETS)
+
+    undisturbed, stopped = list[str](), list[str]()
+    build_and_watch(undisturbed, 0)
+    assert _TIMING in undisturbed
     with pytest.raises(KeyboardInterrupt):
-        build_plan(library, content, "trunk", profiles(manifest, graph, MAX_SIDE), targets=TARGETS)
-    assert "Timing tactics" not in steps  # what takes the time was not begun
+        build_and_watch(stopped, 10)
+    assert _TIMING not in stopped
