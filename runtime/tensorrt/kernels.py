@@ -52,7 +52,7 @@ class Kernels:
         """Take what the file holds into `cache`, the engine's `IRuntimeCache`.
 
         `name` is the graph's. Kernels of another plan, damaged ones and those that TensorRT refuses
-        are dropped, and that is told.
+        are dropped; that is told, as it is if there are none, for compiling takes a while.
         """
         self.config = config
         self._name = name
@@ -87,6 +87,7 @@ class Kernels:
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
+            self._tell("compiling, there are none yet")
             return
         except OSError as error:
             self._drop(f"{self._path} cannot be read ({error.strerror or error})")
@@ -103,7 +104,10 @@ class Kernels:
             self._kept = digest
 
     def _drop(self, why: str) -> None:
-        self._report(f"kernels of engine {self._name}: compiling again, {one_line(why)}")
+        self._tell(f"compiling again, {one_line(why)}")
+
+    def _tell(self, what: str) -> None:
+        self._report(f"kernels of engine {self._name}: {what}")
 
 
 def opened_kernels(

@@ -17,7 +17,7 @@ from numpy.testing import assert_array_equal
 from deepmask.runtime import DeepMask
 from deepmask.runtime.engines import Choice
 from deepmask.runtime.engines.tensorrt import TensorRTEngine
-from deepmask.runtime.manifest import load_manifest
+from deepmask.runtime.manifest import GRAPHS, load_manifest
 from deepmask.runtime.tensorrt import kernels, store
 from deepmask.runtime.tensorrt.device import Gpu
 from deepmask.runtime.tensorrt.kernels import KernelFolder
@@ -68,6 +68,9 @@ def machine(model_folder: Path, tmp_path: Path) -> Machine:
 
 def test_the_second_start_compiles_nothing(machine: Machine, model: DeepMask) -> None:
     assert machine.run() >= 3
+    assert machine.lines == [
+        f"kernels of engine {name}: compiling, there are none yet" for name in GRAPHS
+    ]
     assert len(machine.files()) == 3
     before = [path.read_bytes() for path in machine.files()]
     with machine.load() as again:
@@ -225,7 +228,7 @@ def test_each_gpu_and_driver_has_its_own(machine: Machine, other: dict[str, Any]
     machine.run()
     there = replace(machine, gpu=replace(FAKE, **other))
     assert there.run() > 0
-    assert there.lines == []
+    assert there.lines[0] == "kernels of engine trunk: compiling, there are none yet"
     assert machine.run() == there.run() == 0
     assert len(machine.files()) == 6
 
