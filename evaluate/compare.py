@@ -57,8 +57,8 @@ def compare(folders: Sequence[Path]) -> Comparison:
     differences: list[tuple[str, dict[str, Any]]] = []
     first: dict[str, dict[str, Floats]] = {}
     for name, folder, run in zip(names, folders, runs, strict=True):
-        records = (record for record in read_records(folder) if record.image_id in shared)
-        totals = total(records, run["kinds"])
+        records = read_records(folder, run["kinds"])
+        totals = total((r for r in records if r.image_id in shared), run["kinds"])
         found = {kind: measures(sums) for kind, sums in totals.items()}
         measured.append((name, {**{k: summary(s) for k, s in totals.items()}, "run": run}))
         if first:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from deepmask.runtime.checked import OneLineError
 
-class EvalError(Exception):
+
+class EvalError(OneLineError):
     """Input that cannot be evaluated; the text says in one line what is wrong and what to do."""

@@ -41,10 +41,14 @@ def merge(folders: Sequence[Path], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / RECORDS_NAME).unlink(missing_ok=True)  # run.json comes last: a merge was cut short
     whole: dict[str, Any] = {**runs[0], "shard": [1, 1], "images": runs[0]["images_of_all_shards"]}
+    images = 0
     with RecordWriter(out) as writer:
         for folder in folders:
-            for record in read_records(folder):
+            for record in read_records(folder, whole["kinds"]):
                 writer.write(record)
+                images += 1
+    if not images:
+        raise EvalError("the parts hold no images: nothing was measured")
     for folder in folders:
         for tile in sorted((folder / TILES_FOLDER).glob("*.png")):
             (out / TILES_FOLDER).mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,10 +20,14 @@ import numpy.typing as npt
 
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS, MAX_PROPOSALS, Ranks
+from deepmask.evaluate.published import TABLES
+from deepmask.runtime.checked import ContentError, integer, mapping
+from deepmask.runtime.checked import number as checked_number
 
 RUN_NAME = "run.json"
 RECORDS_NAME = "records.jsonl"
 FORMAT = "deepmask-eval/1"
+_KINDS = ("segm", "bbox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,16 @@ class RecordWriter:
         self._file.flush()
 
 
-def read_records(folder: Path) -> Iterator[Record]:
-    """The records of a folder in the order they were written, one at a time."""
+def read_records(folder: Path, kinds: Sequence[str] = ()) -> Iterator[Record]:
+    """The records of a folder in the order they were written, one at a time.
+
+    Raises `EvalError` for what is no record, or lacks the ranks of one of `kinds`.
+    """
     path = folder / RECORDS_NAME
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
-                yield _parse(path, number, line)
+                yield _parse(path, number, line, kinds)
     except OSError as error:
         raise EvalError(f"{path}: cannot be read: {error.strerror or error}") from None
 
@@ -114,6 +121,10 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise EvalError(f"{path}: is not valid JSON") from None
     if not isinstance(run, dict) or run.get("format") != FORMAT:
         raise EvalError(f"{path}: is not of the format {FORMAT}")
+    try:
+        _check_run(run)
+    except (KeyError, ContentError) as error:
+        raise EvalError(f"{path}: is not as deepmask-eval writes it: {error!s:.100}") from None
     return run
 
 
@@ -124,14 +135,39 @@ def write_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _parse(path: Path, number: int, line: bytes) -> Record:
+def _check_run(run: dict[str, Any]) -> None:
+    """Raise KeyError or `ContentError` for what a report could not be made of."""
+    for values, key in ((run, "name"), (mapping(run, "annotations"), "name")):
+        if not isinstance(values[key], str) or not values[key].isprintable():
+            raise ContentError(f"{key} is {values[key]!r:.60}, expected a text")
+    if run["dataset"] not in list(TABLES):
+        raise ContentError(f"dataset is {run['dataset']!r:.60}, expected {' or '.join(TABLES)}")
+    kinds = run["kinds"]
+    if not isinstance(kinds, list) or not kinds or not all(k in list(_KINDS) for k in kinds):
+        raise ContentError(f"kinds are {kinds!r:.60}, expected some of {', '.join(_KINDS)}")
+    integer(mapping(run, "source"), "proposals", 1, MAX_PROPOSALS)
+    for key in ("images", "images_of_all_shards"):
+        integer(run, key, 0, 1 << 53)
+    shard = run["shard"]
+    if not isinstance(shard, list) or len(shard) != 2:
+        raise ContentError(f"shard is {shard!r:.60}, expected two numbers")
+    integer({"shard": shard[0]}, "shard", 1, integer({"shard": shard[1]}, "shard", 1, 1 << 53))
+
+
+def _parse(path: Path, number: int, line: bytes, kinds: Sequence[str]) -> Record:
     try:
         entry = json.loads(line)
         ranks: Ranks = {
             kind: {area: _ranks(areas[area]) for area in AREA_RANGES}
             for kind, areas in entry["ranks"].items()
         }
-        return Record(int(entry["image_id"]), entry["seconds"], int(entry["proposals"]), ranks)
+        if missing := set(kinds) - set(ranks):
+            raise ValueError(f"no ranks of {missing}")
+        seconds = entry["seconds"]
+        if seconds is not None:
+            seconds = checked_number(entry, "seconds", 0, 1e9)
+        proposals = integer(entry, "proposals", 0, 1 << 53)
+        return Record(int(entry["image_id"]), seconds, proposals, ranks)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise EvalError(
             f"{path}: line {number} is not a record: was the file edited, or a run killed? "

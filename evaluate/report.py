@@ -27,7 +27,7 @@ def measure(folder: Path) -> dict[str, Any]:
     totals = {kind: Totals() for kind in run["kinds"]}
     images = proposals = timed = 0
     seconds = 0.0
-    for record in read_records(folder):
+    for record in read_records(folder, run["kinds"]):
         images += 1
         proposals += record.proposals
         if record.seconds is not None:

@@ -23,6 +23,7 @@ from deepmask.evaluate.sources import FileSource, ModelSource, check_size
 from deepmask.evaluate.tiles import choose_tiles, write_sheet, write_tile
 from deepmask.evaluate.voc import IMAGES, read_voc
 from deepmask.runtime import DeepMask, ImageError, Scales, read_image
+from deepmask.runtime.checked import printable
 
 #: Failed images that are named one by one.
 _NAMED_FAILURES = 5
@@ -64,9 +65,9 @@ def run_evaluation(request: Request) -> int:
         if isinstance(source, FileSource):
             _note_missing(source, image_ids)
         run = {
-            "name": request.name or name,
+            "name": printable(request.name or name),
             "dataset": truth.dataset,
-            "annotations": {"name": truth.name, "sha256": truth.digest},
+            "annotations": {"name": printable(truth.name), "sha256": truth.digest},
             "kinds": list(kinds),
             "limit": request.limit,
             "shard": list(request.shard),

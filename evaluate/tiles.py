@@ -32,6 +32,8 @@ _GAP = 12
 _CAPTION = 22
 _HEADER = 40
 _TINY = 300  # pixels of the tile
+_WIDEST_TILE = 10_000
+_LONGEST_CAPTION = 100
 _RED = (230, 20, 20)
 
 Pixels = npt.NDArray[np.uint8]
@@ -76,12 +78,9 @@ def write_tile(
 def write_sheet(folder: Path, title: str) -> Path | None:
     """Lay the folder's tiles out in rows of equal width; returns the sheet, None without tiles."""
     paths = sorted((folder / TILES_FOLDER).glob("*.png"))[:TILES]
-    if not paths:
+    tiles = [tile for path in paths if (tile := _read_tile(path)) is not None]
+    if not tiles:
         return None
-    tiles = []
-    for path in paths:
-        with Image.open(path) as file:
-            tiles.append((file.convert("RGB"), str(file.info.get("Description", ""))))
     rows = _justify(tiles)
     height = _HEADER + sum(row[0][0].height + _CAPTION + _GAP for row in rows)
     sheet = Image.new("RGB", (_SHEET_WIDTH, height), "white")
@@ -101,6 +100,21 @@ def write_sheet(folder: Path, title: str) -> Path | None:
     sheet.save(temporary, format="JPEG", quality=90)
     temporary.replace(path)
     return path
+
+
+def _read_tile(path: Path) -> tuple[Image.Image, str] | None:
+    """A tile and its caption; None for a file that `write_tile` did not write.
+
+    Folders that are merged may come from anywhere, and Pillow starts other programs for some of the
+    formats that it knows by their content.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as file:
+            if file.height != _TILE_HEIGHT or file.width > _WIDEST_TILE:
+                return None
+            return file.convert("RGB"), str(file.info.get("Description", ""))[:_LONGEST_CAPTION]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
 
 
 def _justify(

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from deepmask.runtime.checked import printable
 from deepmask.runtime.deepmask import DeepMask
 from deepmask.runtime.engines import EngineError
 from deepmask.runtime.images import SUFFIXES, ImageError, read_image
@@ -138,9 +139,10 @@ def _outcome(
     except ImageError as error:
         return Outcome(path, None, {}, str(error))
     except EngineError as error:
-        return Outcome(path, None, {}, f"{path}: {error}")
+        return Outcome(path, None, {}, printable(f"{path}: {error}"))
     except MemoryError:
-        return Outcome(path, None, {}, f"{path}: not enough memory, try a smaller --max-side")
+        said = printable(f"{path}: not enough memory, try a smaller --max-side")
+        return Outcome(path, None, {}, said)
     writer.add(done.results, image_id, path.name, *done.proposals.image_size)
     if overlay is not None and done.overlay is not None:
         write_picture(overlay, done.overlay)

@@ -1,8 +1,20 @@
-"""Values out of JSON that anyone may have written: of the right type and in range, or named."""
+"""What anyone may have written: values of the right type and in range, or named in one line."""
 
 from __future__ import annotations
 
 from typing import Any
+
+
+class OneLineError(Exception):
+    """An error whose text is one line and steers no terminal, whatever names strangers gave."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
+
+
+def printable(text: str) -> str:
+    """Text with everything spelled out that does not print, a line's end among it."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class ContentError(ValueError):

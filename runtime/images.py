@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from deepmask.runtime.checked import OneLineError
+
 #: Formats that are read. Pillow knows more; some of those start other programs.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
 #: Names of files that a folder given as input is searched for.
@@ -39,7 +41,7 @@ _UPRIGHT = {
 }
 
 
-class ImageError(Exception):
+class ImageError(OneLineError):
     """An image that cannot be used; the text is one line and begins with the file."""
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from deepmask.runtime.checked import (
     ContentError,
+    OneLineError,
     check_keys,
     integer,
     mapping,
@@ -38,7 +39,7 @@ GRAPH_LIMIT = 1 << 31
 LARGEST_MASK = 512
 
 
-class ModelFolderError(Exception):
+class ModelFolderError(OneLineError):
     """A model folder that cannot be used; the text says what is wrong and what to do."""
 
 

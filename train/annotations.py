@@ -15,13 +15,14 @@ from pycocotools import mask as coco_mask
 
 from deepmask.evaluate import rle
 from deepmask.evaluate.annotations import LARGEST_FILE, leaves_folder
+from deepmask.runtime.checked import OneLineError, printable
 from deepmask.runtime.images import MAX_PIXELS
 
 #: Larger sides are no photograph: OpenCV warps none, and their masks overflow 32-bit runs.
 LARGEST_SIDE = 30_000
 
 
-class DataError(Exception):
+class DataError(OneLineError):
     """Annotations or images that training cannot use; the text names file and id."""
 
 
@@ -72,7 +73,8 @@ class Problem:
 
     def __str__(self) -> str:
         """One line."""
-        return f"annotation {self.annotation}, image {self.image}: {self.text}"
+        where = f"annotation {self.annotation!s:.60}, image {self.image!s:.60}"
+        return printable(f"{where}: {self.text}")
 
 
 @dataclass(frozen=True)

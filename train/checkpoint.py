@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepmask.runtime.checked import OneLineError
 from deepmask.runtime.whole import whole_file
 from deepmask.train.config import ConfigError, ModelConfig
 from deepmask.train.model import DeepMask
@@ -18,7 +19,7 @@ from deepmask.train.tensors import TensorFileError, read_tensors
 FORMAT = "deepmask-checkpoint/1"
 
 
-class CheckpointError(Exception):
+class CheckpointError(OneLineError):
     """A file that is not a usable checkpoint; the text says what is wrong and what to do."""
 
 
@@ -38,12 +39,12 @@ class Checkpoint:
 
     def build(self) -> DeepMask:
         """The network with these weights, in evaluation mode, on the CPU."""
-        self._require_fit()
+        self.require_fit()
         model = DeepMask(self.model)
         model.load_state_dict(self.weights)
         return model.eval()
 
-    def _require_fit(self) -> None:
+    def require_fit(self) -> None:
         """Raise `CheckpointError` unless the weights are those of the configuration.
 
         Compared with a network that takes no memory: whatever sizes a file asks for, none is

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from deepmask.runtime.checked import OneLineError
 from deepmask.train.checkpoint import Checkpoint
 from deepmask.train.heads import LowRankMaskHead
 from deepmask.train.model import DeepMask
@@ -25,7 +26,7 @@ PUBLISHED = {
 _BEYOND_TRUNK = ("fc.", "classifier.", "layer3.", "layer4.", "avgpool.")
 
 
-class InitialiseError(Exception):
+class InitialiseError(OneLineError):
     """Weights that cannot be started from; the text says why and what to do."""
 
 

@@ -208,26 +208,34 @@ class Trainer:
             "seed": training["seed"],
         }
         differing = [
-            f"{name} was {then.get(name)}, is {now.get(name)}"
+            f"{name} was {_shown(then.get(name))}, is {now.get(name)}"
             for name in sorted(now.keys() | then.keys())
             if name != "steps" and now.get(name) != then.get(name)
         ]
         if differing:
             raise CheckpointError(f"the run was started differently: {'; '.join(differing)}")
-        if training["step"] > self.recipe.steps:
+        step = training["step"]
+        if type(step) is not int or step < 0:
+            raise ValueError("its step is no number of steps")
+        if step > self.recipe.steps:
             raise CheckpointError(
-                f"the run is at step {training['step']} already, beyond --steps {self.recipe.steps}"
+                f"the run is at step {step} already, beyond --steps {self.recipe.steps}"
             )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         training = checkpoint.training
         self.model.load_state_dict(training["state"])
-        self.optimiser.load_state_dict(training["optimiser"])
+        groups = self.optimiser.state_dict()["param_groups"]  # the recipe's, whatever is said there
+        state = training["optimiser"]["state"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        for parameter, found in self.optimiser.state.items():
+            _require_fit(parameter, found)
         if self.average:
+            checkpoint.require_fit()
             self.average.state = {
                 name: value.to(self.hardware.device) for name, value in checkpoint.weights.items()
             }
-        self.step = int(training["step"])
+        self.step = training["step"]
         self._seed_dropout()
         if not self.team.leads:
             return  # the random state that was saved is the first process's
@@ -243,3 +251,21 @@ class Trainer:
                 np.random.SeedSequence((seed, self.team.rank, self.step)).generate_state(1)[0]
             )
         torch.manual_seed(seed)
+
+
+def _shown(value: object) -> str:
+    """A setting of a file, which may hold lists of lists without end, for a message."""
+    plain = value is None or isinstance(value, bool | int | float | str)
+    return f"{value!s:.60}" if plain else f"a {type(value).__name__}"
+
+
+def _require_fit(parameter: Tensor, state: Mapping[str, object]) -> None:
+    """Raise ValueError unless what an optimiser keeps of a parameter can be gone on with."""
+    for name, value in state.items():
+        if value is None:
+            continue
+        if not isinstance(value, Tensor) or value.layout != torch.strided:
+            raise ValueError(f"its optimiser's {name!r:.40} is no tensor")
+        held = value.untyped_storage().nbytes() // value.element_size()
+        if value.dim() and (value.shape != parameter.shape or held < value.numel()):
+            raise ValueError(f"its optimiser's {name!r:.40} does not fit its parameter")

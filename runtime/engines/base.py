@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deepmask.runtime.checked import OneLineError
+
 #: A tensor on the engine's device. Only the engine that made it can read it; it is freed when it is
 #: no longer referenced.
 Tensor = Any
@@ -24,7 +26,7 @@ def one_line(said: object) -> str:
     return " ".join(str(said).split())[:300] or type(said).__name__
 
 
-class EngineError(Exception):
+class EngineError(OneLineError):
     """An engine that cannot be had or that failed; the text is one line and says what to do."""
 
 

@@ -17,7 +17,10 @@ from deepmask.runtime.deepmask import shipped_model
 
 ROOT = Path(__file__).resolve().parents[2]
 LEVELS = 10
-SOURCES = {"ours": {"model": "ours"}, "other": {"proposals_json": "other.json"}}
+SOURCES = {
+    "ours": {"model": "ours", "proposals": 1000},
+    "other": {"proposals_json": "other.json", "proposals": 1000},
+}
 
 
 def make_run(folder: Path, name: str, rank: int, kinds: tuple[str, ...]) -> Path:
@@ -25,6 +28,7 @@ def make_run(folder: Path, name: str, rank: int, kinds: tuple[str, ...]) -> Path
     folder.mkdir(parents=True)
     run = {"format": "deepmask-eval/1", "name": name, "dataset": "coco", "kinds": kinds}
     run |= {"annotations": {"name": "val.json", "sha256": "0"}, "source": SOURCES[name]}
+    run |= {"shard": [1, 1], "images": 2, "images_of_all_shards": 2}
     (folder / "run.json").write_text(json.dumps(run))
     found = {area: [[rank] * LEVELS] for area in ("all", "small", "medium", "large")}
     records = [

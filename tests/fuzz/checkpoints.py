@@ -12,10 +12,16 @@ from typing import Any
 
 import torch
 
-from deepmask.train.checkpoint import FORMAT, CheckpointError, load_checkpoint
+from deepmask.train.checkpoint import FORMAT, Checkpoint, CheckpointError, load_checkpoint
+from deepmask.train.conditions import changes
 from deepmask.train.config import ModelConfig
+from deepmask.train.device import choose_hardware
 from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
 from deepmask.train.model import DeepMask
+from deepmask.train.optimise import set_learning_rate
+from deepmask.train.recipe import Recipe
+from deepmask.train.tensors import TensorFileError, read_tensors
+from deepmask.train.trainer import Trainer
 from deepmask.train.trunks import TRUNKS, Trunk
 
 from .mutations import VALUES, damaged
@@ -94,6 +100,57 @@ def read(path: Path) -> None:
     load_checkpoint(path).build()
 
 
+RECIPE = Recipe(steps=4, average=0.9)
+
+
+def trainer() -> Trainer:
+    """One that has not begun."""
+    return Trainer(DeepMask(SMALL), RECIPE, 0, choose_hardware("cpu", "fp32"))
+
+
+@cache
+def halfway() -> dict[str, Any]:
+    """What a checkpoint of one that has made a step holds for resuming."""
+    one = trainer()
+    for parameter in one.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    one.optimiser.step()
+    one.step = 1
+    return one.checkpoint().training
+
+
+def make_training(chance: Random) -> bytes:
+    """The part for resuming, with a value exchanged at some depth."""
+    training: dict[str, Any] = dict(halfway())
+    values = (*VALUES, *hostile())
+    part = chance.choice(("", "recipe", "optimiser", "state", "conditions"))
+    if part == "optimiser" and chance.random() < 0.8:
+        optimiser = dict(training["optimiser"])
+        number = chance.choice(list(optimiser["state"]))
+        changed = _exchanged(optimiser["state"][number], chance, values)
+        optimiser["state"] = {**optimiser["state"], number: changed}
+        training["optimiser"] = optimiser
+    elif part:
+        training[part] = _exchanged(training[part], chance, values)
+    else:
+        training = _exchanged(training, chance, values)
+    file = io.BytesIO()
+    torch.save(training, file)
+    return file.getvalue()
+
+
+def read_training(path: Path) -> None:
+    """Go on with a run, one step of the optimiser."""
+    one = trainer()
+    training = read_tensors(path)
+    one.resume(Checkpoint(SMALL, one.model.state_dict(), training))
+    changes(training.get("conditions"), {"precision": "fp32"})
+    set_learning_rate(one.optimiser, 0.1)
+    for parameter in one.model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    one.optimiser.step()
+
+
 def make_weights(chance: Random) -> bytes:
     """As `make`, of a plain state dict."""
     file = io.BytesIO()
@@ -117,5 +174,6 @@ def read_trunk(path: Path) -> None:
 
 TARGETS = (
     Target("checkpoints", make, read, (CheckpointError,)),
+    Target("resumed training", make_training, read_training, (CheckpointError, TensorFileError)),
     Target("trunk weights", make_weights, read_trunk, (InitialiseError,)),
 )

@@ -9,10 +9,11 @@ from typing import Any
 
 import pycocotools.mask as coco_mask
 
+from deepmask.evaluate import compare, report
 from deepmask.evaluate.annotations import read_coco
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import rank_matches
-from deepmask.evaluate.records import read_records, read_run, repair
+from deepmask.evaluate.records import repair
 from deepmask.evaluate.results import ResultsFile
 from deepmask.evaluate.rle import to_rle
 from deepmask.evaluate.voc import read_voc
@@ -20,7 +21,7 @@ from deepmask.train.annotations import DataError, full_mask, read_annotations
 from deepmask.train.log import COLUMNS, Log
 from tests.evaluate.scenes import labelled_set, proposals
 
-from .mutations import damaged, damaged_json
+from .mutations import damaged, damaged_json, exchanged
 from .target import Target
 
 LABELS = labelled_set(3, images=2, objects=3)
@@ -84,7 +85,9 @@ def run_lengths(path: Path) -> None:
 def make_run_lengths(chance: Random) -> bytes:
     """A segmentation: of the labelled set, of `SHAPES`, or characters at random."""
     known = [a["segmentation"] for a in LABELS["annotations"]]
-    how = chance.randrange(4)
+    how = chance.randrange(5)
+    if how == 4:
+        return json.dumps({"size": [150, 200], "counts": _spelled(chance)}).encode()
     if how == 0:
         return json.dumps(chance.choice(SHAPES)).encode()
     if how == 1:
@@ -99,6 +102,27 @@ def make_run_lengths(chance: Random) -> bytes:
         counts = damaged(segmentation["counts"].encode(), chance).decode("latin-1")
         return json.dumps({**segmentation, "counts": counts}).encode()
     return damaged_json(segmentation, chance, SHAPES)
+
+
+def _spelled(chance: Random) -> str:
+    """Runs in COCO's characters that add up, though one may be below 0 or beyond 32 bits, and some
+    have digits that say nothing."""
+    reach = (0, 30_000) if chance.random() < 0.7 else (-40_000, 70_000)
+    cuts = [chance.randint(*reach) for _ in range(chance.randrange(9))]
+    cuts = sorted(cuts) if chance.random() < 0.7 else cuts
+    runs = [b - a for a, b in zip([0, *cuts], [*cuts, 30_000], strict=True)]
+    runs[-1] += chance.choice((0, 0, 0, 0, 2**31, 2**32, 2**63, 2**64))
+    text = ""
+    for index, run in enumerate(runs):
+        rest, useless = run - (runs[index - 2] if index > 2 else 0), chance.choice((0, 0, 0, 1, 9))
+        more = True
+        while more:
+            digit, rest = rest & 31, rest >> 5
+            more = rest != (-1 if digit & 16 else 0)
+            if not more and useless:
+                more, useless = True, useless - 1
+            text += chr(48 + digit + 32 * more)
+    return text
 
 
 def voc(path: Path) -> None:
@@ -135,23 +159,33 @@ RANKS = {area: [[1] * 10] for area in ("all", "small", "medium", "large")}
 RECORD = {"image_id": 1, "seconds": 0.5, "proposals": 9, "ranks": {"bbox": RANKS}}
 
 
+RUN = {
+    **{"format": "deepmask-eval/1", "name": "a", "dataset": "coco", "kinds": ["bbox"]},
+    **{"annotations": {"name": "b", "sha256": "0"}, "source": {"proposals": 1000}},
+    **{"shard": [1, 1], "images": 2, "images_of_all_shards": 2, "limit": None},
+}
+
+
 def records(path: Path) -> None:
-    """A run's folder: its records as they are, and after the repair of a torn end."""
-    folder = path.with_name("run")
-    folder.mkdir(exist_ok=True)
+    """A run's folder, after the repair of a torn end: what is reported of it, and in comparison."""
+    folder, other = path.with_name("run"), path.with_name("other")
     content = path.read_bytes()
-    (folder / "run.json").write_bytes(content)
-    (folder / "records.jsonl").write_bytes(content)
-    if b"format" in content:
-        read_run(folder)
-    else:
-        repair(folder)
-        list(read_records(folder))
+    is_run = b'"kinds"' in content
+    for one in (folder, other):
+        one.mkdir(exist_ok=True)
+        (one / "run.json").write_text(json.dumps(RUN))
+        (one / "records.jsonl").write_bytes(json.dumps(RECORD).encode() + b"\n")
+    (folder / ("run.json" if is_run else "records.jsonl")).write_bytes(content)
+    if repair(folder):
+        assert report.describe(report.measure(folder))
+        assert compare.describe(compare.compare([other, folder]))
 
 
 def make_records(chance: Random) -> bytes:
-    if chance.random() < 0.2:
-        return damaged_json({"format": "deepmask-eval/1", "name": "a", "shard": [1, 1]}, chance)
+    if chance.random() < 0.4:
+        if chance.random() < 0.5:
+            return json.dumps(exchanged(RUN, chance)).encode()
+        return damaged_json(RUN, chance, ("segm", "voc", "a\x1b[2J", [2, 1]))
     line = json.dumps(RECORD).encode() + b"\n"
     return line * chance.randrange(3) + damaged_json(RECORD, chance) + b"\n" * chance.randrange(2)
 

@@ -17,10 +17,20 @@ import torch
 
 from deepmask.evaluate.annotations import read_coco
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.merge import merge
+from deepmask.evaluate.report import measure
 from deepmask.evaluate.rle import to_rle
-from deepmask.runtime import DeepMask, EngineError, ModelFolderError, Scales
+from deepmask.evaluate.tiles import write_sheet
+from deepmask.runtime import (
+    DeepMask,
+    EngineError,
+    ImageError,
+    ModelFolderError,
+    Scales,
+    read_image,
+)
 from deepmask.runtime.manifest import sha256_of
-from deepmask.train.annotations import read_annotations
+from deepmask.train.annotations import DataError, Problem, read_annotations
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from deepmask.train.config import MODEL_PRESETS
 from deepmask.train.initialise import InitialiseError, read_weights
@@ -200,6 +210,87 @@ def test_logs_that_the_parser_gives_up_on(tmp_path: Path, broken: str) -> None:
     assert (tmp_path / "log.csv").read_text().count("\n") == 3
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"name": 5}, "name is 5, expected a text"),
+        ({"name": "a\x1b[2J"}, "name is 'a"),
+        ({"dataset": ["coco"]}, r"dataset is \['coco'\], expected coco or voc"),
+        ({"kinds": []}, "kinds are "),
+        ({"source": {}}, "is not as deepmask-eval writes it: 'proposals'"),
+        ({"shard": [3, 2]}, "shard is 3, expected a whole number 1 to 2"),
+        ({"images": "2"}, "images is '2', expected a whole number"),
+    ],
+)
+def test_evaluations_that_nobody_wrote(tmp_path: Path, change: dict[str, Any], text: str) -> None:
+    """Reports, comparisons and merges ended in tracebacks."""
+    (tmp_path / "run.json").write_text(json.dumps({**labels.RUN, **change}))
+    (tmp_path / "records.jsonl").write_text(json.dumps(labels.RECORD) + "\n")
+    for read in (measure, lambda folder: merge([folder], tmp_path / "out")):
+        with pytest.raises(EvalError, match=text):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seconds": "1"}, {"seconds": -1}, {"proposals": 10**400}, {"ranks": {}}]
+)
+def test_records_that_nobody_wrote(tmp_path: Path, change: dict[str, Any]) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(labels.RUN))
+    (tmp_path / "records.jsonl").write_text(json.dumps({**labels.RECORD, **change}) + "\n")
+    with pytest.raises(EvalError, match="line 1 is not a record"):
+        measure(tmp_path)
+
+
+def test_parts_without_an_image(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(labels.RUN))
+    (tmp_path / "records.jsonl").touch()
+    with pytest.raises(EvalError, match="the parts hold no images"):
+        merge([tmp_path], tmp_path / "out")
+
+
+def test_tiles_that_nobody_drew(tmp_path: Path) -> None:
+    """Pillow starts Ghostscript for some files, whatever their names end in."""
+    from PIL import Image
+
+    (tmp_path / "tiles").mkdir()
+    (tmp_path / "tiles" / "1.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 400 300\n%%EndComments\nshowpage\n"
+    )
+    (tmp_path / "tiles" / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    Image.new("1", (30_000, 300)).save(tmp_path / "tiles" / "3.png")
+    Image.new("1", (400, 5000)).save(tmp_path / "tiles" / "4.png")
+    assert write_sheet(tmp_path, "title") is None
+    Image.new("RGB", (400, 300)).save(tmp_path / "tiles" / "5.png")
+    assert write_sheet(tmp_path, "title") == tmp_path / "contact-sheet.jpg"
+
+
+def test_names_that_steer_a_terminal(tmp_path: Path) -> None:
+    """Names of files in a folder, or in labels, were printed as they are."""
+    with pytest.raises(ImageError) as caught:
+        read_image(tmp_path / "a\x1b[2J\nError: b\udcff.png")
+    assert str(caught.value).endswith(r"a\x1b[2J\nError: b\udcff.png: no such file")
+    for kind in (CheckpointError, DataError, EngineError, EvalError, ModelFolderError):
+        assert str(kind("é\x1b[2J\n")) == r"é\x1b[2J\n"
+    assert str(Problem("\x1b", "x" * 99, "t")) == rf"annotation \x1b, image {'x' * 60}: t"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"step": -1}, "its step is no number of steps"),
+        ({"recipe": {"lr": checkpoints.hostile()[0]}}, "lr was a list, is "),
+        ({"optimiser": {"state": {0: {"momentum_buffer": torch.zeros(3)}}}}, "does not fit its"),
+        ({"optimiser": {"state": {0: {"momentum_buffer": "x"}}}}, "is no tensor"),
+    ],
+)
+def test_runs_that_nobody_began(change: dict[str, Any], text: str) -> None:
+    """A list of lists without end was printed; the rest ended in tracebacks at the first step."""
+    one = checkpoints.trainer()
+    training = {**checkpoints.halfway(), **change}
+    with pytest.raises(CheckpointError, match=text):
+        one.resume(Checkpoint(checkpoints.SMALL, one.model.state_dict(), training))
+
+
 BOMB = """
 import sys
 from pathlib import Path
@@ -229,8 +320,6 @@ def test_conversion_of_large_pictures_takes_little_more_than_their_pixels(tmp_pa
 def test_formats_whose_decoders_hold_copies_have_a_lower_limit(tmp_path: Path) -> None:
     """34 bytes of WebP made 1.7 GB of a hundred megapixels."""
     from PIL import Image
-
-    from deepmask.runtime.images import ImageError, read_image
 
     Image.new("RGBA", (600, 400)).save(tmp_path / "a.webp", lossless=True)
     with pytest.raises(ImageError, match=r"0\.2 megapixels, the limit is 0\.2 \("):
