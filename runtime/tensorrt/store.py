@@ -7,10 +7,8 @@ at once, where there are no locks, the last sees to it that plan and stamp are o
 
 from __future__ import annotations
 
-import os
 import random
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +25,7 @@ from deepmask.runtime.tensorrt.stamp import (
     hash_of,
     read_stamp,
 )
+from deepmask.runtime.whole import sweep, whole_file
 
 try:
     import fcntl
@@ -34,12 +33,12 @@ except ImportError:  # Windows: two processes may both build, see `keep`
     fcntl = None  # type: ignore[assignment]
 
 PLAN, STAMP, TIMINGS, KERNELS = ".plan", ".json", ".timing", ".kernels"
-_LOCK, _NEW = "lock", ".new-"
+_LOCK = "lock"
 #: How often a pair is written, should another process write over one half of it each time.
 _ATTEMPTS = 20
 #: Every name that a file of the folder may have.
 _OWN = re.compile(
-    rf"[0-9a-f]{{16}}(-[0-9a-f]{{8}})?\.(plan|json|timing|kernels)|{re.escape(_NEW)}\w+|{_LOCK}"
+    rf"[0-9a-f]{{16}}(-[0-9a-f]{{8}})?\.(plan|json|timing|kernels)(\.\d+\.tmp)?|{_LOCK}"
 )
 
 
@@ -102,15 +101,10 @@ def _fit(path: Path) -> bool:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under another name and rename it; raises `OSError`."""
-    handle, temporary = tempfile.mkstemp(prefix=_NEW, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write a file, for its owner alone, under another name and rename it; raises `OSError`."""
+    with whole_file(path, mode=0o600) as file:
+        file.write(content)
+    sweep(path)
 
 
 @contextmanager

@@ -238,7 +238,7 @@ class EngineBuild(Command):
         """The plans, once more from the cache, with nothing built again."""
         built, plans = build_engines(folder / "model", folder / "cache")
         assert built == []
-        return plans
+        return plans, sorted(path.name for path in (folder / "cache").iterdir())
 
 
 def build_engines(model: Path, cache: Path) -> tuple[list[str], dict[str, bytes]]:
