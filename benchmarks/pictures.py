@@ -2,7 +2,8 @@
 
 `python -m benchmarks.pictures [RUN...]`: each RUN is an --out folder of deepmask-eval and takes the
 place of the run of that name in `results/recall/`, from which everything is drawn. Makes
-`docs/astronaut.jpg` with the shipped model, `docs/recall.png`, and the README's table.
+`docs/astronaut.jpg` and `docs/coarse-and-sharp.jpg` with the shipped model, `docs/recall.png`, and
+the README's table.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from skimage.data import data_dir
 
 from deepmask.evaluate.compare import Comparison, compare
@@ -22,6 +24,8 @@ from deepmask.evaluate.figures import draw_recall
 from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import RECORDS_NAME, RUN_NAME, read_records, read_run, write_text
 from deepmask.runtime import DeepMask, read_image
+from deepmask.runtime.deepmask import SHIPPED_MODEL
+from deepmask.runtime.overlay import choose_distinct
 from deepmask.runtime.results import write_picture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +42,8 @@ COLUMNS: Mapping[tuple[str, str], str] = {
     ("segm", "AR@1000"): "@1000",
     ("segm", "AUC"): "AUC",
 }
+#: Objects in the picture of coarse and sharp masks.
+SHOWN = 5
 #: The paper's rows that stand beside what was measured.
 PUBLISHED = ("DeepMask", "Selective Search")
 
@@ -55,11 +61,17 @@ def store(run: Path) -> Path:
 
 
 def stored() -> list[Path]:
-    """Runs of the store, a model's first, as others are held against it."""
+    """Runs of the store, the shipped model's first, as others are held against it, then models."""
     folders = sorted(path.parent for path in STORE.glob(f"*/{RUN_NAME}"))
     if not folders:
         raise EvalError(f"{STORE}: no runs yet: name one, a folder of deepmask-eval --out")
-    return sorted(folders, key=lambda folder: "model" not in read_run(folder)["source"])
+    return sorted(
+        folders,
+        key=lambda folder: (
+            folder.name != SHIPPED_MODEL,
+            "model" not in read_run(folder)["source"],
+        ),
+    )
 
 
 def table(comparison: Comparison) -> str:
@@ -101,6 +113,21 @@ def draw_overlay(path: Path) -> None:
         write_picture(path, model(image).draw(image))
 
 
+def draw_both_forms(path: Path) -> None:
+    """Coarse masks beside the refined ones of the same windows, as in figure 3.2 of the thesis.
+
+    The photograph is in the public domain (CC0).
+    """
+    image = read_image(Path(data_dir) / "chelsea.png")
+    forms = []
+    for is_coarse in (True, False):
+        with DeepMask.load(coarse=is_coarse) as model:
+            forms.append(model(image, overlap=1))  # the network's order is that of both
+    chosen = np.array(choose_distinct(forms[1], SHOWN))
+    sides = [form.ranked(chosen, form.scores[chosen]).draw(image, top=SHOWN) for form in forms]
+    write_picture(path, np.hstack(sides))
+
+
 def main() -> None:
     """Make everything, say what was made."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -117,8 +144,11 @@ def main() -> None:
         sys.exit(1)
     draw_recall(ROOT / "docs" / "recall.png", comparison.runs)
     draw_overlay(ROOT / "docs" / "astronaut.jpg")
+    draw_both_forms(ROOT / "docs" / "coarse-and-sharp.jpg")
     write_text(readme, text)
-    print("wrote docs/recall.png, docs/astronaut.jpg and the table of README.md")
+    print(
+        "wrote recall.png, astronaut.jpg and coarse-and-sharp.jpg in docs/, the table of README.md"
+    )
 
 
 def _row(cells: Sequence[str]) -> str:

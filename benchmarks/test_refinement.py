@@ -20,7 +20,7 @@ from deepmask.runtime.deepmask import DeepMask
 from deepmask.runtime.images import read_image
 
 PRESETS = ("sharpmask-r18", "sharpmask")
-COUNTS = (1, 10, 100, 250, 500, 1000, 2000)
+COUNTS = (1, 100, 500, 1000, 2000)
 
 
 @pytest.mark.benchmark(group="refinement")

@@ -29,7 +29,7 @@ from deepmask.runtime.pyramid import MAX_SIDE, Level, plan_pyramid
 from deepmask.runtime.rank import POOL, demote_duplicates
 from deepmask.runtime.select import Selection, select_best, weigh_scales
 
-SHIPPED_MODEL = "deepmask-r18"
+SHIPPED_MODEL = "sharpmask-r18"
 #: Stages of one image, in the order they happen.
 STAGES = ("decode", "pyramid", "trunk", "score", "select", "mask", "encode")
 

@@ -56,7 +56,7 @@ def workplace(tmp_path_factory, drawn) -> Path:
 
 def test_every_command_stands_in_a_block_that_is_run():
     assert set(BLOCKS) == {
-        *("try", "tests", "run", "python", "train", "export"),
+        *("try", "tests", "run", "python", "train", "refine", "export"),
         *("measure", "selective", "pictures"),
     }
     assert README.count("```") == 2 * len(BLOCKS)
@@ -76,6 +76,18 @@ def test_training_and_export_leave_their_files(workplace):
             "score.onnx",
             "trunk.onnx",
         ]
+
+
+@pytest.mark.slow
+def test_a_trained_network_is_refined(workplace):
+    short = SHORT.replace("--negatives 2 ", "")
+    bash(BLOCKS["refine"].replace("--out runs/sharp", "--out runs/sharp" + short), workplace)
+    with (
+        Image.open(workplace / "sharp.png") as sharp,
+        Image.open(workplace / "coarse.png") as blunt,
+    ):
+        assert sharp.size == blunt.size
+    assert "coarse_mask.onnx" in {path.name for path in (workplace / "models/sharp").iterdir()}
 
 
 @pytest.mark.slow
@@ -127,7 +139,7 @@ def test_the_page_is_drawn_from_a_run(workplace):
     (checkout / "README.md").write_text(README, encoding="utf-8")
     bash(BLOCKS["pictures"].replace("runs/eval", str(run)), checkout)
     assert "Measured on 2 images" in (checkout / "README.md").read_text(encoding="utf-8")
-    for name in ("recall.png", "astronaut.jpg"):
+    for name in ("recall.png", "astronaut.jpg", "coarse-and-sharp.jpg"):
         with Image.open(checkout / "docs" / name) as picture:
             picture.verify()
 
