@@ -1,7 +1,7 @@
 """Kernels that TensorRT for RTX compiles where it runs, kept so that the next start has them.
 
-Its plans hold no machine code: that is compiled on the GPU, in seconds, when a graph first runs,
-into what TensorRT calls a runtime cache. Here that has a file beside the plan. TensorRT compares
+Its plans hold no machine code: that is compiled where the GPU is, when a graph first runs, into
+what TensorRT calls a runtime cache. Here that has a file beside the plan. TensorRT compares
 version, GPU and driver with its own before it takes one; what it cannot see is compared before.
 """
 
