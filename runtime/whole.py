@@ -78,15 +78,7 @@ def discard(file: IO[bytes], temporary: Path) -> None:
 @contextmanager
 def workplace(path: Path) -> Iterator[Path]:
     """A new folder beside `path`, to make it in; removed when the block ends, with what is left."""
-    for folder in _names(path):
-        try:
-            folder.mkdir()
-            descriptor = os.open(folder, os.O_RDONLY) if _HAS_LOCKS else None
-        except (FileExistsError, FileNotFoundError):
-            continue
-        if descriptor is None or (_lock(descriptor) is not False and _is_at(descriptor, folder)):
-            break
-        os.close(descriptor)
+    folder, descriptor = _new_folder(path)
     try:
         yield folder
     finally:
@@ -107,6 +99,23 @@ def sweep(*paths: Path) -> None:
                 match = _TEMPORARY.fullmatch(one.name)
                 if match and match[1] in names:
                     _remove_unless_held(one)
+
+
+def _new_folder(path: Path) -> tuple[Path, int | None]:
+    """A new folder, locked, and its descriptor where there are locks."""
+    for folder in _names(path):
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        if not _HAS_LOCKS:
+            return folder, None
+        with suppress(FileNotFoundError):  # a sweep may have come between, here too
+            descriptor = os.open(folder, os.O_RDONLY)
+            if _lock(descriptor) is not False and _is_at(descriptor, folder):
+                return folder, descriptor
+            os.close(descriptor)
+    raise AssertionError("numbers do not end")
 
 
 def _names(path: Path) -> Iterator[Path]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.checked import OneLineError
+from deepmask.runtime.checked import OneLineError, printable
 
 #: A tensor on the engine's device. Only the engine that made it can read it; it is freed when it is
 #: no longer referenced.
@@ -23,7 +23,7 @@ Tensor = Any
 
 def one_line(said: object) -> str:
     """What a library said, as the end of a line; its type where it said nothing."""
-    return " ".join(str(said).split())[:300] or type(said).__name__
+    return printable(" ".join(str(said).split())[:300]) or type(said).__name__
 
 
 class EngineError(OneLineError):

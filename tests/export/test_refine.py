@@ -28,7 +28,7 @@ from deepmask.export.parity import PICTURE_SIZES, predict_with_torch, relative_e
 from deepmask.export.photographs import Photographs
 from deepmask.export.precision import write_reduced
 from deepmask.export.refine import doubled, folded, joined_linear
-from deepmask.runtime import DeepMask, Scales
+from deepmask.runtime import DeepMask, Scales, network
 from deepmask.runtime.manifest import load_manifest
 from deepmask.train.config import ModelConfig
 from deepmask.train.engine import runnable
@@ -242,6 +242,29 @@ def test_the_runtime_gives_the_networks_masks_sharp_and_coarse(
     assert relative_error(
         in_place(sharp.logits, sharp.placement), in_place(expected.logits, expected.placement)
     ) < (1e-4)
+
+
+def test_neither_threads_nor_company_change_a_bit(
+    sharp_export: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do the masks that are made at once: each window's is its own."""
+
+    def bits(model: DeepMask, picture: np.ndarray, proposals: int = 40) -> tuple[bytes, ...]:
+        found = model(picture, proposals=proposals)
+        return found.scores[:40].tobytes(), found.logits[:40].tobytes(), str(found.rles()[:40])
+
+    other = image[:60, 20:101]
+    for coarse in (False, True):
+        with DeepMask.load(sharp_export, device="cpu", threads=1, coarse=coarse) as model:
+            alone = bits(model, image)
+            others = bits(model, other)
+            assert bits(model, image) == alone != others
+        with DeepMask.load(sharp_export, device="cpu", threads=3, coarse=coarse) as model:
+            assert (bits(model, other), bits(model, image)) == (others, alone)
+            assert bits(model, image, proposals=90) == alone
+            with monkeypatch.context() as patch:
+                patch.setattr(network, "_GATHER_BYTES", 1 << 20)  # 7 refined windows
+                assert bits(model, image) == alone
 
 
 PEAK = """

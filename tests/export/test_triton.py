@@ -24,9 +24,11 @@ from tests.runtime.square_model import write_square_model
 EXAMPLE = Path(__file__).parents[2] / "examples" / "triton_client.py"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_square_model(tmp_path_factory.mktemp("models") / "squares")
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "refined"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model; refined, its mask graph takes skip maps, and there are graphs of its coarse form."""
+    place = tmp_path_factory.mktemp("models") / "squares"
+    return write_square_model(place, refined=request.param)
 
 
 @pytest.fixture
@@ -84,6 +86,22 @@ def test_other_models_are_left_alone(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportUsageError, match="squares is another kind of model"):
         write_repository(folder, tmp_path)
     require_ours(tmp_path, "circles")
+
+
+def test_a_killed_export_is_no_other_model(folder: Path, tmp_path: Path) -> None:
+    """Before its first version is there, and what it left goes with the next."""
+    left = tmp_path / "squares" / "1.1.tmp"
+    (left / "new" / "model").mkdir(parents=True)
+    assert write_repository(folder, tmp_path) == tmp_path / "squares" / "1"
+    left.mkdir()
+    (tmp_path / "squares" / "1").rename(left / "new")
+    assert [path.name for path in (tmp_path / "squares").glob("[!1]*")] == ["config.pbtxt"]
+    assert write_repository(folder, tmp_path) == tmp_path / "squares" / "1"
+    assert sorted(path.name for path in (tmp_path / "squares").iterdir()) == ["1", "config.pbtxt"]
+    (tmp_path / "squares" / "1").rename(tmp_path / "away")
+    (tmp_path / "squares" / "config.pbtxt").write_text("another's")
+    with pytest.raises(ExportUsageError, match="squares is another kind of model"):
+        write_repository(folder, tmp_path)
 
 
 def test_the_command_adds_a_version(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -152,6 +170,7 @@ def test_answers_are_the_runtimes(served: Any, folder: Path) -> None:
     assert np.array_equal(found["boxes"], expected.boxes)
     assert [json.loads(mask) for mask in found["masks"]] == expected.rles()
     assert found["boxes"].dtype == np.float32
+    assert len(expected) == 7
 
 
 def test_a_bad_request_does_not_spoil_the_others(served: Any) -> None:

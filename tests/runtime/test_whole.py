@@ -113,6 +113,12 @@ def test_what_a_killed_process_left_is_removed(
     assert names(tmp_path) == sorted([*others, "a.pt.1.tmp"])
 
 
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    for make in (whole_file, workplace):
+        with pytest.raises(FileNotFoundError), make(tmp_path / "nowhere" / "a"):
+            pass
+
+
 def test_a_name_in_use_is_not_used_again(tmp_path: Path) -> None:
     """Machines that share a folder, and containers, have processes of the same number."""
     path = tmp_path / "a.pt"
