@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import resources
 from math import log
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 
 import numpy as np
@@ -49,6 +51,10 @@ class DeepMask:
         self.manifest = manifest
         self.engine = engine
         self.choice = choice
+        # A CPU's cores go to one network at a time: two of them take turns in its caches.
+        self._turn: AbstractContextManager[object] = (
+            Lock() if choice.device == "cpu" else nullcontext()
+        )
 
     @staticmethod
     def load(
@@ -116,14 +122,15 @@ class DeepMask:
         levels = plan_pyramid(height, width, factors, self.manifest, max_side)
         _check_area(levels)
         network = Network(self.manifest, self.engine)
-        maps = [network.run_level(image, level, clock) for level in levels]
-        scores = network.scores(maps, levels)
-        with clock.host("select"):
-            scores = weigh_scales(scores, levels, self.manifest.scale_prior)
-            selection = select_best(scores, max(proposals, POOL) if limit < 1 else proposals)
-            placement = self._placement(selection, levels, height, width)
-        with clock.host("mask"):
-            logits = network.masks(selection, maps)
+        with self._turn:
+            maps = [network.run_level(image, level, clock) for level in levels]
+            scores = network.scores(maps, levels)
+            with clock.host("select"):
+                scores = weigh_scales(scores, levels, self.manifest.scale_prior)
+                selection = select_best(scores, max(proposals, POOL) if limit < 1 else proposals)
+            with clock.host("mask"):
+                logits = network.masks(selection, maps)
+        placement = self._placement(selection, levels, height, width)
         probability = 1 / (1 + np.exp(-selection.logit.astype(np.float64)))
         cut = self.manifest.threshold if threshold is None else threshold
         found = Proposals(

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import numpy.typing as npt
@@ -134,6 +135,26 @@ def test_threads_share_a_model(model: DeepMask) -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda _: model(image, proposals=50).to_coco(1), range(8)))
     assert all(result == results[0] for result in results)
+
+
+def test_on_a_cpu_networks_of_several_threads_take_turns(
+    model: DeepMask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes after the network is not waited for."""
+    run_level, inside, most = network.Network.run_level, [0], [0]
+
+    def watched(*arguments: object) -> object:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        sleep(0.02)  # long enough for another thread to come in
+        found = run_level(*arguments)  # type: ignore[arg-type]
+        inside[0] -= 1
+        return found
+
+    monkeypatch.setattr(network.Network, "run_level", watched)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(model, [gray()] * 4))
+    assert most == [1]
 
 
 def test_max_side_bounds_the_search_and_keeps_the_resolution(model: DeepMask) -> None:
