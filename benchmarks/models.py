@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -62,36 +62,29 @@ def random_export(name: str, cache: Path) -> tuple[Path, Path]:
 
     They lie in `cache` under a name that changes with the code that makes them.
     """
-    if name.endswith(INT8):
-        return _int8_export(name, cache)
-    return _plain_export(name, cache)
-
-
-def _plain_export(preset: str, cache: Path) -> tuple[Path, Path]:
+    preset = name.removesuffix(INT8)
     folder = cache / f"{preset}-{_code_digest()}"
-    checkpoint, model = folder / "checkpoint.pt", folder / preset
-    if not (model / MANIFEST_NAME).is_file():
+    checkpoint, model = folder / "checkpoint.pt", folder / name
+    if not checkpoint.is_file():
         for outdated in cache.glob(f"{preset}-*"):
             shutil.rmtree(outdated)
         folder.mkdir(parents=True)
         network = random_network(MODEL_PRESETS[preset])
         save_checkpoint(Checkpoint(network.config, network.state_dict(), {}), checkpoint)
-        export_model(checkpoint, model, ExportOptions(name=preset))
-    return checkpoint, model
-
-
-def _int8_export(name: str, cache: Path) -> tuple[Path, Path]:
-    """Beside the float32 one, from the same checkpoint."""
-    checkpoint, plain = _plain_export(name.removesuffix(INT8), cache)
-    model = plain.with_name(name)
     if not (model / MANIFEST_NAME).is_file():
-        photographs = checkpoint.with_name("photographs")
-        photographs.mkdir(exist_ok=True)
-        for seed, (height, width) in enumerate(_CALIBRATION_SIZES):
-            write_picture(photographs / f"{seed}.jpg", height, width, seed)
-        options = ExportOptions(name=name, precision="int8", photographs=photographs)
+        options = ExportOptions(name=name)
+        if name.endswith(INT8):
+            photographs = _photographs(folder / "photographs")
+            options = replace(options, precision="int8", photographs=photographs)
         export_model(checkpoint, model, options)
     return checkpoint, model
+
+
+def _photographs(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    for seed, (height, width) in enumerate(_CALIBRATION_SIZES):
+        write_picture(folder / f"{seed}.jpg", height, width, seed)
+    return folder
 
 
 def random_network(config: ModelConfig) -> DeepMask:

@@ -46,15 +46,14 @@ class DeepMask:
     A context manager; `close` gives the engine's memory back.
     """
 
-    def __init__(self, manifest: Manifest, engine: Engine, choice: Choice) -> None:
-        """From parts; `load` is the usual way."""
+    def __init__(
+        self, manifest: Manifest, engine: Engine, choice: Choice, *, turns: bool = False
+    ) -> None:
+        """From parts; `load` is the usual way. `turns` keeps to one network at a time."""
         self.manifest = manifest
         self.engine = engine
         self.choice = choice
-        # A CPU's cores go to one network at a time: two of them take turns in its caches.
-        self._turn: AbstractContextManager[object] = (
-            Lock() if choice.device == "cpu" else nullcontext()
-        )
+        self._turn: AbstractContextManager[object] = Lock() if turns else nullcontext()
 
     @staticmethod
     def load(
@@ -72,8 +71,9 @@ class DeepMask:
 
         `engine` is auto, tensorrt, tensorrt-rtx or onnxruntime, `device` auto, cpu or cuda; only
         `auto` falls back, and `.choice.reason` says why. `threads` is for the CPU, 0 means one per
-        core. `coarse` leaves out the refinement of a SharpMask model: blunter masks of the same
-        ranking, sooner.
+        core; with more than one, calls take turns with the network, for two at once would push each
+        other out of the caches. `coarse` leaves out the refinement of a SharpMask model: blunter
+        masks with the same scores, sooner.
 
         TensorRT builds engines once, in minutes: for images of up to the `max_side` that calls will
         ask for, kept in the folder `cache` (by default among the user's caches); `report` is told
@@ -86,7 +86,8 @@ class DeepMask:
             manifest = manifest.coarse_form()
         building = Building(max_side, None if cache is None else Path(cache), report)
         opened, choice = open_engine(wanted, manifest, path, threads, building)
-        return DeepMask(manifest, opened, choice)
+        turns = choice.device == "cpu" and threads != 1
+        return DeepMask(manifest, opened, choice, turns=turns)
 
     def __call__(
         self,
@@ -128,9 +129,9 @@ class DeepMask:
             with clock.host("select"):
                 scores = weigh_scales(scores, levels, self.manifest.scale_prior)
                 selection = select_best(scores, max(proposals, POOL) if limit < 1 else proposals)
+                placement = self._placement(selection, levels, height, width)
             with clock.host("mask"):
                 logits = network.masks(selection, maps)
-        placement = self._placement(selection, levels, height, width)
         probability = 1 / (1 + np.exp(-selection.logit.astype(np.float64)))
         cut = self.manifest.threshold if threshold is None else threshold
         found = Proposals(

@@ -97,8 +97,8 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--compile",
     "compiled",
     is_flag=True,
-    help="Compile the trunk by torch.compile, which needs a C++ compiler: a slower first step, "
-    "then faster ones. Rounding may differ.",
+    help="Compile the trunk by torch.compile, which needs a C++ compiler on a CPU and Triton on a "
+    "GPU: a slower first step, then faster ones. Rounding may differ.",
 )
 @click.option("--threads", type=click.IntRange(1), default=1, help="Threads that make batches.")
 @click.option(

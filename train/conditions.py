@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from deepmask.runtime.checked import printable
 from deepmask.runtime.manifest import sha256_of
 from deepmask.train.device import Hardware
 
@@ -38,6 +39,6 @@ def changes(before: object, now: Mapping[str, str]) -> list[str]:
             phrases.append(
                 "the training annotations are not those of before"
                 if name == LABELS
-                else f"{name} was {then:.20}, is {value}"
+                else f"{name} was {printable(then[:20])}, is {value}"
             )
     return phrases

@@ -262,7 +262,7 @@ _SHARP = replace(_OURS, refine_widths=halved_widths(4), skip_widths=(64,) * 4, s
 #: `deepmask-ours` is W160-P4-D39-F128, and `sharpmask` refines it by schedule (b),
 #: `sharpmask-constant` by (a). The networks with r18 are their light forms on a ResNet-18:
 #: `sharpmask-r18` ends at half the patch's size, whose masks can be right to an IoU of 0.99, and
-#: reduces its fine skip features further. As exported, that is 2.9 M multiply-adds a window (the
+#: reduces its fine skip features further. As exported, that is 3.6 M multiply-adds a window (the
 #: coarse mask: 1.6 M) and 5.8 k a pixel, beside the trunk's 28 k.
 MODEL_PRESETS: Mapping[str, ModelConfig] = {
     "deepmask-vgg-a": _VGG_A,

@@ -128,7 +128,7 @@ def run_training(request: Request, out: Path) -> int:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         raise _failure(
-            f"--compile failed, install a C++ compiler or leave it out: {one_line(error)}"
+            f"--compile failed, leave it out or mend what PyTorch names: {one_line(error)}"
         ) from error
 
 

@@ -137,24 +137,28 @@ def test_threads_share_a_model(model: DeepMask) -> None:
     assert all(result == results[0] for result in results)
 
 
-def test_on_a_cpu_networks_of_several_threads_take_turns(
-    model: DeepMask, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("threads", "at_once"), [(2, 1), (1, 2)])
+def test_networks_of_several_threads_take_turns(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, threads: int, at_once: int
 ) -> None:
-    """What comes after the network is not waited for."""
+    """On a CPU, unless each network keeps to one of its cores."""
     run_level, inside, most = network.Network.run_level, [0], [0]
 
     def watched(*arguments: object) -> object:
         inside[0] += 1
         most[0] = max(most[0], inside[0])
-        sleep(0.02)  # long enough for another thread to come in
+        sleep(0.05)  # long enough for the other thread to come in
         found = run_level(*arguments)  # type: ignore[arg-type]
         inside[0] -= 1
         return found
 
     monkeypatch.setattr(network.Network, "run_level", watched)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(model, [gray()] * 4))
-    assert most == [1]
+    with (
+        DeepMask.load(model_folder, device="cpu", threads=threads) as shared,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        list(pool.map(shared, [gray()] * 4))
+    assert most == [at_once]
 
 
 def test_max_side_bounds_the_search_and_keeps_the_resolution(model: DeepMask) -> None:

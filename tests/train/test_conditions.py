@@ -22,6 +22,12 @@ def test_changes_are_named_and_moved_files_are_none(tmp_path):
     ]
 
 
+def test_what_a_checkpoint_says_cannot_steer_a_terminal():
+    assert changes({"precision": "\x1b[2J\n"}, {"precision": "fp32"}) == [
+        "precision was \\x1b[2J\\n, is fp32"
+    ]
+
+
 def test_checkpoints_without_them_are_taken_as_they_are():
     now = {"precision": "bf16"}
     for before in (None, {}, [1], {"precision": 3}):
