@@ -55,7 +55,5 @@ def test_without_a_compiler_it_says_so_in_one_line(drawn, tmp_path):
         check=False,
     )
     assert result.returncode == 1, result.stderr
-    assert result.stderr.startswith(
-        "Error: --compile failed, leave it out or mend "
-    )
+    assert result.stderr.startswith("Error: --compile failed, leave it out or mend ")
     assert result.stderr.count("\n") == 1
