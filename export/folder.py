@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepmask.export.errors import ExportUsageError
 from deepmask.runtime.manifest import FORMAT, MANIFEST_NAME
-from deepmask.runtime.whole import sweep, workplace
+from deepmask.runtime.whole import NEW, OLD, sweep, workplace
 
 #: Every file that an export may write; a folder with any other file in it is not replaced.
 FILES = (
@@ -49,21 +49,21 @@ def staged(folder: Path) -> Iterator[Path]:
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with workplace(folder) as place:
-        stage = place / "new"
+        stage = place / NEW
         stage.mkdir()
         yield stage
         require_replaceable(folder)
-        _swap(stage, folder, place / "old")
+        _swap(stage, folder, place / OLD)
     sweep(folder)  # only now: a killed swap may have left the old model there
 
 
 def _swap(stage: Path, folder: Path, old: Path) -> None:
-    if folder.exists():
-        folder.replace(old)
     try:
+        if folder.exists():
+            folder.replace(old)
         stage.replace(folder)
     except BaseException:
-        if old.exists():
+        if old.exists() and not folder.exists():
             old.replace(folder)
         raise
 

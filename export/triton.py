@@ -14,7 +14,7 @@ from pathlib import Path
 from deepmask.export.errors import ExportUsageError
 from deepmask.runtime.manifest import load_manifest
 from deepmask.runtime.triton import INPUTS, MODEL, OPTIONAL, OUTPUTS
-from deepmask.runtime.whole import sweep, workplace
+from deepmask.runtime.whole import NEW, SUFFIX, sweep, workplace
 
 CONFIG = "config.pbtxt"
 _MODEL_PY = '''"""Served by Triton's Python backend, in whose environment deepmask is installed."""
@@ -40,7 +40,7 @@ def write_repository(folder: Path, repository: Path) -> Path:
     version = 1 + max(versions, default=0)
     target = place / str(version)
     with workplace(target) as work:
-        stage = work / "new"
+        stage = work / NEW
         shutil.copytree(folder, stage / MODEL)
         (stage / "model.py").write_text(_MODEL_PY, encoding="utf-8")
         if not (place / CONFIG).exists():
@@ -63,13 +63,14 @@ def _is_ours(place: Path, name: str) -> bool:
     """Whether a version is ours, or there is none yet: an export may have been killed before it."""
     if not place.is_dir():
         return False
-    for path in place.glob("*/model.py"):
-        if path.read_text(encoding="utf-8", errors="replace") == _MODEL_PY:
-            return True
-    whole = {path.name for path in place.iterdir() if path.suffix != ".tmp"}
-    return not whole or (
-        whole == {CONFIG} and (place / CONFIG).read_text(encoding="utf-8") == config(name)
-    )
+    if any(_holds(path, _MODEL_PY) for path in place.glob("*/model.py")):
+        return True
+    whole = {path.name for path in place.iterdir() if path.suffix != SUFFIX}
+    return not whole or (whole == {CONFIG} and _holds(place / CONFIG, config(name)))
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text
 
 
 def servable_name(name: str) -> str:

@@ -25,7 +25,7 @@ from deepmask.runtime.tensorrt.stamp import (
     hash_of,
     read_stamp,
 )
-from deepmask.runtime.whole import sweep, whole_file
+from deepmask.runtime.whole import TEMPORARY_END, sweep, whole_file
 
 try:
     import fcntl
@@ -36,9 +36,10 @@ PLAN, STAMP, TIMINGS, KERNELS = ".plan", ".json", ".timing", ".kernels"
 _LOCK = "lock"
 #: How often a pair is written, should another process write over one half of it each time.
 _ATTEMPTS = 20
-#: Every name that a file of the folder may have.
+#: Every name that a file of the folder may have, and the temporary ones of earlier versions.
 _OWN = re.compile(
-    rf"[0-9a-f]{{16}}(-[0-9a-f]{{8}})?\.(plan|json|timing|kernels)(\.\d+\.tmp)?|{_LOCK}"
+    rf"[0-9a-f]{{16}}(-[0-9a-f]{{8}})?\.(plan|json|timing|kernels)({TEMPORARY_END}|\.\d+\.tmp)?"
+    rf"|{_LOCK}|\.new-\w+"
 )
 
 

@@ -76,6 +76,39 @@ def test_the_old_model_comes_back_when_the_new_one_cannot_take_its_place(
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.parametrize("renames", [1, 2])
+def test_an_interrupt_between_the_renames_loses_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    """Ctrl-C just after the old model was moved away, or the new one was moved in."""
+    out = tmp_path / "model"
+    write_model(out, "first")
+    replace, done = Path.replace, list[str]()
+
+    def interrupted(self: Path, target: Path) -> Path:
+        moved = replace(self, target)
+        done.append(self.name)
+        if len(done) == renames:
+            raise KeyboardInterrupt
+        return moved
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), staged(out) as stage:
+        write_model(stage, "second")
+    text = (out / "trunk.onnx").read_text(encoding="utf-8")
+    assert text == {1: "first", 2: "second"}[renames]
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("name", ["model.2023.tmp", "model.1.0123abcd.deepmask-tmp"])
+def test_a_users_folder_of_a_name_like_ours_stays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "photograph.jpg").write_bytes(b"mine")
+    with staged(tmp_path / "model") as stage:
+        write_model(stage, "first")
+    assert (tmp_path / name / "photograph.jpg").read_bytes() == b"mine"
+
+
 def test_what_is_no_model_is_never_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "photographs"
     require_replaceable(folder)

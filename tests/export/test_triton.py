@@ -17,7 +17,7 @@ from PIL import Image
 
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.triton import config, require_ours, servable_name, write_repository
-from deepmask.runtime import DeepMask
+from deepmask.runtime import DeepMask, whole
 from deepmask.runtime.triton import INPUTS, OUTPUTS
 from tests.runtime.square_model import write_square_model
 
@@ -90,7 +90,7 @@ def test_other_models_are_left_alone(folder: Path, tmp_path: Path) -> None:
 
 def test_a_killed_export_is_no_other_model(folder: Path, tmp_path: Path) -> None:
     """Before its first version is there, and what it left goes with the next."""
-    left = tmp_path / "squares" / "1.1.tmp"
+    left = tmp_path / "squares" / f"1.1.{whole._MACHINE}.deepmask-tmp"
     (left / "new" / "model").mkdir(parents=True)
     assert write_repository(folder, tmp_path) == tmp_path / "squares" / "1"
     left.mkdir()
@@ -100,6 +100,29 @@ def test_a_killed_export_is_no_other_model(folder: Path, tmp_path: Path) -> None
     assert sorted(path.name for path in (tmp_path / "squares").iterdir()) == ["1", "config.pbtxt"]
     (tmp_path / "squares" / "1").rename(tmp_path / "away")
     (tmp_path / "squares" / "config.pbtxt").write_text("another's")
+    with pytest.raises(ExportUsageError, match="squares is another kind of model"):
+        write_repository(folder, tmp_path)
+
+
+@pytest.mark.skipif(not whole._HAS_LOCKS, reason="no file locks on this system")
+def test_what_another_machine_left_stays_and_is_no_other_model(
+    folder: Path, tmp_path: Path
+) -> None:
+    left = tmp_path / "squares" / "1.1.0123abcd.deepmask-tmp"
+    (left / "new").mkdir(parents=True)
+    assert write_repository(folder, tmp_path) == tmp_path / "squares" / "1"
+    assert left.is_dir()
+
+
+def test_a_configuration_that_is_no_text_is_anothers(folder: Path, tmp_path: Path) -> None:
+    """Not UTF-8, or a folder; told in one line."""
+    path = tmp_path / "squares" / "config.pbtxt"
+    path.parent.mkdir()
+    path.write_bytes(b'name: "\xe9"')
+    with pytest.raises(ExportUsageError, match="squares is another kind of model"):
+        write_repository(folder, tmp_path)
+    path.unlink()
+    path.mkdir()
     with pytest.raises(ExportUsageError, match="squares is another kind of model"):
         write_repository(folder, tmp_path)
 

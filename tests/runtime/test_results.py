@@ -132,7 +132,7 @@ def test_results_are_on_disk_as_they_come(tmp_path: Path) -> None:
     """Under the temporary name, before the writer ends."""
     with ResultsWriter(tmp_path / "p.json") as writer:
         writer.add([result(1)], 1, "a", 2, 3)
-        [partial] = tmp_path.glob("p.json.*.tmp")
+        [partial] = tmp_path.glob("p.json.*tmp")
         assert json.loads(partial.read_text()) == [result(1)]
         assert not (tmp_path / "p.json").exists()
 

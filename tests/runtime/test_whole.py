@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -26,7 +27,8 @@ from deepmask.runtime.whole import new_file, workplace
 _, file = new_file(Path("a.pt"), buffering=0)
 file.write(b"half")
 with workplace(Path("model")) as folder:
-    (folder / "trunk.onnx").write_bytes(b"half")
+    (folder / "new").mkdir()
+    (folder / "new" / "trunk.onnx").write_bytes(b"half")
     print("ready", flush=True)
     sys.stdin.read()
 """
@@ -43,6 +45,11 @@ def halfway(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         assert process.stdout.readline() == "ready\n"
         yield process
         process.kill()
+
+
+def temporary(name: str, number: int = 1, machine: str = whole._MACHINE) -> str:
+    """What a process of that number calls a file until it has its name."""
+    return f"{name}.{number}.{machine}.deepmask-tmp"
 
 
 def names(folder: Path) -> list[str]:
@@ -91,10 +98,10 @@ def test_what_a_living_process_makes_is_left_alone(
     tmp_path: Path, halfway: subprocess.Popen[str]
 ) -> None:
     before = names(tmp_path)
-    assert before == [f"a.pt.{halfway.pid}.tmp", f"model.{halfway.pid}.tmp"]
+    assert before == [temporary("a.pt", halfway.pid), temporary("model", halfway.pid)]
     sweep(tmp_path / "a.pt", tmp_path / "model")
     assert names(tmp_path) == before
-    assert (tmp_path / before[1] / "trunk.onnx").read_bytes() == b"half"
+    assert (tmp_path / before[1] / "new" / "trunk.onnx").read_bytes() == b"half"
 
 
 @needs_locks
@@ -104,13 +111,43 @@ def test_what_a_killed_process_left_is_removed(
     """Nothing else is: not the files of other names, nor what only looks like one of these."""
     halfway.kill()
     halfway.wait()
-    others = ["a.pt", "a.pt.tmp", "a.pt.x.tmp", "b.pt.1.tmp", "model", "not-a.pt.1.tmp"]
+    others = ["a.pt", "a.pt.tmp", "a.pt.2023.tmp", "a.pt.1.deepmask-tmp", "model"]
+    others += [temporary(name) for name in ("b.pt", "not-a.pt", "a.pt.x")]
     for name in others:
         (tmp_path / name).touch()
-    (tmp_path / "a.pt.1.tmp").symlink_to("a.pt")
-    assert len(names(tmp_path)) == len(others) + 3
+    (tmp_path / temporary("a.pt")).symlink_to("a.pt")
+    folders = ["model.2023.tmp", temporary("model")]
+    for name in folders:
+        (tmp_path / name / "new").mkdir(parents=True)
+        (tmp_path / name / "photograph.jpg").touch()
+    kept = sorted([*others, *folders, temporary("a.pt")])
+    assert len(names(tmp_path)) == len(kept) + 2
     sweep(tmp_path / "a.pt", tmp_path / "model", tmp_path / "nowhere" / "a.pt")
-    assert names(tmp_path) == sorted([*others, "a.pt.1.tmp"])
+    assert names(tmp_path) == kept
+    assert all((tmp_path / name / "photograph.jpg").exists() for name in folders)
+
+
+@needs_locks
+def test_what_another_machine_left_stays(tmp_path: Path) -> None:
+    """Its locks may not be seen here, so it may still be at work."""
+    for name in ("a.pt", "model"):
+        (tmp_path / temporary(name, machine="0" * 8)).mkdir()
+        (tmp_path / temporary(name, 2, machine="f" * 8)).touch()
+        (tmp_path / temporary(name, 3)).mkdir()
+        (tmp_path / temporary(name, 4)).touch()
+    sweep(tmp_path / "a.pt", tmp_path / "model")
+    assert names(tmp_path) == sorted(
+        temporary(name, number, machine * 8)
+        for name in ("a.pt", "model")
+        for number, machine in ((1, "0"), (2, "f"))
+    )
+
+
+def test_a_machine_has_one_mark_and_others_have_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert whole._machine() == whole._MACHINE
+    assert re.fullmatch(whole.TEMPORARY_END, temporary(""))
+    monkeypatch.setattr(whole.platform, "node", lambda: "another")
+    assert whole._machine() != whole._MACHINE
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -134,6 +171,53 @@ def test_a_name_in_use_is_not_used_again(tmp_path: Path) -> None:
     with workplace(path) as folder, workplace(path) as another:
         assert folder != another
     assert names(tmp_path) == ["a.pt"]
+
+
+def test_a_file_that_was_published_is_not_discarded(tmp_path: Path) -> None:
+    """Ctrl-C may come just after the renaming, and another's new file may have the name by then."""
+    path = tmp_path / "a.pt"
+    first, one = new_file(path)
+    one.write(b"1")
+    if not whole._HAS_LOCKS:
+        one.close()
+    first.replace(path)
+    second, other = new_file(path)
+    assert second == first
+    discard(one, first)
+    other.write(b"2")
+    publish(other, second, path)
+    assert path.read_bytes() == b"2"
+    assert names(tmp_path) == ["a.pt"]
+
+
+@pytest.mark.parametrize("make", [whole_file, workplace])
+def test_names_are_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Any]
+) -> None:
+    monkeypatch.setattr(whole, "_NAMES", 3)
+    for number in range(3):
+        (tmp_path / temporary("a.pt", os.getpid() + number)).mkdir()
+    before = names(tmp_path)
+    told = "no temporary name beside it could be had"
+    with pytest.raises(OSError, match=told), make(tmp_path / "a.pt"):
+        pass
+    assert names(tmp_path) == before
+
+
+@needs_locks
+@pytest.mark.parametrize("make", [whole_file, workplace])
+def test_where_files_cannot_be_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Any]
+) -> None:
+    """With locks that is told; without, it does not matter, since nothing is swept."""
+    monkeypatch.setattr(whole, "_is_at", lambda descriptor, path: False)
+    told = "no temporary name beside it could be had"
+    with pytest.raises(OSError, match=told), make(tmp_path / "a.pt"):
+        pass
+    assert len(names(tmp_path)) <= whole._LOST
+    monkeypatch.setattr(whole, "_lock", lambda descriptor: None)
+    with make(tmp_path / "b.pt"):
+        pass
 
 
 @needs_locks
@@ -180,7 +264,7 @@ def test_where_there_are_no_locks_nothing_is_swept(
 @needs_locks
 def test_results_replace_what_killed_runs_left_of_them(tmp_path: Path) -> None:
     """Once they have their names, and not before: what was left may be all that there is."""
-    left = [tmp_path / "p.json.1.tmp", tmp_path / "p.images.json.1.tmp"]
+    left = [tmp_path / temporary(name) for name in ("p.json", "p.images.json")]
     for path in left:
         path.write_text("[]")
     with ResultsWriter(tmp_path / "p.json"):

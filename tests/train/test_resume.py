@@ -126,4 +126,4 @@ def test_a_torn_log_is_continued_after_its_last_whole_row(tmp_path, make, fresh)
     train(trainer, make, [], tmp_path, 1, SCHEDULE)
     lines = (tmp_path / LOG).read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["step", "2", "4", "6"]
-    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith("tmp")] == []
