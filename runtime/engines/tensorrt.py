@@ -111,7 +111,9 @@ class TensorRTEngine(Engine):
 
 
 def _release(device: Device, graphs: dict[str, BuiltGraph]) -> None:
-    with suppress(EngineError), device.active():
-        for graph in graphs.values():
-            graph.keep_kernels()  # with those that were compiled while it ran
-    graphs.clear()
+    try:
+        with suppress(EngineError), device.active():
+            for graph in graphs.values():
+                graph.keep_kernels()  # with those that were compiled while it ran
+    finally:
+        graphs.clear()

@@ -21,6 +21,7 @@ from deepmask.runtime.engines import Choice, EngineError
 from deepmask.runtime.engines.tensorrt import TensorRTEngine
 from deepmask.runtime.manifest import load_manifest
 from deepmask.runtime.pyramid import canvas_shape, plan_pyramid
+from deepmask.runtime.tensorrt.graph import BuiltGraph
 from deepmask.runtime.tensorrt.pool import PATIENCE
 
 from .fake_gpu import FakeDevice
@@ -201,6 +202,21 @@ def test_all_memory_is_given_back(model_folder: Path, device: FakeDevice) -> Non
     gc.collect()
     assert device.live == 0
     assert pinned_bytes(device) == 0
+
+
+def test_graphs_go_when_keeping_their_kernels_fails(
+    model_folder: Path, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(model_folder, device)
+    graphs = model.engine._graphs  # type: ignore[attr-defined]
+
+    def fail(self: BuiltGraph) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(BuiltGraph, "keep_kernels", fail)
+    with pytest.raises(MemoryError):
+        model.close()
+    assert graphs == {}
 
 
 def test_four_threads_get_what_one_gets(fake: DeepMask, device: FakeDevice) -> None:
