@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepmask.evaluate.metrics import COUNTS
 from deepmask.evaluate.published import TABLES
+from deepmask.runtime.whole import sweep, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -248,7 +249,7 @@ def _lay_out(figure: Figure) -> None:
 
 
 def _write(figure: Figure, path: Path) -> None:
-    """Write a figure as its suffix says, through a temporary name."""
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format=path.suffix[1:], **_FORMATS[path.suffix])
-    temporary.replace(path)
+    """Write a figure as its suffix says, whole or not at all."""
+    with whole_file(path) as file:
+        figure.savefig(file, format=path.suffix[1:], **_FORMATS[path.suffix])
+    sweep(path)

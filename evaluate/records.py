@@ -23,6 +23,7 @@ from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS, MAX_PROPOSAL
 from deepmask.evaluate.published import TABLES
 from deepmask.runtime.checked import ContentError, integer, mapping
 from deepmask.runtime.checked import number as checked_number
+from deepmask.runtime.whole import sweep, whole_file
 
 RUN_NAME = "run.json"
 RECORDS_NAME = "records.jsonl"
@@ -129,10 +130,10 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file through a temporary name, so that it is there whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    """Write a file that is there whole or not at all; raises `OSError`."""
+    with whole_file(path) as file:
+        file.write(text.encode())
+    sweep(path)
 
 
 def _check_run(run: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from deepmask.evaluate.annotations import GroundTruth, Objects
 from deepmask.evaluate.matching import Candidates, overlaps
+from deepmask.runtime.whole import sweep, whole_file
 
 TILES_FOLDER = "tiles"
 SHEET_NAME = "contact-sheet.jpg"
@@ -69,10 +70,10 @@ def write_tile(
     caption.add_text("Description", f"{image_id}: {int(found.sum())} of {len(found)} found")
     (folder / TILES_FOLDER).mkdir(exist_ok=True)
     path = folder / TILES_FOLDER / f"{image_id:012d}.png"
-    temporary = path.with_suffix(".tmp")
     pixels = tile.clip(0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=caption)
-    temporary.replace(path)
+    with whole_file(path) as file:
+        Image.fromarray(pixels).save(file, format="PNG", pnginfo=caption)
+    sweep(path)
 
 
 def write_sheet(folder: Path, title: str) -> Path | None:
@@ -96,9 +97,9 @@ def write_sheet(folder: Path, title: str) -> Path | None:
             x += image.width + _GAP
         y += row[0][0].height + _CAPTION + _GAP
     path = folder / SHEET_NAME
-    temporary = path.with_suffix(".tmp")
-    sheet.save(temporary, format="JPEG", quality=90)
-    temporary.replace(path)
+    with whole_file(path) as file:
+        sheet.save(file, format="JPEG", quality=90)
+    sweep(path)
     return path
 
 

@@ -37,8 +37,11 @@ _NAMES, _LOST = 1000, 10
 
 
 def _machine() -> str:
-    """This machine's mark, of its host name and, where it has one, the id of its installation."""
-    identity = platform.node().encode()
+    """This machine's mark, of its host name and, where it has one, the id of its installation.
+
+    A container that has a host name of its own is another machine: its leftovers stay, too.
+    """
+    identity = os.fsencode(platform.node())
     with suppress(OSError):
         identity += Path("/etc/machine-id").read_bytes()
     return hashlib.sha256(identity).hexdigest()[:8]
@@ -212,5 +215,5 @@ def _is_at(descriptor: int, path: Path) -> bool:
     """Whether an open file is still the one of that name."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except FileNotFoundError:
+    except OSError:
         return False

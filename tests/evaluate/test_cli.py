@@ -58,7 +58,7 @@ def test_figures_are_written_as_png_and_svg(files: Path) -> None:
             assert image.width > 600
             assert len(image.convert("RGB").getcolors(1 << 20) or []) > 10
         assert "<svg" in (files / "whole" / f"{name}.svg").read_text()
-    assert not list((files / "whole").glob("*.tmp"))
+    assert not list((files / "whole").rglob("*tmp"))
 
 
 def test_without_out_only_the_table_is_printed(files: Path, tmp_path: Path) -> None:
