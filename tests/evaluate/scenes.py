@@ -169,7 +169,10 @@ def measure(folder: Path, labels: Json, results: list[Json], limit: int = 1000) 
     """The metrics of these results on these labels, through files in the folder."""
     truth = read_coco(write(folder / "labels.json", labels))
     source = FileSource(write(folder / "results.json", results), truth.pictures, limit)
-    run = {"name": "test", "kinds": list(truth.kinds), "images": len(truth.pictures)}
+    count = len(truth.pictures)
+    run = {"name": "test", "dataset": "coco", "kinds": list(truth.kinds)}
+    run |= {"annotations": {"name": "labels.json"}, "source": {"proposals": limit}}
+    run |= {"images": count, "images_of_all_shards": count, "shard": [1, 1]}
     todo = open_folder(folder / "out", run, sorted(truth.pictures), resume=False)
     outcome = evaluate(truth, source, truth.kinds, folder / "out", todo)
     assert outcome.failed == []
