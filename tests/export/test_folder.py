@@ -8,6 +8,7 @@ import pytest
 
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
+from deepmask.runtime.whole import _MACHINE
 
 MANIFEST = '{"format": "deepmask-model/1"}'
 
@@ -100,7 +101,7 @@ def test_an_interrupt_between_the_renames_loses_no_model(
     assert list(tmp_path.iterdir()) == [out]
 
 
-@pytest.mark.parametrize("name", ["model.2023.tmp", "model.1.0123abcd.deepmask-tmp"])
+@pytest.mark.parametrize("name", ["model.2023.tmp", f"model.1.{_MACHINE}.deepmask-tmp"])
 def test_a_users_folder_of_a_name_like_ours_stays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "photograph.jpg").write_bytes(b"mine")
