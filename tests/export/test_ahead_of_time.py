@@ -165,7 +165,7 @@ def test_every_kind_of_graph_builds_in_fp32_and_fp16(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(FULL_SIZE not in os.environ, reason=f"takes half an hour: set {FULL_SIZE}=1")
+@pytest.mark.skipif(FULL_SIZE not in os.environ, reason=f"takes ten minutes: set {FULL_SIZE}=1")
 @pytest.mark.parametrize(("preset", "name", "interleaving"), ALL_GRAPHS)
 def test_every_graph_builds_at_full_size(
     library: Library, preset: str, name: str, interleaving: str
