@@ -227,6 +227,8 @@ class Trainer:
         self.model.load_state_dict(training["state"])
         groups = self.optimiser.state_dict()["param_groups"]  # the recipe's, whatever is said there
         state = training["optimiser"]["state"]
+        for kept in state.values():
+            _require_tensors(kept)
         self.optimiser.load_state_dict({"state": state, "param_groups": groups})
         for parameter, found in self.optimiser.state.items():
             _require_fit(parameter, found)
@@ -259,13 +261,19 @@ def _shown(value: object) -> str:
     return f"{value!s:.60}" if plain else f"a {type(value).__name__}"
 
 
-def _require_fit(parameter: Tensor, state: Mapping[str, object]) -> None:
+def _require_tensors(state: Mapping[str, object]) -> None:
+    """Raise ValueError unless an optimiser's state of a parameter is tensors: no lists of lists."""
+    for name, value in state.items():
+        if value is not None and (not isinstance(value, Tensor) or value.layout != torch.strided):
+            raise ValueError(f"its optimiser's {name!s:.40} is no tensor")
+
+
+def _require_fit(parameter: Tensor, state: Mapping[str, Tensor | None]) -> None:
     """Raise ValueError unless what an optimiser keeps of a parameter can be gone on with."""
     for name, value in state.items():
         if value is None:
             continue
-        if not isinstance(value, Tensor) or value.layout != torch.strided:
-            raise ValueError(f"its optimiser's {name!r:.40} is no tensor")
+        shape = () if name == "step" else parameter.shape
         held = value.untyped_storage().nbytes() // value.element_size()
-        if value.dim() and (value.shape != parameter.shape or held < value.numel()):
-            raise ValueError(f"its optimiser's {name!r:.40} does not fit its parameter")
+        if value.shape != shape or held < value.numel():
+            raise ValueError(f"its optimiser's {name!s:.40} does not fit its parameter")

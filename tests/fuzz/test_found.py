@@ -280,7 +280,12 @@ def test_names_that_steer_a_terminal(tmp_path: Path) -> None:
         ({"step": -1}, "its step is no number of steps"),
         ({"recipe": {"lr": checkpoints.hostile()[0]}}, "lr was a list, is "),
         ({"optimiser": {"state": {0: {"momentum_buffer": torch.zeros(3)}}}}, "does not fit its"),
+        ({"optimiser": {"state": {0: {"momentum_buffer": torch.zeros(())}}}}, "does not fit its"),
         ({"optimiser": {"state": {0: {"momentum_buffer": "x"}}}}, "is no tensor"),
+        (
+            {"optimiser": {"state": {0: {"momentum_buffer": checkpoints.hostile()[0]}}}},
+            "is no tensor",
+        ),
     ],
 )
 def test_runs_that_nobody_began(change: dict[str, Any], text: str) -> None:
