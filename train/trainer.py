@@ -171,7 +171,7 @@ class Trainer:
         try:
             self._compare(checkpoint)
             self._restore(checkpoint)
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"the checkpoint cannot be resumed, its training state is not whole: {error!r:.150}"
             ) from error

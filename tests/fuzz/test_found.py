@@ -278,6 +278,7 @@ def test_names_that_steer_a_terminal(tmp_path: Path) -> None:
     ("change", "text"),
     [
         ({"step": -1}, "its step is no number of steps"),
+        ({"optimiser": torch.zeros(3)}, "training state is not whole: IndexError"),
         ({"recipe": {"lr": checkpoints.hostile()[0]}}, "lr was a list, is "),
         ({"optimiser": {"state": {0: {"momentum_buffer": torch.zeros(3)}}}}, "does not fit its"),
         ({"optimiser": {"state": {0: {"momentum_buffer": torch.zeros(())}}}}, "does not fit its"),
