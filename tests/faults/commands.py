@@ -27,9 +27,9 @@ from deepmask.train.config import ModelConfig
 from deepmask.train.model import DeepMask
 from tests.conftest import draw_coco_set
 from tests.evaluate.scenes import labelled_set
+from tests.runtime.cache_machine import GPU, write_model
 from tests.runtime.fake_builder import fake_library
 from tests.runtime.square_model import write_square_model
-from tests.runtime.test_tensorrt_cache import GPU, write_model
 
 TINY = ModelConfig(64, 0, "resnet18", 8, "low-rank", 12, 14, "shared", 20)
 PICTURES = 24

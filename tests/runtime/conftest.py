@@ -9,6 +9,7 @@ import pytest
 
 from deepmask.runtime import DeepMask
 
+from .cache_machine import Machine, write_model
 from .square_model import write_square_model
 
 
@@ -29,3 +30,9 @@ def model(model_folder: Path) -> Iterator[DeepMask]:
     """That model on ONNX Runtime, on one CPU thread."""
     with DeepMask.load(model_folder, engine="onnxruntime", device="cpu", threads=1) as model:
         yield model
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A model, an empty engine cache, a GPU and a TensorRT, the last two pretended."""
+    return Machine(tmp_path / "model", tmp_path / "cache", write_model(tmp_path / "model"))

@@ -22,6 +22,7 @@ from deepmask.runtime.tensorrt import kernels, store
 from deepmask.runtime.tensorrt.device import Gpu
 from deepmask.runtime.tensorrt.kernels import KernelFolder
 
+from .damage import put_a_folder, truncate
 from .fake_gpu import FAKE, FakeDevice
 from .fake_tensorrt import FakeEngine, FakeRuntimeCache, FakeRuntimeConfig, fake_library, fake_plans
 
@@ -141,10 +142,6 @@ def test_nothing_is_written_that_is_there(
     assert len(written) == count
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
 def change(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
@@ -157,11 +154,6 @@ def empty(path: Path) -> None:
 
 def put_foreign(path: Path) -> None:
     path.write_bytes(b"x" * 5000)
-
-
-def put_a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
 
 
 @pytest.mark.parametrize(
