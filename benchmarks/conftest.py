@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.machine import describe_commit, describe_machine, threads_available
+from benchmarks.machine import describe_commit, describe_machine
 from benchmarks.models import MODELS, Candidate, candidate
 from benchmarks.report import Record, compared_lines, records_of, report_lines
+from deepmask.runtime.engines.cores import cores_available
 
 RESULTS = Path(__file__).parent / "results"
 WHY_SKIPPED = "benchmarks skipped, they take minutes: pytest benchmarks/ --benchmark runs them"
@@ -111,7 +112,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 @pytest.fixture
 def threads(request: pytest.FixtureRequest) -> int:
     """CPU threads to measure with."""
-    return int(request.config.option.benchmark_threads) or threads_available()
+    return int(request.config.option.benchmark_threads) or cores_available()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from typing import Any
 import cpuinfo
 import torch
 
+from deepmask.runtime.engines.cores import cores_available
+
 #: Instruction sets that decide how fast matrices are multiplied.
 FLAGS = (
     *("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
@@ -19,23 +21,16 @@ FLAGS = (
 )
 LIBRARIES = (
     *("numpy", "opencv-python-headless", "pillow", "rlemasklib", "pycocotools"),
-    *("onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "torch"),
+    *("onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "torch"),
 )
 
 _ROOT = Path(__file__).resolve().parents[1]
 
 
-def threads_available() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def describe_machine() -> dict[str, Any]:
     """Processor, memory, GPU if any, and library versions; `machine` is a name for the reader."""
     cpu = cpuinfo.get_cpu_info()
-    cores, brand = threads_available(), str(cpu.get("brand_raw", "unknown processor"))
+    cores, brand = cores_available(), str(cpu.get("brand_raw", "unknown processor"))
     memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
     flags = [flag for flag in FLAGS if flag in cpu.get("flags", [])]
     model = f"family {cpu.get('family')} model {cpu.get('model')}"

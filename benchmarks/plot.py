@@ -33,11 +33,11 @@ def draw(records: Sequence[Record]) -> Figure:
     """A panel for each image size."""
     latency = [record for record in records if record.group == "latency"]
     sizes = sorted({(r.info["width"], r.info["height"]) for r in latency}, reverse=True)
-    figure = Figure(figsize=(9, 1.2 + 1.6 * len(sizes)), layout="constrained")
+    figure = Figure(figsize=(9, 1.2 + 0.27 * len(latency)), layout="constrained")
     for index, size in enumerate(sizes):
         axes = figure.add_subplot(len(sizes), 1, index + 1)
         rows = [r for r in latency if (r.info["width"], r.info["height"]) == size]
-        labels = [f"{r.info['model']}, {r.info['precision']}, {r.info['device']}" for r in rows]
+        labels = [_label(record) for record in rows]
         left = [0.0] * len(rows)
         for stage, colour in COLOURS.items():
             width = [r.info["stages_ms"].get(stage, 0.0) / 1e3 for r in rows]
@@ -59,6 +59,14 @@ def draw(records: Sequence[Record]) -> Figure:
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8)
     return figure
+
+
+def _label(record: Record) -> str:
+    """Model, precision, engine; the device where it is not the CPU."""
+    info = record.info
+    model = str(info["model"]).removesuffix(f"-{info['precision']}")
+    where = "" if info["device"] == "cpu" else f" on {info['device']}"
+    return f"{model}, {info['precision']}, {info['engine']}{where}"
 
 
 def newest(folder: Path) -> Path | None:

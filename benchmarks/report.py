@@ -93,25 +93,27 @@ def _stages(records: Sequence[Record]) -> list[str]:
     names = list(latency[0].info["stages_ms"])
     rows = [
         [
-            *(r.info["model"], r.info["precision"], f"{r.info['width']}x{r.info['height']}"),
+            *(r.info["model"], r.info["precision"], f"{r.info['engine']} {r.info['device']}"),
+            f"{r.info['width']}x{r.info['height']}",
             *(f"{r.info['stages_ms'].get(name, 0):.1f}" for name in names),
         ]
         for r in latency
     ]
-    return _table("stages, median ms", ["model", "precision", "image", *names], rows)
+    return _table("stages, median ms", ["model", "precision", "engine", "image", *names], rows)
 
 
 def _baseline(records: Sequence[Record]) -> list[str]:
     rows = [
         [
-            *(r.info["model"], f"{r.info['width']}x{r.info['height']}"),
+            *(r.info["model"], r.info.get("engine", "onnxruntime")),
+            f"{r.info['width']}x{r.info['height']}",
             *(f"{r.median:.2f}", f"{r.info['ours_s']:.3f}", f"{r.info['ratio']:.1f}"),
         ]
         for r in _of(records, "baseline")
     ]
     return _table(
         "eager PyTorch, dense masks, full canvases (baseline.py), same random weights; seconds",
-        ["model", "image", "baseline", "ours", "ratio"],
+        ["model", "engine", "image", "baseline", "ours", "ratio"],
         rows,
     )
 

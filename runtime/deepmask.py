@@ -69,19 +69,19 @@ class DeepMask:
     ) -> DeepMask:
         """Load an exported model folder, or the shipped model.
 
-        `engine` is auto, tensorrt, tensorrt-rtx or onnxruntime, `device` auto, cpu or cuda; only
-        `auto` falls back, and `.choice.reason` says why. `threads` is for the CPU, 0 means one per
-        core; with more than one, calls take turns with the network, for two at once would push each
-        other out of the caches. `coarse` leaves out the refinement of a SharpMask model: blunter
-        masks with the same scores, sooner.
+        `engine` is one of `engines.ENGINES`, `device` auto, cpu or cuda; only `auto` falls back,
+        and `.choice.reason` says why. `openvino-bf16` computes in bfloat16 what the model has in
+        float32. `threads` is for the CPU, 0 means one per core; with more than one, calls take
+        turns with the network, for two at once would push each other out of the caches. `coarse`
+        leaves out the refinement of a SharpMask model: blunter masks with the same scores, sooner.
 
         TensorRT builds engines once, in minutes: for images of up to the `max_side` that calls will
         ask for, kept in the folder `cache` (by default among the user's caches); `report` is told
         what is built and why. Raises `ModelFolderError` or `EngineError`.
         """
-        wanted = choose(engine, device)
         path = shipped_model() if folder is None else Path(folder)
         manifest = load_manifest(path)
+        wanted = choose(engine, device, manifest.precision)
         if coarse:
             manifest = manifest.coarse_form()
         building = Building(max_side, None if cache is None else Path(cache), report)

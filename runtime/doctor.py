@@ -13,7 +13,7 @@ import click
 
 from deepmask.runtime import probes
 from deepmask.runtime.manifest import Manifest, ModelFolderError, load_manifest
-from deepmask.runtime.options import cache_option
+from deepmask.runtime.options import cache_option, device_option, engine_option
 from deepmask.runtime.probes import Library
 from deepmask.runtime.remedies import CUDA, remedies
 
@@ -27,6 +27,7 @@ _BASE = {
 }
 _ENGINES = {
     "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
     "tensorrt": "tensorrt",
     "tensorrt-rtx": "tensorrt_rtx",
     "pycuda": "pycuda.driver",
@@ -63,20 +64,8 @@ except Exception as error:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option(
-    "--engine",
-    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "onnxruntime"]),
-    default="auto",
-    show_default=True,
-    help="The engine that must be able to run.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where it must run.",
-)
+@engine_option
+@device_option
 @click.option(
     "--model",
     type=click.Path(path_type=Path),

@@ -32,7 +32,9 @@ IOU = Number(0, 1)
 #: The options that say how a model is run; `None` stands for the model's own value.
 engine_option = click.option(
     "--engine",
-    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "onnxruntime"]),
+    type=click.Choice(
+        ["auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime"]
+    ),
     default="auto",
     show_default=True,
     help="What runs the model.",

@@ -14,7 +14,7 @@ from deepmask.runtime.engines.base import DeviceError, Engine, EngineError, Tens
 from deepmask.runtime.manifest import Manifest
 from deepmask.runtime.pyramid import MAX_SIDE
 
-ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "onnxruntime")
+ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime")
 DEVICES = ("auto", "cpu", "cuda")
 
 __all__ = [
@@ -30,9 +30,11 @@ __all__ = [
 ]
 
 _TENSORRT = ("tensorrt", "tensorrt-rtx")
+_OPENVINO = ("openvino", "openvino-bf16")
 _NO_ONNXRUNTIME = (
     "onnxruntime is not installed: pip install 'deepmask[cpu]', or 'deepmask[gpu]' for CUDA"
 )
+_NO_OPENVINO = "openvino is not installed: pip install 'deepmask[openvino]'"
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,11 @@ class Building:
     report: Callable[[str], None] = lambda line: None
 
 
-def choose(engine: str = "auto", device: str = "auto") -> Choice:
-    """Settle `auto`: TensorRT where there is a GPU for it, else ONNX Runtime, on CUDA if it can.
+def choose(engine: str = "auto", device: str = "auto", precision: str = "fp32") -> Choice:
+    """Settle `auto` for a model of a precision.
 
+    TensorRT where there is a GPU for it, else ONNX Runtime on CUDA if it can; on the CPU OpenVINO
+    for int8, if it is installed, else ONNX Runtime (what each takes is in benchmarks/NOTES.md).
     Raises `EngineError` where what was asked for is not to be had.
     """
     if engine not in ENGINES or device not in DEVICES:
@@ -68,7 +72,7 @@ def choose(engine: str = "auto", device: str = "auto") -> Choice:
             f"on one of {', '.join(DEVICES)}"
         )
     usable, problems = [], []
-    for name, where, problem in _candidates(engine, device):
+    for name, where, problem in _candidates(engine, device, precision):
         if problem:
             problems.append(problem)
         else:
@@ -99,6 +103,10 @@ def open_engine(
         try:
             if choice.engine in _TENSORRT:
                 opened = _open_tensorrt(choice.engine, manifest, folder, building or Building())
+            elif choice.engine in _OPENVINO:
+                module = _openvino(choice.engine)
+                arithmetic = module.BFLOAT16 if choice.engine == "openvino-bf16" else module.FLOAT32
+                opened = module.OpenVINOEngine(manifest, folder, arithmetic, threads)
             else:
                 load = _onnxruntime().OnnxRuntimeEngine
                 opened = load(manifest, folder, choice.device, threads)
@@ -115,9 +123,9 @@ def open_engine(
             return opened, replace(choice, reason=_joined(choice.reason, *failures))
 
 
-def _candidates(engine: str, device: str) -> Iterator[tuple[str, str, str]]:
+def _candidates(engine: str, device: str, precision: str) -> Iterator[tuple[str, str, str]]:
     """Engines and devices that answer what was asked for, the best first, with what is missing."""
-    if engine != "onnxruntime" and device != "cpu":
+    if engine in ("auto", *_TENSORRT) and device != "cpu":
         no_gpu = _problem(_tensorrt("cuda").open_device)
         if engine == "auto" and no_gpu:
             yield "tensorrt", "cuda", f"no TensorRT: {no_gpu}"
@@ -129,15 +137,26 @@ def _candidates(engine: str, device: str) -> Iterator[tuple[str, str, str]]:
         missing = _problem(_onnxruntime)
         if device != "cpu":
             yield "onnxruntime", "cuda", missing or _onnxruntime().missing_cuda()
-        if device != "cuda":
-            yield "onnxruntime", "cpu", missing
+    if device != "cuda":
+        for name in _cpu_engines(engine, precision):
+            check = _onnxruntime if name == "onnxruntime" else partial(_openvino, name)
+            yield name, "cpu", _problem(check)
+
+
+def _cpu_engines(engine: str, precision: str) -> tuple[str, ...]:
+    """Those that answer what was asked for, the faster first."""
+    if engine == "auto":
+        return ("openvino", "onnxruntime") if precision.startswith("int8") else ("onnxruntime",)
+    return (engine,) if engine not in _TENSORRT else ()
 
 
 def _refusal(engine: str, device: str, problems: list[str]) -> str:
     what = _joined(*problems)
     if engine in _TENSORRT and device == "cpu":
         return f"--engine {engine} runs on NVIDIA GPUs only; use --engine onnxruntime"
-    if engine in _TENSORRT:
+    if engine in _OPENVINO and device == "cuda":
+        return f"--engine {engine} runs on CPUs only; use --device cpu"
+    if engine in (*_TENSORRT, *_OPENVINO):
         return f"--engine {engine}: {what}; or use --engine onnxruntime"
     return f"--device cuda: {what}; use --device cpu" if device == "cuda" else what
 
@@ -188,11 +207,22 @@ def _tensorrt(module: str) -> ModuleType:
 
 
 def _onnxruntime() -> ModuleType:
-    """The engine's module, which imports its library."""
-    if importlib.util.find_spec("onnxruntime") is None:
-        raise EngineError(_NO_ONNXRUNTIME)
+    return _module("onnxruntime", _NO_ONNXRUNTIME)
+
+
+def _openvino(name: str) -> ModuleType:
+    module = _module("openvino", _NO_OPENVINO)
+    if name == "openvino-bf16" and (missing := module.missing_bfloat16()):
+        raise EngineError(missing)
+    return module
+
+
+def _module(library: str, absent: str) -> ModuleType:
+    """An engine's module, which imports its library."""
+    if importlib.util.find_spec(library) is None:
+        raise EngineError(absent)
     try:
-        return importlib.import_module("deepmask.runtime.engines.onnxruntime")
+        return importlib.import_module(f"deepmask.runtime.engines.{library}")
     except ImportError as error:
         text = str(error).strip().split("\n", 1)[0]
-        raise EngineError(f"onnxruntime is installed but cannot be loaded: {text}") from error
+        raise EngineError(f"{library} is installed but cannot be loaded: {text}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from deepmask.runtime.engines.base import Buffer, DeviceError, Engine, EngineError, one_line
+from deepmask.runtime.engines.cores import cores_available
 from deepmask.runtime.manifest import Graph, Manifest
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -36,7 +36,7 @@ class OnnxRuntimeEngine(Engine):
         """Load the graphs; see `open_engine`."""
         self._device = device
         self._graphs = manifest.graphs
-        count = threads or _cores()
+        count = threads or cores_available()
         self._sessions = {
             name: _open_session(folder / graph.file, graph, device, count)
             for name, graph in manifest.graphs.items()
@@ -114,10 +114,3 @@ def _open_session(path: Path, graph: Graph, device: str, threads: int) -> ort.In
             f"{list(graph.inputs)} and {list(graph.outputs)}; export the checkpoint again"
         )
     return session
-
-
-def _cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

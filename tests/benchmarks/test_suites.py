@@ -53,6 +53,6 @@ def test_compare_shows_ratios_to_an_earlier_file(tmp_path):
     assert "now/then" not in first
     printed = run_pytest(*options, storage, "--benchmark-compare=0001")
     table = printed[printed.index("against the run of") :].splitlines()
-    assert table[2].strip().startswith("test_import[import onnxruntime]")
+    assert table[2].strip().startswith("test_import[onnxruntime]")
     *_, then, now, ratio = table[2].split()
     assert float(ratio) == pytest.approx(float(now) / float(then), abs=0.02)

@@ -69,7 +69,7 @@ def test_a_graph_that_the_engine_refuses_is_told(model_folder: Path, tmp_path: P
 def test_wrong_use_is_one_line_and_exit_code_2() -> None:
     done = run("--engine", "abacus")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'abacus' is not one of 'auto', 'tensorrt', 'tensorrt-rtx', 'onnxruntime'" in done.stderr
+    assert "'abacus' is not one of 'auto', 'tensorrt', 'tensorrt-rtx', 'openvino', " in done.stderr
     assert done.stderr.count("\n") == 1
 
 

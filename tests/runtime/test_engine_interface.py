@@ -21,11 +21,11 @@ from .fake_tensorrt import fake_library, fake_plans
 IMAGE = (1, 3, 128, 160)
 
 
-@pytest.fixture(params=["onnxruntime", "tensorrt"])
+@pytest.fixture(params=["onnxruntime", "openvino", "tensorrt"])
 def engine(request: pytest.FixtureRequest, model_folder: Path) -> Iterator[Engine]:
     manifest = load_manifest(model_folder)
-    if request.param == "onnxruntime":
-        opened, _ = open_engine(Choice("onnxruntime", "cpu"), manifest, model_folder, threads=1)
+    if request.param != "tensorrt":
+        opened, _ = open_engine(Choice(request.param, "cpu"), manifest, model_folder, threads=1)
     else:
         device = FakeDevice()
         plans = fake_plans(manifest, model_folder)

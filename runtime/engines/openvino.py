@@ -1,0 +1,131 @@
+"""OpenVINO, on the CPU: with int8 or bfloat16 matrix instructions the fastest way without a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import openvino as ov
+from openvino.frontend import FrontEndManager
+
+from deepmask.runtime.engines.base import Buffer, Engine, EngineError, one_line
+from deepmask.runtime.engines.cores import cores_available
+from deepmask.runtime.manifest import Graph, Manifest
+
+FLOAT32, BFLOAT16 = "f32", "bf16"
+_CPU = "CPU"
+#: Kernels that a graph keeps, each for one layer at one shape; beyond them, the least recently used
+#: are made anew. All of two or three picture sizes; without a limit they grow with every new size.
+_KERNELS = 1000
+
+
+def missing_bfloat16() -> str:
+    """Why this CPU cannot compute in bfloat16, "" if it can."""
+    if "BF16" in ov.Core().get_property(_CPU, "OPTIMIZATION_CAPABILITIES"):
+        return ""
+    return "this CPU has no bfloat16 instructions (AVX-512 BF16 or AMX)"
+
+
+class OpenVINOEngine(Engine):
+    """The three graphs, compiled for the CPU. Tensors are OpenVINO's own, or arrays it reads.
+
+    Calls of several threads are worked through one after another, each on all `threads`.
+    """
+
+    def __init__(self, manifest: Manifest, folder: Path, arithmetic: str, threads: int) -> None:
+        """Load the graphs; see `open_engine`.
+
+        `arithmetic` is what layers of float32 compute in: `FLOAT32`, or `BFLOAT16`, which keeps 8
+        of 24 digits in products and sums them in float32. Inputs and outputs are float32 in both.
+        """
+        self._graphs = manifest.graphs
+        count = threads or cores_available()
+        core = ov.Core()
+        self._compiled = {
+            name: _compile(core, folder / graph.file, graph, arithmetic, count)
+            for name, graph in manifest.graphs.items()
+        }
+        version = ".".join(ov.__version__.split("-")[0].split(".")[:3])
+        self.description = f"openvino {version} on CPU, {count} thread{'s' * (count > 1)}" + (
+            ", bfloat16" if arithmetic == BFLOAT16 else ""
+        )
+
+    def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
+        """See `Engine.buffer`."""
+        return Buffer(np.empty(shape, dtype))
+
+    def send(self, buffer: Buffer) -> ov.Tensor:
+        """See `Engine.send`. The tensor is the array itself."""
+        return ov.Tensor(buffer.array, shared_memory=True)
+
+    def run(self, graph: str, inputs: Mapping[str, ov.Tensor]) -> dict[str, ov.Tensor]:
+        """See `Engine.run`."""
+        # A request of its own for each run, with every tensor set: what a request allocates itself
+        # may be memory that an earlier one was given.
+        compiled = self._compiled[graph]
+        request = compiled.create_infer_request()
+        made = {name: _empty(compiled, name) for name in self._graphs[graph].outputs}
+        try:
+            for name in self._graphs[graph].inputs:
+                request.set_tensor(name, inputs[name])
+            for name, tensor in made.items():
+                request.set_tensor(name, tensor)
+            request.infer()
+        except RuntimeError as error:
+            raise EngineError(f"openvino failed in graph {graph}: {_said(error)}") from error
+        return made
+
+    def shape(self, tensor: ov.Tensor) -> tuple[int, ...]:
+        """See `Engine.shape`."""
+        return tuple(tensor.shape)
+
+    @contextmanager
+    def fetched(self, tensors: Sequence[ov.Tensor]) -> Iterator[list[npt.NDArray[np.float32]]]:
+        """See `Engine.fetched`."""
+        yield [tensor.data for tensor in tensors]
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._compiled.clear()
+
+
+def _compile(
+    core: ov.Core, path: Path, graph: Graph, arithmetic: str, threads: int
+) -> ov.CompiledModel:
+    options: dict[str, Any] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": arithmetic,
+        "ENABLE_CPU_PINNING": False,  # other programs may be bound to the same cores
+        "CPU_RUNTIME_CACHE_CAPACITY": _KERNELS,
+    }
+    try:
+        # `read_model` would try a file that is no ONNX in every other format it knows.
+        reader = FrontEndManager().load_by_framework("onnx")
+        compiled = core.compile_model(reader.convert(reader.load(str(path))), _CPU, options)
+        found = [one.any_name for one in compiled.inputs]
+        made = [one.any_name for one in compiled.outputs]
+    except Exception as error:  # openvino's errors share no base class
+        raise EngineError(f"{path}: openvino cannot load it: {_said(error)}") from error
+    if sorted(found) != sorted(graph.inputs) or sorted(made) != sorted(graph.outputs):
+        raise EngineError(
+            f"{path}: has inputs {found} and outputs {made}, model.json says "
+            f"{list(graph.inputs)} and {list(graph.outputs)}; export the checkpoint again"
+        )
+    return compiled
+
+
+def _empty(compiled: ov.CompiledModel, name: str) -> ov.Tensor:
+    """A tensor for an output, which takes its size from what the graph makes."""
+    return ov.Tensor(ov.Type.f32, ov.Shape([0] * len(compiled.output(name).partial_shape)))
+
+
+def _said(error: Exception) -> str:
+    """OpenVINO's message without the places in its sources, which come first, a line each."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    own = [line for line in lines if not line.startswith(("Exception from ", "Check "))]
+    return one_line(" ".join(own or lines))
