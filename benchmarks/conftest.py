@@ -12,6 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.machine import describe_commit, describe_machine
 from benchmarks.models import MODELS, Candidate, candidate
 from benchmarks.report import Record, compared_lines, records_of, report_lines
+from deepmask.runtime.engines import ENGINES, EngineError, choose
 from deepmask.runtime.engines.cores import cores_available
 
 RESULTS = Path(__file__).parent / "results"
@@ -113,6 +114,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def threads(request: pytest.FixtureRequest) -> int:
     """CPU threads to measure with."""
     return int(request.config.option.benchmark_threads) or cores_available()
+
+
+@pytest.fixture(params=[engine for engine in ENGINES if engine != "auto"])
+def cpu_engine(request: pytest.FixtureRequest) -> str:
+    """Each engine that can run on this machine's CPU."""
+    try:
+        choose(request.param, "cpu")
+    except EngineError as error:
+        pytest.skip(str(error))
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

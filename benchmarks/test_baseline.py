@@ -17,7 +17,6 @@ from benchmarks.measure import LEAST_ROUNDS, durations
 from benchmarks.models import INT8, MODELS, random_export
 from benchmarks.scenes import COCO, write_picture
 from deepmask.runtime.deepmask import DeepMask
-from deepmask.runtime.engines import ENGINES, EngineError, choose
 from deepmask.runtime.images import read_image
 from deepmask.train.config import MODEL_PRESETS
 
@@ -26,21 +25,21 @@ UNREFINED = [name for name in MODELS if not MODEL_PRESETS[name.removesuffix(INT8
 
 
 @pytest.mark.benchmark(group="baseline")
-@pytest.mark.parametrize("engine", [e for e in ENGINES if e != "auto"])
 @pytest.mark.parametrize("name", UNREFINED)
 def test_baseline(
-    recorded: BenchmarkFixture, name: str, engine: str, cache: Path, threads: int, tmp_path: Path
+    recorded: BenchmarkFixture,
+    name: str,
+    cpu_engine: str,
+    cache: Path,
+    threads: int,
+    tmp_path: Path,
 ) -> None:
     """Rounds of the two take turns, so that both see the machine in the same state."""
-    try:
-        choose(engine, "cpu")
-    except EngineError as error:
-        pytest.skip(str(error))
     torch.set_num_threads(threads)
     checkpoint, folder = random_export(name, cache)
     picture = write_picture(tmp_path / "picture.jpg", COCO.height, COCO.width)
     ours: list[float] = []
-    with DeepMask.load(folder, engine=engine, device="cpu", threads=threads) as model:
+    with DeepMask.load(folder, engine=cpu_engine, device="cpu", threads=threads) as model:
         baseline = Baseline(checkpoint, model.manifest)
 
         def run_ours() -> None:
@@ -60,7 +59,7 @@ def test_baseline(
     seconds = float(np.median(ours))
     recorded.extra_info |= {
         "model": name,
-        "engine": engine,
+        "engine": cpu_engine,
         "width": COCO.width,
         "height": COCO.height,
         "threads": threads,

@@ -13,24 +13,18 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.measure import measure, run_child
 from benchmarks.models import Candidate
 from benchmarks.scenes import COCO, write_picture
-from deepmask.runtime.engines import ENGINES, EngineError, choose
 
 
 @pytest.mark.benchmark(group="start")
-@pytest.mark.parametrize("engine", [e for e in ENGINES if e != "auto"])
 def test_first_result(
-    recorded: BenchmarkFixture, model: Candidate, engine: str, threads: int, tmp_path: Path
+    recorded: BenchmarkFixture, model: Candidate, cpu_engine: str, threads: int, tmp_path: Path
 ) -> None:
     """Python itself, imports, loading the model, the first image."""
-    try:
-        choose(engine, "cpu")
-    except EngineError as error:
-        pytest.skip(str(error))
     picture = write_picture(tmp_path / "picture.jpg", COCO.height, COCO.width)
-    arguments = [str(model.folder), str(picture), "--engine", engine, "--threads", str(threads)]
+    arguments = [str(model.folder), str(picture), "--engine", cpu_engine, "--threads", str(threads)]
     found = measure(recorded, lambda: run_child(arguments), budget=5)
     recorded.extra_info |= {
-        "what": f"process start to first result, {model.name}, {engine}",
+        "what": f"process start to first result, {model.name}, {cpu_engine}",
         "facts": {
             key: round(float(np.median([one[key] for one in found])), 3)
             for key in ("import_s", "load_s", "first_image_s")

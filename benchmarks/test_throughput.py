@@ -25,7 +25,9 @@ IMAGES = 8
 
 
 @pytest.mark.benchmark(group="throughput")
-def test_folder(recorded: BenchmarkFixture, cache: Path, threads: int, tmp_path: Path) -> None:
+def test_folder(
+    recorded: BenchmarkFixture, cpu_engine: str, cache: Path, threads: int, tmp_path: Path
+) -> None:
     """Decoding, network, encoding and writing of a folder of COCO-sized images.
 
     In turns with the same work done one image after another: what the overlap gains.
@@ -37,7 +39,7 @@ def test_folder(recorded: BenchmarkFixture, cache: Path, threads: int, tmp_path:
     model = candidate(SHIPPED_MODEL, cache)
     paths = expand([folder])
     alone: list[float] = []
-    with DeepMask.load(model.folder, engine="onnxruntime", device="cpu", threads=threads) as opened:
+    with DeepMask.load(model.folder, engine=cpu_engine, device="cpu", threads=threads) as opened:
         manifest = opened.manifest
         settings = Settings(
             proposals=1000,
@@ -69,7 +71,7 @@ def test_folder(recorded: BenchmarkFixture, cache: Path, threads: int, tmp_path:
     rate, rate_alone = (IMAGES / float(np.median(s)) for s in (durations(recorded), alone[1:]))
     recorded.extra_info |= {
         "load_average": round(os.getloadavg()[0], 1),
-        "what": f"folder of {IMAGES} images, {model.name}",
+        "what": f"folder of {IMAGES} images, {model.name}, {cpu_engine}",
         "facts": {
             "images/s": round(rate, 2),
             "one after another": round(rate_alone, 2),
