@@ -33,7 +33,9 @@ def test_first_result(
 
 
 @pytest.mark.benchmark(group="start")
-@pytest.mark.parametrize("module", ["deepmask.runtime.deepmask", "onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    "module", ["deepmask.runtime.deepmask", "onnxruntime", "deepmask.runtime.engines.openvino"]
+)
 def test_import(recorded: BenchmarkFixture, module: str) -> None:
     """What importing costs, Python's own start included."""
     pytest.importorskip(module)

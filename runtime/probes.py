@@ -25,6 +25,7 @@ _PROJECT = "deepmask"
 _INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 _IMPORT = """
 import importlib, importlib.metadata, sys
+sys.modules["openvino_telemetry"] = None  # with it, openvino's import is told to its makers
 module = importlib.import_module(sys.argv[1])
 print(getattr(module, "__version__", None) or importlib.metadata.version(sys.argv[2]))
 """

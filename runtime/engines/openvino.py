@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import openvino as ov
-from openvino.frontend import FrontEndManager
 
 from deepmask.runtime.engines.base import Buffer, Engine, EngineError, one_line
 from deepmask.runtime.engines.cores import cores_available
+from deepmask.runtime.engines.telemetry import without_telemetry
 from deepmask.runtime.manifest import Graph, Manifest
+
+with without_telemetry():
+    import openvino as ov
+    from openvino.frontend import FrontEndManager
 
 FLOAT32, BFLOAT16 = "f32", "bf16"
 _CPU = "CPU"
