@@ -16,7 +16,8 @@ import torch
 import deepmask.export
 import deepmask.train
 from benchmarks.scenes import write_picture
-from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.export.exporter import export_model
+from deepmask.export.options import ExportOptions
 from deepmask.runtime.deepmask import SHIPPED_MODEL, shipped_model
 from deepmask.runtime.manifest import MANIFEST_NAME, ModelFolderError
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
