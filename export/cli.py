@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from deepmask.runtime.options import IOU, PROBABILITY, Number, cache_option, parse_scales
 
@@ -19,16 +20,23 @@ if TYPE_CHECKING:
 LONGEST_MESSAGE = 500
 #: Libraries of the extra `export`.
 EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
+#: Options that an exported model has settled.
+_SETTLED = {
+    **{"weights": "--weights", "scales": "--scales", "threshold": "--threshold"},
+    **{"overlap": "--overlap", "scale_prior": "--scale-prior", "interleave": "--interleave"},
+    **{"dense_mask": "--dense-mask", "scores_from": "--scores-from", "opset": "--opset"},
+}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", metavar="CHECKPOINT|MODEL", type=click.Path(path_type=Path))
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The model folder to write; beside the checkpoint and named after it by default. "
-    "An exported model that is there is replaced, anything else is not.",
+    help="The model folder to write; beside the checkpoint and named after it by default, with "
+    "the precision added for a MODEL. An exported model that is there is replaced, anything else "
+    "is not.",
 )
 @click.option("--name", help="The model's name in model.json.  [default: the checkpoint's]")
 @click.option(
@@ -141,7 +149,9 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
     metavar="DIR",
     help="Also add the model to DIR, a model repository for NVIDIA Triton, as its next version.",
 )
+@click.pass_context
 def command(
+    context: click.Context,
     checkpoint: Path,
     out: Path | None,
     name: str | None,
@@ -164,7 +174,7 @@ def command(
     triton: Path | None,
 ) -> None:
     """Export CHECKPOINT, a .pt file of deepmask-train, as the model folder that deepmask-trt-run
-    reads.
+    reads; or MODEL, such a folder in fp32, in a lower --precision.
 
     The folder holds trunk.onnx, score.onnx and mask.onnx, each complete in itself and readable by
     any ONNX tool, and model.json, which describes them. With a SharpMask checkpoint their masks are
@@ -182,11 +192,18 @@ def command(
       deepmask-export runs/x/best.pt --weights fp16 --out models/small
       deepmask-export runs/x/best.pt --precision int8 --calibration photographs/
       deepmask-export runs/x/best.pt --precision fp16 --build-engine
+      deepmask-export models/x --precision int8 --calibration photographs/
       deepmask-trt-run --model models/small photograph.jpg
     """
     wanted = None if scales is None else parse_scales(scales)
-    if not checkpoint.is_file():  # told before libraries that take seconds to load
-        _fail(f"{checkpoint}: no such checkpoint file", 2)
+    if not checkpoint.exists():  # told before libraries that take seconds to load
+        _fail(f"{checkpoint}: no such checkpoint file, or folder of an exported model", 2)
+    exported = checkpoint.is_dir()
+    for key, option in _SETTLED.items() if exported else ():
+        if context.get_parameter_source(key) is ParameterSource.COMMANDLINE:
+            _fail(
+                f"{option} is settled in an exported model: leave it out, or give a checkpoint", 2
+            )
     given = {"--engine": engine, "--target": target, "--max-size": max_size, "--cache": cache}
     if not build_engine and (idle := [name for name, value in given.items() if value]):
         _fail(f"{idle[0]} is for --build-engine: add that, or leave it out", 2)
@@ -195,8 +212,11 @@ def command(
     _require_libraries()
     from deepmask.export.engines import EngineBuilder, EngineOptions
     from deepmask.export.errors import ExportError, ExportUsageError
-    from deepmask.export.exporter import ExportOptions, export_model
+    from deepmask.export.exporter import export_model
+    from deepmask.export.lower import lower_model
+    from deepmask.export.options import ExportOptions
     from deepmask.export.triton import require_ours, servable_name, write_repository
+    from deepmask.runtime.manifest import ModelFolderError, load_manifest
     from deepmask.runtime.pyramid import MAX_SIDE
     from deepmask.train.checkpoint import CheckpointError
 
@@ -214,22 +234,34 @@ def command(
         overlap=overlap,
         scale_prior=scale_prior,
     )
-    out = out or checkpoint.with_suffix("")
+    out = out or _beside(checkpoint, precision)
     wanted_engines = EngineOptions(engine or "auto", target, max_size or MAX_SIDE, cache)
     try:
         builder = EngineBuilder(wanted_engines) if build_engine else None
         if triton is not None:
-            require_ours(triton, servable_name(name or checkpoint.stem))
-        export_model(checkpoint, out, options, click.echo)
+            known = load_manifest(checkpoint).name if exported else checkpoint.stem
+            require_ours(triton, servable_name(name or known))
+        if exported:
+            lower_model(checkpoint, out, options, click.echo)
+        else:
+            export_model(checkpoint, out, options, click.echo)
         click.echo(f"wrote {out}")
         if triton is not None:
             click.echo(f"wrote {write_repository(out, triton)}")
         if builder is not None:
             _build(builder, out)
-    except (ExportUsageError, CheckpointError) as error:
+    except (ExportUsageError, CheckpointError, ModelFolderError) as error:
         _fail(str(error), 2)
     except (ExportError, OSError) as error:
         _fail(str(error), 1)
+
+
+def _beside(source: Path, precision: str) -> Path:
+    """Where the model goes if nobody says."""
+    if source.is_file():
+        return source.with_suffix("")
+    named = source if source.name.strip(".") else source.resolve()
+    return named.with_name(f"{named.name}-{precision}")
 
 
 def _build(builder: EngineBuilder, out: Path) -> None:

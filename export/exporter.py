@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
 from deepmask.export import parity
 from deepmask.export.coarse import COARSE_GRAPHS, COARSE_OUTPUTS, write_coarse_trunk
-from deepmask.export.describe import OVERLAP, THRESHOLD, describe
+from deepmask.export.describe import describe
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.export.graphs import GraphSource, example_inputs, graph_sources
-from deepmask.export.int8 import QUANTISED_FORMS
 from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.options import ExportOptions, check_name, check_precision
 from deepmask.export.photographs import choose_photographs
 from deepmask.export.precision import write_reduced
 from deepmask.export.score import INTERLEAVINGS
@@ -26,7 +26,6 @@ from deepmask.runtime.manifest import (
     GRAPHS,
     Graph,
     Manifest,
-    Scales,
     sha256_of,
     write_manifest,
 )
@@ -34,44 +33,6 @@ from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.config import ModelConfig
 from deepmask.train.model import DeepMask
 from deepmask.train.twin import with_scores_of
-
-LONGEST_NAME = 200
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What can be chosen about an export; None means the model's own default.
-
-    name           the model's name in `model.json`; the checkpoint's file name by default.
-    opset          ONNX operator set.
-    weights        "fp32", or "fp16": stored rounded to float16, computed with in float32.
-    interleaving   form of a pooled score head, one of `score.INTERLEAVINGS`; by default the first.
-    dense_mask     also write `mask_dense.onnx`, masks of every location. It is compared like the
-                   others, but the manifest does not list it: the runtime has no use for it. Not
-                   for refined masks.
-    scales         pyramid scales the runtime uses by default.
-    threshold      probability above which it counts a pixel as the object's.
-    overlap        IoU with a better proposal above which it ranks a near-duplicate lower.
-    scale_prior    logits that it adds to a score for each octave its scale is below 1.
-    precision      what the graphs compute in: "fp32", "fp16", "int8" or "int8-symmetric"; see
-                   `fp16` and `int8`. Below fp32 the weights take the form that goes with it.
-    photographs    folder of pictures that int8 measures its ranges on, and that a lower precision
-                   is compared with float32 on. fp16 can do without.
-    scores_from    another checkpoint of the same preset, whose scores rank this one's masks.
-    """
-
-    name: str | None = None
-    opset: int = 18
-    weights: str = "fp32"
-    interleaving: str | None = None
-    dense_mask: bool = False
-    scales: Scales | None = None
-    threshold: float = THRESHOLD
-    overlap: float = OVERLAP
-    scale_prior: float = 0.0
-    precision: str = "fp32"
-    photographs: Path | None = None
-    scores_from: Path | None = None
 
 
 def export_model(
@@ -87,14 +48,8 @@ def export_model(
     `ExportError` for weights that are not finite or graphs that deviate; `out` is untouched then.
     """
     name_of_model = options.name or checkpoint.stem
-    if not name_of_model.isprintable():
-        raise ExportUsageError(f"the name {name_of_model!r:.60} does not print: give a --name")
-    if len(name_of_model) > LONGEST_NAME:
-        raise ExportUsageError(
-            f"the name has {len(name_of_model)} letters, at most {LONGEST_NAME} are kept: "
-            "give a shorter --name"
-        )
-    _check_precision(options)
+    check_name(name_of_model)
+    check_precision(options)
     require_replaceable(out)
     photographs = None
     if options.photographs is not None:
@@ -129,21 +84,6 @@ def export_model(
         manifest = write_reduced(reference, stage, options.precision, photographs, report)
         shutil.rmtree(reference)
     return manifest
-
-
-def _check_precision(options: ExportOptions) -> None:
-    if options.precision in QUANTISED_FORMS and options.photographs is None:
-        raise ExportUsageError(
-            f"--precision {options.precision} needs --calibration DIR, a folder of photographs "
-            "like those the model will see"
-        )
-    if options.precision == "fp32" and options.photographs is not None:
-        raise ExportUsageError("--calibration is for --precision fp16 and int8: leave it out")
-    if options.precision != "fp32" and options.weights != "fp32":
-        raise ExportUsageError(
-            f"--weights {options.weights} is for --precision fp32: leave it out, the weights take "
-            f"the form that goes with {options.precision}"
-        )
 
 
 def _write_float(

@@ -67,3 +67,18 @@ def store_as_half(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+
+
+def store_as_single(model: onnx.ModelProto) -> None:
+    """Undo `store_as_half`: initialisers as float32 where a Cast made them that. Same values."""
+    initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        tensor = initialisers.get(node.input[0]) if node.op_type == "Cast" else None
+        if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT16:
+            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+            continue
+        full = numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(full, node.output[0]))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

@@ -23,6 +23,7 @@ from deepmask.runtime.engines import (
     choose,
     open_engine,
 )
+from deepmask.runtime.engines.cores import cores_available
 from deepmask.runtime.geometry import WindowGrid
 from deepmask.runtime.manifest import Manifest, ModelFolderError, Scales, load_manifest
 from deepmask.runtime.network import Network
@@ -47,12 +48,22 @@ class DeepMask:
     """
 
     def __init__(
-        self, manifest: Manifest, engine: Engine, choice: Choice, *, turns: bool = False
+        self,
+        manifest: Manifest,
+        engine: Engine,
+        choice: Choice,
+        *,
+        threads: int = 1,
+        turns: bool = False,
     ) -> None:
-        """From parts; `load` is the usual way. `turns` keeps to one network at a time."""
+        """From parts; `load` is the usual way.
+
+        `threads` encode an image's masks; `turns` keeps to one network at a time.
+        """
         self.manifest = manifest
         self.engine = engine
         self.choice = choice
+        self._threads = threads
         self._turn: AbstractContextManager[object] = Lock() if turns else nullcontext()
 
     @staticmethod
@@ -71,7 +82,7 @@ class DeepMask:
 
         `engine` is one of `engines.ENGINES`, `device` auto, cpu or cuda; only `auto` falls back,
         and `.choice.reason` says why. `openvino-bf16` computes in bfloat16 what the model has in
-        float32. `threads` is for the CPU, 0 means one per core; with more than one, calls take
+        float32. `threads` are the CPU's, 0 means one per core; with more than one, calls take
         turns with the network, for two at once would push each other out of the caches. `coarse`
         leaves out the refinement of a SharpMask model: blunter masks with the same scores, sooner.
 
@@ -87,7 +98,8 @@ class DeepMask:
         building = Building(max_side, None if cache is None else Path(cache), report)
         opened, choice = open_engine(wanted, manifest, path, threads, building)
         turns = choice.device == "cpu" and threads != 1
-        return DeepMask(manifest, opened, choice, turns=turns)
+        count = threads or cores_available()
+        return DeepMask(manifest, opened, choice, threads=count, turns=turns)
 
     def __call__(
         self,
@@ -135,7 +147,12 @@ class DeepMask:
         probability = 1 / (1 + np.exp(-selection.logit.astype(np.float64)))
         cut = self.manifest.threshold if threshold is None else threshold
         found = Proposals(
-            probability.astype(np.float32), logits, placement, log(cut / (1 - cut)), clock.seconds()
+            probability.astype(np.float32),
+            logits,
+            placement,
+            log(cut / (1 - cut)),
+            clock.seconds(),
+            self._threads,
         )
         return _diverse(found, limit, proposals, clock) if limit < 1 else found
 

@@ -33,6 +33,7 @@ class Proposals:
     placement  where the windows lie in the image.
     threshold  logit above which a pixel belongs to a mask.
     seconds    time spent in each stage that made them.
+    threads    that encode masks together.
 
     Masks are at the image's full resolution. No N×H×W array is ever made: `masks(i)` decodes one,
     `rles()`, `boxes` and `areas` go through run lengths, computed once, at the first use.
@@ -45,6 +46,7 @@ class Proposals:
         placement: Placement,
         threshold: float,
         seconds: Mapping[str, float],
+        threads: int = 1,
     ) -> None:
         """See the class; all arrays have N entries."""
         self.scores = scores
@@ -52,6 +54,7 @@ class Proposals:
         self.placement = placement
         self.threshold = threshold
         self.seconds = dict(seconds)
+        self.threads = threads
 
     def __len__(self) -> int:
         """N."""
@@ -65,7 +68,9 @@ class Proposals:
     def ranked(self, order: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> Proposals:
         """Those proposals whose indices are in `order`, in that order, with these scores."""
         placement = self.placement.take(order)
-        chosen = Proposals(scores, self.logits[order], placement, self.threshold, self.seconds)
+        chosen = Proposals(
+            scores, self.logits[order], placement, self.threshold, self.seconds, self.threads
+        )
         chosen.__dict__["encoded"] = [self.encoded[index] for index in order]
         return chosen
 
@@ -82,7 +87,7 @@ class Proposals:
     def encoded(self) -> Sequence[RLEMask]:
         """All N masks as run lengths, for set operations on them."""
         height, width = self.image_size
-        counts = mask_runs(self.logits, self.threshold, self.placement)
+        counts = mask_runs(self.logits, self.threshold, self.placement, self.threads)
         return [rle.from_counts(runs, height, width) for runs in counts]
 
     @cached_property

@@ -9,6 +9,7 @@ mask, to the pixel, whatever the window's size.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,24 +22,34 @@ Integers = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.uint32]
 
 #: Windows handled at once: what is computed of them stays within a core's cache.
-_WINDOWS = 128
+_WINDOWS = 256
 #: Nearer to a pixel's centre than this, in mask samples, a crossing is checked there. Rounding in
 #: float32 moves it by less than 3e-7, for the values at its segment's ends differ in sign.
 _UNSURE = 1e-5
 
 
-def mask_runs(logits: Logits, threshold: float, placement: Placement) -> list[Counts]:
+def mask_runs(
+    logits: Logits, threshold: float, placement: Placement, threads: int = 1
+) -> list[Counts]:
     """Each mask's run-length counts in an image of height × width, column by column (COCO's order).
 
     `logits` is (N, mask_size, mask_size), `threshold` a logit. Counts alternate background and
-    mask, start with background (0 if the first pixel is set) and sum to height · width.
+    mask, start with background (0 if the first pixel is set) and sum to height · width. They are
+    the same for any number of `threads`.
     """
-    counts: list[Counts] = []
-    for first in range(0, len(placement), _WINDOWS):
+
+    def of_part(first: int) -> list[Counts]:
         part = np.arange(first, min(first + _WINDOWS, len(placement)))
         samples = excess(logits[first : first + len(part)], threshold)
-        counts += _part_runs(samples, placement.take(part))
-    return counts
+        return _part_runs(samples, placement.take(part))
+
+    starts = range(0, len(placement), _WINDOWS)
+    if min(threads, len(starts)) > 1:
+        with ThreadPoolExecutor(min(threads, len(starts))) as pool:  # numpy lets go of its lock
+            parts = list(pool.map(of_part, starts))
+    else:
+        parts = list(map(of_part, starts))
+    return [counts for part in parts for counts in part]
 
 
 @dataclass(frozen=True)

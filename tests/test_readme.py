@@ -69,7 +69,7 @@ def test_training_and_export_leave_their_files(workplace):
         "last.pt",
         "log.csv",
     ]
-    for name in ("mine", "small", "fast"):
+    for name in ("mine", "small", "fast", "mine-int8"):
         assert sorted(path.name for path in (workplace / "models" / name).iterdir()) == [
             "mask.onnx",
             "model.json",

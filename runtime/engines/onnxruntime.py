@@ -20,6 +20,7 @@ _SPIN_US = "100"
 _QUIET = 4  # onnxruntime's log severity "fatal": its errors are raised as well as logged
 
 ort.set_default_logger_severity(_QUIET)
+ort.disable_telemetry_events()  # builds for Windows have them
 
 
 def missing_cuda() -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.models import random_network
-from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.export.exporter import export_model
+from deepmask.export.options import ExportOptions
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 from deepmask.train.config import ModelConfig
 from deepmask.train.model import DeepMask

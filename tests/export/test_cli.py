@@ -53,7 +53,7 @@ def test_a_run_writes_a_model_beside_the_checkpoint(tiny_checkpoint: Path, tmp_p
     ("arguments", "text"),
     [
         (["absent.pt"], "Error: absent.pt: no such checkpoint file"),
-        ([], "Error: Missing argument 'CHECKPOINT'"),
+        ([], "Error: Missing argument 'CHECKPOINT|MODEL'"),
         (["a.pt", "--weights", "int4"], "'int4' is not one of 'fp32', 'fp16'"),
         (["a.pt", "--scales", "1:0:0.5"], "expected FROM:TO:STEP, as in -2:1:0.5"),
         (["a.pt", "--scales", "0:nan:1"], "expected FROM:TO:STEP, as in -2:1:0.5"),

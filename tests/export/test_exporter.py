@@ -17,9 +17,10 @@ from onnx import numpy_helper
 
 from deepmask.export import cli, exporter
 from deepmask.export.errors import ExportError, ExportUsageError
-from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.export.exporter import export_model
 from deepmask.export.graphs import example_inputs, graph_sources
 from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.options import ExportOptions
 from deepmask.export.parity import PICTURE_SIZES
 from deepmask.runtime.manifest import GRAPHS, TENSORS, Scales, load_manifest, sha256_of
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, save_checkpoint

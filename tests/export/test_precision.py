@@ -19,11 +19,12 @@ from rlemasklib import RLEMask
 from deepmask.export import exporter
 from deepmask.export.agreement import Agreement, LogitError, found_again, logit_error
 from deepmask.export.errors import ExportError, ExportUsageError
-from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.export.exporter import export_model
 from deepmask.export.fp16 import convert_to_half
 from deepmask.export.graphs import example_inputs, graph_sources
 from deepmask.export.int8 import quantise
 from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.options import ExportOptions
 from deepmask.export.photographs import COMPARED, choose_photographs, drawn_pictures
 from deepmask.export.precision import as_lines
 from deepmask.runtime.manifest import TENSORS, Scales, load_manifest

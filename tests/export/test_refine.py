@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from deepmask.export import exporter
 from deepmask.export.coarse import keep_outputs
 from deepmask.export.errors import ExportUsageError
-from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.export.exporter import export_model
 from deepmask.export.graphs import GraphSource, border_of, graph_sources, margin_of
+from deepmask.export.options import ExportOptions
 from deepmask.export.parity import PICTURE_SIZES, predict_with_torch, relative_error, samples
 from deepmask.export.photographs import Photographs
 from deepmask.export.precision import write_reduced

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from deepmask.export.errors import ExportError
-from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.export.exporter import export_model
+from deepmask.export.options import ExportOptions
 from deepmask.runtime import DeepMask, Proposals
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 from deepmask.train.model import DeepMask as Network

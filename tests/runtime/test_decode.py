@@ -86,12 +86,13 @@ def test_runs_equal_pycocotools_on_the_full_canvas(
         assert_array_equal(rle.boxes_xywh([encoded])[0], coco_mask.toBbox(expected))
 
 
-def test_chunks_of_windows_are_joined_in_order() -> None:
-    """More columns than one chunk holds."""
+@pytest.mark.parametrize("threads", [1, 3])
+def test_chunks_of_windows_are_joined_in_order(threads: int) -> None:
+    """More columns than one chunk holds, one after another and in threads."""
     rng = np.random.default_rng(5)
     placement = place(rng, 300, 120, 400, GRIDS[1])
     logits = draw_logits(rng, 300, 56, "blobs")
-    counts = mask_runs(logits, 0.0, placement)
+    counts = mask_runs(logits, 0.0, placement, threads)
     assert len(counts) == 300
     for index in range(0, 300, 7):
         mask = decode_mask(logits[index], 0.0, placement, index)

@@ -105,7 +105,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
     import cv2
     import torch
 
-    from deepmask.export.exporter import ExportOptions, export_model
+    from deepmask.export.exporter import export_model
+    from deepmask.export.options import ExportOptions
     from deepmask.train.checkpoint import Checkpoint, save_checkpoint
     from deepmask.train.config import MODEL_PRESETS
     from deepmask.train.model import DeepMask as Network

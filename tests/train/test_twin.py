@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from deepmask.export.exporter import ExportOptions, export_model
+from deepmask.export.exporter import export_model
+from deepmask.export.options import ExportOptions
 from deepmask.runtime import DeepMask as RuntimeModel
 from deepmask.runtime import Scales
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint

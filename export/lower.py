@@ -1,0 +1,89 @@
+"""From an exported model folder to one of lower precision, without its checkpoint.
+
+Whoever has only the exported model, the shipped one say, gets its fp16 and int8 forms too.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+
+from deepmask.export.coarse import COARSE_GRAPHS
+from deepmask.export.errors import ExportUsageError
+from deepmask.export.folder import require_replaceable, staged
+from deepmask.export.options import ExportOptions, check_name, check_precision
+from deepmask.export.photographs import choose_photographs
+from deepmask.export.precision import FP32, write_reduced
+from deepmask.export.weights import store_as_single
+from deepmask.runtime.manifest import Graph, Manifest, load_manifest, sha256_of, write_manifest
+
+
+def lower_model(
+    source: Path,
+    out: Path,
+    options: ExportOptions,
+    report: Callable[[str], None] = lambda line: None,
+) -> Manifest:
+    """Write the model folder `source`, which computes in float32, to `out` in another precision.
+
+    Of `options`, name, precision and photographs count: the rest is the model's own. Raises
+    `ExportUsageError` for a folder that cannot be the source or must not be replaced, and
+    `ModelFolderError` for one that is not what its `model.json` says.
+    """
+    if options.precision == FP32:
+        raise ExportUsageError(
+            f"{source} is exported already: give --precision fp16, int8 or int8-symmetric, or a "
+            "checkpoint"
+        )
+    if source.resolve() == out.resolve():
+        raise ExportUsageError(f"{out} is the model itself: give another --out")
+    check_precision(options)
+    require_replaceable(out)
+    manifest = load_manifest(source)
+    if manifest.precision != FP32:
+        raise ExportUsageError(
+            f"{source} computes in {manifest.precision} already: give the fp32 model, or the "
+            "checkpoint"
+        )
+    manifest = replace(manifest, name=options.name or manifest.name)
+    check_name(manifest.name)
+    photographs = None
+    if options.photographs is not None:
+        photographs = choose_photographs(options.photographs, report)
+    with staged(out) as stage:
+        reference = stage / FP32
+        reference.mkdir()
+        _write_single(manifest, source, reference)
+        lowered = write_reduced(reference, stage, options.precision, photographs, report)
+        shutil.rmtree(reference)
+    return lowered
+
+
+def _write_single(manifest: Manifest, source: Path, folder: Path) -> None:
+    """The model in `folder`, its files named as every export names them, its weights float32."""
+    graphs = {
+        name: _write_graph(graph, source, folder, name) for name, graph in manifest.graphs.items()
+    }
+    coarse = manifest.coarse
+    if coarse is not None:
+        coarse = replace(coarse, graphs=_coarse_graphs(coarse.graphs, source, folder))
+    write_manifest(replace(manifest, weights=FP32, graphs=graphs, coarse=coarse), folder)
+
+
+def _coarse_graphs(graphs: Mapping[str, Graph], source: Path, folder: Path) -> dict[str, Graph]:
+    return {
+        name: _write_graph(graph, source, folder, COARSE_GRAPHS[name])
+        for name, graph in graphs.items()
+    }
+
+
+def _write_graph(graph: Graph, source: Path, folder: Path, name: str) -> Graph:
+    file = f"{name}.onnx"
+    model = onnx.load(source / graph.file)
+    store_as_single(model)
+    onnx.save_model(model, folder / file)
+    return replace(graph, file=file, sha256=sha256_of(folder / file))

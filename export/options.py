@@ -1,0 +1,76 @@
+"""What can be chosen about an export, and what does not go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepmask.export.describe import OVERLAP, THRESHOLD
+from deepmask.export.errors import ExportUsageError
+from deepmask.export.int8 import QUANTISED_FORMS
+from deepmask.runtime.manifest import Scales
+
+_LONGEST_NAME = 200
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What can be chosen about an export; None means the model's own default.
+
+    name           the model's name in `model.json`; the checkpoint's file name by default.
+    opset          ONNX operator set.
+    weights        "fp32", or "fp16": stored rounded to float16, computed with in float32.
+    interleaving   form of a pooled score head, one of `score.INTERLEAVINGS`; by default the first.
+    dense_mask     also write `mask_dense.onnx`, masks of every location. It is compared like the
+                   others, but the manifest does not list it: the runtime has no use for it. Not
+                   for refined masks.
+    scales         pyramid scales the runtime uses by default.
+    threshold      probability above which it counts a pixel as the object's.
+    overlap        IoU with a better proposal above which it ranks a near-duplicate lower.
+    scale_prior    logits that it adds to a score for each octave its scale is below 1.
+    precision      what the graphs compute in: "fp32", "fp16", "int8" or "int8-symmetric"; see
+                   `fp16` and `int8`. Below fp32 the weights take the form that goes with it.
+    photographs    folder of pictures that int8 measures its ranges on, and that a lower precision
+                   is compared with float32 on. fp16 can do without.
+    scores_from    another checkpoint of the same preset, whose scores rank this one's masks.
+    """
+
+    name: str | None = None
+    opset: int = 18
+    weights: str = "fp32"
+    interleaving: str | None = None
+    dense_mask: bool = False
+    scales: Scales | None = None
+    threshold: float = THRESHOLD
+    overlap: float = OVERLAP
+    scale_prior: float = 0.0
+    precision: str = "fp32"
+    photographs: Path | None = None
+    scores_from: Path | None = None
+
+
+def check_name(name: str) -> None:
+    """Raise `ExportUsageError` for a model's name that cannot be shown on a line."""
+    if not name.isprintable():
+        raise ExportUsageError(f"the name {name!r:.60} does not print: give a --name")
+    if len(name) > _LONGEST_NAME:
+        raise ExportUsageError(
+            f"the name has {len(name)} letters, at most {_LONGEST_NAME} are kept: "
+            "give a shorter --name"
+        )
+
+
+def check_precision(options: ExportOptions) -> None:
+    """Raise `ExportUsageError` where a precision lacks photographs, or has no use for them."""
+    if options.precision in QUANTISED_FORMS and options.photographs is None:
+        raise ExportUsageError(
+            f"--precision {options.precision} needs --calibration DIR, a folder of photographs "
+            "like those the model will see"
+        )
+    if options.precision == "fp32" and options.photographs is not None:
+        raise ExportUsageError("--calibration is for --precision fp16 and int8: leave it out")
+    if options.precision != "fp32" and options.weights != "fp32":
+        raise ExportUsageError(
+            f"--weights {options.weights} is for --precision fp32: leave it out, the weights take "
+            f"the form that goes with {options.precision}"
+        )

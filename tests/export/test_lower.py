@@ -1,0 +1,156 @@
+"""A model folder lowered to another precision: what its checkpoint would have given."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.testing import assert_array_equal
+
+from deepmask.export import exporter
+from deepmask.export.errors import ExportUsageError
+from deepmask.export.exporter import export_model
+from deepmask.export.lower import lower_model
+from deepmask.export.options import ExportOptions
+from deepmask.export.weights import store_as_half, store_as_single
+from deepmask.runtime import DeepMask
+from deepmask.runtime.manifest import ModelFolderError, Scales, load_manifest
+
+from .conftest import TINY_SHARP, random_model, write_checkpoint
+from .test_precision import write_photographs
+
+COMMAND = shutil.which("deepmask-export")
+SETTLED = {"scales": Scales(0, 0, 0.5), "threshold": 0.35, "overlap": 0.7, "scale_prior": 0.25}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photographs(tmp_path_factory.mktemp("lower") / "photographs", 3)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a refined network: its folder holds the coarse form too."""
+    return write_checkpoint(random_model(TINY_SHARP), tmp_path_factory.mktemp("lower") / "sharp.pt")
+
+
+@pytest.fixture(scope="module")
+def source(checkpoint: Path) -> Path:
+    return export(checkpoint, checkpoint.parent / "source")
+
+
+def export(checkpoint: Path, out: Path, **options: object) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter.parity, "PICTURE_SIZES", exporter.parity.PICTURE_SIZES[:1])
+        export_model(checkpoint, out, ExportOptions(**SETTLED, **options))  # type: ignore[arg-type]
+    return out
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-symmetric"])
+def test_it_is_what_the_checkpoint_gives(
+    precision: str, checkpoint: Path, source: Path, photographs: Path, tmp_path: Path
+) -> None:
+    """Every file to the byte, `model.json` too: scales, threshold and ranking are the model's."""
+    options = {"precision": precision, "photographs": photographs}
+    expected = export(checkpoint, tmp_path / "expected", **options)
+    found = tmp_path / "found"
+    lower_model(source, found, ExportOptions(name="sharp", **options))  # type: ignore[arg-type]
+    names = sorted(path.name for path in expected.iterdir())
+    assert names == sorted(path.name for path in found.iterdir())
+    for name in names:
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+def test_weights_stored_as_float16_are_float32_first(
+    checkpoint: Path, photographs: Path, tmp_path: Path
+) -> None:
+    """Else they would be hidden behind a Cast, and left as they are."""
+    small = export(checkpoint, tmp_path / "small", weights="fp16")
+    options = ExportOptions(precision="int8", photographs=photographs)
+    lowered = lower_model(small, tmp_path / "lowered", options)
+    assert (lowered.precision, lowered.weights, lowered.name) == ("int8", "int8", "sharp")
+    graph = onnx.load(tmp_path / "lowered" / "trunk.onnx").graph
+    assert not [node for node in graph.node if node.op_type == "Cast"]
+    assert sum(tensor.data_type == onnx.TensorProto.INT8 for tensor in graph.initializer) > 10
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    with DeepMask.load(tmp_path / "lowered", engine="onnxruntime", device="cpu") as model:
+        assert len(model(image, proposals=5)) == 5
+
+
+def test_half_storage_is_undone_to_the_bit(source: Path) -> None:
+    """Weights that float16 holds: stored as half and back, the graph is what it was."""
+    graph = onnx.load(source / "score.onnx")
+    for tensor in graph.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    before = onnx.ModelProto.FromString(graph.SerializeToString())
+    store_as_half(graph)
+    assert graph.ByteSize() < before.ByteSize()
+    store_as_single(graph)
+    assert [node.name for node in graph.graph.node] == [node.name for node in before.graph.node]
+    for one, other in zip(graph.graph.initializer, before.graph.initializer, strict=True):
+        assert one.name == other.name
+        assert_array_equal(onnx.numpy_helper.to_array(one), onnx.numpy_helper.to_array(other))
+
+
+def test_a_source_that_cannot_be_lowered(source: Path, photographs: Path, tmp_path: Path) -> None:
+    int8 = ExportOptions(precision="int8", photographs=photographs)
+    with pytest.raises(ExportUsageError, match="is exported already: give --precision fp16, int8"):
+        lower_model(source, tmp_path / "out", ExportOptions())
+    with pytest.raises(ExportUsageError, match="is the model itself: give another --out"):
+        lower_model(source, source / ".." / source.name, int8)
+    with pytest.raises(ExportUsageError, match="int8 needs --calibration DIR"):
+        lower_model(source, tmp_path / "out", ExportOptions(precision="int8"))
+    with pytest.raises(ModelFolderError, match=r"no model\.json there"):
+        lower_model(tmp_path, tmp_path / "out", int8)
+    copy = Path(shutil.copytree(source, tmp_path / "copy"))
+    content = json.loads((copy / "model.json").read_text())
+    (copy / "model.json").write_text(json.dumps(content | {"precision": "fp16"}))
+    with pytest.raises(ExportUsageError, match="computes in fp16 already: give the fp32 model"):
+        lower_model(copy, tmp_path / "out", int8)
+    (copy / "model.json").write_text(json.dumps(content))
+    (copy / "trunk.onnx").write_bytes(b"another")
+    with pytest.raises(ModelFolderError, match=r"trunk\.onnx"):
+        lower_model(copy, tmp_path / "out", int8)
+    assert not (tmp_path / "out").exists()
+
+
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    assert COMMAND is not None
+    command = [COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_the_command_takes_a_folder(source: Path, photographs: Path, tmp_path: Path) -> None:
+    """The new one is beside it by default, and says its precision."""
+    shutil.copytree(source, tmp_path / "mine")
+    done = run("mine", "--precision", "int8", "--calibration", photographs, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("wrote mine-int8\n")
+    manifest = load_manifest(tmp_path / "mine-int8")
+    assert (manifest.precision, manifest.threshold) == ("int8", SETTLED["threshold"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["mine"], "Error: mine is exported already: give --precision fp16, int8 or int8-symm"),
+        (["mine", "--threshold", "0.2"], "Error: --threshold is settled in an exported model: le"),
+        (["mine", "--opset", "18"], "Error: --opset is settled in an exported model: leave it ou"),
+        ([".", "--precision", "fp16"], "Error: .: no model.json there; a model is a folder writt"),
+    ],
+)
+def test_wrong_use_of_a_folder_is_one_line(
+    arguments: list[str], text: str, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").symlink_to(source)
+    done = run(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(text)
+    assert done.stderr.count("\n") == 1
