@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LONGEST_MESSAGE = 500
 #: Libraries of the extra `export`.
 EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
-#: Options that an exported model has settled.
-_SETTLED = {
+#: Options that need a checkpoint.
+_CHECKPOINTS = {
     **{"weights": "--weights", "scales": "--scales", "threshold": "--threshold"},
     **{"overlap": "--overlap", "scale_prior": "--scale-prior", "interleave": "--interleave"},
     **{"dense_mask": "--dense-mask", "scores_from": "--scores-from", "opset": "--opset"},
@@ -38,7 +38,7 @@ _SETTLED = {
     "the precision added for a MODEL. An exported model that is there is replaced, anything else "
     "is not.",
 )
-@click.option("--name", help="The model's name in model.json.  [default: the checkpoint's]")
+@click.option("--name", help="The model's name in model.json.  [default: the source's]")
 @click.option(
     "--weights",
     type=click.Choice(["fp32", "fp16"]),
@@ -51,7 +51,7 @@ _SETTLED = {
     type=click.Choice(["fp32", "fp16", "int8", "int8-symmetric"]),
     default="fp32",
     show_default=True,
-    help="What the graphs compute in. int8 is the fastest form on a CPU with ONNX Runtime; "
+    help="What the graphs compute in. int8 is the fastest form on a CPU; "
     "int8-symmetric is the one that TensorRT takes; fp16 is for GPUs. Inputs, outputs and the "
     "layers that rank stay fp32.",
 )
@@ -180,11 +180,11 @@ def command(
     any ONNX tool, and model.json, which describes them. With a SharpMask checkpoint their masks are
     the refined ones; coarse_trunk.onnx and coarse_mask.onnx then take their place under --coarse.
 
-    The export ends by comparing ONNX Runtime with PyTorch on pictures of four sizes: features,
-    the score of every location, and masks. The figures are printed and kept in model.json. Above a
-    relative deviation of 1e-4 the export fails and writes nothing. A lower --precision is then
-    compared with these fp32 graphs: logits, and how many of their best 100 proposals it finds
-    again; below 95 % for fp16 and 85 % for int8 it warns.
+    A checkpoint's export ends by comparing ONNX Runtime with PyTorch on pictures of four sizes:
+    features, the score of every location, and masks. The figures are printed and kept in
+    model.json. Above a relative deviation of 1e-4 the export fails and writes nothing. A lower
+    --precision is then compared with the fp32 graphs: logits, and how many of their best 100
+    proposals it finds again; below 95 % for fp16 and 85 % for int8 it warns.
 
     \b
     Examples:
@@ -199,11 +199,9 @@ def command(
     if not checkpoint.exists():  # told before libraries that take seconds to load
         _fail(f"{checkpoint}: no such checkpoint file, or folder of an exported model", 2)
     exported = checkpoint.is_dir()
-    for key, option in _SETTLED.items() if exported else ():
+    for key, option in _CHECKPOINTS.items() if exported else ():
         if context.get_parameter_source(key) is ParameterSource.COMMANDLINE:
-            _fail(
-                f"{option} is settled in an exported model: leave it out, or give a checkpoint", 2
-            )
+            _fail(f"{option} is for a checkpoint: leave it out for an exported model", 2)
     given = {"--engine": engine, "--target": target, "--max-size": max_size, "--cache": cache}
     if not build_engine and (idle := [name for name, value in given.items() if value]):
         _fail(f"{idle[0]} is for --build-engine: add that, or leave it out", 2)
@@ -261,6 +259,8 @@ def _beside(source: Path, precision: str) -> Path:
     if source.is_file():
         return source.with_suffix("")
     named = source if source.name.strip(".") else source.resolve()
+    if not named.name:
+        _fail(f"{source} has no name to put beside it: give --out", 2)
     return named.with_name(f"{named.name}-{precision}")
 
 

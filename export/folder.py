@@ -11,10 +11,12 @@ from deepmask.export.errors import ExportUsageError
 from deepmask.runtime.manifest import FORMAT, MANIFEST_NAME
 from deepmask.runtime.whole import NEW, OLD, sweep, workplace
 
+#: Masks of every location at once, for other tools: written if asked for, and in no manifest.
+DENSE_MASK = "mask_dense.onnx"
 #: Every file that an export may write; a folder with any other file in it is not replaced.
 FILES = (
     MANIFEST_NAME,
-    *("trunk.onnx", "score.onnx", "mask.onnx", "mask_dense.onnx"),
+    *("trunk.onnx", "score.onnx", "mask.onnx", DENSE_MASK),
     *("coarse_trunk.onnx", "coarse_mask.onnx"),
 )
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.clock import Clock
+from deepmask.runtime.cores import cores_available
 from deepmask.runtime.decode import Placement
 from deepmask.runtime.engines import (
     Building,
@@ -23,7 +24,6 @@ from deepmask.runtime.engines import (
     choose,
     open_engine,
 )
-from deepmask.runtime.engines.cores import cores_available
 from deepmask.runtime.geometry import WindowGrid
 from deepmask.runtime.manifest import Manifest, ModelFolderError, Scales, load_manifest
 from deepmask.runtime.network import Network
@@ -82,9 +82,10 @@ class DeepMask:
 
         `engine` is one of `engines.ENGINES`, `device` auto, cpu or cuda; only `auto` falls back,
         and `.choice.reason` says why. `openvino-bf16` computes in bfloat16 what the model has in
-        float32. `threads` are the CPU's, 0 means one per core; with more than one, calls take
-        turns with the network, for two at once would push each other out of the caches. `coarse`
-        leaves out the refinement of a SharpMask model: blunter masks with the same scores, sooner.
+        float32. `threads` are the CPU's, 0 means one per core; with more than one, and on OpenVINO
+        in any case, calls take turns with the network, for two at once would push each other out
+        of the caches. `coarse` leaves out the refinement of a SharpMask model: blunter masks with
+        the same scores, sooner.
 
         TensorRT builds engines once, in minutes: for images of up to the `max_side` that calls will
         ask for, kept in the folder `cache` (by default among the user's caches); `report` is told

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import re
 import shutil
@@ -17,6 +16,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from deepmask.runtime.cores import cores_available
 
 #: Seconds that a library may take to load, or a model to run; the first CUDA start is slow.
 PATIENCE = 120
@@ -141,8 +142,7 @@ def has_nvidia_hardware() -> bool:
 
 def cpu() -> str:
     """Cores this process may use, and instructions for int8."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = cores_available()
     flags = set(_read("/proc/cpuinfo").split())
     fast = [name for name in _INT8 if name in flags]
     return f"{platform.machine()}, {cores} core{'s' * (cores > 1)}" + (

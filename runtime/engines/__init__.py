@@ -114,7 +114,7 @@ def open_engine(
             no_device = isinstance(error, DeviceError)
             if choice.fallback is None and no_device:
                 raise EngineError(f"--device {choice.device}: {error}; use --device cpu") from error
-            # A graph that ONNX Runtime refuses on one device it refuses on the other.
+            # A graph that ONNX Runtime refuses on CUDA it refuses on the CPU, where all end.
             if choice.fallback is None or (choice.engine == "onnxruntime" and not no_device):
                 raise
             failures.append(str(error))
@@ -145,9 +145,11 @@ def _candidates(engine: str, device: str, precision: str) -> Iterator[tuple[str,
 
 def _cpu_engines(engine: str, precision: str) -> tuple[str, ...]:
     """Those that answer what was asked for, the faster first."""
-    if engine == "auto":
-        return ("openvino", "onnxruntime") if precision.startswith("int8") else ("onnxruntime",)
-    return (engine,) if engine not in _TENSORRT else ()
+    if engine != "auto":
+        return (engine,) if engine not in _TENSORRT else ()
+    if precision.startswith("int8") or importlib.util.find_spec("onnxruntime") is None:
+        return ("openvino", "onnxruntime")
+    return ("onnxruntime",)
 
 
 def _refusal(engine: str, device: str, problems: list[str]) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from deepmask.runtime.cores import cores_available
 from deepmask.runtime.engines.base import Buffer, DeviceError, Engine, EngineError, one_line
-from deepmask.runtime.engines.cores import cores_available
 from deepmask.runtime.manifest import Graph, Manifest
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deepmask.runtime.cores import cores_available
 from deepmask.runtime.engines.base import Buffer, Engine, EngineError, one_line
-from deepmask.runtime.engines.cores import cores_available
 from deepmask.runtime.engines.telemetry import without_telemetry
 from deepmask.runtime.manifest import Graph, Manifest
 
@@ -77,7 +77,7 @@ class OpenVINOEngine(Engine):
                 request.set_tensor(name, inputs[name])
             for name, tensor in made.items():
                 request.set_tensor(name, tensor)
-            request.infer()
+            request.infer(share_outputs=True)  # else every output is copied, for nobody
         except RuntimeError as error:
             raise EngineError(f"openvino failed in graph {graph}: {_said(error)}") from error
         return made

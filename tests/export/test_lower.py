@@ -12,14 +12,14 @@ import onnx
 import pytest
 from numpy.testing import assert_array_equal
 
-from deepmask.export import exporter
-from deepmask.export.errors import ExportUsageError
+from deepmask.export import exporter, precision
+from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.lower import lower_model
 from deepmask.export.options import ExportOptions
 from deepmask.export.weights import store_as_half, store_as_single
 from deepmask.runtime import DeepMask
-from deepmask.runtime.manifest import ModelFolderError, Scales, load_manifest
+from deepmask.runtime.manifest import ModelFolderError, Scales, load_manifest, sha256_of
 
 from .conftest import TINY_SHARP, random_model, write_checkpoint
 from .test_precision import write_photographs
@@ -51,12 +51,12 @@ def export(checkpoint: Path, out: Path, **options: object) -> Path:
     return out
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-symmetric"])
+@pytest.mark.parametrize("form", ["fp16", "int8", "int8-symmetric"])
 def test_it_is_what_the_checkpoint_gives(
-    precision: str, checkpoint: Path, source: Path, photographs: Path, tmp_path: Path
+    form: str, checkpoint: Path, source: Path, photographs: Path, tmp_path: Path
 ) -> None:
     """Every file to the byte, `model.json` too: scales, threshold and ranking are the model's."""
-    options = {"precision": precision, "photographs": photographs}
+    options = {"precision": form, "photographs": photographs}
     expected = export(checkpoint, tmp_path / "expected", **options)
     found = tmp_path / "found"
     lower_model(source, found, ExportOptions(name="sharp", **options))  # type: ignore[arg-type]
@@ -94,31 +94,107 @@ def test_half_storage_is_undone_to_the_bit(source: Path) -> None:
     assert graph.ByteSize() < before.ByteSize()
     store_as_single(graph)
     assert [node.name for node in graph.graph.node] == [node.name for node in before.graph.node]
-    for one, other in zip(graph.graph.initializer, before.graph.initializer, strict=True):
-        assert one.name == other.name
-        assert_array_equal(onnx.numpy_helper.to_array(one), onnx.numpy_helper.to_array(other))
+    found, expected = (
+        {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in one.graph.initializer}
+        for one in (graph, before)
+    )
+    assert found.keys() == expected.keys()
+    for name, values in found.items():
+        assert_array_equal(values, expected[name])
 
 
-def test_a_source_that_cannot_be_lowered(source: Path, photographs: Path, tmp_path: Path) -> None:
-    int8 = ExportOptions(precision="int8", photographs=photographs)
-    with pytest.raises(ExportUsageError, match="is exported already: give --precision fp16, int8"):
-        lower_model(source, tmp_path / "out", ExportOptions())
-    with pytest.raises(ExportUsageError, match="is the model itself: give another --out"):
-        lower_model(source, source / ".." / source.name, int8)
-    with pytest.raises(ExportUsageError, match="int8 needs --calibration DIR"):
-        lower_model(source, tmp_path / "out", ExportOptions(precision="int8"))
-    with pytest.raises(ModelFolderError, match=r"no model\.json there"):
-        lower_model(tmp_path, tmp_path / "out", int8)
+@pytest.mark.parametrize("kept", [onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE])
+def test_a_half_weight_may_be_read_twice(kept: int) -> None:
+    """By two Casts: both are replaced, if both give float32; what is still read stays."""
+    half = onnx.numpy_helper.from_array(np.array([1.5, -2], np.float16), "half")
+    casts = [
+        onnx.helper.make_node("Cast", ["half"], [f"out{index}"], to=to)
+        for index, to in enumerate([onnx.TensorProto.FLOAT, kept])
+    ]
+    outputs = [
+        onnx.helper.make_tensor_value_info(f"out{k}", to, [2]) for k, to in ((0, 1), (1, kept))
+    ]
+    model = onnx.helper.make_model(onnx.helper.make_graph(casts, "g", [], outputs, [half]))
+    store_as_single(model)
+    onnx.checker.check_model(model, full_check=True)
+    both = kept == onnx.TensorProto.FLOAT
+    assert len(model.graph.node) == (0 if both else 1)
+    names = {tensor.name for tensor in model.graph.initializer}
+    assert names == ({"out0", "out1"} if both else {"out0", "half"})
+
+
+@pytest.mark.parametrize(
+    ("graph", "change", "text"),
+    [
+        ("score", b"\x08\x07", r"score\.onnx: onnxruntime cannot load it"),
+        ("score", b"\x3a\x04\x5a\x02\x12\x05", r"score\.onnx: onnxruntime cannot load it"),
+        ("coarse_mask", b"\x08\x07", r"coarse_mask\.onnx: onnxruntime cannot load it"),
+        ("score", "Nonsense", r"score\.onnx: onnxruntime cannot load it"),
+        ("score", "coarse", "its coarse form has a score graph of its own, which no export writes"),
+    ],
+)
+def test_a_strangers_folder_is_one_line(
+    graph: str, change: bytes | str, text: str, source: Path, tmp_path: Path
+) -> None:
+    """Its hashes are right, its graphs are not; nothing is written."""
     copy = Path(shutil.copytree(source, tmp_path / "copy"))
     content = json.loads((copy / "model.json").read_text())
-    (copy / "model.json").write_text(json.dumps(content | {"precision": "fp16"}))
-    with pytest.raises(ExportUsageError, match="computes in fp16 already: give the fp32 model"):
-        lower_model(copy, tmp_path / "out", int8)
+    path = copy / f"{graph}.onnx"
+    place = content["coarse"]["graphs"]["mask"] if graph != "score" else content["graphs"]["score"]
+    if isinstance(change, bytes):
+        path.write_bytes(change)
+    elif change == "coarse":
+        content["coarse"]["graphs"]["score"] = content["graphs"]["score"]
+    else:
+        model = onnx.load(path)
+        model.graph.node[0].op_type = change
+        onnx.save_model(model, path)
+    place["sha256"] = sha256_of(path)
     (copy / "model.json").write_text(json.dumps(content))
-    (copy / "trunk.onnx").write_bytes(b"another")
-    with pytest.raises(ModelFolderError, match=r"trunk\.onnx"):
-        lower_model(copy, tmp_path / "out", int8)
-    assert not (tmp_path / "out").exists()
+    with pytest.raises(ExportUsageError, match=text) as caught:
+        lower_model(copy, tmp_path / "out", ExportOptions(precision="fp16"))
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+def test_what_the_converter_refuses_is_one_line(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libraries that a stranger's graph is given to raise what they like."""
+
+    def refuse(*_: object) -> None:
+        raise ValueError("no such\nthing")
+
+    monkeypatch.setattr(precision, "convert_to_half", refuse)
+    with pytest.raises(ExportError, match=r"its graphs cannot be made fp16: no such thing$"):
+        lower_model(source, tmp_path / "out", ExportOptions(precision="fp16"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dense_mask_is_left_out_and_said_so(source: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(source, tmp_path / "copy"))
+    (copy / "mask_dense.onnx").touch()
+    lines: list[str] = []
+    lower_model(copy, tmp_path / "out", ExportOptions(precision="fp16"), lines.append)
+    assert lines[0] == "mask_dense.onnx is left out: it is made of a checkpoint"
+    assert not (tmp_path / "out" / "mask_dense.onnx").exists()
+
+
+def test_int8_runs_on_openvino_by_itself(source: Path, photographs: Path, tmp_path: Path) -> None:
+    """Where it is installed; scores are ONNX Runtime's to a step of the last quantised layer."""
+    pytest.importorskip("deepmask.runtime.engines.openvino")
+    lower_model(source, tmp_path / "int8", ExportOptions(precision="int8", photographs=photographs))
+    canvas = np.random.default_rng(0).uniform(0, 255, (1, 3, 96, 128)).astype(np.float32)
+    maps = []
+    for engine in ("auto", "onnxruntime"):
+        with DeepMask.load(tmp_path / "int8", engine=engine, device="cpu") as model:
+            assert model.choice.engine == ("openvino" if engine == "auto" else engine)
+            features = model.engine.run("trunk", {"image": model.engine.upload(canvas)})["features"]
+            score = model.engine.run("score", {"features": features})["score"]
+            maps.append(model.engine.fetch(score))
+    found, expected = maps
+    assert np.abs(found - expected).max() < 0.1 * np.ptp(expected)
+    assert np.ptp(expected) > 0
 
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -141,8 +217,11 @@ def test_the_command_takes_a_folder(source: Path, photographs: Path, tmp_path: P
     ("arguments", "text"),
     [
         (["mine"], "Error: mine is exported already: give --precision fp16, int8 or int8-symm"),
-        (["mine", "--threshold", "0.2"], "Error: --threshold is settled in an exported model: le"),
-        (["mine", "--opset", "18"], "Error: --opset is settled in an exported model: leave it ou"),
+        (["mine", "--threshold", "0.2"], "Error: --threshold is for a checkpoint: leave it out fo"),
+        (["mine", "--opset", "18"], "Error: --opset is for a checkpoint: leave it out for an exp"),
+        (["empty"], "Error: empty: no model.json there; a model is a folder written by deepmask"),
+        (["/", "--precision", "fp16"], "Error: / has no name to put beside it: give --out"),
+        (["mine", "--precision", "fp16", "--out", "loop"], "Error: loop is a file: give --out a f"),
         ([".", "--precision", "fp16"], "Error: .: no model.json there; a model is a folder writt"),
     ],
 )
@@ -150,6 +229,8 @@ def test_wrong_use_of_a_folder_is_one_line(
     arguments: list[str], text: str, source: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").symlink_to(source)
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "empty").mkdir()
     done = run(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(text)

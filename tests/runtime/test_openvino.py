@@ -111,6 +111,15 @@ def test_without_it_auto_says_what_would_be_faster(monkeypatch: pytest.MonkeyPat
     assert str(caught.value) == f"--engine openvino: {absent}; or use --engine onnxruntime"
 
 
+def test_alone_it_serves_every_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without onnxruntime `auto` need not fail."""
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name: None if name == "onnxruntime" else ModuleSpec(name, None),
+    )
+    assert choose("auto", "cpu") == Choice("openvino", "cpu")
+
+
 def test_a_failing_graph_is_one_line(twin: DeepMask) -> None:
     """A shape that the graph cannot take."""
     wrong = twin.engine.upload(np.zeros((1, 4, 160, 160), np.float32))

@@ -1,4 +1,4 @@
-"""How many threads a CPU engine takes where nobody says."""
+"""How many threads are taken where nobody says."""
 
 from __future__ import annotations
 
