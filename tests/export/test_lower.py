@@ -103,6 +103,28 @@ def test_half_storage_is_undone_to_the_bit(source: Path) -> None:
         assert_array_equal(values, expected[name])
 
 
+def test_a_source_that_cannot_be_lowered(source: Path, photographs: Path, tmp_path: Path) -> None:
+    int8 = ExportOptions(precision="int8", photographs=photographs)
+    with pytest.raises(ExportUsageError, match="is exported already: give --precision fp16, int8"):
+        lower_model(source, tmp_path / "out", ExportOptions())
+    with pytest.raises(ExportUsageError, match="is the model itself: give another --out"):
+        lower_model(source, source / ".." / source.name, int8)
+    with pytest.raises(ExportUsageError, match="int8 needs --calibration DIR"):
+        lower_model(source, tmp_path / "out", ExportOptions(precision="int8"))
+    with pytest.raises(ModelFolderError, match=r"no model\.json there"):
+        lower_model(tmp_path, tmp_path / "out", int8)
+    copy = Path(shutil.copytree(source, tmp_path / "copy"))
+    content = json.loads((copy / "model.json").read_text())
+    (copy / "model.json").write_text(json.dumps(content | {"precision": "fp16"}))
+    with pytest.raises(ExportUsageError, match="computes in fp16 already: give the fp32 model"):
+        lower_model(copy, tmp_path / "out", int8)
+    (copy / "model.json").write_text(json.dumps(content))
+    (copy / "trunk.onnx").write_bytes(b"another")
+    with pytest.raises(ModelFolderError, match=r"trunk\.onnx"):
+        lower_model(copy, tmp_path / "out", int8)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("kept", [onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE])
 def test_a_half_weight_may_be_read_twice(kept: int) -> None:
     """By two Casts: both are replaced, if both give float32; what is still read stays."""
