@@ -27,6 +27,15 @@ INT8, SYMMETRIC = QUANTISED_FORMS = ("int8", "int8-symmetric")
 #: logits closer (0.15 instead of 0.19 rms of 6.6) and find no more of the proposals, and trunk and
 #: score of a 640×480 image take 0.77 instead of 0.59 s of one AVX-512 core (1.94 s in float32).
 QUANTISED = ("trunk", "score")
+#: A range is the mean of those of all pictures: one that spans every picture's extremes is coarse
+#: for all. Of the shipped model's best proposals int8 finds 94.7 % again so, and 91.9 % otherwise;
+#: int8-symmetric 92.6 and 84.7 %.
+_AVERAGED: dict[str, Any] = {"CalibMovingAverage": True}
+_OF_SYMMETRIC: dict[str, Any] = {
+    "ActivationSymmetric": True,
+    "QuantizeBias": False,
+    "OpTypesToExcludeOutputQuantization": ["Conv"],
+}
 #: Says that BatchNorms are folded and shapes known; without it the quantiser asks for that.
 _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 
@@ -34,8 +43,8 @@ _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 def quantise(source: Path, target: Path, name: str, feeds: Iterable[Feed], form: str) -> None:
     """Write the quantised form of the float32 graph `source` to `target`.
 
-    `name` is the graph's, one of `QUANTISED`; `feeds` are its inputs by name; `form` is `INT8` or
-    `SYMMETRIC`.
+    `name` is the graph's, one of `QUANTISED`; `feeds` are its inputs by name, a picture's each;
+    `form` is `INT8` or `SYMMETRIC`.
     """
     graph = onnx.load(source)
     prepared = graph.metadata_props.add()
@@ -52,16 +61,8 @@ def quantise(source: Path, target: Path, name: str, feeds: Iterable[Feed], form:
         weight_type=QuantType.QInt8,
         nodes_to_exclude=score_head(graph) if name == "score" else [],
         calibrate_method=CalibrationMethod.MinMax,
-        extra_options=_symmetric_options() if symmetric else {},
+        extra_options=_AVERAGED | (_OF_SYMMETRIC if symmetric else {}),
     )
-
-
-def _symmetric_options() -> dict[str, Any]:
-    return {
-        "ActivationSymmetric": True,
-        "QuantizeBias": False,
-        "OpTypesToExcludeOutputQuantization": ["Conv"],
-    }
 
 
 class _Reader:

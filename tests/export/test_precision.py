@@ -230,6 +230,28 @@ def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path
     assert 0 < np.abs(found - expected).max() < 0.1 * max(1, np.abs(expected).max())
 
 
+@pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
+def test_ranges_are_the_mean_of_all_pictures(form: str, tmp_path: Path) -> None:
+    """Of one that reaches 1 and one that reaches 3: the scale is that of 2."""
+    helper, single = onnx.helper, TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "weight"], ["features"], name="conv")],
+        "trunk",
+        [helper.make_tensor_value_info("image", single, [1, 1, "h", "w"])],
+        [helper.make_tensor_value_info("features", single, [1, 1, "h", "w"])],
+        [numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "weight")],
+    )
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "a.onnx")
+    feeds = [{"image": np.array([[[[0, top]]]], np.float32)} for top in (1, 3)]
+    quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", "trunk", feeds, form)
+    quantised = onnx.load(tmp_path / "b.onnx").graph
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantised.initializer}
+    [first] = [node for node in quantised.node if node.input[0] == "image"]
+    steps = 255 if form == "int8" else 127
+    assert values[first.input[1]] == pytest.approx(2 / steps, rel=1e-6)
+
+
 def test_weights_beyond_half_are_refused(tmp_path: Path) -> None:
     weight = numpy_helper.from_array(np.full((1, 1, 1, 1), 1e5, np.float32), "huge")
     value = onnx.helper.make_tensor_value_info
