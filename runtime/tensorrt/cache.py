@@ -24,7 +24,7 @@ Report = Callable[[str], None]
 
 #: Precisions of a model that TensorRT cannot compute in, and what to do.
 _REFUSED = {
-    "int8": "it has zero points, which only ONNX Runtime takes (--engine onnxruntime); export the "
+    "int8": "it has zero points, which CPU engines alone take (--device cpu); export the "
     "checkpoint with --precision int8-symmetric for TensorRT"
 }
 
