@@ -19,7 +19,7 @@ from deepmask.runtime.pyramid import Level, canvas_shape, render_level
 from deepmask.runtime.select import Selection
 
 #: Memory that the windows of one run of the mask graph may take, about.
-_GATHER_BYTES = 64 << 20
+_GATHER_BYTES = 96 << 20
 #: Values that a mask graph holds for each sample of a mask: the last layers of a refinement have
 #: several maps of the mask's own resolution.
 _VALUES_PER_SAMPLE = 8

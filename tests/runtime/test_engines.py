@@ -301,6 +301,6 @@ def test_the_engine_names_itself(model_folder: Path) -> None:
 def test_memory_bounds_the_windows_at_once(model: DeepMask) -> None:
     """Gathered feature windows, not only masks, count."""
     features = model.engine.upload(np.zeros((1, 256, 9, 9), np.float32))
-    expected = (64 << 20) // (4 * (256 * CELLS**2 + 8 * 16**2))
+    expected = (96 << 20) // (4 * (256 * CELLS**2 + 8 * 16**2))
     network = Network(model.manifest, model.engine)
     assert network.windows_at_once({"features": features}) == expected
