@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.checked import OneLineError, printable
+from deepmask.runtime.manifest import Graph
 
 #: A tensor on the engine's device. Only the engine that made it can read it; it is freed when it is
 #: no longer referenced.
@@ -32,6 +34,15 @@ class EngineError(OneLineError):
 
 class DeviceError(EngineError):
     """A device that the engine's library knows but cannot start on this machine."""
+
+
+def check_names(path: Path, graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Raise `EngineError` unless a graph file's tensors are those that `model.json` names."""
+    if sorted(inputs) != sorted(graph.inputs) or sorted(outputs) != sorted(graph.outputs):
+        raise EngineError(
+            f"{path}: has inputs {inputs} and outputs {outputs}, model.json says "
+            f"{list(graph.inputs)} and {list(graph.outputs)}; export the checkpoint again"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,14 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from deepmask.runtime.cores import cores_available
-from deepmask.runtime.engines.base import Buffer, DeviceError, Engine, EngineError, one_line
+from deepmask.runtime.engines.base import (
+    Buffer,
+    DeviceError,
+    Engine,
+    EngineError,
+    check_names,
+    one_line,
+)
 from deepmask.runtime.manifest import Graph, Manifest
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -109,9 +116,5 @@ def _open_session(path: Path, graph: Graph, device: str, threads: int) -> ort.In
         )
     found = [tensor.name for tensor in session.get_inputs()]
     made = [tensor.name for tensor in session.get_outputs()]
-    if sorted(found) != sorted(graph.inputs) or sorted(made) != sorted(graph.outputs):
-        raise EngineError(
-            f"{path}: has inputs {found} and outputs {made}, model.json says "
-            f"{list(graph.inputs)} and {list(graph.outputs)}; export the checkpoint again"
-        )
+    check_names(path, graph, found, made)
     return session

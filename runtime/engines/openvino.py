@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.cores import cores_available
-from deepmask.runtime.engines.base import Buffer, Engine, EngineError, one_line
+from deepmask.runtime.engines.base import Buffer, Engine, EngineError, check_names, one_line
 from deepmask.runtime.engines.telemetry import without_telemetry
 from deepmask.runtime.manifest import Graph, Manifest
 
@@ -114,11 +114,7 @@ def _compile(
         made = [one.any_name for one in compiled.outputs]
     except Exception as error:  # openvino's errors share no base class
         raise EngineError(f"{path}: openvino cannot load it: {_said(error)}") from error
-    if sorted(found) != sorted(graph.inputs) or sorted(made) != sorted(graph.outputs):
-        raise EngineError(
-            f"{path}: has inputs {found} and outputs {made}, model.json says "
-            f"{list(graph.inputs)} and {list(graph.outputs)}; export the checkpoint again"
-        )
+    check_names(path, graph, found, made)
     return compiled
 
 

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -275,19 +276,37 @@ def test_a_failing_graph_is_one_line(model: DeepMask) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_graphs_that_are_not_what_the_manifest_says(model_folder: Path, tmp_path: Path) -> None:
-    """Names at the edge differ, or the file is no graph."""
+@pytest.mark.parametrize(
+    ("engine", "no_graph"),
+    [
+        ("onnxruntime", "score.onnx: onnxruntime cannot load it: "),
+        ("openvino", r"score.onnx: has inputs \[\] and outputs \[\], "),  # it sees an empty graph
+    ],
+)
+def test_graphs_that_are_not_what_the_manifest_says(
+    engine: str, no_graph: str, model_folder: Path, tmp_path: Path
+) -> None:
+    """Names at the edge differ, the file is no graph, or an operator is none of ONNX's."""
+    pytest.importorskip(f"deepmask.runtime.engines.{engine}")
     folder = Path(shutil.copytree(model_folder, tmp_path / "copy"))
     content = json.loads((folder / "model.json").read_text())
     content["graphs"]["score"]["outputs"] = ["score", "code"]
     (folder / "model.json").write_text(json.dumps(content))
     with pytest.raises(EngineError, match=r"has inputs .* model.json says .*'code'"):
-        DeepMask.load(folder, device="cpu")
-    (folder / "score.onnx").write_bytes(b"\x08\x08")  # a model without a graph
-    content["graphs"]["score"]["sha256"] = sha256_of(folder / "score.onnx")
-    (folder / "model.json").write_text(json.dumps(content))
-    with pytest.raises(EngineError, match=r"score.onnx: onnxruntime cannot load it"):
-        DeepMask.load(folder, device="cpu")
+        DeepMask.load(folder, engine=engine, device="cpu")
+    content["graphs"]["score"]["outputs"] = ["score"]
+    strange = onnx.load(folder / "score.onnx")
+    strange.graph.node[0].op_type = "Nonsense"
+    for broken, said in (
+        (strange.SerializeToString(), rf"score.onnx: {engine} cannot load it: "),
+        (b"\x08\x08", no_graph),
+    ):
+        (folder / "score.onnx").write_bytes(broken)
+        content["graphs"]["score"]["sha256"] = sha256_of(folder / "score.onnx")
+        (folder / "model.json").write_text(json.dumps(content))
+        with pytest.raises(EngineError, match=said) as caught:
+            DeepMask.load(folder, engine=engine, device="cpu")
+        assert "\n" not in str(caught.value)
 
 
 def test_the_engine_names_itself(model_folder: Path) -> None:

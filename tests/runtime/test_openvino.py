@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +10,11 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from numpy.testing import assert_allclose
 
 from deepmask.runtime import DeepMask
 from deepmask.runtime.engines import Choice, EngineError, choose
-from deepmask.runtime.manifest import sha256_of
 
 engine_module = pytest.importorskip("deepmask.runtime.engines.openvino")
 
@@ -125,24 +121,6 @@ def test_a_failing_graph_is_one_line(twin: DeepMask) -> None:
     wrong = twin.engine.upload(np.zeros((1, 4, 160, 160), np.float32))
     with pytest.raises(EngineError, match="openvino failed in graph trunk: ") as caught:
         twin.engine.run("trunk", {"image": wrong})
-    assert "\n" not in str(caught.value)
-
-
-def test_graphs_that_are_not_what_the_manifest_says(model_folder: Path, tmp_path: Path) -> None:
-    """Names at the edge differ, or an operator is none of ONNX's."""
-    folder = Path(shutil.copytree(model_folder, tmp_path / "copy"))
-    content = json.loads((folder / "model.json").read_text())
-    content["graphs"]["score"]["outputs"] = ["score", "code"]
-    (folder / "model.json").write_text(json.dumps(content))
-    with pytest.raises(EngineError, match=r"has inputs .* model.json says .*'code'"):
-        DeepMask.load(folder, engine="openvino")
-    graph = onnx.load(folder / "score.onnx")
-    graph.graph.node[0].op_type = "Nonsense"
-    onnx.save(graph, folder / "score.onnx")
-    content["graphs"]["score"]["sha256"] = sha256_of(folder / "score.onnx")
-    (folder / "model.json").write_text(json.dumps(content))
-    with pytest.raises(EngineError, match=r"score.onnx: openvino cannot load it: ") as caught:
-        DeepMask.load(folder, engine="openvino")
     assert "\n" not in str(caught.value)
 
 
