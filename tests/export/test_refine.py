@@ -275,14 +275,14 @@ import numpy as np
 from deepmask.runtime import DeepMask, Scales, network
 network._GATHER_BYTES = int(sys.argv[2])
 with DeepMask.load(sys.argv[1], engine="onnxruntime", device="cpu", threads=1) as model:
-    found = model(np.zeros((180, 180, 3), np.uint8), proposals=500, scales=Scales(1, 1, 1))
+    found = model(np.zeros((400, 400, 3), np.uint8), proposals=2000, scales=Scales(1, 1, 1))
 print(len(found), int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's peak memory")
 def test_memory_is_bounded_by_the_batch_not_by_the_masks(sharp_export: Path) -> None:
-    """500 masks at once, and in batches of what 4 MB hold: the difference is the batch's."""
+    """2000 masks at once, and in batches of what 4 MB hold: the difference is the batch's."""
     peaks = []
     for limit in (1 << 40, 4 << 20):
         done = subprocess.run(
@@ -292,11 +292,12 @@ def test_memory_is_bounded_by_the_batch_not_by_the_masks(sharp_export: Path) -> 
             check=True,
         )
         count, peak = done.stdout.split()
-        assert count == "500"
+        assert count == "2000"
         peaks.append(float(peak))
     whole, batched = peaks
-    # Of a window's values, `windows_at_once` counts about 140 KB: 68 MB of 500 windows.
-    assert whole - batched > 40
+    # Of a window's values, `windows_at_once` counts about 140 KB: 270 MB of 2000 windows. What the
+    # engine holds of them at its worst moment is less, and its arena's chunks make it uneven.
+    assert whole - batched > 100
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "int8-symmetric"])
