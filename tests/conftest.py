@@ -14,6 +14,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import settings
+
+#: The same examples in every run, so that a failure is always a change's; to look for new ones:
+#: `pytest --hypothesis-profile=default`.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 def pytest_configure() -> None:
@@ -21,7 +27,11 @@ def pytest_configure() -> None:
 
     A script's background job is started with Ctrl-C ignored, and hands that on to every command
     that a test starts and interrupts.
+
+    Several workers of pytest-xdist share the cores: one thread for each, and for what it starts.
     """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

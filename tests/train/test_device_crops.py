@@ -57,7 +57,7 @@ def test_a_batch_of_crops_is_what_opencv_cuts(scene, choices):
     assert found.dtype == expected.dtype
     assert found.stride() == expected.stride()
     difference = (found.float() - expected.float()).abs()
-    assert difference.mean() < 1
+    assert difference.mean() <= 1  # all of a plain patch may lie on a half, and be rounded apart
     assert difference.max() <= 12  # at a picture's edge 1/32 px is worth 8 gray levels in all
     found, expected = device.masks(positives, 64, 28), host.masks(positives, 64, 28)
     assert found.shape == expected.shape
