@@ -65,7 +65,8 @@ def graph_sources(model: DeepMask, interleaving: str, dense_mask: bool) -> dict[
     what its masks would be without is `coarse_mask`.
     """
     cells, margin = model.config.cells, margin_of(model.config)
-    graphs = {"trunk": GraphSource(TrunkGraph(model), ("image",), ("features",))}
+    trunk = TrunkGraph(model, border_of(model.config.patch))
+    graphs = {"trunk": GraphSource(trunk, ("image",), ("features",))}
     mask: CodeMaskGraph | WindowMaskGraph
     dense: nn.Module
     if isinstance(model.score_head, SharedScoreHead):

@@ -53,6 +53,7 @@ class SkipTrunkGraph(NormalisedTrunk):
         """`model` is refined and in evaluation mode."""
         super().__init__(model)
         assert model.refine is not None  # graph_sources saw to it
+        self.trunk = model.trunk
         self.refine = model.refine
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,14 +6,17 @@ import copy
 import itertools
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from deepmask.export.gray_border import around_the_picture
+from deepmask.train.config import BORDER_FILL
 from deepmask.train.model import DeepMask
 
 
 class NormalisedTrunk(nn.Module):
-    """A trunk and what is in front of it.
+    """What is in front of a trunk.
 
     The normalisation stays in front of the first convolution: folded into its weights, the zero
     padding around the picture would mean another colour than in training.
@@ -23,9 +26,8 @@ class NormalisedTrunk(nn.Module):
     scale: Tensor
 
     def __init__(self, model: DeepMask) -> None:
-        """`model` is in evaluation mode."""
+        """`model` knows the colours it is trained with."""
         super().__init__()
-        self.trunk = model.trunk
         self.register_buffer("mean", model.mean.unsqueeze(0))
         self.register_buffer("scale", 1 / model.std.unsqueeze(0))
 
@@ -35,7 +37,17 @@ class NormalisedTrunk(nn.Module):
 
 
 class TrunkGraph(NormalisedTrunk):
-    """image (1, 3, H, W) RGB 0…255 → features (1, C, H/stride, W/stride)."""
+    """image (1, 3, H, W) RGB 0…255 → features (1, C, H/stride, W/stride).
+
+    The image is a canvas: a picture, and `border` pixels of gray on each side of it, which a VGG-A
+    takes for granted (see `gray_border`).
+    """
+
+    def __init__(self, model: DeepMask, border: int) -> None:
+        """`model` is in evaluation mode."""
+        super().__init__(model)
+        gray = self.normalised(torch.full_like(self.mean, BORDER_FILL))
+        self.trunk = around_the_picture(model.trunk, border, gray)
 
     def forward(self, image: Tensor) -> Tensor:
         """One image, its height and width multiples of the stride."""

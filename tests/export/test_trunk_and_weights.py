@@ -29,7 +29,8 @@ def test_borders_are_those_of_the_patches() -> None:
 def test_trunk_graph_equals_features_at_any_size() -> None:
     model = random_model(TINY)
     example = example_inputs(TINY)["image"]
-    session = session_of(TrunkGraph(fold_batchnorm(model)), (example,), ("image",), ("features",))
+    trunk = TrunkGraph(fold_batchnorm(model), border_of(TINY.patch))
+    session = session_of(trunk, (example,), ("image",), ("features",))
     for height, width in ((16, 16), (96, 160), (208, 112)):
         image = 255 * torch.rand(1, 3, height, width)
         with torch.no_grad():
