@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from numpy.typing import NDArray
 
 from deepmask.runtime.engines import Engine
@@ -24,12 +25,20 @@ def trunk_feeds(files: Sequence[Path], manifest: Manifest) -> Iterator[Feed]:
         yield from _canvases(path, manifest)
 
 
-def score_feeds(files: Sequence[Path], manifest: Manifest, engine: Engine) -> Iterator[Feed]:
-    """The float32 trunk's features of the same canvases; `engine` runs the float32 graphs."""
-    for path in _watched(files, "calibrating score"):
+def later_feeds(
+    name: str, inputs: Sequence[str], files: Sequence[Path], manifest: Manifest, engine: Engine
+) -> Iterator[Feed]:
+    """What the float32 trunk makes of the same canvases, by the names of a later graph's `inputs`.
+
+    `engine` runs the float32 graphs. Where a graph asks for locations it gets one: its ranges are
+    those of whole maps.
+    """
+    for path in _watched(files, f"calibrating {name}"):
         for feed in _canvases(path, manifest):
-            features = engine.run("trunk", {"image": engine.upload(feed["image"])})["features"]
-            yield {"features": engine.fetch(features)}
+            made = engine.run("trunk", {"image": engine.upload(feed["image"])})
+            known = {key: engine.fetch(tensor) for key, tensor in made.items()}
+            known["locations"] = np.zeros((1, 2), np.int64)
+            yield {key: known[key] for key in inputs}
 
 
 def _canvases(path: Path, manifest: Manifest) -> Iterator[Feed]:

@@ -90,7 +90,7 @@ class WindowMaskGraph(nn.Module):
         rows = locations[:, 0:1] + self.offsets[0:1]
         cols = locations[:, 1:2] + self.offsets[1:2]
         index = (rows * features.shape[3] + cols).flatten()
-        cells = shared.squeeze(0).flatten(1).transpose(0, 1).index_select(0, index)
+        cells = shared.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, index)
         codes: Tensor = self.encode(cells.reshape(locations.shape[0], -1))
         return codes
 

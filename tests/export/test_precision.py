@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -30,8 +31,8 @@ from deepmask.export.precision import as_lines
 from deepmask.runtime.manifest import TENSORS, Scales, load_manifest
 from deepmask.train.config import ModelConfig
 
-from .conftest import TINY, random_model
-from .test_exporter import LOAD, PAPER_LIKE
+from .conftest import TINY, TINY_SHARP, random_model
+from .test_exporter import FULL_LIKE, LOAD, PAPER_LIKE
 
 FORMS = ("fp16", "int8", "int8-symmetric")
 ONE_SCALE = Scales(0, 0, 0.5)
@@ -171,7 +172,7 @@ def graphs_of(config: ModelConfig, interleaving: str, folder: Path) -> Iterator[
 
 def random_feed(session: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
-    sizes = {"height": 160, "width": 192, "h": 10, "w": 12, "rows": 5, "cols": 6}
+    sizes = {"height": 160, "width": 192, "h": 12, "w": 12, "rows": 5, "cols": 6}
     feed = {}
     for value in session.get_inputs():
         if value.name == "locations":
@@ -228,6 +229,58 @@ def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path
     (expected,) = full.run(None, feed)
     (found,) = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx")).run(None, feed)
     assert 0 < np.abs(found - expected).max() < 0.1 * max(1, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (PAPER_LIKE, "mask"),
+        (FULL_LIKE, "mask"),
+        (replace(TINY_SHARP, score_head="separate"), "mask"),
+        (replace(TINY_SHARP, score_head="separate"), "coarse_mask"),
+    ],
+    ids=["low-rank", "full", "refined", "coarse"],
+)
+def test_windows_of_features_are_gathered_and_multiplied_as_integers(
+    config: ModelConfig, name: str, form: str, tmp_path: Path
+) -> None:
+    """1×1 convolution and product; what is behind the code stays in float32."""
+    path = dict(graphs_of(config, "dilated", tmp_path))[name]
+    feed = random_feed(onnxruntime.InferenceSession(str(path)))
+    quantise(path, tmp_path / "int8.onnx", name, [feed], form)
+    onnx.checker.check_model(tmp_path / "int8.onnx", full_check=True)
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    stored = {
+        node.input[0]: weights[node.input[0]].data_type
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in weights
+    }
+    made_by = {output: node for node in graph.node for output in node.output}
+    assert len(layers) >= 2 + (config.mask_head == "low-rank")
+    for index, layer in enumerate(layers):
+        if index < 2:
+            assert stored[made_by[layer.input[1]].input[0]] == TensorProto.INT8
+        else:
+            assert layer.input[1] in weights
+    (expected,) = onnxruntime.InferenceSession(str(path)).run(None, feed)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "int8.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(None, feed)
+    error = np.abs(found - expected)
+    assert 0 < error.max() < 0.1 * max(1, np.abs(expected).max())
+    if form == "int8":
+        run = onnx.load(tmp_path / "optimised.onnx").graph
+        kinds = [node.op_type for node in run.node]
+        assert "QLinearConv" in kinds[: kinds.index("Gather")]
+        assert "QGemm" in kinds[kinds.index("Gather") :]
+        assert "DequantizeLinear" not in kinds
 
 
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
