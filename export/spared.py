@@ -13,6 +13,7 @@ import onnx
 NORMALISATION = ("mean", "scale")
 #: The score head's last two layers: they cost little, and the ranking hangs on them.
 SCORE_HEAD = ("widen.weight", "classify.weight")
+LAST_SCORE_LAYER = SCORE_HEAD[-1:]
 
 
 def normalisation(trunk: onnx.ModelProto) -> list[str]:
@@ -23,6 +24,11 @@ def normalisation(trunk: onnx.ModelProto) -> list[str]:
 def score_head(score: onnx.ModelProto) -> list[str]:
     """Names of the score head's last layers, and of what lies between them."""
     return _readers(score, SCORE_HEAD)
+
+
+def last_score_layer(score: onnx.ModelProto) -> list[str]:
+    """Names of the nodes of the score head's last layer."""
+    return _readers(score, LAST_SCORE_LAYER)
 
 
 def _readers(model: onnx.ModelProto, initialisers: Sequence[str]) -> list[str]:

@@ -186,6 +186,22 @@ def test_int8_builds_from_the_symmetric_form(library: Library, tmp_path: Path) -
     assert plan.warnings == ()
 
 
+def test_int8_masks_of_the_features_build_from_the_symmetric_form(
+    library: Library, tmp_path: Path
+) -> None:
+    """The convolution and the product that are quantised, and the last layer, which is not."""
+    form = export("deepmask-ours-head-b", MODEL_PRESETS["deepmask-ours-head-b"], "mask", "")
+    source, target = tmp_path / "mask.onnx", tmp_path / "int8.onnx"
+    onnx.save_model(form.model, source)
+    features = np.random.default_rng(0).random((1, 1024, 14, 14), np.float32)
+    feed = {"features": features, "locations": np.zeros((1, 2), np.int64)}
+    quantise(source, target, "mask", [feed], SYMMETRIC)
+    shapes = [form.profiles[0], form.profiles[-1]]
+    plan = build_plan(library, target.read_bytes(), "mask", shapes, targets=TARGETS)
+    assert plan.layers == marked_types(target.read_bytes()) == {"int8": 2, "fp32": 1}
+    assert plan.warnings == ()
+
+
 def test_every_preset_is_made_of_graphs_that_are_built() -> None:
     def kinds(graphs: Iterable[tuple[str, str, str]]) -> set[object]:
         return {(name, *kind(MODEL_PRESETS[preset], name), form) for preset, name, form in graphs}
