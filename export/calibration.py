@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from deepmask.runtime.engines import Engine
 from deepmask.runtime.images import read_image
 from deepmask.runtime.manifest import Manifest
-from deepmask.runtime.pyramid import plan_pyramid, render_level
+from deepmask.runtime.pyramid import Level, plan_pyramid, render_level
 
 Feed = dict[str, NDArray[Any]]
 
@@ -22,7 +23,8 @@ Feed = dict[str, NDArray[Any]]
 def trunk_feeds(files: Sequence[Path], manifest: Manifest) -> Iterator[Feed]:
     """Every canvas of every photograph's pyramid, gray border and all."""
     for path in _watched(files, "calibrating trunk"):
-        yield from _canvases(path, manifest)
+        for _, canvas in _canvases(path, manifest):
+            yield {"image": canvas}
 
 
 def later_feeds(
@@ -30,22 +32,28 @@ def later_feeds(
 ) -> Iterator[Feed]:
     """What the float32 trunk makes of the same canvases, by the names of a later graph's `inputs`.
 
-    `engine` runs the float32 graphs. Where a graph asks for locations it gets one: its ranges are
-    those of whole maps.
+    `engine` runs the float32 graphs. Locations are such that their windows cover the whole map.
     """
     for path in _watched(files, f"calibrating {name}"):
-        for feed in _canvases(path, manifest):
-            made = engine.run("trunk", {"image": engine.upload(feed["image"])})
-            known = {key: engine.fetch(tensor) for key, tensor in made.items()}
-            known["locations"] = np.zeros((1, 2), np.int64)
-            yield {key: known[key] for key in inputs}
+        for level, canvas in _canvases(path, manifest):
+            made = engine.run("trunk", {"image": engine.upload(canvas)})
+            feed: Feed = {key: engine.fetch(made[key]) for key in inputs if key in made}
+            if "locations" in inputs:
+                feed["locations"] = covering(level, manifest.patch // manifest.stride)
+            yield feed
 
 
-def _canvases(path: Path, manifest: Manifest) -> Iterator[Feed]:
+def _canvases(path: Path, manifest: Manifest) -> Iterator[tuple[Level, NDArray[np.float32]]]:
     image = read_image(path)
     height, width = image.shape[:2]
     for level in plan_pyramid(height, width, manifest.scales.factors(), manifest):
-        yield {"image": render_level(image, level, manifest)}
+        yield level, render_level(image, level, manifest)
+
+
+def covering(level: Level, cells: int) -> NDArray[np.int64]:
+    """Locations (N, 2) of windows of `cells` cells a side that miss no cell of a level's map."""
+    rows, cols = ([*range(0, count - 1, cells), count - 1] for count in (level.rows, level.cols))
+    return np.array(list(itertools.product(rows, cols)), np.int64)
 
 
 def _watched(files: Sequence[Path], label: str) -> Iterator[Path]:

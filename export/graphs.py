@@ -65,8 +65,7 @@ def graph_sources(model: DeepMask, interleaving: str, dense_mask: bool) -> dict[
     what its masks would be without is `coarse_mask`.
     """
     cells, margin = model.config.cells, margin_of(model.config)
-    trunk = TrunkGraph(model, border_of(model.config.patch))
-    graphs = {"trunk": GraphSource(trunk, ("image",), ("features",))}
+    graphs = {"trunk": _trunk_source(model)}
     mask: CodeMaskGraph | WindowMaskGraph
     dense: nn.Module
     if isinstance(model.score_head, SharedScoreHead):
@@ -90,12 +89,18 @@ def graph_sources(model: DeepMask, interleaving: str, dense_mask: bool) -> dict[
     graphs["mask"] = GraphSource(mask, (start, "locations"), ("mask",))
     if model.refine is not None:
         refined = RefinedMaskGraph(mask, model.refine, margin)
-        graphs["trunk"] = GraphSource(SkipTrunkGraph(model), ("image",), ("features", "skips"))
         graphs["coarse_mask"] = graphs["mask"]
         graphs["mask"] = GraphSource(refined, (start, "skips", "locations"), ("mask",))
     if dense_mask:
         graphs["mask_dense"] = GraphSource(dense, (start,), ("mask",))
     return graphs
+
+
+def _trunk_source(model: DeepMask) -> GraphSource:
+    if model.refine is not None:
+        return GraphSource(SkipTrunkGraph(model), ("image",), ("features", "skips"))
+    trunk = TrunkGraph(model, border_of(model.config.patch))
+    return GraphSource(trunk, ("image",), ("features",))
 
 
 def example_inputs(config: ModelConfig) -> dict[str, Tensor]:

@@ -32,7 +32,11 @@ from deepmask.train.trunks import VggA
 
 @dataclass(frozen=True)
 class Field:
-    """Cell i of a map sees its input from stride·i − before to stride·i + after, both included."""
+    """Cell i of a map sees its input from stride·i − before to stride·i + after, both included.
+
+    In a VGG-A `after` is always before + stride − 1, so that what holds from the canvas' upper left
+    holds from its lower right.
+    """
 
     stride: int = 1
     before: int = 0
@@ -53,15 +57,15 @@ class Field:
         return field
 
     def first_beyond(self, border: int) -> int:
-        """The first cell from the canvas' edge that sees more than `border` pixels."""
+        """The first cell, from the canvas' edge, that sees beyond its outer `border` pixels."""
         return -(-(border - self.after) // self.stride)
 
 
 def around_the_picture(trunk: nn.Module, border: int, gray: Tensor) -> nn.Module:
     """A module with the trunk's features of every canvas with such a border, for less.
 
-    `gray` (1, 3, 1, 1) is the border's colour, normalised. A trunk that is no VGG-A is given back:
-    a ResNet's cells see too far for it to be worth the copies (benchmarks/NOTES.md).
+    `gray` (1, 3, 1, 1) is the border's colour, normalised. Any other trunk than a single VGG-A is
+    given back: a ResNet's cells see too far for it to be worth the copies (benchmarks/NOTES.md).
     """
     return GrayBorderTrunk(trunk, border, gray) if isinstance(trunk, VggA) else trunk
 
@@ -79,7 +83,7 @@ class GrayBorderTrunk(nn.Module):
         super().__init__()
         stages = stages_of(trunk)
         count = stages_apart(stages, border)
-        self.repeats, self.crop = plan(stages[:count], border)
+        self.repeats, self.cropped = layout(stages[:count], border)
         self.stages = nn.ModuleList(nn.Sequential(*map(unpadded, one)) for one in stages[:count])
         self.rest = nn.Sequential(*joined(stages[count:]))
         field = Field().behind(joined(stages[:count]))
@@ -92,9 +96,9 @@ class GrayBorderTrunk(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """One canvas, larger than its border."""
-        for side in image.shape[2:]:  # what the exporter does not know makes sizes hard to follow
-            torch._check(side > 2 * self.crop)  # type: ignore[no-untyped-call]
-        x = crop(image, self.crop)
+        for side in image.shape[2:]:  # tells the exporter that something is left
+            torch._check(side > 2 * self.cropped)  # type: ignore[no-untyped-call]
+        x = crop(image, self.cropped)
         for repeats, stage in zip(self.repeats, self.stages, strict=True):
             if repeats:
                 x = F.pad(x, (repeats,) * 4, mode="replicate")
@@ -133,14 +137,13 @@ def stages_apart(stages: Sequence[Sequence[nn.Module]], border: int) -> int:
     count, field = 0, Field()
     for stage in stages:
         field = field.behind(stage)
-        first = field.first_beyond(border)
-        if first < 1 or first * field.stride < field.before:
+        if field.first_beyond(border) * field.stride < field.before:
             break
         count += 1
     return count
 
 
-def plan(stages: Sequence[Sequence[nn.Module]], border: int) -> tuple[list[int], int]:
+def layout(stages: Sequence[Sequence[nn.Module]], border: int) -> tuple[list[int], int]:
     """Cells to be repeated outwards in front of each stage, and pixels to crop off the canvas.
 
     Counted from the canvas' edge, a stage's map begins at the first cell that sees the picture, or,

@@ -23,7 +23,7 @@ class ExportOptions:
     interleaving   form of a pooled score head, one of `score.INTERLEAVINGS`; by default the first.
     dense_mask     also write `mask_dense.onnx`, masks of every location. It is compared like the
                    others, but the manifest does not list it: the runtime has no use for it. Not
-                   for refined masks.
+                   for refined masks; in float32 also where the other graphs are int8.
     scales         pyramid scales the runtime uses by default.
     threshold      probability above which it counts a pixel as the object's.
     overlap        IoU with a better proposal above which it ranks a near-duplicate lower.

@@ -20,9 +20,8 @@ from deepmask.export.agreement import (
 )
 from deepmask.export.calibration import later_feeds, trunk_feeds
 from deepmask.export.coarse import COARSE_GRAPHS, write_coarse_trunk
-from deepmask.export.folder import DENSE_MASK
 from deepmask.export.fp16 import convert_to_half
-from deepmask.export.int8 import INT8, SYMMETRIC, quantise
+from deepmask.export.int8 import INT8, SYMMETRIC, quantise, quantised_nodes
 from deepmask.export.onnx_graph import strip
 from deepmask.export.photographs import COMPARED, Photographs, drawn_pictures
 from deepmask.runtime import DeepMask, read_image
@@ -101,20 +100,20 @@ def as_lines(agreement: Agreement, precision: str, compared_on: str) -> list[str
 def _convert(
     source: Path, target: Path, precision: str, photographs: Photographs | None, model: DeepMask
 ) -> None:
-    name = source.stem
-    inputs = [value.name for value in onnx.load(source).graph.input]
+    name, graph = source.stem, onnx.load(source)
     if precision == FP16:
         convert_to_half(source, target, name)
-    elif source.name == DENSE_MASK or not {"image", "features"}.intersection(inputs):
-        shutil.copyfile(source, target)
-    else:
+    elif quantised_nodes(graph, name, precision):
         assert photographs is not None  # ExportOptions saw to it
         files, manifest = photographs.calibrated, model.manifest
         if name == "trunk":
             feeds = trunk_feeds(files, manifest)
         else:
+            inputs = [value.name for value in graph.graph.input]
             feeds = later_feeds(name, inputs, files, manifest, model.engine)
         quantise(source, target, name, feeds, precision)
+    else:
+        shutil.copyfile(source, target)
     graph = onnx.load(target)
     strip(graph)
     onnx.save_model(graph, target)

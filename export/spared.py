@@ -11,7 +11,7 @@ import onnx
 
 #: The trunk's normalisation: pixel values and means have more digits than float16.
 NORMALISATION = ("mean", "scale")
-#: The score head's last two layers: they cost little, and the ranking hangs on them.
+#: The score head's last two layers, on which the ranking hangs.
 SCORE_HEAD = ("widen.weight", "classify.weight")
 LAST_SCORE_LAYER = SCORE_HEAD[-1:]
 

@@ -26,7 +26,7 @@ class NormalisedTrunk(nn.Module):
     scale: Tensor
 
     def __init__(self, model: DeepMask) -> None:
-        """`model` knows the colours it is trained with."""
+        """`model` has the mean and deviation of its colours."""
         super().__init__()
         self.register_buffer("mean", model.mean.unsqueeze(0))
         self.register_buffer("scale", 1 / model.std.unsqueeze(0))

@@ -57,7 +57,7 @@ class TensorSpec:
 TENSORS: Mapping[str, TensorSpec] = {
     "image": TensorSpec(
         "float32", (1, 3, "height", "width")
-    ),  # RGB, 0…255, padded, H and W % stride == 0
+    ),  # RGB, 0…255, its border and all, H and W % stride == 0
     "features": TensorSpec("float32", (1, "channels", "h", "w")),
     "skips": TensorSpec("float32", (1, "h", "w", "skips")),  # what refinement adds, cell by cell
     "score": TensorSpec("float32", (1, 1, "rows", "cols")),  # logits
@@ -123,7 +123,8 @@ class Manifest:
     `border` is the gray margin that the runtime paints around each scaled image, `patch / 2` and a
     multiple of `stride` more: a window's first pixel is then that of a cell. The score and mask
     graphs count locations from the first window, so that row i, column j of `score` is the window
-    centred at (stride·i, stride·j).
+    centred at (stride·i, stride·j). Border and `fill` are the export's to choose: the trunk graph of
+    a VGG-A holds what they give.
     `scales`, `threshold` (a probability) and `overlap` (an IoU) are what a call uses by default.
     `scale_prior` are the logits that scores gain for each octave their scale is below 1.
     `coarse` is there if the model's masks are refined.

@@ -28,7 +28,8 @@ def pytest_configure() -> None:
     A script's background job is started with Ctrl-C ignored, and hands that on to every command
     that a test starts and interrupts.
 
-    Several workers of pytest-xdist share the cores: one thread for each, and for what it starts.
+    Several workers of pytest-xdist share the cores: one OpenMP thread for PyTorch in each of them,
+    and in what they start.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ["OMP_NUM_THREADS"] = "1"

@@ -26,7 +26,7 @@ _OF_TEXT = {"FP32": "fp32", "FLOAT": "fp32", "FP16": "fp16", "HALF": "fp16", "BF
 #: What `precision` in model.json stands for.
 _ASKED = {"fp32": "fp32", "fp16": "fp16", "int8": "int8", "int8-symmetric": "int8"}
 #: The graphs of a model that have every layer in its precision, and those that have some: an export
-#: spares the last layers of the score, and int8 masks of the code. All graphs are whole in fp32.
+#: spares the last layers of the score, and int8 what makes masks of codes. All are whole in fp32.
 _WHOLE = {"fp16": ("trunk", "mask"), "int8": ("trunk",)}
 _PARTLY = {"fp16": ("score",), "int8": ("score",)}
 

@@ -13,6 +13,7 @@ from deepmask.export.options import ExportOptions
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 from deepmask.train.config import MODEL_PRESETS, ModelConfig
 from deepmask.train.model import DeepMask
+from deepmask.train.trunks import VggA
 
 TINY = ModelConfig(
     patch=64,
@@ -34,8 +35,8 @@ TINY_SHARP = replace(
 def random_model(config: ModelConfig) -> DeepMask:
     """Random weights and random BatchNorm statistics, the same each time.
 
-    Refinement gets larger ones, so that its masks are about as large as trained ones and nothing
-    in them is lost below a tolerance.
+    Refinement and VGG-A get larger ones, so that what they give is about as large as of trained
+    ones, and nothing in it is lost below a tolerance.
     """
     torch.manual_seed(0)
     model = DeepMask(config)
@@ -46,6 +47,9 @@ def random_model(config: ModelConfig) -> DeepMask:
             buffer.uniform_(0.5, 2)
     for parameter in model.refine.parameters() if model.refine is not None else ():
         parameter.data *= 3
+    if isinstance(model.trunk, VggA):
+        for parameter in model.trunk.parameters():
+            parameter.data *= 2.4  # the gain of a ReLU behind PyTorch's own initialisation
     return model.eval()
 
 

@@ -40,7 +40,7 @@ from deepmask.runtime.tensorrt.marked import marked_types
 from deepmask.runtime.tensorrt.precision import check_precision
 from deepmask.runtime.tensorrt.profile import Profile, profiles
 from deepmask.runtime.tensorrt.progress import Phases
-from deepmask.train.config import MODEL_PRESETS, ModelConfig
+from deepmask.train.config import BORDER_FILL, MODEL_PRESETS, ModelConfig
 from deepmask.train.model import DeepMask
 
 if importlib.util.find_spec("tensorrt_rtx") is None:
@@ -186,11 +186,26 @@ def test_int8_builds_from_the_symmetric_form(library: Library, tmp_path: Path) -
     assert plan.warnings == ()
 
 
+def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library, tmp_path: Path) -> None:
+    """Cells repeated and a frame around them, which the ResNet's trunk has not."""
+    form = export("deepmask-vgg-a", MODEL_PRESETS["deepmask-vgg-a"], "trunk", "")
+    source, target = tmp_path / "trunk.onnx", tmp_path / "int8.onnx"
+    onnx.save_model(form.model, source)
+    canvas = np.full((1, 3, 320, 352), BORDER_FILL, np.float32)
+    canvas[:, :, 128:-128, 128:-128] = np.random.default_rng(0).uniform(0, 255, (64, 96))
+    quantise(source, target, "trunk", [{"image": canvas}], SYMMETRIC)
+    shapes = [form.profiles[0], form.profiles[-1]]
+    plan = build_plan(library, target.read_bytes(), "trunk", shapes, targets=TARGETS)
+    assert plan.layers == {"int8": 8}
+    assert plan.warnings == ()
+
+
 def test_int8_masks_of_the_features_build_from_the_symmetric_form(
     library: Library, tmp_path: Path
 ) -> None:
     """The convolution and the product that are quantised, and the last layer, which is not."""
-    form = export("deepmask-ours-head-b", MODEL_PRESETS["deepmask-ours-head-b"], "mask", "")
+    preset = "deepmask-ours-head-b"
+    form = export(preset, MODEL_PRESETS[preset], "mask", "")
     source, target = tmp_path / "mask.onnx", tmp_path / "int8.onnx"
     onnx.save_model(form.model, source)
     features = np.random.default_rng(0).random((1, 1024, 14, 14), np.float32)

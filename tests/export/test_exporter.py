@@ -6,6 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +126,13 @@ PAPER_LIKE = ModelConfig(
     score_width=20,
 )
 FULL_LIKE = ModelConfig(**{**PAPER_LIKE.to_dict(), "patch": 96, "mask_head": "full", "rank": 0})
+VGG_LIKE = replace(PAPER_LIKE, trunk="vgg-a")
 
 
 @pytest.mark.parametrize(
     ("config", "interleaving"),
-    [(PAPER_LIKE, "dilated"), (FULL_LIKE, "shifted")],
-    ids=["low-rank", "full"],
+    [(PAPER_LIKE, "dilated"), (FULL_LIKE, "shifted"), (VGG_LIKE, "dilated")],
+    ids=["low-rank", "full", "vgg-a"],
 )
 def test_models_with_a_pooled_score_head_export(
     config: ModelConfig, interleaving: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -146,6 +148,8 @@ def test_models_with_a_pooled_score_head_export(
     )
     manifest = export_model(checkpoint, tmp_path / "model", options)
     assert manifest.graphs["mask"].inputs == ("features", "locations")
+    for one in manifest.parity["pictures"]:
+        assert all(0 < one[key] < 1e-5 for key in ("features", "scores", "masks"))
     assert load_manifest(tmp_path / "model") == manifest
     dense = onnx.load(tmp_path / "model" / "mask_dense.onnx")
     assert [value.name for value in dense.graph.input] == ["features"]

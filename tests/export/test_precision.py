@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,23 +20,27 @@ from rlemasklib import RLEMask
 
 from deepmask.export import exporter
 from deepmask.export.agreement import Agreement, LogitError, found_again, logit_error
+from deepmask.export.calibration import covering
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.fp16 import convert_to_half
 from deepmask.export.graphs import example_inputs, graph_sources
-from deepmask.export.int8 import quantise
+from deepmask.export.int8 import quantise, quantised_nodes
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.options import ExportOptions
 from deepmask.export.photographs import COMPARED, choose_photographs, drawn_pictures
 from deepmask.export.precision import as_lines
 from deepmask.runtime.manifest import TENSORS, Scales, load_manifest
+from deepmask.runtime.pyramid import plan_pyramid
 from deepmask.train.config import ModelConfig
 
-from .conftest import TINY, TINY_SHARP, random_model
-from .test_exporter import FULL_LIKE, LOAD, PAPER_LIKE
+from .conftest import TINY, TINY_SHARP, random_model, write_checkpoint
+from .test_exporter import FULL_LIKE, LOAD, PAPER_LIKE, VGG_LIKE
 
 FORMS = ("fp16", "int8", "int8-symmetric")
 ONE_SCALE = Scales(0, 0, 0.5)
+#: A refined network whose masks start from the features.
+HEAD_A = replace(TINY_SHARP, score_head="separate")
 
 
 def write_photographs(folder: Path, count: int) -> Path:
@@ -121,6 +126,8 @@ def test_integer_convolutions_run_as_such(reduced: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("reduced", ["int8", "int8-symmetric"], indirect=True)
 def test_weights_are_int8_by_channel(reduced: Path) -> None:
     expected: dict[str, set[str]] = {"trunk": set(), "score": {"classify.weight"}}
+    if reduced.name == "int8-symmetric":
+        expected["score"].add("widen.weight")
     for name, spared in expected.items():
         graph = onnx.load(reduced / f"{name}.onnx").graph
         values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -224,7 +231,8 @@ def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path
     graph = onnx.load(tmp_path / "int8.onnx").graph
     weights = {tensor.name for tensor in graph.initializer}
     layers = [node.input[1] for node in graph.node if node.op_type == "Conv"]
-    assert [layer for layer in layers if layer in weights] == ["classify.weight"]
+    spared = [layer for layer in layers if layer in weights]
+    assert spared == ["widen.weight", "classify.weight"][form == "int8" :]
     (expected,) = full.run(None, feed)
     (found,) = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx")).run(None, feed)
     assert 0 < np.abs(found - expected).max() < 0.1 * max(1, np.abs(expected).max())
@@ -233,13 +241,8 @@ def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
 @pytest.mark.parametrize(
     ("config", "name"),
-    [
-        (PAPER_LIKE, "mask"),
-        (FULL_LIKE, "mask"),
-        (replace(TINY_SHARP, score_head="separate"), "mask"),
-        (replace(TINY_SHARP, score_head="separate"), "coarse_mask"),
-    ],
-    ids=["low-rank", "full", "refined", "coarse"],
+    [(PAPER_LIKE, "mask"), (HEAD_A, "mask"), (HEAD_A, "coarse_mask")],
+    ids=["low-rank", "refined", "coarse"],
 )
 def test_windows_of_features_are_gathered_and_multiplied_as_integers(
     config: ModelConfig, name: str, form: str, tmp_path: Path
@@ -251,19 +254,16 @@ def test_windows_of_features_are_gathered_and_multiplied_as_integers(
     onnx.checker.check_model(tmp_path / "int8.onnx", full_check=True)
     graph = onnx.load(tmp_path / "int8.onnx").graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    stored = {
-        node.input[0]: weights[node.input[0]].data_type
-        for node in graph.node
-        if node.op_type == "DequantizeLinear" and node.input[0] in weights
-    }
     made_by = {output: node for node in graph.node for output in node.output}
-    assert len(layers) >= 2 + (config.mask_head == "low-rank")
-    for index, layer in enumerate(layers):
-        if index < 2:
-            assert stored[made_by[layer.input[1]].input[0]] == TensorProto.INT8
-        else:
-            assert layer.input[1] in weights
+    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    assert len(layers) >= 3
+    for layer in layers[:2]:
+        values, weight = (made_by[key] for key in layer.input[:2])
+        assert values.op_type == weight.op_type == "DequantizeLinear"
+        assert weights[weight.input[0]].data_type == TensorProto.INT8
+    for layer in layers[2:]:
+        assert layer.input[1] in weights
+        assert made_by[layer.input[0]].op_type != "DequantizeLinear"
     (expected,) = onnxruntime.InferenceSession(str(path)).run(None, feed)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -275,11 +275,74 @@ def test_windows_of_features_are_gathered_and_multiplied_as_integers(
     error = np.abs(found - expected)
     assert 0 < error.max() < 0.1 * max(1, np.abs(expected).max())
     if form == "int8":
-        run = onnx.load(tmp_path / "optimised.onnx").graph
-        kinds = [node.op_type for node in run.node]
+        kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
         assert "QLinearConv" in kinds[: kinds.index("Gather")]
         assert "QGemm" in kinds[kinds.index("Gather") :]
         assert "DequantizeLinear" not in kinds
+
+
+def test_masks_that_stay_in_float32(tmp_path: Path) -> None:
+    """Of a code; the full head's, whose product is its last layer; at every location; a stranger's."""
+    for config, names in ((TINY, ("mask",)), (FULL_LIKE, ("mask", "mask_dense"))):
+        paths = dict(graphs_of(config, "dilated", tmp_path))
+        for name in names:
+            assert quantised_nodes(onnx.load(paths[name]), name, "int8") == []
+    strange = onnx.load(dict(graphs_of(PAPER_LIKE, "dilated", tmp_path))["mask"])
+    assert quantised_nodes(strange, "mask", "int8")
+    strange.graph.input.add().CopyFrom(strange.graph.input[0])
+    strange.graph.input[-1].name = "code"
+    assert quantised_nodes(strange, "mask", "int8") == []
+
+
+@pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
+@pytest.mark.parametrize("config", [VGG_LIKE, HEAD_A], ids=["vgg-a", "refined"])
+def test_models_with_masks_of_the_features_are_lowered(
+    config: ModelConfig, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calibrated as they will be fed, window by window; every graph still gives what it gave."""
+    monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", exporter.parity.PICTURE_SIZES[:1])
+    checkpoint = write_checkpoint(random_model(config), tmp_path / "model.pt")
+    options = ExportOptions(
+        precision=form,
+        photographs=write_photographs(tmp_path / "photographs", 2),
+        scales=ONE_SCALE,
+        dense_mask=not config.refined,
+    )
+    manifest = export_model(checkpoint, tmp_path / "model", options)
+    figures = manifest.parity["against_fp32"]
+    for name in ("scores", "masks"):
+        assert 0 < figures[name]["rms"] < 0.2 * figures[name]["reference_rms"]
+    graphs = ["trunk", "score", "mask", *(["coarse_mask"] if config.refined else [])]
+    for name in graphs:
+        nodes = onnx.load(tmp_path / "model" / f"{name}.onnx").graph.node
+        assert "QuantizeLinear" in {node.op_type for node in nodes}
+    if options.dense_mask:
+        nodes = onnx.load(tmp_path / "model" / "mask_dense.onnx").graph.node
+        assert "QuantizeLinear" not in {node.op_type for node in nodes}
+
+
+def test_ranges_of_windows_are_those_of_the_whole_map(tmp_path: Path) -> None:
+    """Also in the symmetric form, which measures what was gathered: its windows miss no cell."""
+    border, cells = 48, 4
+    manifest = SimpleNamespace(stride=16, border=border, fill=127.5)
+    for height, width in ((1, 1), (64, 70), (100, 333)):
+        (level,) = plan_pyramid(height, width, [1.0], manifest)
+        seen = np.zeros((level.rows + cells - 1, level.cols + cells - 1), np.bool_)
+        for row, col in covering(level, cells):
+            assert 0 <= row < level.rows
+            assert 0 <= col < level.cols
+            seen[row : row + cells, col : col + cells] = True
+        assert seen.all()
+
+
+def test_the_symmetric_form_leaves_the_code_as_it_is(tmp_path: Path) -> None:
+    """Masks are made of it."""
+    path = dict(graphs_of(TINY, "dilated", tmp_path))["score"]
+    feed = random_feed(onnxruntime.InferenceSession(str(path)))
+    quantise(path, tmp_path / "int8.onnx", "score", [feed], "int8-symmetric")
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    (maker,) = [node for node in graph.node if "code" in node.output]
+    assert maker.op_type == "Conv"
 
 
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
