@@ -55,8 +55,8 @@ _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 def quantise(source: Path, target: Path, name: str, feeds: Iterable[Feed], form: str) -> None:
     """Write the quantised form of the float32 graph `source` to `target`.
 
-    `name` is the graph's, one for which `quantised_nodes` has any; `feeds` are its inputs by name, a
-    picture's each; `form` is `INT8` or `SYMMETRIC`.
+    `name` is the graph's, one for which `quantised_nodes` has any; `feeds` are its inputs by name,
+    a picture's each; `form` is `INT8` or `SYMMETRIC`.
     """
     graph = onnx.load(source)
     for index, node in enumerate(graph.graph.node):  # the quantiser goes by names

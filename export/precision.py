@@ -40,8 +40,8 @@ def write_reduced(
     """Write the model folder `reference`, of float32 graphs, to `out` in another precision.
 
     int8 needs `photographs`; fp16 is compared on drawn pictures without. Every graph passes ONNX's
-    checker. The figures of the comparison are
-    reported and kept in the manifest's `parity`; too low an agreement is a warning there.
+    checker. The figures of the comparison are reported and kept in the manifest's `parity`; too low
+    an agreement is reported as a warning.
     """
     with DeepMask.load(reference, engine="onnxruntime", device="cpu") as model:
         derived = f"{COARSE_GRAPHS['trunk']}.onnx"

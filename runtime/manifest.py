@@ -123,8 +123,8 @@ class Manifest:
     `border` is the gray margin that the runtime paints around each scaled image, `patch / 2` and a
     multiple of `stride` more: a window's first pixel is then that of a cell. The score and mask
     graphs count locations from the first window, so that row i, column j of `score` is the window
-    centred at (stride·i, stride·j). Border and `fill` are the export's to choose: the trunk graph of
-    a VGG-A holds what they give.
+    centred at (stride·i, stride·j). Border and `fill` are the export's to choose: the trunk graph
+    of a VGG-A holds what they give.
     `scales`, `threshold` (a probability) and `overlap` (an IoU) are what a call uses by default.
     `scale_prior` are the logits that scores gain for each octave their scale is below 1.
     `coarse` is there if the model's masks are refined.

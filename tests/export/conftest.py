@@ -30,6 +30,8 @@ TINY = ModelConfig(
 TINY_SHARP = replace(
     TINY, refine_widths=(8, 6, 5, 4, 3), skip_widths=(7, 6, 5, 4), sharp_size=TINY.patch
 )
+#: The same refined network with masks that start from the features.
+HEAD_A = replace(TINY_SHARP, score_head="separate")
 
 
 def random_model(config: ModelConfig) -> DeepMask:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -20,27 +17,21 @@ from rlemasklib import RLEMask
 
 from deepmask.export import exporter
 from deepmask.export.agreement import Agreement, LogitError, found_again, logit_error
-from deepmask.export.calibration import covering
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.fp16 import convert_to_half
-from deepmask.export.graphs import example_inputs, graph_sources
-from deepmask.export.int8 import quantise, quantised_nodes
-from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.options import ExportOptions
 from deepmask.export.photographs import COMPARED, choose_photographs, drawn_pictures
 from deepmask.export.precision import as_lines
 from deepmask.runtime.manifest import TENSORS, Scales, load_manifest
-from deepmask.runtime.pyramid import plan_pyramid
 from deepmask.train.config import ModelConfig
 
-from .conftest import TINY, TINY_SHARP, random_model, write_checkpoint
-from .test_exporter import FULL_LIKE, LOAD, PAPER_LIKE, VGG_LIKE
+from .conftest import HEAD_A, TINY, random_model, write_checkpoint
+from .float_graphs import graphs_of, random_feed
+from .test_exporter import LOAD, PAPER_LIKE, VGG_LIKE
 
 FORMS = ("fp16", "int8", "int8-symmetric")
 ONE_SCALE = Scales(0, 0, 0.5)
-#: A refined network whose masks start from the features.
-HEAD_A = replace(TINY_SHARP, score_head="separate")
 
 
 def write_photographs(folder: Path, count: int) -> Path:
@@ -165,32 +156,6 @@ def test_the_symmetric_form_has_no_zero_points(reduced: Path) -> None:
     }[reduced.name]
 
 
-def graphs_of(config: ModelConfig, interleaving: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    sources = graph_sources(random_model(config), interleaving, dense_mask=True)
-    examples = example_inputs(config)
-    for name, source in sources.items():
-        inputs = [examples[key] for key in source.inputs]
-        onnx.save_model(
-            to_onnx(source.module, inputs, source.inputs, source.outputs, 18),
-            folder / f"{name}.onnx",
-        )
-        yield name, folder / f"{name}.onnx"
-
-
-def random_feed(session: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
-    sizes = {"height": 160, "width": 192, "h": 12, "w": 12, "rows": 5, "cols": 6}
-    feed = {}
-    for value in session.get_inputs():
-        if value.name == "locations":
-            feed[value.name] = np.array([[0, 0], [2, 3], [4, 1]])
-            continue
-        shape = [sizes.get(axis, axis) for axis in value.shape]
-        bright = 255 if value.name == "image" else 1
-        feed[value.name] = (bright * random.random(shape)).astype(np.float32)
-    return feed
-
-
 @pytest.mark.parametrize(
     ("config", "interleaving"),
     [(TINY, "dilated"), (PAPER_LIKE, "dilated"), (PAPER_LIKE, "shifted")],
@@ -221,80 +186,6 @@ def test_half_graphs_are_typed_throughout(
 
 
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
-@pytest.mark.parametrize("interleaving", ["dilated", "shifted"])
-def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path: Path) -> None:
-    path = dict(graphs_of(PAPER_LIKE, interleaving, tmp_path))["score"]
-    full = onnxruntime.InferenceSession(str(path))
-    feed = random_feed(full)
-    quantise(path, tmp_path / "int8.onnx", "score", [feed], form)
-    onnx.checker.check_model(tmp_path / "int8.onnx", full_check=True)
-    graph = onnx.load(tmp_path / "int8.onnx").graph
-    weights = {tensor.name for tensor in graph.initializer}
-    layers = [node.input[1] for node in graph.node if node.op_type == "Conv"]
-    spared = [layer for layer in layers if layer in weights]
-    assert spared == ["widen.weight", "classify.weight"][form == "int8" :]
-    (expected,) = full.run(None, feed)
-    (found,) = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx")).run(None, feed)
-    assert 0 < np.abs(found - expected).max() < 0.1 * max(1, np.abs(expected).max())
-
-
-@pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
-@pytest.mark.parametrize(
-    ("config", "name"),
-    [(PAPER_LIKE, "mask"), (HEAD_A, "mask"), (HEAD_A, "coarse_mask")],
-    ids=["low-rank", "refined", "coarse"],
-)
-def test_windows_of_features_are_gathered_and_multiplied_as_integers(
-    config: ModelConfig, name: str, form: str, tmp_path: Path
-) -> None:
-    """1×1 convolution and product; what is behind the code stays in float32."""
-    path = dict(graphs_of(config, "dilated", tmp_path))[name]
-    feed = random_feed(onnxruntime.InferenceSession(str(path)))
-    quantise(path, tmp_path / "int8.onnx", name, [feed], form)
-    onnx.checker.check_model(tmp_path / "int8.onnx", full_check=True)
-    graph = onnx.load(tmp_path / "int8.onnx").graph
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    made_by = {output: node for node in graph.node for output in node.output}
-    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
-    assert len(layers) >= 3
-    for layer in layers[:2]:
-        values, weight = (made_by[key] for key in layer.input[:2])
-        assert values.op_type == weight.op_type == "DequantizeLinear"
-        assert weights[weight.input[0]].data_type == TensorProto.INT8
-    for layer in layers[2:]:
-        assert layer.input[1] in weights
-        assert made_by[layer.input[0]].op_type != "DequantizeLinear"
-    (expected,) = onnxruntime.InferenceSession(str(path)).run(None, feed)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    session = onnxruntime.InferenceSession(
-        str(tmp_path / "int8.onnx"), options, providers=["CPUExecutionProvider"]
-    )
-    (found,) = session.run(None, feed)
-    error = np.abs(found - expected)
-    assert 0 < error.max() < 0.1 * max(1, np.abs(expected).max())
-    if form == "int8":
-        kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
-        assert "QLinearConv" in kinds[: kinds.index("Gather")]
-        assert "QGemm" in kinds[kinds.index("Gather") :]
-        assert "DequantizeLinear" not in kinds
-
-
-def test_masks_that_stay_in_float32(tmp_path: Path) -> None:
-    """Of a code; the full head's, whose product is its last layer; at every location; a stranger's."""
-    for config, names in ((TINY, ("mask",)), (FULL_LIKE, ("mask", "mask_dense"))):
-        paths = dict(graphs_of(config, "dilated", tmp_path))
-        for name in names:
-            assert quantised_nodes(onnx.load(paths[name]), name, "int8") == []
-    strange = onnx.load(dict(graphs_of(PAPER_LIKE, "dilated", tmp_path))["mask"])
-    assert quantised_nodes(strange, "mask", "int8")
-    strange.graph.input.add().CopyFrom(strange.graph.input[0])
-    strange.graph.input[-1].name = "code"
-    assert quantised_nodes(strange, "mask", "int8") == []
-
-
-@pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
 @pytest.mark.parametrize("config", [VGG_LIKE, HEAD_A], ids=["vgg-a", "refined"])
 def test_models_with_masks_of_the_features_are_lowered(
     config: ModelConfig, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -319,52 +210,6 @@ def test_models_with_masks_of_the_features_are_lowered(
     if options.dense_mask:
         nodes = onnx.load(tmp_path / "model" / "mask_dense.onnx").graph.node
         assert "QuantizeLinear" not in {node.op_type for node in nodes}
-
-
-def test_ranges_of_windows_are_those_of_the_whole_map(tmp_path: Path) -> None:
-    """Also in the symmetric form, which measures what was gathered: its windows miss no cell."""
-    border, cells = 48, 4
-    manifest = SimpleNamespace(stride=16, border=border, fill=127.5)
-    for height, width in ((1, 1), (64, 70), (100, 333)):
-        (level,) = plan_pyramid(height, width, [1.0], manifest)
-        seen = np.zeros((level.rows + cells - 1, level.cols + cells - 1), np.bool_)
-        for row, col in covering(level, cells):
-            assert 0 <= row < level.rows
-            assert 0 <= col < level.cols
-            seen[row : row + cells, col : col + cells] = True
-        assert seen.all()
-
-
-def test_the_symmetric_form_leaves_the_code_as_it_is(tmp_path: Path) -> None:
-    """Masks are made of it."""
-    path = dict(graphs_of(TINY, "dilated", tmp_path))["score"]
-    feed = random_feed(onnxruntime.InferenceSession(str(path)))
-    quantise(path, tmp_path / "int8.onnx", "score", [feed], "int8-symmetric")
-    graph = onnx.load(tmp_path / "int8.onnx").graph
-    (maker,) = [node for node in graph.node if "code" in node.output]
-    assert maker.op_type == "Conv"
-
-
-@pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
-def test_ranges_are_the_mean_of_all_pictures(form: str, tmp_path: Path) -> None:
-    """Of one that reaches 1 and one that reaches 3: the scale is that of 2."""
-    helper, single = onnx.helper, TensorProto.FLOAT
-    graph = helper.make_graph(
-        [helper.make_node("Conv", ["image", "weight"], ["features"], name="conv")],
-        "trunk",
-        [helper.make_tensor_value_info("image", single, [1, 1, "h", "w"])],
-        [helper.make_tensor_value_info("features", single, [1, 1, "h", "w"])],
-        [numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "weight")],
-    )
-    opset = helper.make_opsetid("", 18)
-    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "a.onnx")
-    feeds = [{"image": np.array([[[[0, top]]]], np.float32)} for top in (1, 3)]
-    quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", "trunk", feeds, form)
-    quantised = onnx.load(tmp_path / "b.onnx").graph
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantised.initializer}
-    [first] = [node for node in quantised.node if node.input[0] == "image"]
-    steps = 255 if form == "int8" else 127
-    assert values[first.input[1]] == pytest.approx(2 / steps, rel=1e-6)
 
 
 def test_weights_beyond_half_are_refused(tmp_path: Path) -> None:

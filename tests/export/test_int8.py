@@ -1,0 +1,141 @@
+"""What is quantised of a graph, what is spared, and by which ranges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from deepmask.export.calibration import covering
+from deepmask.export.int8 import quantise, quantised_nodes
+from deepmask.runtime.pyramid import plan_pyramid
+from deepmask.train.config import ModelConfig
+
+from .conftest import HEAD_A, TINY
+from .float_graphs import graphs_of, random_feed
+from .test_exporter import FULL_LIKE, PAPER_LIKE
+
+
+@pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
+@pytest.mark.parametrize("interleaving", ["dilated", "shifted"])
+def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path: Path) -> None:
+    path = dict(graphs_of(PAPER_LIKE, interleaving, tmp_path))["score"]
+    full = onnxruntime.InferenceSession(str(path))
+    feed = random_feed(full)
+    quantise(path, tmp_path / "int8.onnx", "score", [feed], form)
+    onnx.checker.check_model(tmp_path / "int8.onnx", full_check=True)
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    weights = {tensor.name for tensor in graph.initializer}
+    layers = [node.input[1] for node in graph.node if node.op_type == "Conv"]
+    spared = [layer for layer in layers if layer in weights]
+    assert spared == ["widen.weight", "classify.weight"][form == "int8" :]
+    (expected,) = full.run(None, feed)
+    (found,) = onnxruntime.InferenceSession(str(tmp_path / "int8.onnx")).run(None, feed)
+    assert 0 < np.abs(found - expected).max() < 0.1 * max(1, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [(PAPER_LIKE, "mask"), (HEAD_A, "mask"), (HEAD_A, "coarse_mask")],
+    ids=["low-rank", "refined", "coarse"],
+)
+def test_windows_of_features_are_gathered_and_multiplied_as_integers(
+    config: ModelConfig, name: str, form: str, tmp_path: Path
+) -> None:
+    """1×1 convolution and product; what is behind the code stays in float32."""
+    path = dict(graphs_of(config, "dilated", tmp_path))[name]
+    feed = random_feed(onnxruntime.InferenceSession(str(path)))
+    quantise(path, tmp_path / "int8.onnx", name, [feed], form)
+    onnx.checker.check_model(tmp_path / "int8.onnx", full_check=True)
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    made_by = {output: node for node in graph.node for output in node.output}
+    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm", "MatMul")]
+    assert len(layers) >= 3
+    for layer in layers[:2]:
+        values, weight = (made_by[key] for key in layer.input[:2])
+        assert values.op_type == weight.op_type == "DequantizeLinear"
+        assert weights[weight.input[0]].data_type == TensorProto.INT8
+    for layer in layers[2:]:
+        assert layer.input[1] in weights
+        assert made_by[layer.input[0]].op_type != "DequantizeLinear"
+    (expected,) = onnxruntime.InferenceSession(str(path)).run(None, feed)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    session = onnxruntime.InferenceSession(
+        str(tmp_path / "int8.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(None, feed)
+    error = np.abs(found - expected)
+    assert 0 < error.max() < 0.1 * max(1, np.abs(expected).max())
+    if form == "int8":
+        kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
+        assert "QLinearConv" in kinds[: kinds.index("Gather")]
+        assert "QGemm" in kinds[kinds.index("Gather") :]
+        assert "DequantizeLinear" not in kinds
+
+
+def test_masks_that_stay_in_float32(tmp_path: Path) -> None:
+    """Of a code; the full head's, whose product is its last; at every location; a stranger's."""
+    for config, names in ((TINY, ("mask",)), (FULL_LIKE, ("mask", "mask_dense"))):
+        paths = dict(graphs_of(config, "dilated", tmp_path))
+        for name in names:
+            assert quantised_nodes(onnx.load(paths[name]), name, "int8") == []
+    strange = onnx.load(dict(graphs_of(PAPER_LIKE, "dilated", tmp_path))["mask"])
+    assert quantised_nodes(strange, "mask", "int8")
+    strange.graph.input.add().CopyFrom(strange.graph.input[0])
+    strange.graph.input[-1].name = "code"
+    assert quantised_nodes(strange, "mask", "int8") == []
+
+
+def test_ranges_of_windows_are_those_of_the_whole_map(tmp_path: Path) -> None:
+    """Also in the symmetric form, which measures what was gathered: its windows miss no cell."""
+    border, cells = 48, 4
+    manifest = SimpleNamespace(stride=16, border=border, fill=127.5)
+    for height, width in ((1, 1), (64, 70), (100, 333)):
+        (level,) = plan_pyramid(height, width, [1.0], manifest)
+        seen = np.zeros((level.rows + cells - 1, level.cols + cells - 1), np.bool_)
+        for row, col in covering(level, cells):
+            assert 0 <= row < level.rows
+            assert 0 <= col < level.cols
+            seen[row : row + cells, col : col + cells] = True
+        assert seen.all()
+
+
+def test_the_symmetric_form_leaves_the_code_as_it_is(tmp_path: Path) -> None:
+    """Masks are made of it."""
+    path = dict(graphs_of(TINY, "dilated", tmp_path))["score"]
+    feed = random_feed(onnxruntime.InferenceSession(str(path)))
+    quantise(path, tmp_path / "int8.onnx", "score", [feed], "int8-symmetric")
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    (maker,) = [node for node in graph.node if "code" in node.output]
+    assert maker.op_type == "Conv"
+
+
+@pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
+def test_ranges_are_the_mean_of_all_pictures(form: str, tmp_path: Path) -> None:
+    """Of one that reaches 1 and one that reaches 3: the scale is that of 2."""
+    helper, single = onnx.helper, TensorProto.FLOAT
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["image", "weight"], ["features"], name="conv")],
+        "trunk",
+        [helper.make_tensor_value_info("image", single, [1, 1, "h", "w"])],
+        [helper.make_tensor_value_info("features", single, [1, 1, "h", "w"])],
+        [numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "weight")],
+    )
+    opset = helper.make_opsetid("", 18)
+    onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "a.onnx")
+    feeds = [{"image": np.array([[[[0, top]]]], np.float32)} for top in (1, 3)]
+    quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", "trunk", feeds, form)
+    quantised = onnx.load(tmp_path / "b.onnx").graph
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantised.initializer}
+    [first] = [node for node in quantised.node if node.input[0] == "image"]
+    steps = 255 if form == "int8" else 127
+    assert values[first.input[1]] == pytest.approx(2 / steps, rel=1e-6)
