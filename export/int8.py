@@ -23,7 +23,7 @@ import onnx
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from deepmask.export.calibration import Feed
-from deepmask.export.spared import last_score_layer, score_head
+from deepmask.export.spared import last_score_layer, score_head, skip_maps
 
 INT8, SYMMETRIC = QUANTISED_FORMS = ("int8", "int8-symmetric")
 _PRODUCTS = ["Gemm", "MatMul"]
@@ -83,16 +83,19 @@ def quantise(source: Path, target: Path, name: str, feeds: Iterable[Feed], form:
 def quantised_nodes(model: onnx.ModelProto, name: str, form: str) -> list[str]:
     """Names of the nodes of graph `name` whose layers are quantised; none: it stays in float32.
 
-    The score's last layer is spared. The layer in front of it makes no difference to int8's recall;
-    in the symmetric form its input would be rounded, which is the code that masks are made of.
+    Spared are the layers that skip maps come from: small, and OpenVINO 2026.4 adds the first
+    channel's bias to all of the largest map if it is quantised, which lost every seventh of the
+    best proposals. Spared is the score's last layer. The one in front of it makes no difference to
+    int8's recall; in the symmetric form its input would be rounded, which is the code that masks
+    are made of.
     """
-    names = [node.name for node in model.graph.node]
     if name == "trunk":
-        return names
-    if name == "score":
+        spared = set(skip_maps(model))
+    elif name == "score":
         spared = set(last_score_layer(model) if form == INT8 else score_head(model))
-        return [one for one in names if one not in spared]
-    return _window_codes(model)
+    else:
+        return _window_codes(model)
+    return [node.name for node in model.graph.node if node.name not in spared]
 
 
 def _window_codes(masks: onnx.ModelProto) -> list[str]:

@@ -5,6 +5,7 @@ The names are those of the initialisers that a node reads, which come from the n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import onnx
@@ -14,6 +15,8 @@ NORMALISATION = ("mean", "scale")
 #: The score head's last two layers, on which the ranking hangs.
 SCORE_HEAD = ("widen.weight", "classify.weight")
 LAST_SCORE_LAYER = SCORE_HEAD[-1:]
+#: The last layers of a refined network's skip paths.
+SKIP_MAP = re.compile(r"refine\.skips\.\d+\.join\.weight")
 
 
 def normalisation(trunk: onnx.ModelProto) -> list[str]:
@@ -29,6 +32,12 @@ def score_head(score: onnx.ModelProto) -> list[str]:
 def last_score_layer(score: onnx.ModelProto) -> list[str]:
     """Names of the nodes of the score head's last layer."""
     return _readers(score, LAST_SCORE_LAYER)
+
+
+def skip_maps(trunk: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that give the skip maps of a refined network; none if it is not."""
+    names = [tensor.name for tensor in trunk.graph.initializer]
+    return _readers(trunk, [name for name in names if SKIP_MAP.fullmatch(name)])
 
 
 def _readers(model: onnx.ModelProto, initialisers: Sequence[str]) -> list[str]:
