@@ -120,6 +120,15 @@ def test_the_symmetric_form_leaves_the_code_as_it_is(tmp_path: Path) -> None:
     assert maker.op_type == "Conv"
 
 
+def test_skip_maps_stay_in_float32_for_openvino(tmp_path: Path) -> None:
+    trunk = onnx.load(dict(graphs_of(TINY_SHARP, "dilated", tmp_path))["trunk"])
+    names = {node.name: node.input[1] for node in trunk.graph.node if node.op_type == "Conv"}
+    spared = names.keys() - quantised_nodes(trunk, "trunk", "int8")
+    joins = {f"refine.skips.{level}.join.weight" for level in range(4)}
+    assert {names[one] for one in spared} == joins
+    assert not names.keys() - quantised_nodes(trunk, "trunk", "int8-symmetric")
+
+
 @pytest.mark.parametrize(
     "config",
     [TINY_SHARP, replace(TINY_SHARP, sharp_size=32), HEAD_A, VGG_LIKE],
