@@ -32,7 +32,8 @@ def later_feeds(
 ) -> Iterator[Feed]:
     """What the float32 trunk makes of the same canvases, by the names of a later graph's `inputs`.
 
-    `engine` runs the float32 graphs. Locations are such that their windows cover the whole map.
+    `engine` runs the float32 graphs. Locations are such that every cell that a window can hold is
+    in one of theirs.
     """
     for path in _watched(files, f"calibrating {name}"):
         for level, canvas in _canvases(path, manifest):
@@ -51,7 +52,7 @@ def _canvases(path: Path, manifest: Manifest) -> Iterator[tuple[Level, NDArray[n
 
 
 def covering(level: Level, cells: int) -> NDArray[np.int64]:
-    """Locations (N, 2) of windows of `cells` cells a side that miss no cell of a level's map."""
+    """Locations (N, 2) of windows of `cells` cells a side that hold what a level's windows hold."""
     rows, cols = ([*range(0, count - 1, cells), count - 1] for count in (level.rows, level.cols))
     return np.array(list(itertools.product(rows, cols)), np.int64)
 

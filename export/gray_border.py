@@ -66,6 +66,7 @@ def around_the_picture(trunk: nn.Module, border: int, gray: Tensor) -> nn.Module
 
     `gray` (1, 3, 1, 1) is the border's colour, normalised. Any other trunk than a single VGG-A is
     given back: a ResNet's cells see too far for it to be worth the copies (benchmarks/NOTES.md).
+    Two trunks side by side run over the whole canvas, as a refined network's does.
     """
     return GrayBorderTrunk(trunk, border, gray) if isinstance(trunk, VggA) else trunk
 

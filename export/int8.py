@@ -9,8 +9,8 @@ Weights are int8 per output channel. Activations have two forms, because the eng
                   TensorRT accepts no zero points and fuses what follows a convolution itself.
 
 A mask graph that starts from the features computes a code of each window first, 51 M multiply-adds
-of the 224 px model's 53 M a mask: so far it is quantised. What makes masks of codes is not, for a
-mask's outline hangs on it.
+of the 224 px model's 53 M a mask: up to the code it is quantised. What makes masks of codes is not,
+for a mask's outline hangs on it; nor is the full mask head, which has no code.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _PRODUCTS = ["Gemm", "MatMul"]
 _LAYERS = {INT8: ["Conv", "Add", "MaxPool", "Relu"], SYMMETRIC: ["Conv", *_PRODUCTS]}
 #: In a mask graph's int8 form, windows are gathered as integers too.
 _GATHERED = ["Transpose", "Reshape", "Gather", *_PRODUCTS]
-#: A range is the mean of those of all pictures: one that spans every picture's extremes is coarse
-#: for all. Of the shipped model's best proposals int8 finds 94.7 % again so, and 91.9 % otherwise;
-#: int8-symmetric 92.6 and 84.7 %.
+#: A range is the mean of all canvases': one that spans every canvas' extremes is coarse for most.
+#: Of the shipped model's best proposals int8 found 94.7 % again so, and 91.9 % otherwise;
+#: int8-symmetric 92.6 and 84.7 % (ten photographs, ONNX Runtime, skip maps quantised).
 _OPTIONS: dict[str, dict[str, Any]] = {
     INT8: {
         "CalibMovingAverage": True,
@@ -55,12 +55,10 @@ _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 def quantise(source: Path, target: Path, name: str, feeds: Iterable[Feed], form: str) -> None:
     """Write the quantised form of the float32 graph `source` to `target`.
 
-    `name` is the graph's, one for which `quantised_nodes` has any; `feeds` are its inputs by name,
-    a picture's each; `form` is `INT8` or `SYMMETRIC`.
+    `name` is the graph's, one for which `quantised_nodes` has any, and its nodes have names;
+    `feeds` are its inputs by name, a canvas' each; `form` is `INT8` or `SYMMETRIC`.
     """
     graph = onnx.load(source)
-    for index, node in enumerate(graph.graph.node):  # the quantiser goes by names
-        node.name = node.name or f"node_{index}"
     prepared = graph.metadata_props.add()
     prepared.key, prepared.value = _PREPARED
     gathers = form == INT8 and name not in ("trunk", "score")
@@ -86,13 +84,15 @@ def quantised_nodes(model: onnx.ModelProto, name: str, form: str) -> list[str]:
     Spared are the score's last layer and, in the int8 form, those that give skip maps: they are
     small, and OpenVINO 2026.4 adds the first channel's bias to all channels of the largest map if
     they are quantised (of the shipped model's best proposals it found 85.9 % again for 94.7). The
-    score's layer before the last makes no difference to int8's recall; in the symmetric form its
-    input would be rounded, which is the code that masks are made of.
+    score's layer before the last makes no difference to recall, but in the symmetric form its input
+    would be rounded, and where masks are made of codes, that is the code.
     """
     if name == "trunk":
         spared = set(skip_maps(model) if form == INT8 else ())
     elif name == "score":
-        spared = set(last_score_layer(model) if form == INT8 else score_head(model))
+        gives_code = "code" in {output.name for output in model.graph.output}
+        both = form == SYMMETRIC and gives_code
+        spared = set(score_head(model) if both else last_score_layer(model))
     else:
         return _window_codes(model)
     return [node.name for node in model.graph.node if node.name not in spared]

@@ -15,6 +15,7 @@ import onnx
 from deepmask.export.coarse import COARSE_GRAPHS
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.folder import DENSE_MASK, require_replaceable, staged
+from deepmask.export.onnx_graph import name_nodes
 from deepmask.export.options import ExportOptions, check_name, check_precision
 from deepmask.export.photographs import choose_photographs
 from deepmask.export.precision import FP32, write_reduced
@@ -89,7 +90,7 @@ def _checked(source: Path) -> Manifest:
 
 
 def _write_single(manifest: Manifest, source: Path, folder: Path) -> None:
-    """The model in `folder`, its files named as every export names them, its weights float32."""
+    """The model in `folder`, files and nodes named as in every export, its weights float32."""
     graphs = {
         name: _write_graph(graph, source, folder, name) for name, graph in manifest.graphs.items()
     }
@@ -110,5 +111,6 @@ def _write_graph(graph: Graph, source: Path, folder: Path, name: str) -> Graph:
     file = f"{name}.onnx"
     model = onnx.load(source / graph.file)
     store_as_single(model)
+    name_nodes(model)
     onnx.save_model(model, folder / file)
     return replace(graph, file=file, sha256=sha256_of(folder / file))

@@ -62,6 +62,14 @@ def to_onnx(
     return graph
 
 
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Name the nodes, unless each has a name of its own: ONNX asks for none, quantisation does."""
+    names = {node.name for node in model.graph.node} - {""}
+    if len(names) < len(model.graph.node):
+        for index, node in enumerate(model.graph.node):
+            node.name = f"{node.op_type}_{index}"
+
+
 def strip(model: onnx.ModelProto) -> None:
     """Remove what exporters and converters add of their own: stack traces, file names, notes."""
     model.producer_name, model.producer_version = PRODUCER, ""

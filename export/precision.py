@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,24 +100,31 @@ def as_lines(agreement: Agreement, precision: str, compared_on: str) -> list[str
 def _convert(
     source: Path, target: Path, precision: str, photographs: Photographs | None, model: DeepMask
 ) -> None:
-    name, graph = source.stem, onnx.load(source)
     if precision == FP16:
-        convert_to_half(source, target, name)
-    elif quantised_nodes(graph, name, precision):
-        assert photographs is not None  # ExportOptions saw to it
-        files, manifest = photographs.calibrated, model.manifest
-        if name == "trunk":
-            feeds = trunk_feeds(files, manifest)
-        else:
-            inputs = [value.name for value in graph.graph.input]
-            feeds = later_feeds(name, inputs, files, manifest, model.engine)
-        quantise(source, target, name, feeds, precision)
+        convert_to_half(source, target, source.stem)
     else:
-        shutil.copyfile(source, target)
+        assert photographs is not None  # ExportOptions saw to it
+        _quantise(source, target, precision, photographs.calibrated, model)
     graph = onnx.load(target)
     strip(graph)
     onnx.save_model(graph, target)
     onnx.checker.check_model(target, full_check=True)
+
+
+def _quantise(
+    source: Path, target: Path, form: str, files: Sequence[Path], model: DeepMask
+) -> None:
+    """Write the int8 form of a graph; a copy of one that stays in float32."""
+    name, graph = source.stem, onnx.load(source)
+    if not quantised_nodes(graph, name, form):
+        shutil.copyfile(source, target)
+        return
+    if name == "trunk":
+        feeds = trunk_feeds(files, model.manifest)
+    else:
+        inputs = [value.name for value in graph.graph.input]
+        feeds = later_feeds(name, inputs, files, model.manifest, model.engine)
+    quantise(source, target, name, feeds, form)
 
 
 def _hashed(graphs: Mapping[str, Graph], folder: Path) -> dict[str, Graph]:

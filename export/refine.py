@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepmask.export.mask import CodeMaskGraph, WindowMaskGraph
-from deepmask.export.trunk import NormalisedTrunk
+from deepmask.export.trunk import Normalisation
 from deepmask.train.model import DeepMask
 from deepmask.train.refine import Refinement
 
@@ -40,7 +40,7 @@ _PHASE_TAPS = (
 )
 
 
-class SkipTrunkGraph(NormalisedTrunk):
+class SkipTrunkGraph(Normalisation):
     """image (1, 3, H, W) RGB 0…255 → features (1, C, h, w), skips (1, h, w, S).
 
     skips holds cell by cell what each module's map has there, one module after the other, coarsest

@@ -12,9 +12,9 @@ import onnx
 
 #: The trunk's normalisation: pixel values and means have more digits than float16.
 NORMALISATION = ("mean", "scale")
-#: The score head's last two layers, on which the ranking hangs.
+#: The score head's last two layers, and the last alone, on which the ranking hangs.
 SCORE_HEAD = ("widen.weight", "classify.weight")
-LAST_SCORE_LAYER = SCORE_HEAD[-1:]
+LAST_SCORE_LAYER = ("classify.weight",)
 #: The last layers of a refined network's skip paths.
 SKIP_MAP = re.compile(r"refine\.skips\.\d+\.join\.weight")
 

@@ -15,7 +15,7 @@ from deepmask.train.config import BORDER_FILL
 from deepmask.train.model import DeepMask
 
 
-class NormalisedTrunk(nn.Module):
+class Normalisation(nn.Module):
     """What is in front of a trunk.
 
     The normalisation stays in front of the first convolution: folded into its weights, the zero
@@ -36,7 +36,7 @@ class NormalisedTrunk(nn.Module):
         return (image - self.mean) * self.scale
 
 
-class TrunkGraph(NormalisedTrunk):
+class TrunkGraph(Normalisation):
     """image (1, 3, H, W) RGB 0…255 → features (1, C, H/stride, W/stride).
 
     The image is a canvas: a picture, and `border` pixels of gray on each side of it, which a VGG-A

@@ -30,6 +30,7 @@ from deepmask.export.int8 import SYMMETRIC, quantise
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.score import INTERLEAVINGS
 from deepmask.export.trunk import fold_batchnorm
+from deepmask.export.weights import store_as_single
 from deepmask.runtime.deepmask import shipped_model
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.manifest import GRAPHS, Graph, load_manifest
@@ -178,8 +179,11 @@ def test_int8_builds_from_the_symmetric_form(library: Library, tmp_path: Path) -
     manifest = load_manifest(folder)
     graph = manifest.graphs["trunk"]
     picture = np.random.default_rng(0).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)
-    target = tmp_path / "trunk.onnx"
-    quantise(folder / graph.file, target, "trunk", [{"image": picture}], SYMMETRIC)
+    source, target = tmp_path / "trunk.onnx", tmp_path / "int8.onnx"
+    model = onnx.load(folder / graph.file)
+    store_as_single(model)
+    onnx.save_model(model, source)
+    quantise(source, target, "trunk", [{"image": picture}], SYMMETRIC)
     shapes = profiles(manifest, graph, MAX_SIDE)
     plan = build_plan(library, target.read_bytes(), "trunk", shapes, targets=TARGETS)
     assert set(plan.layers) == {"int8"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,13 @@ from deepmask.export.lower import lower_model
 from deepmask.export.options import ExportOptions
 from deepmask.export.weights import store_as_half, store_as_single
 from deepmask.runtime import DeepMask
-from deepmask.runtime.manifest import ModelFolderError, Scales, load_manifest, sha256_of
+from deepmask.runtime.manifest import (
+    ModelFolderError,
+    Scales,
+    load_manifest,
+    sha256_of,
+    write_manifest,
+)
 
 from .conftest import TINY_SHARP, random_model, write_checkpoint
 from .test_precision import write_photographs
@@ -64,6 +71,30 @@ def test_it_is_what_the_checkpoint_gives(
     assert names == sorted(path.name for path in found.iterdir())
     for name in names:
         assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("name", ["", "twice"])
+def test_nodes_without_names_of_their_own(
+    name: str, source: Path, photographs: Path, tmp_path: Path
+) -> None:
+    """As ONNX allows them: nothing is spared that would not be otherwise."""
+    strange = shutil.copytree(source, tmp_path / "strange")
+    manifest = load_manifest(strange)
+    path = strange / manifest.graphs["score"].file
+    graph = onnx.load(path)
+    for node in graph.graph.node:
+        node.name = name
+    onnx.save_model(graph, path)
+    score = replace(manifest.graphs["score"], sha256=sha256_of(path))
+    write_manifest(replace(manifest, graphs={**manifest.graphs, "score": score}), strange)
+    kinds = []
+    for folder in (source, strange):
+        options = ExportOptions(precision="int8", photographs=photographs)
+        lower_model(folder, tmp_path / "int8" / folder.name, options)
+        graph = onnx.load(tmp_path / "int8" / folder.name / "score.onnx")
+        kinds.append([node.op_type for node in graph.graph.node])
+    assert kinds[0] == kinds[1]
+    assert "QuantizeLinear" in kinds[0]
 
 
 def test_weights_stored_as_float16_are_float32_first(

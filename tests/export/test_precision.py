@@ -158,8 +158,8 @@ def test_the_symmetric_form_has_no_zero_points(reduced: Path) -> None:
 
 @pytest.mark.parametrize(
     ("config", "interleaving"),
-    [(TINY, "dilated"), (PAPER_LIKE, "dilated"), (PAPER_LIKE, "shifted")],
-    ids=["shared", "pooled-dilated", "pooled-shifted"],
+    [(TINY, "dilated"), (PAPER_LIKE, "dilated"), (PAPER_LIKE, "shifted"), (VGG_LIKE, "dilated")],
+    ids=["shared", "pooled-dilated", "pooled-shifted", "vgg-a"],
 )
 def test_half_graphs_are_typed_throughout(
     config: ModelConfig, interleaving: str, tmp_path: Path
