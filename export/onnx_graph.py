@@ -63,9 +63,8 @@ def to_onnx(
 
 
 def name_nodes(model: onnx.ModelProto) -> None:
-    """Name the nodes, unless each has a name of its own: ONNX asks for none, quantisation does."""
-    names = {node.name for node in model.graph.node} - {""}
-    if len(names) < len(model.graph.node):
+    """Name the nodes, unless all have names: ONNX asks for none, lower precisions go by them."""
+    if not all(node.name for node in model.graph.node):
         for index, node in enumerate(model.graph.node):
             node.name = f"{node.op_type}_{index}"
 
