@@ -204,6 +204,28 @@ def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library, tmp_path
     assert plan.warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [("deepmask-vgg-a", {"int8": 2, "fp32": 1}), ("deepmask-r18", {"int8": 2, "fp32": 2})],
+)
+def test_an_int8_score_builds_from_the_symmetric_form(
+    library: Library, preset: str, expected: dict[str, int], tmp_path: Path
+) -> None:
+    """What gives the code for masks keeps it in float32, and so the layer that reads it."""
+    config = smaller(MODEL_PRESETS[preset])
+    form = export(preset, config, "score", INTERLEAVINGS[0])
+    source, target = tmp_path / "score.onnx", tmp_path / "int8.onnx"
+    onnx.save_model(form.model, source)
+    cells = (1, config.features, 20, 24)
+    features = np.random.default_rng(0).random(cells, np.float32)
+    quantise(source, target, "score", [{"features": features}], SYMMETRIC)
+    shapes = [form.profiles[0], form.profiles[-1]]
+    plan = build_plan(library, target.read_bytes(), "score", shapes, targets=TARGETS)
+    assert plan.layers == marked_types(target.read_bytes()) == expected
+    assert plan.warnings == ()
+    check_precision("int8-symmetric", {"score": plan.layers})
+
+
 def test_int8_masks_of_the_features_build_from_the_symmetric_form(
     library: Library, tmp_path: Path
 ) -> None:
