@@ -15,6 +15,7 @@ for a mask's outline hangs on it; nor is the full mask head, which has no code.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,16 @@ _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 
 
 def quantise(source: Path, target: Path, name: str, feeds: Iterable[Feed], form: str) -> None:
-    """Write the quantised form of the float32 graph `source` to `target`.
+    """Write the quantised form of the float32 graph `source` to `target`; a copy if it has none.
 
-    `name` is the graph's, one for which `quantised_nodes` has any, and its nodes have names;
-    `feeds` are its inputs by name, a canvas' each; `form` is `INT8` or `SYMMETRIC`.
+    `name` is the graph's, whose nodes have names; `feeds` are its inputs by name, a canvas' each,
+    and not asked for where nothing is quantised; `form` is `INT8` or `SYMMETRIC`.
     """
     graph = onnx.load(source)
+    chosen = quantised_nodes(graph, name, form)
+    if not chosen:
+        shutil.copyfile(source, target)
+        return
     prepared = graph.metadata_props.add()
     prepared.key, prepared.value = _PREPARED
     gathers = form == INT8 and name not in ("trunk", "score")
@@ -71,7 +76,7 @@ def quantise(source: Path, target: Path, name: str, feeds: Iterable[Feed], form:
         per_channel=True,
         activation_type=QuantType.QUInt8 if form == INT8 else QuantType.QInt8,
         weight_type=QuantType.QInt8,
-        nodes_to_quantize=quantised_nodes(graph, name, form),
+        nodes_to_quantize=chosen,
         calibrate_method=CalibrationMethod.MinMax,
         extra_options=_OPTIONS[form],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,10 @@ from deepmask.export.agreement import (
     LogitError,
     measure_agreement,
 )
-from deepmask.export.calibration import later_feeds, trunk_feeds
+from deepmask.export.calibration import Feed, later_feeds, trunk_feeds
 from deepmask.export.coarse import COARSE_GRAPHS, write_coarse_trunk
 from deepmask.export.fp16 import convert_to_half
-from deepmask.export.int8 import INT8, SYMMETRIC, quantise, quantised_nodes
+from deepmask.export.int8 import INT8, SYMMETRIC, quantise
 from deepmask.export.onnx_graph import strip
 from deepmask.export.photographs import COMPARED, Photographs, drawn_pictures
 from deepmask.runtime import DeepMask, read_image
@@ -104,27 +103,19 @@ def _convert(
         convert_to_half(source, target, source.stem)
     else:
         assert photographs is not None  # ExportOptions saw to it
-        _quantise(source, target, precision, photographs.calibrated, model)
+        feeds = _feeds(source, photographs.calibrated, model)
+        quantise(source, target, source.stem, feeds, precision)
     graph = onnx.load(target)
     strip(graph)
     onnx.save_model(graph, target)
     onnx.checker.check_model(target, full_check=True)
 
 
-def _quantise(
-    source: Path, target: Path, form: str, files: Sequence[Path], model: DeepMask
-) -> None:
-    """Write the int8 form of a graph; a copy of one that stays in float32."""
-    name, graph = source.stem, onnx.load(source)
-    if not quantised_nodes(graph, name, form):
-        shutil.copyfile(source, target)
-        return
-    if name == "trunk":
-        feeds = trunk_feeds(files, model.manifest)
-    else:
-        inputs = [value.name for value in graph.graph.input]
-        feeds = later_feeds(name, inputs, files, model.manifest, model.engine)
-    quantise(source, target, name, feeds, form)
+def _feeds(source: Path, files: Sequence[Path], model: DeepMask) -> Iterator[Feed]:
+    if source.stem == "trunk":
+        return trunk_feeds(files, model.manifest)
+    inputs = [value.name for value in onnx.load(source).graph.input]
+    return later_feeds(source.stem, inputs, files, model.manifest, model.engine)
 
 
 def _hashed(graphs: Mapping[str, Graph], folder: Path) -> dict[str, Graph]:

@@ -23,6 +23,7 @@ import onnx
 import pytest
 import torch
 
+from deepmask.export.calibration import Feed
 from deepmask.export.describe import describe
 from deepmask.export.fp16 import convert_to_half
 from deepmask.export.graphs import example_inputs, graph_sources
@@ -87,7 +88,7 @@ _TIMING = "Timing tactics"
 
 @dataclass(frozen=True)
 class Form:
-    """One graph with random weights, in float32, and the profiles that it gets."""
+    """One graph in float32, and the profiles that it gets."""
 
     name: str
     model: onnx.ModelProto
@@ -138,6 +139,19 @@ def halved(form: Form) -> onnx.ModelProto:
         return onnx.load(target)
 
 
+def symmetric(form: Form, feed: Feed) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "source.onnx"), Path(folder, "target.onnx")
+        onnx.save_model(form.model, source)
+        quantise(source, target, form.name, [feed], SYMMETRIC)
+        return onnx.load(target)
+
+
+def ends_of(form: Form) -> Form:
+    """With the smallest and the largest profile only: each is built for itself, and takes time."""
+    return replace(form, profiles=[form.profiles[0], form.profiles[-1]])
+
+
 def build(library: Library, form: Form, model: onnx.ModelProto) -> Plan:
     graph = model.SerializeToString()
     return build_plan(library, graph, form.name, form.profiles, targets=TARGETS)
@@ -160,9 +174,7 @@ def test_every_kind_of_graph_builds_in_fp32_and_fp16(
     library: Library, preset: str, name: str, interleaving: str
 ) -> None:
     form = export(preset, smaller(MODEL_PRESETS[preset]), name, interleaving)
-    # Each profile is built for itself. To save time the others get the smallest and the largest.
-    ends = [form.profiles[0], form.profiles[-1]]
-    check_builds(library, form if preset == "deepmask-r18" else replace(form, profiles=ends))
+    check_builds(library, form if preset == "deepmask-r18" else ends_of(form))
 
 
 @pytest.mark.slow
@@ -174,32 +186,25 @@ def test_every_graph_builds_at_full_size(
     check_builds(library, export(preset, MODEL_PRESETS[preset], name, interleaving))
 
 
-def test_int8_builds_from_the_symmetric_form(library: Library, tmp_path: Path) -> None:
+def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
     folder = shipped_model()
     manifest = load_manifest(folder)
     graph = manifest.graphs["trunk"]
-    picture = np.random.default_rng(0).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)
-    source, target = tmp_path / "trunk.onnx", tmp_path / "int8.onnx"
     model = onnx.load(folder / graph.file)
     store_as_single(model)
-    onnx.save_model(model, source)
-    quantise(source, target, "trunk", [{"image": picture}], SYMMETRIC)
-    shapes = profiles(manifest, graph, MAX_SIDE)
-    plan = build_plan(library, target.read_bytes(), "trunk", shapes, targets=TARGETS)
+    form = Form("trunk", model, profiles(manifest, graph, MAX_SIDE))
+    picture = np.random.default_rng(0).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)
+    plan = build(library, form, symmetric(form, {"image": picture}))
     assert set(plan.layers) == {"int8"}
     assert plan.warnings == ()
 
 
-def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library, tmp_path: Path) -> None:
+def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library) -> None:
     """Cells repeated and a frame around them, which the ResNet's trunk has not."""
-    form = export("deepmask-vgg-a", MODEL_PRESETS["deepmask-vgg-a"], "trunk", "")
-    source, target = tmp_path / "trunk.onnx", tmp_path / "int8.onnx"
-    onnx.save_model(form.model, source)
+    form = ends_of(export("deepmask-vgg-a", MODEL_PRESETS["deepmask-vgg-a"], "trunk", ""))
     canvas = np.full((1, 3, 320, 352), BORDER_FILL, np.float32)
     canvas[:, :, 128:-128, 128:-128] = np.random.default_rng(0).uniform(0, 255, (64, 96))
-    quantise(source, target, "trunk", [{"image": canvas}], SYMMETRIC)
-    shapes = [form.profiles[0], form.profiles[-1]]
-    plan = build_plan(library, target.read_bytes(), "trunk", shapes, targets=TARGETS)
+    plan = build(library, form, symmetric(form, {"image": canvas}))
     assert plan.layers == {"int8": 8}
     assert plan.warnings == ()
 
@@ -209,37 +214,27 @@ def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library, tmp_path
     [("deepmask-vgg-a", {"int8": 2, "fp32": 1}), ("deepmask-r18", {"int8": 2, "fp32": 2})],
 )
 def test_an_int8_score_builds_from_the_symmetric_form(
-    library: Library, preset: str, expected: dict[str, int], tmp_path: Path
+    library: Library, preset: str, expected: dict[str, int]
 ) -> None:
     """What gives the code for masks keeps it in float32, and so the layer that reads it."""
     config = smaller(MODEL_PRESETS[preset])
-    form = export(preset, config, "score", INTERLEAVINGS[0])
-    source, target = tmp_path / "score.onnx", tmp_path / "int8.onnx"
-    onnx.save_model(form.model, source)
-    cells = (1, config.features, 20, 24)
-    features = np.random.default_rng(0).random(cells, np.float32)
-    quantise(source, target, "score", [{"features": features}], SYMMETRIC)
-    shapes = [form.profiles[0], form.profiles[-1]]
-    plan = build_plan(library, target.read_bytes(), "score", shapes, targets=TARGETS)
-    assert plan.layers == marked_types(target.read_bytes()) == expected
+    form = ends_of(export(preset, config, "score", INTERLEAVINGS[0]))
+    features = np.random.default_rng(0).random((1, config.features, 20, 24), np.float32)
+    model = symmetric(form, {"features": features})
+    plan = build(library, form, model)
+    assert plan.layers == marked_types(model.SerializeToString()) == expected
     assert plan.warnings == ()
     check_precision("int8-symmetric", {"score": plan.layers})
 
 
-def test_int8_masks_of_the_features_build_from_the_symmetric_form(
-    library: Library, tmp_path: Path
-) -> None:
+def test_int8_masks_of_the_features_build_from_the_symmetric_form(library: Library) -> None:
     """The convolution and the product that are quantised, and the last layer, which is not."""
     preset = "deepmask-ours-head-b"
-    form = export(preset, MODEL_PRESETS[preset], "mask", "")
-    source, target = tmp_path / "mask.onnx", tmp_path / "int8.onnx"
-    onnx.save_model(form.model, source)
+    form = ends_of(export(preset, MODEL_PRESETS[preset], "mask", ""))
     features = np.random.default_rng(0).random((1, 1024, 14, 14), np.float32)
-    feed = {"features": features, "locations": np.zeros((1, 2), np.int64)}
-    quantise(source, target, "mask", [feed], SYMMETRIC)
-    shapes = [form.profiles[0], form.profiles[-1]]
-    plan = build_plan(library, target.read_bytes(), "mask", shapes, targets=TARGETS)
-    assert plan.layers == marked_types(target.read_bytes()) == {"int8": 2, "fp32": 1}
+    model = symmetric(form, {"features": features, "locations": np.zeros((1, 2), np.int64)})
+    plan = build(library, form, model)
+    assert plan.layers == marked_types(model.SerializeToString()) == {"int8": 2, "fp32": 1}
     assert plan.warnings == ()
 
 

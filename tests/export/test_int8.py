@@ -136,7 +136,7 @@ def test_skip_maps_stay_in_float32_for_openvino(tmp_path: Path) -> None:
 )
 def test_openvino_is_as_near_to_float32_as_onnxruntime(config: ModelConfig, tmp_path: Path) -> None:
     """It rearranges the quantised graph before it computes, and one rearrangement is wrong."""
-    openvino = pytest.importorskip("openvino")
+    engine = pytest.importorskip("deepmask.runtime.engines.openvino")
     int8 = tmp_path / "int8.onnx"
     for name, path in graphs_of(config, "dilated", tmp_path):
         if not quantised_nodes(onnx.load(path), name, "int8"):
@@ -144,7 +144,8 @@ def test_openvino_is_as_near_to_float32_as_onnxruntime(config: ModelConfig, tmp_
         full = onnxruntime.InferenceSession(str(path))
         feed = random_feed(full)
         quantise(path, int8, name, [feed], "int8")
-        compiled = openvino.compile_model(int8, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        hint = {"INFERENCE_PRECISION_HINT": engine.FLOAT32}
+        compiled = engine.ov.compile_model(int8, "CPU", hint)
         expected = full.run(None, feed)
         runs = onnxruntime.InferenceSession(str(int8)).run(None, feed), compiled(feed).values()
         ours, theirs = ([rms(f - e) for f, e in zip(run, expected, strict=True)] for run in runs)

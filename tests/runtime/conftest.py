@@ -1,4 +1,4 @@
-"""One hand-made model folder, loaded once."""
+"""Hand-made model folders, and what they are loaded on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from deepmask.runtime import DeepMask
 
 from .cache_machine import Machine, write_model
+from .fake_gpu import FakeDevice
+from .fake_model import load
 from .square_model import write_square_model
 
 
@@ -36,3 +38,16 @@ def model(model_folder: Path) -> Iterator[DeepMask]:
 def machine(tmp_path: Path) -> Machine:
     """A model, an empty engine cache, a GPU and a TensorRT, the last two pretended."""
     return Machine(tmp_path / "model", tmp_path / "cache", write_model(tmp_path / "model"))
+
+
+@pytest.fixture
+def device() -> FakeDevice:
+    """A GPU that is not there."""
+    return FakeDevice()
+
+
+@pytest.fixture
+def fake(model_folder: Path, device: FakeDevice) -> Iterator[DeepMask]:
+    """The model of the `model` fixture on that GPU."""
+    with load(model_folder, device) as model:
+        yield model

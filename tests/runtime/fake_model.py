@@ -1,0 +1,31 @@
+"""A model on the GPU that is not there, and pictures for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from deepmask.runtime import DeepMask
+from deepmask.runtime.engines import Choice
+from deepmask.runtime.engines.tensorrt import TensorRTEngine
+from deepmask.runtime.manifest import load_manifest
+
+from .fake_gpu import FakeDevice
+from .fake_tensorrt import fake_library, fake_plans
+
+Picture = np.ndarray
+
+
+def load(
+    folder: Path, device: FakeDevice, flavour: str = "tensorrt", max_side: int = 640
+) -> DeepMask:
+    """The model of a folder on the fake device."""
+    manifest = load_manifest(folder)
+    library = fake_library(device, flavour)
+    engine = TensorRTEngine(manifest, fake_plans(manifest, folder, max_side), library, device)
+    return DeepMask(manifest, engine, Choice(flavour, "cuda"))
+
+
+def picture(seed: int, height: int = 90, width: int = 120) -> Picture:
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3)).astype(np.uint8)
