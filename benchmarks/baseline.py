@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
-from deepmask.runtime.manifest import Manifest
-from deepmask.runtime.pyramid import Level, plan_pyramid, render_level
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.heads import LowRankMaskHead, SharedScoreHead
+from deepmask.runtime.model.manifest import Manifest
+from deepmask.runtime.views.pyramid import Level, plan_pyramid, render_level
 from deepmask.train.checkpoint import load_checkpoint
-from deepmask.train.heads import LowRankMaskHead, SharedScoreHead
-from deepmask.train.model import DeepMask
 
 
 class Baseline:
@@ -31,7 +31,7 @@ class Baseline:
 
     def __init__(self, checkpoint: Path, manifest: Manifest) -> None:
         """Load the network."""
-        self.model: DeepMask = load_checkpoint(checkpoint).build()
+        self.model: DeepMaskNetwork = load_checkpoint(checkpoint).build()
         self.manifest = manifest
 
     @torch.inference_mode()

@@ -12,8 +12,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.machine import describe_commit, describe_machine
 from benchmarks.models import MODELS, Candidate, candidate
 from benchmarks.report import Record, compared_lines, records_of, report_lines
-from deepmask.runtime.cores import cores_available
-from deepmask.runtime.engines import ENGINES, EngineError, choose
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.engines.choose import ENGINES, choose
+from deepmask.runtime.engines.threads import cores_available
 
 RESULTS = Path(__file__).parent / "results"
 WHY_SKIPPED = "benchmarks skipped, they take minutes: pytest benchmarks/ --benchmark runs them"

@@ -12,7 +12,7 @@ from typing import Any
 import cpuinfo
 import torch
 
-from deepmask.runtime.cores import cores_available
+from deepmask.runtime.engines.threads import cores_available
 
 #: Instruction sets that decide how fast matrices are multiplied.
 FLAGS = (

@@ -69,9 +69,9 @@ def fitted_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def run_child(arguments: Sequence[str]) -> dict[str, Any]:
-    """Run `benchmarks.child` in a process of its own and give what it prints."""
+    """Run `benchmarks.cold_start` in a process of its own and give what it prints."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.child", *arguments],
+        [sys.executable, "-m", "benchmarks.cold_start", *arguments],
         cwd=_ROOT,
         capture_output=True,
         text=True,

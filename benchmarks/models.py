@@ -18,12 +18,12 @@ import deepmask.train
 from benchmarks.scenes import write_picture
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.runtime.deepmask import SHIPPED_MODEL, shipped_model
-from deepmask.runtime.manifest import MANIFEST_NAME, ModelFolderError
+from deepmask.networks.config import MODEL_PRESETS, ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.heads import LowRankMaskHead
+from deepmask.runtime.model.manifest import MANIFEST_NAME, ModelFolderError
+from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, shipped_model
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
-from deepmask.train.config import MODEL_PRESETS, ModelConfig
-from deepmask.train.heads import LowRankMaskHead
-from deepmask.train.model import DeepMask
 
 PRESETS = ("deepmask-r18", "sharpmask-r18", "deepmask-vgg-a")
 #: A preset's name followed by this: its int8 export.
@@ -88,10 +88,10 @@ def _photographs(folder: Path) -> Path:
     return folder
 
 
-def random_network(config: ModelConfig) -> DeepMask:
+def random_network(config: ModelConfig) -> DeepMaskNetwork:
     """Random weights, the same each time, and masks that are about a disc."""
     torch.manual_seed(0)
-    network = DeepMask(config).eval()
+    network = DeepMaskNetwork(config).eval()
     steps = torch.linspace(-1, 1, config.mask_size)
     radius = steps.square() + steps.square()[:, None]
     network.mask_head.classify.bias.data = (_DISC_LOGIT * (0.3 - radius)).flatten()

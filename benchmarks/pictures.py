@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 from skimage.data import data_dir
 
+from deepmask import DeepMask, read_image
 from deepmask.evaluate.compare import Comparison, compare
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.figures import draw_recall
 from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import RECORDS_NAME, RUN_NAME, read_records, read_run, write_text
-from deepmask.runtime import DeepMask, read_image
-from deepmask.runtime.deepmask import SHIPPED_MODEL
-from deepmask.runtime.overlay import choose_distinct
-from deepmask.runtime.results import write_picture
+from deepmask.runtime.io.overlay import choose_distinct
+from deepmask.runtime.io.results import write_picture
+from deepmask.runtime.predict.deepmask import SHIPPED_MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ROOT / "benchmarks" / "results" / "recall"

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deepmask.runtime.decode import Placement
-from deepmask.runtime.geometry import WindowGrid
-from deepmask.runtime.manifest import Scales
+from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.predict.paste import Placement
+from deepmask.runtime.views.geometry import WindowGrid
 
 
 @dataclass(frozen=True)

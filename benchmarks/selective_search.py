@@ -26,12 +26,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from deepmask.evaluate.annotations import GroundTruth, Picture, read_coco
+from deepmask import read_image
+from deepmask.coco.annotations import GroundTruth, Picture, read_coco
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.records import write_text
 from deepmask.evaluate.sources import check_size
-from deepmask.runtime import ImageError, read_image
-from deepmask.runtime.results import ResultsError, ResultsWriter
+from deepmask.runtime.io.images import ImageError
+from deepmask.runtime.io.results import ResultsError, ResultsWriter
 
 MODES = ("fast", "quality", "single")
 MISSING = (

@@ -13,10 +13,10 @@ from rlemasklib import RLEMask
 
 from benchmarks.measure import measure
 from benchmarks.scenes import COCO, draw_masks
-from deepmask.runtime import rle
-from deepmask.runtime.decode import Placement, decode_mask, excess, interpolate
-from deepmask.runtime.geometry import bilinear_taps, mask_coordinate
-from deepmask.runtime.runs import mask_runs
+from deepmask.runtime.io import rle
+from deepmask.runtime.predict.paste import Placement, decode_mask, excess, interpolate
+from deepmask.runtime.predict.run_lengths import mask_runs
+from deepmask.runtime.views.geometry import bilinear_taps, mask_coordinate
 
 COUNT = 1000
 THRESHOLD = float(np.log(0.2 / 0.8))

@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.arithmetic import plan_gflop
-from benchmarks.floor import matrix_rates
+from benchmarks.flops import plan_gflop
+from benchmarks.matrix_rate import matrix_rates
 from benchmarks.measure import measure, run_child
 from benchmarks.models import Candidate
 from benchmarks.scenes import SIZES, Size, write_picture
-from deepmask.runtime.deepmask import STAGES, DeepMask
-from deepmask.runtime.engines import DEVICES, ENGINES, EngineError, choose
-from deepmask.runtime.images import read_image
-from deepmask.runtime.pyramid import plan_pyramid
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.engines.choose import DEVICES, ENGINES, choose
+from deepmask.runtime.io.images import read_image
+from deepmask.runtime.predict.deepmask import STAGES, DeepMask
+from deepmask.runtime.views.pyramid import plan_pyramid
 
 PROPOSALS = 1000
 

@@ -16,8 +16,8 @@ from benchmarks.measure import measure
 from benchmarks.models import candidate
 from benchmarks.scenes import COCO, write_picture
 from benchmarks.thesis import SECONDS
-from deepmask.runtime.deepmask import DeepMask
-from deepmask.runtime.images import read_image
+from deepmask.runtime.io.images import read_image
+from deepmask.runtime.predict.deepmask import DeepMask
 
 PRESETS = ("sharpmask-r18", "sharpmask")
 COUNTS = (1, 100, 500, 1000, 2000)

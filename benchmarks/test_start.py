@@ -34,7 +34,12 @@ def test_first_result(
 
 @pytest.mark.benchmark(group="start")
 @pytest.mark.parametrize(
-    "module", ["deepmask.runtime.deepmask", "onnxruntime", "deepmask.runtime.engines.openvino"]
+    "module",
+    [
+        "deepmask.runtime.predict.deepmask",
+        "onnxruntime",
+        "deepmask.runtime.engines.openvino",
+    ],
 )
 def test_import(recorded: BenchmarkFixture, module: str) -> None:
     """What importing costs, Python's own start included."""

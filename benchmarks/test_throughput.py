@@ -15,11 +15,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.measure import LEAST_ROUNDS, durations
 from benchmarks.models import candidate
 from benchmarks.scenes import COCO, write_picture
-from deepmask.runtime.batch import Settings, expand, run_batch
-from deepmask.runtime.deepmask import SHIPPED_MODEL, DeepMask
-from deepmask.runtime.images import MAX_PIXELS, read_image
-from deepmask.runtime.pyramid import MAX_SIDE
-from deepmask.runtime.results import ResultsWriter, image_ids
+from deepmask.runtime.cli.batch import Settings, expand, run_batch
+from deepmask.runtime.io.images import MAX_PIXELS, read_image
+from deepmask.runtime.io.results import ResultsWriter, image_ids
+from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, DeepMask
+from deepmask.runtime.views.pyramid import MAX_SIDE
 
 IMAGES = 8
 

@@ -14,12 +14,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.scenes import COCO
-from deepmask.export.describe import describe
-from deepmask.export.graphs import graph_sources, skip_width
-from deepmask.runtime.manifest import GRAPHS, TENSORS, Graph
-from deepmask.runtime.pyramid import Level, plan_pyramid
-from deepmask.train.config import MODEL_PRESETS, ModelConfig
-from deepmask.train.model import DeepMask
+from deepmask.networks.config import MODEL_PRESETS, ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.dense.describe import describe
+from deepmask.networks.dense.graphs import graph_sources, skip_width
+from deepmask.runtime.model.manifest import GRAPHS, TENSORS, Graph
+from deepmask.runtime.views.pyramid import Level, plan_pyramid
 
 MASKS = 1000
 #: Seconds of mask and score branch for a COCO image by preset; None where the thesis has no time.
@@ -42,7 +42,7 @@ SECONDS: Mapping[str, float | None] = {
 
 def gflop(config: ModelConfig) -> dict[str, float]:
     """GFLOP of each graph for one 640×480 image and `MASKS` masks, at the network's own scales."""
-    sources = graph_sources(DeepMask(config).eval(), "dilated", dense_mask=False)
+    sources = graph_sources(DeepMaskNetwork(config).eval(), "dilated", dense_mask=False)
     graphs = {name: Graph("", "", sources[name].inputs, sources[name].outputs) for name in GRAPHS}
     manifest = describe(config, graphs, name="", weights="fp32", opset=0, parity={})
     levels = plan_pyramid(COCO.height, COCO.width, manifest.scales.factors(), manifest)
@@ -69,7 +69,9 @@ def table() -> str:
         config = MODEL_PRESETS[preset]
         found = gflop(config)
         with torch.device("meta"):
-            size = sum(parameter.numel() for parameter in DeepMask(config).parameters()) / 1e6
+            size = (
+                sum(parameter.numel() for parameter in DeepMaskNetwork(config).parameters()) / 1e6
+            )
         figures = [size, *found.values(), sum(found.values())]
         time = "-" if seconds is None else f"{seconds:.2f}"
         rows.append(f"{preset:<22}" + "".join(f"{one:>10.1f}" for one in figures) + f"{time:>10}")

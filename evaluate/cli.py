@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from deepmask.runtime.options import (
+from deepmask.runtime.cli.options import (
     cache_option,
     coarse_option,
     device_option,
@@ -105,7 +105,7 @@ def command(context: click.Context, /, **options: Any) -> None:
     scales = None
     if options["scales"] is not None:
         scales = parse_scales(options["scales"])
-    from deepmask.evaluate.session import Request, run_evaluation
+    from deepmask.evaluate.evaluator import Request, run_evaluation
 
     context.exit(run_evaluation(Request(**{**options, "scales": scales, "shard": shard})))
 
@@ -142,8 +142,8 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
 
     Each PART is the --out folder of one --shard.
     """
+    from deepmask.evaluate.evaluator import report
     from deepmask.evaluate.merge import merge as merge_parts
-    from deepmask.evaluate.session import report
 
     merge_parts(parts, out)
     report(out)
@@ -199,7 +199,8 @@ def _shard(text: str | None) -> tuple[int, int]:
 def _exit_code(error: Exception) -> int | None:
     """The exit code for an error that a user can cause; None for a fault of the program."""
     from deepmask.evaluate.errors import EvalError
-    from deepmask.runtime import EngineError, ModelFolderError
+    from deepmask.runtime.engines.base import EngineError
+    from deepmask.runtime.model.manifest import ModelFolderError
 
     if isinstance(error, ModelFolderError | EngineError):
         return 2

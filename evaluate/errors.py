@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepmask.runtime.checked import OneLineError
+from deepmask.runtime.errors import OneLineError
 
 
 class EvalError(OneLineError):

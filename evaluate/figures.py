@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepmask.evaluate.metrics import COUNTS
 from deepmask.evaluate.published import TABLES
-from deepmask.runtime.whole import sweep, whole_file
+from deepmask.runtime.io.atomic import sweep, whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

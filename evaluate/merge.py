@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deepmask.evaluate.contact_sheet import TILES_FOLDER
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.records import (
     RECORDS_NAME,
@@ -16,7 +17,6 @@ from deepmask.evaluate.records import (
     read_run,
     write_run,
 )
-from deepmask.evaluate.tiles import TILES_FOLDER
 
 
 def merge(folders: Sequence[Path], out: Path) -> None:

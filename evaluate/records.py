@@ -21,9 +21,9 @@ import numpy.typing as npt
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS, MAX_PROPOSALS, Ranks
 from deepmask.evaluate.published import TABLES
-from deepmask.runtime.checked import ContentError, integer, mapping
-from deepmask.runtime.checked import number as checked_number
-from deepmask.runtime.whole import sweep, whole_file
+from deepmask.runtime.io.atomic import sweep, whole_file
+from deepmask.runtime.validation import ContentError, integer, mapping
+from deepmask.runtime.validation import number as checked_number
 
 RUN_NAME = "run.json"
 RECORDS_NAME = "records.jsonl"

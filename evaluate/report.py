@@ -6,14 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deepmask.evaluate.metrics import (
-    AUC_COUNTS,
-    LEVEL,
-    RESAMPLES,
-    SEED,
-    Totals,
-    summary,
-)
+from deepmask.evaluate.metrics import AUC_COUNTS, LEVEL, RESAMPLES, SEED, Totals, summary
 from deepmask.evaluate.records import read_records, read_run, write_text
 from deepmask.evaluate.table import results_table, sizes_table
 

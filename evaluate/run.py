@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from deepmask.evaluate.annotations import GroundTruth, Objects, Picture
+from deepmask.coco.annotations import GroundTruth, Objects, Picture
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import Candidates, rank_matches
 from deepmask.evaluate.records import (

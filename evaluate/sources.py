@@ -8,15 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmask.evaluate.annotations import Picture
+from deepmask.coco.annotations import Picture
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import Candidates
-from deepmask.evaluate.results import ResultsFile, to_candidates
-from deepmask.runtime import EngineError, ImageError, read_image
-from deepmask.runtime.manifest import sha256_of
+from deepmask.evaluate.proposals_json import ResultsFile, to_candidates
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.io.checksum import sha256_of
+from deepmask.runtime.io.images import ImageError, read_image
 
 if TYPE_CHECKING:
-    from deepmask.runtime import DeepMask, Scales
+    from deepmask.runtime.model.manifest import Scales
+    from deepmask.runtime.predict.deepmask import DeepMask
 
 
 class FileSource:

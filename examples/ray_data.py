@@ -16,8 +16,10 @@ from typing import Any
 
 import ray
 
-from deepmask.runtime import DeepMask, EngineError, ImageError, read_image
-from deepmask.runtime.batch import expand
+from deepmask import DeepMask, read_image
+from deepmask.runtime.cli.batch import expand
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.io.images import ImageError
 
 
 class Proposer:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tritonclient.http as triton
 
-from deepmask.runtime import read_image
+from deepmask import read_image
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from click.core import ParameterSource
 
-from deepmask.runtime.options import IOU, PROBABILITY, Number, cache_option, parse_scales
+from deepmask.runtime.cli.options import IOU, PROBABILITY, Number, cache_option, parse_scales
 
 if TYPE_CHECKING:
-    from deepmask.export.engines import EngineBuilder
+    from deepmask.export.plans import EngineBuilder
 
 LONGEST_MESSAGE = 500
 #: Libraries of the extra `export`.
@@ -209,14 +209,14 @@ def command(
     if build_engine and precision == "int8":
         _fail("TensorRT takes no zero points: --build-engine needs --precision int8-symmetric", 2)
     _require_libraries()
-    from deepmask.export.engines import EngineBuilder, EngineOptions
+    from deepmask.export.convert import lower_model
     from deepmask.export.errors import ExportError, ExportUsageError
     from deepmask.export.exporter import export_model
-    from deepmask.export.lower import lower_model
     from deepmask.export.options import ExportOptions
-    from deepmask.export.triton import require_ours, servable_name, write_repository
-    from deepmask.runtime.manifest import ModelFolderError, load_manifest
-    from deepmask.runtime.pyramid import MAX_SIDE
+    from deepmask.export.plans import EngineBuilder, EngineOptions
+    from deepmask.export.triton_repository import require_ours, servable_name, write_repository
+    from deepmask.runtime.model.manifest import ModelFolderError, load_manifest
+    from deepmask.runtime.views.pyramid import MAX_SIDE
     from deepmask.train.checkpoint import CheckpointError
 
     options = ExportOptions(

@@ -11,28 +11,23 @@ import onnx
 
 from deepmask.export import parity
 from deepmask.export.coarse import COARSE_GRAPHS, COARSE_OUTPUTS, write_coarse_trunk
-from deepmask.export.describe import describe
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
-from deepmask.export.graphs import GraphSource, example_inputs, graph_sources
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.options import ExportOptions, check_name, check_precision
-from deepmask.export.photographs import choose_photographs
-from deepmask.export.precision import write_reduced
-from deepmask.export.score import INTERLEAVINGS
-from deepmask.export.trunk import fold_batchnorm
+from deepmask.export.precision.calibration_set import choose_photographs
+from deepmask.export.precision.reduce import write_reduced
 from deepmask.export.weights import require_finite, round_to_half, store_as_half
-from deepmask.runtime.manifest import (
-    GRAPHS,
-    Graph,
-    Manifest,
-    sha256_of,
-    write_manifest,
-)
+from deepmask.networks.config import ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.dense.describe import describe
+from deepmask.networks.dense.graphs import GraphSource, example_inputs, graph_sources
+from deepmask.networks.dense.score import INTERLEAVINGS
+from deepmask.networks.dense.trunk import fold_batchnorm
+from deepmask.runtime.io.checksum import sha256_of
+from deepmask.runtime.model.manifest import GRAPHS, Graph, Manifest, write_manifest
 from deepmask.train.checkpoint import load_checkpoint
-from deepmask.train.config import ModelConfig
-from deepmask.train.model import DeepMask
-from deepmask.train.twin import with_scores_of
+from deepmask.train.score_swap import with_scores_of
 
 
 def export_model(
@@ -89,8 +84,8 @@ def export_model(
 def _write_float(
     folder: Path,
     sources: Mapping[str, GraphSource],
-    exported: DeepMask,
-    original: DeepMask,
+    exported: DeepMaskNetwork,
+    original: DeepMaskNetwork,
     name: str,
     options: ExportOptions,
     report: Callable[[str], None],

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deepmask.export.errors import ExportUsageError
-from deepmask.runtime.manifest import FORMAT, MANIFEST_NAME
-from deepmask.runtime.whole import NEW, OLD, sweep, workplace
+from deepmask.runtime.io.atomic import NEW, OLD, sweep, workplace
+from deepmask.runtime.model.manifest import FORMAT, MANIFEST_NAME
 
 #: Masks of every location at once, for other tools: written if asked for, and in no manifest.
 DENSE_MASK = "mask_dense.onnx"

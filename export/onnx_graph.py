@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmask.export.errors import ExportError
-from deepmask.runtime.manifest import FIXED_AXES, TENSORS
+from deepmask.runtime.model.manifest import FIXED_AXES, TENSORS
 
 PRODUCER = "deepmask-export"
 #: What one protobuf message, and so one ONNX file without external data, can hold.

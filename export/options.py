@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepmask.export.describe import OVERLAP, THRESHOLD
 from deepmask.export.errors import ExportUsageError
-from deepmask.export.int8 import QUANTISED_FORMS
-from deepmask.runtime.manifest import Scales
+from deepmask.export.precision.int8 import QUANTISED_FORMS
+from deepmask.networks.dense.describe import OVERLAP, THRESHOLD
+from deepmask.runtime.model.manifest import Scales
 
 _LONGEST_NAME = 200
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepmask.export.errors import ExportError
-from deepmask.export.graphs import GraphSource, border_of, margin_of
-from deepmask.train.config import BORDER_FILL, ModelConfig
-from deepmask.train.heads import LowRankMaskHead
-from deepmask.train.model import DeepMask
+from deepmask.networks.config import BORDER_FILL, ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.dense.graphs import GraphSource, border_of, margin_of
+from deepmask.networks.heads import LowRankMaskHead
 
 #: Largest accepted max |a − b| / max(1, max |b|).
 TOLERANCE = 1e-4
@@ -82,7 +82,7 @@ def samples(config: ModelConfig) -> list[Sample]:
     return result
 
 
-def predict_with_torch(model: DeepMask, sample: Sample) -> Tensors:
+def predict_with_torch(model: DeepMaskNetwork, sample: Sample) -> Tensors:
     """features, score at every location and mask at the sample's, by the heads as trained.
 
     The trunk sees the canvas; each head and the refinement see one window at a time. A refined
@@ -185,8 +185,8 @@ def relative_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
 def compare(
     folder: Path,
     sources: Mapping[str, GraphSource],
-    exported: DeepMask,
-    original: DeepMask,
+    exported: DeepMaskNetwork,
+    original: DeepMaskNetwork,
 ) -> tuple[list[Deviation], list[Deviation]]:
     """Deviations of the graphs in `folder` from the network, and of rounded weights from exact.
 

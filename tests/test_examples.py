@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deepmask.runtime import DeepMask, read_image
+from deepmask import DeepMask, read_image
 from tests.runtime.square_model import write_square_model
 
 ROOT = Path(__file__).resolve().parents[1]

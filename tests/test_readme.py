@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from benchmarks.selective_search import MISSING, ximgproc
-from deepmask.train.trunks import TRUNKS
+from deepmask.networks.trunks import TRUNKS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

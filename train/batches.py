@@ -12,8 +12,8 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from deepmask.train.annotations import Image
-from deepmask.train.config import ModelConfig
+from deepmask.coco.training_labels import Image
+from deepmask.networks.config import ModelConfig
 from deepmask.train.crops import Cropper
 from deepmask.train.device_crops import DeviceCropper
 from deepmask.train.parallel import ALONE, Team

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepmask.runtime.checked import OneLineError
-from deepmask.runtime.whole import whole_file
-from deepmask.train.config import ConfigError, ModelConfig
-from deepmask.train.model import DeepMask
-from deepmask.train.tensors import TensorFileError, read_tensors
+from deepmask.networks.config import ConfigError, ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.io.atomic import whole_file
+from deepmask.train.safe_load import TensorFileError, read_tensors
 
 FORMAT = "deepmask-checkpoint/1"
 
@@ -37,10 +37,10 @@ class Checkpoint:
     weights: dict[str, Tensor]
     training: dict[str, Any]
 
-    def build(self) -> DeepMask:
+    def build(self) -> DeepMaskNetwork:
         """The network with these weights, in evaluation mode, on the CPU."""
         self.require_fit()
-        model = DeepMask(self.model)
+        model = DeepMaskNetwork(self.model)
         model.load_state_dict(self.weights)
         return model.eval()
 
@@ -52,7 +52,7 @@ class Checkpoint:
         """
         try:
             with torch.device("meta"):
-                wanted = DeepMask(self.model).state_dict()
+                wanted = DeepMaskNetwork(self.model).state_dict()
         except (RuntimeError, OverflowError, TypeError) as error:
             raise CheckpointError("the checkpoint's network cannot be built") from error
         for name in sorted(wanted.keys() | self.weights.keys()):

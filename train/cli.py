@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from deepmask.runtime.options import Number
-from deepmask.train.config import MODEL_PRESETS, ConfigError
+from deepmask.networks.config import MODEL_PRESETS, ConfigError
+from deepmask.runtime.cli.options import Number
 from deepmask.train.recipe import RECIPES, Recipe
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -173,7 +173,7 @@ def main(**options: Any) -> None:
     recipe = _recipe(options)
     _check_use(options, recipe)
     try:
-        from deepmask.train.session import Request, check_data, run_training
+        from deepmask.train.run import Request, check_data, run_training
     except ImportError as error:
         raise click.ClickException(
             f"{error}: install it with  pip install 'deepmask[train]'"

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepmask.train.annotations import DataError, Image, Instance, full_mask
-from deepmask.train.config import BORDER_FILL
+from deepmask.coco.training_labels import DataError, Image, Instance, full_mask
+from deepmask.networks.config import BORDER_FILL
 from deepmask.train.sampling import Positive, Window
 
 #: Halvings of a picture that are kept for anti-aliased shrinking: up to 2^-4.

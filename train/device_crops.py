@@ -18,16 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from deepmask.train.annotations import DataError, Image, Instance, full_mask
-from deepmask.train.config import BORDER_FILL
-from deepmask.train.crops import (
-    level_of,
-    level_sizes,
-    matrix_of,
-    pyramid,
-    read_picture,
-    tight,
-)
+from deepmask.coco.training_labels import DataError, Image, Instance, full_mask
+from deepmask.networks.config import BORDER_FILL
+from deepmask.train.crops import level_of, level_sizes, matrix_of, pyramid, read_picture, tight
 from deepmask.train.sampling import Positive, Window
 
 Thing = TypeVar("Thing")

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepmask.runtime.checked import OneLineError
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.heads import LowRankMaskHead
+from deepmask.networks.trunks import Trunk
+from deepmask.runtime.errors import OneLineError
 from deepmask.train.checkpoint import Checkpoint
-from deepmask.train.heads import LowRankMaskHead
-from deepmask.train.model import DeepMask
-from deepmask.train.tensors import read_tensors
-from deepmask.train.trunks import Trunk
+from deepmask.train.safe_load import read_tensors
 
 #: What torchvision publishes for each trunk.
 PUBLISHED = {
@@ -87,7 +87,7 @@ def initialise_trunk(trunk: Trunk, state: Mapping[str, Tensor]) -> None:
     trunk.load_state_dict({name: state.get(name, value) for name, value in own.items()})
 
 
-def initialise_refined(model: DeepMask, base: Checkpoint) -> None:
+def initialise_refined(model: DeepMaskNetwork, base: Checkpoint) -> None:
     """Copy the trained network `base` into the refined `model`; see `Refinement.start_from`.
 
     Raises `InitialiseError` unless `base` is what `model` is without its refinement.

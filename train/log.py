@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from deepmask.runtime.whole import whole_file
+from deepmask.runtime.io.atomic import whole_file
 from deepmask.train.recall import RECALLS
 
 COLUMNS = (

@@ -13,8 +13,8 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from deepmask.runtime.whole import sweep
-from deepmask.train.annotations import DataError
+from deepmask.coco.training_labels import DataError
+from deepmask.runtime.io.atomic import sweep
 from deepmask.train.batches import Batch, BatchMaker, prefetch
 from deepmask.train.checkpoint import save_checkpoint
 from deepmask.train.log import Log, brief

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from deepmask.train.model import DeepMask
+from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.train.recipe import Recipe
 
 
-def freeze(model: DeepMask, recipe: Recipe) -> None:
+def freeze(model: DeepMaskNetwork, recipe: Recipe) -> None:
     """Put `model` in training mode, BatchNorm on its stored statistics, the stem fixed if asked.
 
     A patch batch is small and its crops alike: its own statistics would be noise. Of a refined
@@ -31,7 +31,7 @@ def freeze(model: DeepMask, recipe: Recipe) -> None:
             module.requires_grad_(False)
 
 
-def make_optimiser(model: DeepMask, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimiser(model: DeepMaskNetwork, recipe: Recipe) -> torch.optim.Optimizer:
     """Two groups, heads and trunk, each with its factor of the learning rate in "factor"."""
     trunk = [p for p in model.trunk.parameters() if p.requires_grad]
     heads = [

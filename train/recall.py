@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepmask.evaluate.annotations import Annotation, GroundTruth, Objects, Picture
+from deepmask.coco.annotations import Annotation, GroundTruth, Objects, Picture
+from deepmask.coco.training_labels import AnnotatedSet, DataError, Instance
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import Candidates, rank_matches
 from deepmask.evaluate.metrics import COUNTS, Totals, measures
-from deepmask.evaluate.results import to_candidates
-from deepmask.runtime import Proposals
-from deepmask.train.annotations import AnnotatedSet, DataError, Instance
+from deepmask.evaluate.proposals_json import to_candidates
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.dense.torch_engine import runnable
+from deepmask.runtime.predict.proposals import Proposals
 from deepmask.train.crops import read_picture
 from deepmask.train.device import Hardware
-from deepmask.train.engine import runnable
-from deepmask.train.model import DeepMask
 
 KINDS = ("segm", "bbox")
 #: The measures taken, named as in `deepmask-eval`'s metrics.json.
@@ -62,7 +62,7 @@ def recall_images(found: AnnotatedSet, count: int) -> list[RecallImage]:
 
 
 def measure_recall(
-    network: DeepMask, images: Sequence[RecallImage], hardware: Hardware
+    network: DeepMaskNetwork, images: Sequence[RecallImage], hardware: Hardware
 ) -> Mapping[str, float]:
     """`RECALLS` of `network`, 0…1, with the runtime's own pyramid, ranking and decoding.
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from deepmask.train.annotations import AnnotatedSet, Image, Instance
-from deepmask.train.config import ModelConfig
+from deepmask.coco.training_labels import AnnotatedSet, Image, Instance
+from deepmask.networks.config import ModelConfig
 from deepmask.train.recipe import Recipe
 
 #: Draws of one negative before another picture is tried, and pictures before giving up.

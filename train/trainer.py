@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
+from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.train.batches import Batch, Counts, augment
 from deepmask.train.checkpoint import Checkpoint, CheckpointError
 from deepmask.train.device import Hardware
-from deepmask.train.loss import Losses
-from deepmask.train.model import DeepMask
+from deepmask.train.losses import Losses
 from deepmask.train.optimise import (
     Average,
     freeze,
@@ -39,7 +39,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: DeepMask,
+        model: DeepMaskNetwork,
         recipe: Recipe,
         seed: int,
         hardware: Hardware,
@@ -116,10 +116,10 @@ class Trainer:
         state = self.average.state if self.average else self.model.state_dict()
         return {name: value.detach().cpu().clone() for name, value in state.items()}
 
-    def averaged(self) -> DeepMask:
+    def averaged(self) -> DeepMaskNetwork:
         """A copy of the network with `weights()`, on the training device."""
         with torch.random.fork_rng(devices=[]):  # looking at the model must not change training
-            model = DeepMask(self.model.config)
+            model = DeepMaskNetwork(self.model.config)
         model.load_state_dict(self.weights())
         return model.to(self.hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

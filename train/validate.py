@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.train.batches import Batch
 from deepmask.train.device import Hardware
-from deepmask.train.model import DeepMask
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PatchQuality:
 
 
 @torch.no_grad()
-def validate(model: DeepMask, batches: Sequence[Batch], hardware: Hardware) -> PatchQuality:
+def validate(model: DeepMaskNetwork, batches: Sequence[Batch], hardware: Hardware) -> PatchQuality:
     """Measure `model` on `batches`, in evaluation mode; leaves the model's mode as it was."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -15,17 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.checked import OneLineError, printable
-from deepmask.runtime.manifest import Graph
+from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.model.manifest import Graph
 
 #: A tensor on the engine's device. Only the engine that made it can read it; it is freed when it is
 #: no longer referenced.
 Tensor = Any
-
-
-def one_line(said: object) -> str:
-    """What a library said, as the end of a line; its type where it said nothing."""
-    return printable(" ".join(str(said).split())[:300]) or type(said).__name__
 
 
 class EngineError(OneLineError):

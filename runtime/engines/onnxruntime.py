@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from deepmask.runtime.cores import cores_available
 from deepmask.runtime.engines.base import (
     Buffer,
     DeviceError,
     Engine,
     EngineError,
     check_names,
-    one_line,
 )
-from deepmask.runtime.manifest import Graph, Manifest
+from deepmask.runtime.engines.threads import cores_available
+from deepmask.runtime.errors import one_line
+from deepmask.runtime.model.manifest import Graph, Manifest
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: Microseconds that a thread out of work spins before it sleeps: from one operator to the next.

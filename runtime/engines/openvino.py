@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.cores import cores_available
-from deepmask.runtime.engines.base import Buffer, Engine, EngineError, check_names, one_line
+from deepmask.runtime.engines.base import Buffer, Engine, EngineError, check_names
 from deepmask.runtime.engines.telemetry import without_telemetry
-from deepmask.runtime.manifest import Graph, Manifest
+from deepmask.runtime.engines.threads import cores_available
+from deepmask.runtime.errors import one_line
+from deepmask.runtime.model.manifest import Graph, Manifest
 
 with without_telemetry():
     import openvino as ov

@@ -10,9 +10,9 @@ import pytest
 from benchmarks.models import random_network
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
+from deepmask.networks.config import ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
-from deepmask.train.config import ModelConfig
-from deepmask.train.model import DeepMask
 
 SMALL = ModelConfig(
     patch=64,
@@ -28,7 +28,7 @@ SMALL = ModelConfig(
 
 
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, DeepMask]]:
+def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, DeepMaskNetwork]]:
     """Model folder and network by score head; `checkpoint.pt` lies beside the folder."""
     made = {}
     for head in ("shared", "pooled"):

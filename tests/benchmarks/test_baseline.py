@@ -8,7 +8,7 @@ from pycocotools import mask as coco_mask
 
 from benchmarks.baseline import Baseline
 from benchmarks.scenes import draw_picture
-from deepmask.runtime.deepmask import DeepMask
+from deepmask.runtime.predict.deepmask import DeepMask
 
 
 @pytest.mark.parametrize("head", ["shared", "pooled"])

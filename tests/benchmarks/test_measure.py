@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import floor
+from benchmarks import matrix_rate
 from benchmarks.machine import describe_machine
 from benchmarks.measure import (
     LEAST_ROUNDS,
@@ -42,17 +42,17 @@ def test_rounds_fill_the_budget_within_bounds():
 
 
 def test_matrix_rate_is_operations_over_the_best_time(monkeypatch):
-    monkeypatch.setattr(floor, "SIDE", 64)
-    monkeypatch.setattr(floor, "_SECONDS", 0.01)
-    rates = floor.matrix_rates(threads=1)
+    monkeypatch.setattr(matrix_rate, "SIDE", 64)
+    monkeypatch.setattr(matrix_rate, "_SECONDS", 0.01)
+    rates = matrix_rate.matrix_rates(threads=1)
     assert set(rates) == {"onnxruntime", "torch"}
     assert all(0.01 < rate < 10_000 for rate in rates.values())
 
 
 def test_matrix_rate_of_a_known_time(monkeypatch):
     times = iter([0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.75, 99.0])  # products of 0.5 s and of 0.25 s
-    monkeypatch.setattr(floor.time, "perf_counter", lambda: next(times))
-    assert floor._best_rate(lambda: None) == pytest.approx(2e-9 * floor.SIDE**3 / 0.25)
+    monkeypatch.setattr(matrix_rate.time, "perf_counter", lambda: next(times))
+    assert matrix_rate._best_rate(lambda: None) == pytest.approx(2e-9 * matrix_rate.SIDE**3 / 0.25)
 
 
 def test_the_machine_is_described_without_its_name():

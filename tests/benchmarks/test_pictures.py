@@ -13,7 +13,7 @@ from benchmarks import pictures
 from benchmarks.pictures import BEGIN, END, STORE, stored, table, with_table
 from deepmask.evaluate.compare import compare
 from deepmask.evaluate.errors import EvalError
-from deepmask.runtime.deepmask import shipped_model
+from deepmask.runtime.predict.deepmask import shipped_model
 
 ROOT = Path(__file__).resolve().parents[2]
 LEVELS = 10

@@ -7,7 +7,7 @@ import json
 import pytest
 from matplotlib.image import imread
 
-from benchmarks import curve, plot
+from benchmarks import plot, recall_curve
 from benchmarks.report import Record, compared_lines, read_records, report_lines
 
 LATENCY = {
@@ -102,7 +102,7 @@ def test_refinement_stands_beside_the_thesis(tmp_path):
     ]
     lines = report_lines(rows)
     assert lines[-1].split() == ["sharpmask-r18", "1000", "2.200", "1.000", "1.29", "1.65"]
-    axes = curve.draw(rows).axes[0]
+    axes = recall_curve.draw(rows).axes[0]
     drawn = {line.get_label(): list(line.get_xydata()[:, 1]) for line in axes.lines}
     assert drawn == {
         "sharpmask-r18, refined": pytest.approx([1.3, 2.2]),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.thesis import MASKS, SECONDS, gflop
-from deepmask.train.config import MODEL_PRESETS
+from deepmask.networks.config import MODEL_PRESETS
 
 #: Sides of the seven scaled images of 640×480, to whole cells, and the border of 160 px windows.
 SIDES = ((96, 128), (128, 160), (176, 240), (240, 320), (352, 464), (480, 640), (688, 912))

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from .scenes import evaluate_file, labelled_set, proposals, write
+from tests.evaluate.scenes import evaluate_file, labelled_set, proposals, write
 
 
 @pytest.fixture(scope="session")

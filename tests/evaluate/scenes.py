@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pycocotools.mask as coco_mask
 from PIL import Image
 
+from deepmask.coco.annotations import read_coco
 from deepmask.evaluate import report
-from deepmask.evaluate.annotations import read_coco
 from deepmask.evaluate.run import evaluate, open_folder
 from deepmask.evaluate.sources import FileSource
 

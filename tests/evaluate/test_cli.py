@@ -14,14 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from .scenes import (
-    METRICS,
-    deepmask_eval,
-    evaluate_file,
-    metrics_of,
-    write,
-)
-from .test_annotations import write_voc
+from tests.coco.test_annotations import write_voc
+from tests.evaluate.scenes import METRICS, deepmask_eval, evaluate_file, metrics_of, write
 
 
 def test_metrics_json_holds_the_papers_figures_with_intervals(files: Path) -> None:

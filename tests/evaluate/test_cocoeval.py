@@ -12,7 +12,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from .scenes import encode, labelled_set, measure, proposals, rectangle
+from tests.evaluate.scenes import encode, labelled_set, measure, proposals, rectangle
 
 AREAS = {"all": "", "small": "_small", "medium": "_medium", "large": "_large"}
 

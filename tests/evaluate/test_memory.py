@@ -8,11 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .scenes import (
-    labelled_set,
-    proposals,
-    write,
-)
+from tests.evaluate.scenes import labelled_set, proposals, write
 
 PEAK = """
 import resource, sys

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .scenes import (
+from tests.evaluate.scenes import (
     Json,
     deepmask_eval,
     evaluate_file,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .scenes import (
+from tests.evaluate.scenes import (
     METRICS,
     deepmask_eval,
     evaluate_file,

@@ -11,12 +11,12 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deepmask.evaluate.annotations import Objects
+from deepmask.coco.annotations import Objects
+from deepmask.evaluate.contact_sheet import write_sheet, write_tile
 from deepmask.evaluate.figures import _write
 from deepmask.evaluate.matching import Candidates
 from deepmask.evaluate.records import write_text
-from deepmask.evaluate.tiles import write_sheet, write_tile
-from deepmask.runtime import whole
+from deepmask.runtime.io import atomic
 
 
 def tile(folder: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_file_appears_whole_and_nothing_beside_it(tmp_path: Path, name: str) -
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     mine = [path.with_name(path.name + ".tmp"), path.with_suffix(".tmp")]
-    left = path.with_name(f"{path.name}.1.{whole._MACHINE}{whole.SUFFIX}")
+    left = path.with_name(f"{path.name}.1.{atomic._MACHINE}{atomic.SUFFIX}")
     for other in (*mine, left):
         other.write_bytes(b"half")
     WRITERS[name](tmp_path)
@@ -55,5 +55,5 @@ def test_a_file_appears_whole_and_nothing_beside_it(tmp_path: Path, name: str) -
     else:
         assert content.decode().rstrip().endswith({".txt": "AR é", ".svg": "</svg>"}[path.suffix])
     assert all(other.read_bytes() == b"half" for other in mine)
-    assert left.exists() is not whole._HAS_LOCKS
-    assert not [one for one in tmp_path.rglob(f"*{whole.SUFFIX}") if one != left]
+    assert left.exists() is not atomic._HAS_LOCKS
+    assert not [one for one in tmp_path.rglob(f"*{atomic.SUFFIX}") if one != left]

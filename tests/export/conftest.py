@@ -10,10 +10,10 @@ import torch
 
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
+from deepmask.networks.config import MODEL_PRESETS, ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.trunks import VggA
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
-from deepmask.train.config import MODEL_PRESETS, ModelConfig
-from deepmask.train.model import DeepMask
-from deepmask.train.trunks import VggA
 
 TINY = ModelConfig(
     patch=64,
@@ -34,14 +34,14 @@ TINY_SHARP = replace(
 HEAD_A = replace(TINY_SHARP, score_head="separate")
 
 
-def random_model(config: ModelConfig) -> DeepMask:
+def random_model(config: ModelConfig) -> DeepMaskNetwork:
     """Random weights and random BatchNorm statistics, the same each time.
 
     Refinement and VGG-A get larger ones, so that what they give is about as large as of trained
     ones, and nothing in it is lost below a tolerance.
     """
     torch.manual_seed(0)
-    model = DeepMask(config)
+    model = DeepMaskNetwork(config)
     for name, buffer in model.named_buffers():
         if "running_mean" in name:
             buffer.normal_(0, 0.3)
@@ -55,7 +55,7 @@ def random_model(config: ModelConfig) -> DeepMask:
     return model.eval()
 
 
-def write_checkpoint(model: DeepMask, path: Path) -> Path:
+def write_checkpoint(model: DeepMaskNetwork, path: Path) -> Path:
     save_checkpoint(Checkpoint(model.config, model.state_dict(), {}), path)
     return path
 

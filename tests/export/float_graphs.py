@@ -9,11 +9,10 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from deepmask.export.graphs import example_inputs, graph_sources
 from deepmask.export.onnx_graph import to_onnx
-from deepmask.train.config import ModelConfig
-
-from .conftest import random_model
+from deepmask.networks.config import ModelConfig
+from deepmask.networks.dense.graphs import example_inputs, graph_sources
+from tests.export.conftest import random_model
 
 
 def graphs_of(config: ModelConfig, interleaving: str, folder: Path) -> Iterator[tuple[str, Path]]:

@@ -23,27 +23,27 @@ import onnx
 import pytest
 import torch
 
-from deepmask.export.calibration import Feed
-from deepmask.export.describe import describe
-from deepmask.export.fp16 import convert_to_half
-from deepmask.export.graphs import example_inputs, graph_sources
-from deepmask.export.int8 import SYMMETRIC, quantise
 from deepmask.export.onnx_graph import to_onnx
-from deepmask.export.score import INTERLEAVINGS
-from deepmask.export.trunk import fold_batchnorm
+from deepmask.export.precision.calibration import Feed
+from deepmask.export.precision.fp16 import convert_to_half
+from deepmask.export.precision.int8 import SYMMETRIC, quantise
 from deepmask.export.weights import store_as_single
-from deepmask.runtime.deepmask import shipped_model
+from deepmask.networks.config import BORDER_FILL, MODEL_PRESETS, ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.dense.describe import describe
+from deepmask.networks.dense.graphs import example_inputs, graph_sources
+from deepmask.networks.dense.score import INTERLEAVINGS
+from deepmask.networks.dense.trunk import fold_batchnorm
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.manifest import GRAPHS, Graph, load_manifest
-from deepmask.runtime.pyramid import MAX_SIDE
-from deepmask.runtime.tensorrt.build import Plan, build_plan, target_name
-from deepmask.runtime.tensorrt.library import Library, load_library
-from deepmask.runtime.tensorrt.marked import marked_types
-from deepmask.runtime.tensorrt.precision import check_precision
-from deepmask.runtime.tensorrt.profile import Profile, profiles
-from deepmask.runtime.tensorrt.progress import Phases
-from deepmask.train.config import BORDER_FILL, MODEL_PRESETS, ModelConfig
-from deepmask.train.model import DeepMask
+from deepmask.runtime.engines.tensorrt.build import Plan, build_plan, target_name
+from deepmask.runtime.engines.tensorrt.flavours import Library, load_library
+from deepmask.runtime.engines.tensorrt.onnx_types import marked_types
+from deepmask.runtime.engines.tensorrt.precision import check_precision
+from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
+from deepmask.runtime.engines.tensorrt.progress import Phases
+from deepmask.runtime.model.manifest import GRAPHS, Graph, load_manifest
+from deepmask.runtime.predict.deepmask import shipped_model
+from deepmask.runtime.views.pyramid import MAX_SIDE
 
 if importlib.util.find_spec("tensorrt_rtx") is None:
     pytest.skip(
@@ -120,7 +120,7 @@ def export(preset: str, config: ModelConfig, name: str, interleaving: str) -> Fo
     """A graph with all its profiles."""
     torch.manual_seed(0)
     sources = graph_sources(
-        fold_batchnorm(DeepMask(config)), interleaving or INTERLEAVINGS[0], False
+        fold_batchnorm(DeepMaskNetwork(config)), interleaving or INTERLEAVINGS[0], False
     )
     graphs = {
         key: Graph(f"{key}.onnx", "", one.inputs, one.outputs) for key, one in sources.items()

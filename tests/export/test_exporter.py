@@ -19,15 +19,15 @@ from onnx import numpy_helper
 from deepmask.export import cli, exporter
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
-from deepmask.export.graphs import example_inputs, graph_sources
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.options import ExportOptions
 from deepmask.export.parity import PICTURE_SIZES
-from deepmask.runtime.manifest import GRAPHS, TENSORS, Scales, load_manifest, sha256_of
+from deepmask.networks.config import ModelConfig
+from deepmask.networks.dense.graphs import example_inputs, graph_sources
+from deepmask.runtime.io.checksum import sha256_of
+from deepmask.runtime.model.manifest import GRAPHS, TENSORS, Scales, load_manifest
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, save_checkpoint
-from deepmask.train.config import ModelConfig
-
-from .conftest import TINY, random_model, write_checkpoint
+from tests.export.conftest import TINY, random_model, write_checkpoint
 
 LOAD = """
 import sys, onnxruntime

@@ -8,7 +8,7 @@ import pytest
 
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
-from deepmask.runtime.whole import _MACHINE
+from deepmask.runtime.io.atomic import _MACHINE
 
 MANIFEST = '{"format": "deepmask-model/1"}'
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from torch import Tensor, nn
 
-from deepmask.export.gray_border import (
+from deepmask.networks.dense.gray_border import (
     Field,
     GrayBorderTrunk,
     around_the_picture,
@@ -18,9 +18,8 @@ from deepmask.export.gray_border import (
     stages_apart,
     stages_of,
 )
-from deepmask.train.trunks import TRUNKS, VggA
-
-from .windows import session_of
+from deepmask.networks.trunks import TRUNKS, VggA
+from tests.export.windows import session_of
 
 GRAY = torch.tensor([0.1, -0.2, 0.3]).view(1, 3, 1, 1)
 

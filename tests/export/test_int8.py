@@ -12,14 +12,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from deepmask.export.calibration import covering
-from deepmask.export.int8 import quantise, quantised_nodes
-from deepmask.runtime.pyramid import plan_pyramid
-from deepmask.train.config import ModelConfig
-
-from .conftest import HEAD_A, TINY, TINY_SHARP
-from .float_graphs import graphs_of, random_feed
-from .test_exporter import FULL_LIKE, PAPER_LIKE, VGG_LIKE
+from deepmask.export.precision.calibration import covering
+from deepmask.export.precision.int8 import quantise, quantised_nodes
+from deepmask.networks.config import ModelConfig
+from deepmask.runtime.views.pyramid import plan_pyramid
+from tests.export.conftest import HEAD_A, TINY, TINY_SHARP
+from tests.export.float_graphs import graphs_of, random_feed
+from tests.export.test_exporter import FULL_LIKE, PAPER_LIKE, VGG_LIKE
 
 
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])

@@ -6,16 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from deepmask.export.mask import (
+from deepmask.export.parity import relative_error
+from deepmask.networks.dense.mask import (
     CodeMaskDenseGraph,
     CodeMaskGraph,
     WindowMaskDenseGraph,
     WindowMaskGraph,
 )
-from deepmask.export.parity import relative_error
-from deepmask.train.heads import FullMaskHead, LowRankMaskHead
-
-from .windows import session_of, windows_of
+from deepmask.networks.heads import FullMaskHead, LowRankMaskHead
+from tests.export.windows import session_of, windows_of
 
 WIDTH, CELLS, MARGIN, SIZE = 5, 6, 1, 8
 

@@ -16,19 +16,18 @@ from onnx import TensorProto, numpy_helper
 from rlemasklib import RLEMask
 
 from deepmask.export import exporter
-from deepmask.export.agreement import Agreement, LogitError, found_again, logit_error
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
-from deepmask.export.fp16 import convert_to_half
 from deepmask.export.options import ExportOptions
-from deepmask.export.photographs import COMPARED, choose_photographs, drawn_pictures
-from deepmask.export.precision import as_lines
-from deepmask.runtime.manifest import TENSORS, Scales, load_manifest
-from deepmask.train.config import ModelConfig
-
-from .conftest import HEAD_A, TINY, random_model, write_checkpoint
-from .float_graphs import graphs_of, random_feed
-from .test_exporter import LOAD, PAPER_LIKE, VGG_LIKE
+from deepmask.export.precision.agreement import Agreement, LogitError, found_again, logit_error
+from deepmask.export.precision.calibration_set import COMPARED, choose_photographs, drawn_pictures
+from deepmask.export.precision.fp16 import convert_to_half
+from deepmask.export.precision.reduce import as_lines
+from deepmask.networks.config import ModelConfig
+from deepmask.runtime.model.manifest import TENSORS, Scales, load_manifest
+from tests.export.conftest import HEAD_A, TINY, random_model, write_checkpoint
+from tests.export.float_graphs import graphs_of, random_feed
+from tests.export.test_exporter import LOAD, PAPER_LIKE, VGG_LIKE
 
 FORMS = ("fp16", "int8", "int8-symmetric")
 ONE_SCALE = Scales(0, 0, 0.5)

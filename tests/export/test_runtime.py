@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from deepmask.export.graphs import margin_of
+from deepmask import DeepMask
 from deepmask.export.parity import relative_error
-from deepmask.runtime import DeepMask, Scales
-from deepmask.runtime.pyramid import plan_pyramid, render_level
+from deepmask.networks.deepmask import DeepMaskNetwork as Network
+from deepmask.networks.dense.graphs import margin_of
+from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.views.pyramid import plan_pyramid, render_level
 from deepmask.train.checkpoint import load_checkpoint
-from deepmask.train.model import DeepMask as Network
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from deepmask.export.parity import relative_error
-from deepmask.export.score import INTERLEAVINGS, PooledScoreGraph, SharedScoreGraph
-from deepmask.train.heads import LowRankMaskHead, PooledScoreHead, SharedScoreHead
-
-from .windows import session_of, windows_of
+from deepmask.networks.dense.score import INTERLEAVINGS, PooledScoreGraph, SharedScoreGraph
+from deepmask.networks.heads import LowRankMaskHead, PooledScoreHead, SharedScoreHead
+from tests.export.windows import session_of, windows_of
 
 WIDTH = 5
 #: Window sides in cells: those of patches of 64, 96, 160 and the paper's 224 px.

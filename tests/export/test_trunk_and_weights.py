@@ -10,15 +10,14 @@ from onnx import numpy_helper
 from torch import nn
 
 from deepmask.export.errors import ExportError
-from deepmask.export.graphs import border_of, example_inputs, margin_of
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.parity import relative_error
-from deepmask.export.trunk import TrunkGraph, fold_batchnorm
 from deepmask.export.weights import require_finite, round_to_half, store_as_half
-from deepmask.train.config import MODEL_PRESETS
-
-from .conftest import TINY, random_model
-from .windows import session_of
+from deepmask.networks.config import MODEL_PRESETS
+from deepmask.networks.dense.graphs import border_of, example_inputs, margin_of
+from deepmask.networks.dense.trunk import TrunkGraph, fold_batchnorm
+from tests.export.conftest import TINY, random_model
+from tests.export.windows import session_of
 
 
 def test_borders_are_those_of_the_patches() -> None:

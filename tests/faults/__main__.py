@@ -9,8 +9,8 @@ from signal import Signals
 
 import click
 
-from .commands import COMMANDS, Inputs
-from .kill import kill_at_random
+from tests.faults.commands import COMMANDS, Inputs
+from tests.faults.kill import kill_at_random
 
 
 @click.command()

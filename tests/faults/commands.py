@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from deepmask.evaluate.tiles import SHEET_NAME
-from deepmask.runtime.manifest import load_manifest
-from deepmask.runtime.tensorrt.cache import engine_plans
+from deepmask.evaluate.contact_sheet import SHEET_NAME
+from deepmask.networks.config import ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.runtime.engines.tensorrt.plan_cache import engine_plans
+from deepmask.runtime.model.manifest import load_manifest
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from deepmask.train.config import ModelConfig
-from deepmask.train.model import DeepMask
 from tests.conftest import draw_coco_set
 from tests.evaluate.scenes import labelled_set
 from tests.runtime.cache_machine import GPU, write_model
@@ -61,7 +61,7 @@ class Inputs:
             Image.fromarray(picture).save(pictures / entry["file_name"])
         (folder / "pictures.json").write_text(json.dumps(content))
         torch.manual_seed(0)
-        model = DeepMask(TINY).eval()
+        model = DeepMaskNetwork(TINY).eval()
         save_checkpoint(Checkpoint(TINY, model.state_dict(), {}), folder / "tiny.pt")
         return Inputs(
             labels, images, squares, pictures, folder / "pictures.json", folder / "tiny.pt"

@@ -16,22 +16,21 @@ from pathlib import Path
 from random import Random
 
 import deepmask.evaluate.cli
-import deepmask.evaluate.session
+import deepmask.evaluate.evaluator
 import deepmask.export.cli
 import deepmask.export.exporter
-import deepmask.runtime.batch
-import deepmask.runtime.cli
+import deepmask.runtime.cli.batch
+import deepmask.runtime.cli.run
 import deepmask.train.cli
-import deepmask.train.session
-from deepmask.train.config import MODEL_PRESETS
-
-from .commands import TINY, Command, build_engines, emptied
+import deepmask.train.run
+from deepmask.networks.config import MODEL_PRESETS
+from tests.faults.commands import TINY, Command, build_engines, emptied
 
 _MAINS: dict[str, Callable[[], object]] = {
     "train": lambda: deepmask.train.cli.main(sys.argv[1:]),
     "export": deepmask.export.cli.main,
     "eval": deepmask.evaluate.cli.main,
-    "run": deepmask.runtime.cli.main,
+    "run": deepmask.runtime.cli.run.main,
     "build": lambda: build_engines(*map(Path, sys.argv[1:])),
 }
 #: After so many kills in a row a run is left alone, so that it comes to its end.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .commands import PICTURES, Inputs
+from tests.faults.commands import PICTURES, Inputs
 
 #: The disk is full after so many bytes of one file.
 FULL = 60_000

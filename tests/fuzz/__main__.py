@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from .driver import fuzz
-from .worker import TARGETS, make
+from tests.fuzz.driver import fuzz
+from tests.fuzz.worker import TARGETS, make
 
 
 @click.command()

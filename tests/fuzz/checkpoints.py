@@ -12,20 +12,19 @@ from typing import Any
 
 import torch
 
+from deepmask.networks.config import ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.trunks import TRUNKS, Trunk
 from deepmask.train.checkpoint import FORMAT, Checkpoint, CheckpointError, load_checkpoint
-from deepmask.train.conditions import changes
-from deepmask.train.config import ModelConfig
 from deepmask.train.device import choose_hardware
 from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
-from deepmask.train.model import DeepMask
 from deepmask.train.optimise import set_learning_rate
+from deepmask.train.provenance import changes
 from deepmask.train.recipe import Recipe
-from deepmask.train.tensors import TensorFileError, read_tensors
+from deepmask.train.safe_load import TensorFileError, read_tensors
 from deepmask.train.trainer import Trainer
-from deepmask.train.trunks import TRUNKS, Trunk
-
-from .mutations import VALUES, damaged
-from .target import Target
+from tests.fuzz.mutations import VALUES, damaged
+from tests.fuzz.target import Target
 
 SMALL = ModelConfig(64, 0, "resnet18", 8, "low-rank", 16, 14, "shared", 16)
 
@@ -33,7 +32,7 @@ SMALL = ModelConfig(64, 0, "resnet18", 8, "low-rank", 16, 14, "shared", 16)
 @cache
 def content(whole: bool = False) -> dict[str, Any]:
     """A checkpoint; mostly without the large weights, as copying them would be all the work."""
-    weights = DeepMask(SMALL).state_dict()
+    weights = DeepMaskNetwork(SMALL).state_dict()
     some = {name: value for name, value in weights.items() if whole or value.numel() < 3000}
     return {"format": FORMAT, "model": SMALL.to_dict(), "weights": some, "training": {"step": 1}}
 
@@ -105,7 +104,7 @@ RECIPE = Recipe(steps=4, average=0.9)
 
 def trainer() -> Trainer:
     """One that has not begun."""
-    return Trainer(DeepMask(SMALL), RECIPE, 0, choose_hardware("cpu", "fp32"))
+    return Trainer(DeepMaskNetwork(SMALL), RECIPE, 0, choose_hardware("cpu", "fp32"))
 
 
 @cache

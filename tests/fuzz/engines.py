@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from deepmask.runtime.tensorrt.device import Gpu
-from deepmask.runtime.tensorrt.profile import Range
-from deepmask.runtime.tensorrt.stamp import Stamp, differences, dumps, hash_of, identify
-from deepmask.runtime.tensorrt.store import PLAN, STAMP, described, find
-
-from .mutations import damaged_json
-from .target import Target
+from deepmask.runtime.engines.tensorrt.device import Gpu
+from deepmask.runtime.engines.tensorrt.plan_metadata import (
+    Stamp,
+    differences,
+    dumps,
+    hash_of,
+    identify,
+)
+from deepmask.runtime.engines.tensorrt.plan_store import PLAN, STAMP, described, find
+from deepmask.runtime.engines.tensorrt.profile import Range
+from tests.fuzz.mutations import damaged_json
+from tests.fuzz.target import Target
 
 PROFILES = [{"image": Range((1, 3, 16, 16), (1, 3, 32, 32), (1, 3, 64, 64))}]
 IDENTITY = identify(

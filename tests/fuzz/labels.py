@@ -9,20 +9,19 @@ from typing import Any
 
 import pycocotools.mask as coco_mask
 
+from deepmask.coco.annotations import read_coco
+from deepmask.coco.segmentation import to_rle
+from deepmask.coco.training_labels import DataError, full_mask, read_annotations
+from deepmask.coco.voc import read_voc
 from deepmask.evaluate import compare, report
-from deepmask.evaluate.annotations import read_coco
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import rank_matches
+from deepmask.evaluate.proposals_json import ResultsFile
 from deepmask.evaluate.records import repair
-from deepmask.evaluate.results import ResultsFile
-from deepmask.evaluate.rle import to_rle
-from deepmask.evaluate.voc import read_voc
-from deepmask.train.annotations import DataError, full_mask, read_annotations
 from deepmask.train.log import COLUMNS, Log
 from tests.evaluate.scenes import labelled_set, proposals
-
-from .mutations import damaged, damaged_json, exchanged
-from .target import Target
+from tests.fuzz.mutations import damaged, damaged_json, exchanged
+from tests.fuzz.target import Target
 
 LABELS = labelled_set(3, images=2, objects=3)
 PROPOSALS = proposals(3, LABELS, each=2, noise=2)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import onnx
 
-from deepmask.runtime import DeepMask, EngineError, ModelFolderError
-from deepmask.runtime.manifest import load_manifest
+from deepmask import DeepMask
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.model.manifest import ModelFolderError, load_manifest
+from tests.fuzz.mutations import EDGES, damaged, damaged_json, exchanged
+from tests.fuzz.target import Target
 from tests.runtime.square_model import write_square_model
-
-from .mutations import EDGES, damaged, damaged_json, exchanged
-from .target import Target
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 VALUES = (

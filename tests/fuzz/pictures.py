@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from deepmask.runtime.images import ImageError, read_image
-
-from .mutations import EDGES, damaged
-from .target import Target
+from deepmask.runtime.io.images import ImageError, read_image
+from tests.fuzz.mutations import EDGES, damaged
+from tests.fuzz.target import Target
 
 HEIGHT, WIDTH = 17, 24
 _PNG = b"\x89PNG\r\n\x1a\n"

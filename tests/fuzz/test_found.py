@@ -15,28 +15,23 @@ import pycocotools.mask as coco_mask
 import pytest
 import torch
 
-from deepmask.evaluate.annotations import read_coco
+from deepmask import DeepMask, read_image
+from deepmask.coco.annotations import read_coco
+from deepmask.coco.segmentation import to_rle
+from deepmask.coco.training_labels import DataError, Problem, read_annotations
+from deepmask.evaluate.contact_sheet import write_sheet
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.merge import merge
 from deepmask.evaluate.report import measure
-from deepmask.evaluate.rle import to_rle
-from deepmask.evaluate.tiles import write_sheet
-from deepmask.runtime import (
-    DeepMask,
-    EngineError,
-    ImageError,
-    ModelFolderError,
-    Scales,
-    read_image,
-)
-from deepmask.runtime.manifest import sha256_of
-from deepmask.train.annotations import DataError, Problem, read_annotations
+from deepmask.networks.config import MODEL_PRESETS
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.io.checksum import sha256_of
+from deepmask.runtime.io.images import ImageError
+from deepmask.runtime.model.manifest import ModelFolderError, Scales
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from deepmask.train.config import MODEL_PRESETS
 from deepmask.train.initialise import InitialiseError, read_weights
 from deepmask.train.log import COLUMNS, Log
-
-from . import checkpoints, labels, models
+from tests.fuzz import checkpoints, labels, models
 
 #: Two corners at opposite ends of the picture, visited by turns.
 ROUND_AND_ROUND = [[0, 0, 30_000, 30_000] * 2000]
@@ -300,7 +295,7 @@ def test_runs_that_nobody_began(change: dict[str, Any], text: str) -> None:
 BOMB = """
 import sys
 from pathlib import Path
-from deepmask.runtime.images import read_image
+from deepmask.runtime.io.images import read_image
 
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024

@@ -9,8 +9,8 @@ import os
 
 import pytest
 
-from .driver import Report, fuzz
-from .worker import GROWTH, SECONDS, TARGETS
+from tests.fuzz.driver import Report, fuzz
+from tests.fuzz.worker import GROWTH, SECONDS, TARGETS
 
 INPUTS = int(os.environ.get("DEEPMASK_FUZZ_INPUTS", "120"))
 #: A log's torn rows are left out, none is an error.

@@ -19,8 +19,8 @@ from random import Random
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import checkpoints, engines, labels, models, pictures
-from .target import Target
+from tests.fuzz import checkpoints, engines, labels, models, pictures
+from tests.fuzz.target import Target
 
 _ROOMS = (pictures, models, engines, labels, checkpoints)
 TARGETS = {target.name: target for room in _ROOMS for target in room.TARGETS}

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import click
 
-from deepmask.runtime import DeepMask
+from deepmask import DeepMask
+from tests.load.many import answer, by_threads, differing, picture, run_many
 from tests.runtime.square_model import write_square_model
-
-from .many import answer, by_threads, differing, picture, run_many
 
 
 @click.command()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime import DeepMask, Proposals
+from deepmask import DeepMask, Proposals
 
 #: Sizes that come by turns: engines keep memory for each that they have seen.
 SIZES = ((64, 96), (96, 64), (80, 80), (50, 130))

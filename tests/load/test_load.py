@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deepmask.runtime import DeepMask
+from deepmask import DeepMask
+from tests.load.many import SIZES, answer, by_threads, differing, picture, run_many
 from tests.runtime.square_model import write_square_model
-
-from .many import SIZES, answer, by_threads, differing, picture, run_many
 
 IMAGES = 40
 

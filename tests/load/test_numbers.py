@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deepmask import DeepMask, Proposals
 from deepmask.export.errors import ExportError
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.runtime import DeepMask, Proposals
+from deepmask.networks.deepmask import DeepMaskNetwork as Network
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
-from deepmask.train.model import DeepMask as Network
 from tests.faults.commands import TINY
 
 HEIGHT, WIDTH = 60, 80

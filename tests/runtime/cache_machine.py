@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepmask.runtime.manifest import Graph, Manifest, Scales
-from deepmask.runtime.tensorrt.cache import engine_plans
-from deepmask.runtime.tensorrt.device import Gpu
-from deepmask.runtime.tensorrt.stamp import hash_of
-
-from .fake_builder import fake_library
+from deepmask.runtime.engines.tensorrt.device import Gpu
+from deepmask.runtime.engines.tensorrt.plan_cache import engine_plans
+from deepmask.runtime.engines.tensorrt.plan_metadata import hash_of
+from deepmask.runtime.model.manifest import Graph, Manifest, Scales
+from tests.runtime.fake_builder import fake_library
 
 GPU = Gpu("NVIDIA L4", (8, 9), "12.8", 24 << 30)
 INPUTS = {

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from deepmask.runtime import DeepMask
-
-from .cache_machine import Machine, write_model
-from .fake_gpu import FakeDevice
-from .fake_model import load
-from .square_model import write_square_model
+from deepmask import DeepMask
+from tests.runtime.cache_machine import Machine, write_model
+from tests.runtime.fake_gpu import FakeDevice
+from tests.runtime.fake_model import load
+from tests.runtime.square_model import write_square_model
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from enum import Enum, IntEnum
 from types import SimpleNamespace
 from typing import Any
 
-from deepmask.runtime.tensorrt.library import Library, Messages
+from deepmask.runtime.engines.tensorrt.flavours import Library, Messages
 
 LayerType = Enum("LayerType", "CONVOLUTION MATRIX_MULTIPLY DEQUANTIZE ACTIVATION")
 DataType = Enum("DataType", "FLOAT HALF INT8 INT64")

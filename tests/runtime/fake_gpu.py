@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from deepmask.runtime.tensorrt.device import Gpu, OutOfMemory
+from deepmask.runtime.engines.tensorrt.device import Gpu, OutOfMemory
 
 FAKE = Gpu("Fake GPU", (8, 9), "12.8", 1 << 30)
 #: What freshly allocated and freed bytes hold: as float32 it is not a number.

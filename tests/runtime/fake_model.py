@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deepmask.runtime import DeepMask
-from deepmask.runtime.engines import Choice
-from deepmask.runtime.engines.tensorrt import TensorRTEngine
-from deepmask.runtime.manifest import load_manifest
-
-from .fake_gpu import FakeDevice
-from .fake_tensorrt import fake_library, fake_plans
+from deepmask import DeepMask
+from deepmask.runtime.engines.choose import Choice
+from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
+from deepmask.runtime.model.manifest import load_manifest
+from tests.runtime.fake_gpu import FakeDevice
+from tests.runtime.fake_tensorrt import fake_library, fake_plans
 
 Picture = np.ndarray
 

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from deepmask.runtime.manifest import Manifest
-from deepmask.runtime.tensorrt.library import Library, Messages
-from deepmask.runtime.tensorrt.profile import profiles
-
-from .fake_builder import ComputeCapability
-from .fake_gpu import GARBAGE, FakeDevice
+from deepmask.runtime.engines.tensorrt.flavours import Library, Messages
+from deepmask.runtime.engines.tensorrt.profile import profiles
+from deepmask.runtime.model.manifest import Manifest
+from tests.runtime.fake_builder import ComputeCapability
+from tests.runtime.fake_gpu import GARBAGE, FakeDevice
 
 TensorIOMode = Enum("TensorIOMode", "NONE INPUT OUTPUT")
 DataType = Enum("DataType", "FLOAT HALF INT32 INT64")

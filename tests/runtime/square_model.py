@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from deepmask.runtime.manifest import Coarse, Graph, Manifest, Scales, sha256_of, write_manifest
+from deepmask.runtime.io.checksum import sha256_of
+from deepmask.runtime.model.manifest import Coarse, Graph, Manifest, Scales, write_manifest
 
 PATCH, STRIDE, MASK_SIZE, BORDER = 64, 16, 16, 48
 CELLS = PATCH // STRIDE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import deepmask.runtime
+import deepmask
 
 #: Prints which of the named modules the code before it imported.
 REPORT = "; import sys; print(sorted(set(sys.argv[1:]) & set(sys.modules)))"
@@ -29,13 +29,13 @@ def imported(code: str, *modules: str) -> str:
 def test_package_imports_no_library() -> None:
     """Names are found when they are used."""
     libraries = ("numpy", "cv2", "PIL", "onnxruntime", "torch", "onnx", "tensorrt", "pycuda")
-    assert imported("import deepmask.runtime", *libraries) == "[]"
-    assert imported("import deepmask.runtime.cli", *libraries) == "[]"
+    assert imported("import deepmask", *libraries) == "[]"
+    assert imported("import deepmask.runtime.cli.run", *libraries) == "[]"
 
 
 def test_public_names_import_no_engine() -> None:
     """`DeepMask` and `Proposals` need numpy; an engine's library comes when it is chosen."""
-    code = "from deepmask.runtime import DeepMask, Proposals"
+    code = "from deepmask import DeepMask, Proposals"
     assert imported(code, "onnxruntime", "torch", "onnx", "tensorrt", "pycuda") == "[]"
 
 
@@ -43,7 +43,7 @@ def test_a_whole_run_needs_no_training_library(model_folder: Path) -> None:
     """Also where torch and onnx cannot be imported at all."""
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'pycocotools'])); "
-        "import numpy; from deepmask.runtime import DeepMask; "
+        "import numpy; from deepmask import DeepMask; "
         f"model = DeepMask.load({str(model_folder)!r}, device='cpu'); "
         "image = numpy.full((60, 60, 3), 127, 'uint8'); image[10:40, 10:40] = 255; "
         "found = model(image); assert found.to_coco(1) and found.draw(image).shape == image.shape; "
@@ -55,7 +55,8 @@ def test_a_whole_run_needs_no_training_library(model_folder: Path) -> None:
 
 def test_public_names() -> None:
     """All that is promised is there; anything else is the usual error."""
-    for name in deepmask.runtime.__all__:
-        assert getattr(deepmask.runtime, name).__name__ == name
+    for name in ("DeepMask", "Proposals", "read_image"):
+        assert getattr(deepmask, name).__name__ == name
+    assert set(deepmask.__all__) == {"DeepMask", "Proposals", "read_image", "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
-        _ = deepmask.runtime.Nothing
+        _ = deepmask.Nothing

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from deepmask.train.config import ModelConfig
+from deepmask.networks.config import ModelConfig
 from deepmask.train.recipe import RECIPES, Recipe
 
 

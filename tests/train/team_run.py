@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from deepmask.train.annotations import read_annotations
+from deepmask.coco.training_labels import read_annotations
+from deepmask.networks.config import ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.train.batches import BatchMaker
-from deepmask.train.config import ModelConfig
 from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
-from deepmask.train.model import DeepMask
 from deepmask.train.parallel import join
 from deepmask.train.recipe import Recipe
 from deepmask.train.sampling import Sampler
@@ -47,10 +47,10 @@ def main(spec: Path, out: Path) -> None:
             torch.save({"size": team.size, "results": results}, out)
 
 
-def without_dropout(config: ModelConfig) -> DeepMask:
+def without_dropout(config: ModelConfig) -> DeepMaskNetwork:
     """A network whose random start is the same each time."""
     torch.manual_seed(0)
-    model = DeepMask(config)
+    model = DeepMaskNetwork(config)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0

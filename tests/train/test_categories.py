@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from deepmask.train.annotations import DataError, read_annotations
-from deepmask.train.categories import VOC, with_categories
+from deepmask.coco.categories import VOC, with_categories
+from deepmask.coco.training_labels import DataError, read_annotations
 from deepmask.train.sampling import Sampler
 
 

@@ -7,14 +7,14 @@ import pickle
 import pytest
 import torch
 
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.trunks import TRUNKS
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
-from deepmask.train.model import DeepMask
-from deepmask.train.trunks import TRUNKS
 
 
 def test_round_trip_rebuilds_the_model(tmp_path, tiny_model):
-    model = DeepMask(tiny_model).eval()
+    model = DeepMaskNetwork(tiny_model).eval()
     save_checkpoint(Checkpoint(tiny_model, model.state_dict(), {}), tmp_path / "a.pt")
     rebuilt = load_checkpoint(tmp_path / "a.pt").build()
     patches = 255 * torch.rand(1, 3, 96, 96)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from deepmask.networks.config import MODEL_PRESETS
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.trunks import TRUNKS
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from deepmask.train.config import MODEL_PRESETS
-from deepmask.train.model import DeepMask
-from deepmask.train.trunks import TRUNKS
 
 COMMAND = str(Path(sys.executable).with_name("deepmask-train"))
 #: A run of seconds: few steps, few patches, one thread of arithmetic.
@@ -180,7 +180,7 @@ def test_two_stages_change_nothing_of_the_first(drawn, tmp_path):
     """A network is trained, then refined: all it was is in the second checkpoint byte for byte."""
     torch.manual_seed(0)
     config = MODEL_PRESETS["deepmask-r18"]
-    base = Checkpoint(config, DeepMask(config).state_dict(), {})
+    base = Checkpoint(config, DeepMaskNetwork(config).state_dict(), {})
     save_checkpoint(base, tmp_path / "base.pt")
     out = tmp_path / "sharp"
     arguments = [*data(drawn), "--preset", "sharpmask-r18", "--batch", "4", "--max-octaves", "6"]

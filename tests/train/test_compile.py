@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepmask.train.annotations import read_annotations
+from deepmask.coco.training_labels import read_annotations
+from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.train.batches import BatchMaker
 from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
-from deepmask.train.model import DeepMask
 from deepmask.train.sampling import Sampler
 from deepmask.train.trainer import Trainer
 
@@ -33,7 +33,7 @@ def test_compiled_steps_are_those_of_eager_ones_but_for_rounding(drawn, tiny_mod
     for compiled in (False, True):
         torch.manual_seed(0)
         hardware = Hardware(torch.device("cpu"), bf16=False, compiled=compiled)
-        trainer = Trainer(DeepMask(tiny_model), tiny_recipe, 0, hardware)
+        trainer = Trainer(DeepMaskNetwork(tiny_model), tiny_recipe, 0, hardware)
         for step in range(3):
             trainer.train_step(make(step))
         losses.append(trainer.mean_losses())

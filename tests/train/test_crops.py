@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepmask.train.annotations import DataError, Image, Instance
+from deepmask.coco.training_labels import DataError, Image, Instance
 from deepmask.train.crops import ByteCache, Cropper, read_picture
 from deepmask.train.sampling import Window
 

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
-from deepmask.export.graphs import border_of
-from deepmask.runtime.decode import Placement, decode_mask
-from deepmask.runtime.geometry import WindowGrid
-from deepmask.runtime.pyramid import plan_pyramid, render_level
-from deepmask.train.annotations import Image, Instance
-from deepmask.train.config import BORDER_FILL, MODEL_PRESETS
+from deepmask.coco.training_labels import Image, Instance
+from deepmask.networks.config import BORDER_FILL, MODEL_PRESETS
+from deepmask.networks.dense.graphs import border_of
+from deepmask.runtime.predict.paste import Placement, decode_mask
+from deepmask.runtime.views.geometry import WindowGrid
+from deepmask.runtime.views.pyramid import plan_pyramid, render_level
 from deepmask.train.crops import Cropper
 from deepmask.train.sampling import Window
 

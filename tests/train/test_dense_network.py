@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepmask.train.config import BORDER_FILL, MODEL_PRESETS, ModelConfig
-from deepmask.train.model import DeepMask
+from deepmask.networks.config import BORDER_FILL, MODEL_PRESETS, ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
 
 PICTURE, ENDLESS = 96, 256
 #: Largest difference over the largest value that rounding may make.
@@ -41,13 +41,13 @@ def deviation(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-def random_model(config: ModelConfig) -> DeepMask:
+def random_model(config: ModelConfig) -> DeepMaskNetwork:
     torch.manual_seed(0)
-    return DeepMask(config).eval()
+    return DeepMaskNetwork(config).eval()
 
 
 @torch.no_grad()
-def at_location(model: DeepMask, row: int, col: int, border: int) -> tuple[Tensor, Tensor]:
+def at_location(model: DeepMaskNetwork, row: int, col: int, border: int) -> tuple[Tensor, Tensor]:
     """Sharp mask and score of a location, cut from maps of the picture with this border."""
     config = model.config
     stages = model.stages(square(endless(), -border, -border, PICTURE + 2 * border))
@@ -61,9 +61,9 @@ def at_location(model: DeepMask, row: int, col: int, border: int) -> tuple[Tenso
 
 
 @torch.no_grad()
-def on_its_crop(model: DeepMask, row: int, col: int, context: int) -> tuple[Tensor, Tensor]:
+def on_its_crop(model: DeepMaskNetwork, row: int, col: int, context: int) -> tuple[Tensor, Tensor]:
     """The same by the network as it is trained, on a patch with so much context."""
-    wider = DeepMask(replace(model.config, context=context)).eval()
+    wider = DeepMaskNetwork(replace(model.config, context=context)).eval()
     wider.load_state_dict(model.state_dict())
     top, left = (16 * k - model.config.patch // 2 - context for k in (row, col))
     return wider(square(endless(), top, left, wider.config.input_size))

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepmask.train.annotations import DataError, read_annotations
+from deepmask.coco.training_labels import DataError, read_annotations
 from deepmask.train.batches import BatchMaker
 from deepmask.train.crops import Cropper
 from deepmask.train.device_crops import DeviceCropper, PixelTable

@@ -9,15 +9,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deepmask.train.annotations import read_annotations
+from deepmask.coco.training_labels import read_annotations
+from deepmask.networks.config import MODEL_PRESETS
+from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.train.batches import BatchMaker, augment, prefetch
 from deepmask.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from deepmask.train.config import MODEL_PRESETS
 from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
 from deepmask.train.log import Log
 from deepmask.train.loop import BEST, LAST, LOG, Schedule, train
-from deepmask.train.model import DeepMask
 from deepmask.train.optimise import learning_rate
 from deepmask.train.recall import DECIDING, RECALLS
 from deepmask.train.recipe import RECIPES
@@ -40,7 +40,7 @@ def maker(drawn, tiny_model, tiny_recipe):
 
 def fresh(tiny_model, recipe) -> Trainer:
     torch.manual_seed(0)
-    return Trainer(DeepMask(tiny_model), recipe, 0, CPU)
+    return Trainer(DeepMaskNetwork(tiny_model), recipe, 0, CPU)
 
 
 def run(trainer, maker, out) -> None:
@@ -67,7 +67,7 @@ def test_interrupted_run_equals_an_uninterrupted_one(tmp_path, maker, tiny_model
     (tmp_path / "half").mkdir()
     save_checkpoint(half.checkpoint(), tmp_path / "half" / LAST)
     torch.manual_seed(99)  # another process has another random state
-    resumed = Trainer(DeepMask(tiny_model), tiny_recipe, 0, CPU)
+    resumed = Trainer(DeepMaskNetwork(tiny_model), tiny_recipe, 0, CPU)
     torch.rand(5)
     resumed.resume(load_checkpoint(tmp_path / "half" / LAST))
     assert resumed.step == 3
@@ -296,7 +296,7 @@ def test_validation_of_a_perfect_network_is_one(maker, tiny_model, tiny_recipe):
     """A network that answers with the truth itself measures IoU 1 and accuracy 1."""
     batch = maker()(0)
 
-    class Oracle(DeepMask):
+    class Oracle(DeepMaskNetwork):
         def forward(self, patches):
             scores = batch.labels.nan_to_num(1.0) * 2 - 1
             masks = torch.zeros(len(patches), 28, 28)

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepmask.train.annotations import read_annotations
+from deepmask.coco.training_labels import read_annotations
 from deepmask.train.batches import BatchMaker
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.crops import Cropper
-from deepmask.train.loss import mask_loss, score_loss
+from deepmask.train.losses import mask_loss, score_loss
 from deepmask.train.parallel import ALONE, Team, local_device
 from deepmask.train.sampling import Sampler
 

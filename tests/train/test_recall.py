@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from deepmask.evaluate.annotations import read_coco
+from deepmask import read_image
+from deepmask.coco.annotations import read_coco
+from deepmask.coco.training_labels import DataError, read_annotations
 from deepmask.evaluate.metrics import measures, total
 from deepmask.evaluate.records import read_records
 from deepmask.evaluate.run import evaluate, open_folder
 from deepmask.evaluate.sources import FileSource
-from deepmask.export.graphs import margin_of
-from deepmask.runtime import Scales, read_image
-from deepmask.runtime.pyramid import plan_pyramid, render_level
-from deepmask.train.annotations import DataError, read_annotations
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.dense.graphs import margin_of
+from deepmask.networks.dense.torch_engine import runnable
+from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.views.pyramid import plan_pyramid, render_level
 from deepmask.train.device import Hardware
-from deepmask.train.engine import runnable
-from deepmask.train.model import DeepMask
 from deepmask.train.recall import KINDS, RECALLS, measure_recall, recall_images
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
@@ -36,7 +37,7 @@ def network(request, tiny_model):
         "full": {"score_head": "pooled", "mask_head": "full", "rank": 0},
     }
     torch.manual_seed(0)
-    return DeepMask(replace(tiny_model, **changes[request.param])).eval()
+    return DeepMaskNetwork(replace(tiny_model, **changes[request.param])).eval()
 
 
 def test_proposals_are_those_of_the_network(network):
@@ -62,7 +63,7 @@ def test_proposals_are_those_of_the_network(network):
 
 def test_recall_is_what_the_evaluation_measures(drawn, tiny_model, tmp_path):
     torch.manual_seed(0)
-    network = DeepMask(tiny_model).eval()
+    network = DeepMaskNetwork(tiny_model).eval()
     middle = torch.zeros(14, 14)  # of a window is its mask: about the size of the drawn objects
     middle[4:10, 4:10] = 1
     with torch.no_grad():

@@ -10,26 +10,21 @@ import pytest
 import torch
 from torch.nn import functional
 
-from deepmask.runtime import Scales
-from deepmask.train.annotations import read_annotations
+from deepmask.coco.training_labels import read_annotations
+from deepmask.networks.config import MODEL_PRESETS, ConfigError, constant_widths, halved_widths
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.dense.torch_engine import runnable
+from deepmask.networks.trunks import PADDING_MODES
+from deepmask.runtime.model.manifest import Scales
 from deepmask.train.batches import BatchMaker
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from deepmask.train.config import (
-    MODEL_PRESETS,
-    ConfigError,
-    constant_widths,
-    halved_widths,
-)
 from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
-from deepmask.train.engine import runnable
 from deepmask.train.initialise import InitialiseError, initialise_refined
-from deepmask.train.model import DeepMask
 from deepmask.train.optimise import freeze
 from deepmask.train.recipe import RECIPES
 from deepmask.train.sampling import Sampler
 from deepmask.train.trainer import Trainer
-from deepmask.train.trunks import PADDING_MODES
 from deepmask.train.validate import validate
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
@@ -51,12 +46,12 @@ def make(drawn, tiny_refined, recipe):
 @pytest.fixture
 def base(tiny_model) -> Checkpoint:
     torch.manual_seed(3)
-    return Checkpoint(tiny_model, DeepMask(tiny_model).state_dict(), {})
+    return Checkpoint(tiny_model, DeepMaskNetwork(tiny_model).state_dict(), {})
 
 
 def trainer_of(config, base, recipe) -> Trainer:
     torch.manual_seed(0)
-    model = DeepMask(config)
+    model = DeepMaskNetwork(config)
     initialise_refined(model, base)
     return Trainer(model, recipe, 0, CPU)
 
@@ -75,11 +70,11 @@ def test_schedules_are_those_of_the_thesis():
 @pytest.mark.parametrize("preset", REFINED)
 def test_refinement_adds_under_three_million_parameters(preset):
     with torch.device("meta"):
-        model = DeepMask(MODEL_PRESETS[preset])
+        model = DeepMaskNetwork(MODEL_PRESETS[preset])
     added = sum(parameter.numel() for parameter in model.refine.parameters())
     assert 1e6 < added < 3e6
     with torch.device("meta"):
-        coarse = DeepMask(MODEL_PRESETS[preset].coarse())
+        coarse = DeepMaskNetwork(MODEL_PRESETS[preset].coarse())
     whole = sum(parameter.numel() for parameter in model.parameters())
     assert whole == added + sum(parameter.numel() for parameter in coarse.parameters())
 
@@ -88,7 +83,7 @@ def test_refinement_adds_under_three_million_parameters(preset):
 def test_each_module_is_one_convolution_of_mask_and_skip_features(tiny_refined, padding):
     """Figure 3.7(a), [M, S] in one convolution, is (b), one of each added up."""
     config = replace(tiny_refined, padding=padding, context=48)
-    refine = DeepMask(config).refine
+    refine = DeepMaskNetwork(config).refine
     for level, (path, join) in enumerate(zip(refine.skips, refine.joins, strict=True)):
         cells = config.cells << level
         margin = (config.input_size // (config.stride >> level) - cells) // 2
@@ -134,7 +129,7 @@ def test_every_size_of_mask_can_be_asked_for(tiny_refined, sharp_size, widths):
         refine_widths=(4,) * widths,
         skip_widths=(4,) * (widths - 1),
     )
-    model = DeepMask(config).eval()
+    model = DeepMaskNetwork(config).eval()
     patches = 255 * torch.rand(2, 3, config.input_size, config.input_size)
     masks, scores = model(patches)
     assert masks.shape == (2, sharp_size, sharp_size)
@@ -143,7 +138,7 @@ def test_every_size_of_mask_can_be_asked_for(tiny_refined, sharp_size, widths):
 
 
 def test_the_start_is_the_coarse_mask_interpolated(base, tiny_refined):
-    model = DeepMask(tiny_refined).eval()
+    model = DeepMaskNetwork(tiny_refined).eval()
     initialise_refined(model, base)
     patches = 255 * torch.rand(2, 3, 96, 96)
     with torch.no_grad():
@@ -197,7 +192,7 @@ def test_the_refinement_learns_a_batch_by_heart(base, tiny_refined, recipe, make
 
 def test_validation_looks_at_the_sharp_masks(tiny_refined, recipe, make):
     """A network whose refinement answers with the truth itself measures IoU 1."""
-    model, batch = DeepMask(tiny_refined), make(0)
+    model, batch = DeepMaskNetwork(tiny_refined), make(0)
     truth = batch.masks.float() * 2 - 1
     model.refine.forward = lambda code, shared: truth
     labelled = replace(batch, labels=(torch.arange(6) % 2).float())
@@ -221,7 +216,9 @@ def test_a_stopped_refinement_goes_on_exactly(tmp_path, base, tiny_refined, reci
         half.train_step(make(step))
     save_checkpoint(half.checkpoint(), tmp_path / "half.pt")
     torch.manual_seed(9)
-    rest = Trainer(DeepMask(tiny_refined), recipe, 0, CPU)  # its base comes from the checkpoint
+    rest = Trainer(
+        DeepMaskNetwork(tiny_refined), recipe, 0, CPU
+    )  # its base comes from the checkpoint
     rest.resume(load_checkpoint(tmp_path / "half.pt"))
     for step in range(2, 4):
         rest.train_step(make(step))
@@ -233,19 +230,19 @@ def test_a_stopped_refinement_goes_on_exactly(tmp_path, base, tiny_refined, reci
 
 
 def test_another_base_is_refused_and_named(base, tiny_refined):
-    other = DeepMask(replace(tiny_refined, rank=8, padding="reflect"))
+    other = DeepMaskNetwork(replace(tiny_refined, rank=8, padding="reflect"))
     with pytest.raises(InitialiseError, match="rank is 16, not 8; padding is zero, not reflect"):
         initialise_refined(other, base)
 
 
 def test_a_refined_base_is_refused(tiny_refined):
-    again = Checkpoint(tiny_refined, DeepMask(tiny_refined).state_dict(), {})
+    again = Checkpoint(tiny_refined, DeepMaskNetwork(tiny_refined).state_dict(), {})
     with pytest.raises(InitialiseError, match="refine_widths is"):
-        initialise_refined(DeepMask(tiny_refined), again)
+        initialise_refined(DeepMaskNetwork(tiny_refined), again)
 
 
 def test_recall_is_measured_on_the_sharp_masks(tiny_refined):
-    model = DeepMask(tiny_refined).eval()
+    model = DeepMaskNetwork(tiny_refined).eval()
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     with runnable(model, CPU.device) as whole:
         found = whole(image, proposals=4, scales=Scales(0, 0, 1))
@@ -262,7 +259,7 @@ def test_a_configuration_of_before_refinement_is_one_without(tiny_model):
 
 
 def test_nothing_of_a_refined_network_but_its_refinement_is_in_training_mode(tiny_refined, recipe):
-    model = DeepMask(tiny_refined)
+    model = DeepMaskNetwork(tiny_refined)
     freeze(model, recipe)
     training = {name.split(".")[0] for name, module in model.named_modules() if module.training}
     assert training == {"refine"}

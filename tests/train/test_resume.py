@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deepmask.train.annotations import DataError, read_annotations
+from deepmask.coco.training_labels import DataError, read_annotations
+from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.train.batches import BatchMaker
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
 from deepmask.train.log import COLUMNS
 from deepmask.train.loop import LAST, LOG, Schedule, train
-from deepmask.train.model import DeepMask
 from deepmask.train.sampling import Sampler
 from deepmask.train.trainer import Trainer
 
@@ -34,7 +34,7 @@ def make(drawn, tiny_model, tiny_recipe):
 def fresh(tiny_model, tiny_recipe):
     def trainer(recipe=tiny_recipe) -> Trainer:  # draws from the one global random state
         torch.manual_seed(0)
-        return Trainer(DeepMask(tiny_model), recipe, 0, CPU)
+        return Trainer(DeepMaskNetwork(tiny_model), recipe, 0, CPU)
 
     return trainer
 

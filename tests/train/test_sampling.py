@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepmask.train.annotations import AnnotatedSet, Image, Instance, read_annotations
-from deepmask.train.config import MODEL_PRESETS
+from deepmask.coco.training_labels import AnnotatedSet, Image, Instance, read_annotations
+from deepmask.networks.config import MODEL_PRESETS
 from deepmask.train.recipe import RECIPES, Recipe
 from deepmask.train.sampling import Sampler, Window, canonical, category_weights, is_negative
 

@@ -1,0 +1,82 @@
+"""Training on some of the categories: DeepMask20 is the paper's test of unseen ones (§4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from deepmask.coco.training_labels import AnnotatedSet, DataError
+
+#: PASCAL VOC's 20 categories: COCO's name, and VOC's own where it differs.
+VOC: Mapping[str, str] = {
+    "airplane": "aeroplane",
+    "bicycle": "bicycle",
+    "bird": "bird",
+    "boat": "boat",
+    "bottle": "bottle",
+    "bus": "bus",
+    "car": "car",
+    "cat": "cat",
+    "chair": "chair",
+    "cow": "cow",
+    "dining table": "diningtable",
+    "dog": "dog",
+    "horse": "horse",
+    "motorcycle": "motorbike",
+    "person": "person",
+    "potted plant": "pottedplant",
+    "sheep": "sheep",
+    "couch": "sofa",
+    "train": "train",
+    "tv": "tvmonitor",
+}
+
+
+def with_categories(sets: Sequence[AnnotatedSet], wanted: str) -> list[AnnotatedSet]:
+    """The sets with all their images, but only the objects of some categories.
+
+    wanted: ids or names between commas, "voc" for PASCAL's 20 under COCO's or VOC's names, or ""
+    for all. As in the paper, other objects are background then, to the score branch as well.
+    Raises `DataError` for a category that no set has.
+    """
+    if not wanted:
+        return list(sets)
+    asked = [item.strip().casefold() for item in wanted.split(",")]
+    known = [_known(found) for found in sets]
+    everywhere = set().union(*known)
+    for item in asked:
+        if not (_spellings(item) & everywhere):
+            raise DataError(
+                f"category {item!r} is in none of the annotation files, which have "
+                f"{_some(sets)}; give ids or names between commas, or voc"
+            )
+    spellings = set().union(*map(_spellings, asked))
+    return [
+        _only(found, {names[item] for item in spellings & names.keys()})
+        for found, names in zip(sets, known, strict=True)
+    ]
+
+
+def _spellings(item: str) -> set[str]:
+    return {*VOC, *VOC.values()} if item == "voc" else {item}
+
+
+def _known(found: AnnotatedSet) -> dict[str, int]:
+    """Every way to write a category of a set, id or name, and its id."""
+    ids = {item.category for item in found.instances} | set(found.categories)
+    names = {name.casefold(): number for number, name in found.categories.items()}
+    return {str(number): number for number in ids} | names
+
+
+def _only(found: AnnotatedSet, ids: set[int]) -> AnnotatedSet:
+    kept = tuple(item for item in found.instances if item.category in ids)
+    return replace(found, instances=kept)
+
+
+def _some(sets: Sequence[AnnotatedSet]) -> str:
+    """A few categories for an error."""
+    names = sorted({name for found in sets for name in found.categories.values()})
+    if not names:
+        names = [str(n) for n in sorted({i.category for s in sets for i in s.instances})]
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"{', '.join(names[:8])}{more}" or "none"

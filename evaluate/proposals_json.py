@@ -1,0 +1,221 @@
+"""Proposals from a COCO results file of any size: one image in memory at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+import pycocotools.mask as coco_mask
+
+from deepmask.coco.annotations import Picture, is_box, is_id
+from deepmask.coco.segmentation import to_rle
+from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.matching import MAX_PROPOSALS, Candidates
+
+_CHUNK = 1 << 20
+#: One result is a box, a score and an RLE: kilobytes. Beyond this the file is no results file.
+_LARGEST_RESULT = 1 << 26
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+
+class ResultsFile:
+    """A results file, indexed: where in it the results of each image lie.
+
+    `has_masks` tells whether its results carry segmentations. Results of one image that lie
+    together, as every tool writes them, cost one index entry; shuffled files work too.
+    """
+
+    def __init__(self, path: Path, pictures: Mapping[int, Picture]) -> None:
+        """Walk through the file once; raises `EvalError` for anything that is not a result."""
+        self.path = path
+        self._pictures = pictures
+        self._spans: dict[int, list[tuple[int, int]]] = {}
+        masked = boxed = 0
+        last_image: int | None = None
+        try:
+            for start, end, result in _walk(path):
+                image_id = self._image_of(result, start)
+                masked += "segmentation" in result
+                boxed += "segmentation" not in result
+                if masked and boxed:
+                    raise EvalError(
+                        f"{path}: some results have a segmentation and some have none, first at "
+                        f"byte {start}: give one kind in one file"
+                    )
+                spans = self._spans.setdefault(image_id, [])
+                if spans and last_image == image_id:
+                    spans[-1] = (spans[-1][0], end)
+                else:
+                    spans.append((start, end))
+                last_image = image_id
+        except OSError as error:
+            raise EvalError(f"{path}: cannot be read: {error.strerror or error}") from None
+        if not self._spans:
+            raise EvalError(f"{path}: holds no results")
+        self.has_masks = masked > 0
+
+    def images(self) -> set[int]:
+        """Ids of the images that have at least one result."""
+        return set(self._spans)
+
+    def candidates(self, image_id: int, limit: int = MAX_PROPOSALS) -> Candidates:
+        """The best `limit` proposals of an image; equal scores keep the order of COCOeval."""
+        picture = self._pictures[image_id]
+        try:
+            return to_candidates(self._read(image_id), picture, self.has_masks, limit)
+        except (ValueError, OSError) as error:
+            raise EvalError(f"{self.path}: image {image_id}: {error}") from None
+
+    def _image_of(self, result: dict[str, Any], at: int) -> int:
+        image_id = result.get("image_id")
+        if type(image_id) is not int or image_id not in self._pictures:
+            raise EvalError(
+                f"{self.path}: a result (at byte {at}) names image {image_id!r:.30}, "
+                "which the annotations do not have: are they of the same set?"
+            )
+        return image_id
+
+    def _read(self, image_id: int) -> list[dict[str, Any]]:
+        pieces = []
+        with self.path.open("rb") as file:
+            for start, end in self._spans.get(image_id, ()):
+                file.seek(start)
+                pieces.append(file.read(end - start))
+        text = b",".join(pieces).decode("latin-1")  # as `_Window` reads it
+        results: list[dict[str, Any]] = json.loads(f"[{text}]")
+        return results
+
+
+def to_candidates(
+    results: list[dict[str, Any]], picture: Picture, with_masks: bool, limit: int = MAX_PROPOSALS
+) -> Candidates:
+    """COCO results of one image as `Candidates`, best first.
+
+    Raises ValueError saying which result (counted from 0) is wrong, and how.
+    """
+    scores = [_score(index, result) for index, result in enumerate(results)]
+    categories = [_category(index, result) for index, result in enumerate(results)]
+    # COCOeval lines proposals up by category, then sorts stably by score.
+    by_category = np.argsort(np.array(categories, np.int64), kind="stable")
+    falling = np.argsort(-np.array(scores, np.float64)[by_category], kind="stable")
+    order = by_category[falling][: min(limit, MAX_PROPOSALS)].tolist()
+    rles = [_mask(i, results[i], picture) for i in order] if with_masks else None
+    boxes = np.zeros((len(order), 4))
+    for row, i in enumerate(order):
+        box = results[i].get("bbox")
+        if not box and rles is not None:
+            box = coco_mask.toBbox(rles[row]).tolist()
+        if not is_box(box):
+            raise ValueError(
+                f"result {i}: bbox must be finite numbers x, y, width, height, not {box!r:.60}"
+            )
+        boxes[row] = box
+    return Candidates(np.array([scores[i] for i in order], np.float64), boxes, rles)
+
+
+def _score(index: int, result: dict[str, Any]) -> float:
+    score: Any = result.get("score")
+    if type(score) not in (int, float) or not abs(score) < 1e300:
+        raise ValueError(f"result {index}: score must be a finite number, not {score!r:.30}")
+    return float(score)
+
+
+def _category(index: int, result: dict[str, Any]) -> int:
+    category: Any = result.get("category_id", 1)
+    if not is_id(category):
+        raise ValueError(f"result {index}: category_id must be a number, not {category!r:.30}")
+    return int(category)
+
+
+def _mask(index: int, result: dict[str, Any], picture: Picture) -> dict[str, Any]:
+    try:
+        return to_rle(result["segmentation"], picture.height, picture.width)
+    except ValueError as error:
+        raise ValueError(f"result {index}: its segmentation {error}") from None
+
+
+def _walk(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """The objects of a JSON list with the bytes they lie at: (first, one past the last, object)."""
+    decoder = json.JSONDecoder(parse_constant=_refuse)
+    with path.open("rb") as file:
+        window = _Window(file)
+        if window.next_character() != "[":
+            raise EvalError(f"{path}: not a COCO results file: it must hold one list of results")
+        window.at += 1
+        first = True
+        while (character := window.next_character()) != "]":
+            if not first and character:
+                if character != ",":
+                    raise EvalError(f"{path}: is not valid JSON at byte {window.offset()}")
+                window.at += 1
+                character = window.next_character()
+            if not character:
+                raise EvalError(
+                    f"{path}: ends in the middle of its list: is it still being written?"
+                )
+            if character != "{":
+                raise EvalError(
+                    f"{path}: a result is expected at byte {window.offset()}, not {character!r}"
+                )
+            yield window.decode(decoder, path)
+            first = False
+
+
+class _Window:
+    """The part of a file being parsed.
+
+    Bytes are read as Latin-1, one character each, so that positions are positions in the file;
+    JSON's own characters and an RLE's are ASCII in every encoding JSON allows.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.text = ""
+        self.at = 0
+        self._base = 0
+        self._file = file
+
+    def offset(self) -> int:
+        return self._base + self.at
+
+    def next_character(self) -> str:
+        """The next character that is not blank, without taking it; "" at the end of the file."""
+        while True:
+            blank = _BLANK.match(self.text, self.at)
+            self.at = blank.end() if blank else self.at
+            if self.at < len(self.text):
+                return self.text[self.at]
+            if not self._more():
+                return ""
+
+    def decode(self, decoder: json.JSONDecoder, path: Path) -> tuple[int, int, Any]:
+        """Take one JSON value: its first byte, the byte after its last, and itself."""
+        while True:
+            try:
+                value, end = decoder.raw_decode(self.text, self.at)
+            except RecursionError:
+                raise EvalError(f"{path}: is nested too deeply at byte {self.offset()}") from None
+            except ValueError as error:
+                if len(self.text) - self.at > _LARGEST_RESULT or not self._more():
+                    raise EvalError(
+                        f"{path}: is not valid JSON, in the result at byte {self.offset()}: {error}"
+                    ) from None
+                continue
+            start = self.offset()
+            self.at = end
+            return start, self.offset(), value
+
+    def _more(self) -> bool:
+        """Read on, at least doubling what is left, so that a long value is not parsed too often."""
+        rest = self.text[self.at :]
+        block = self._file.read(max(_CHUNK, len(rest)))
+        self._base += self.at
+        self.text, self.at = rest + block.decode("latin-1"), 0
+        return bool(block)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a number")

@@ -1,0 +1,1 @@
+"""Lower precisions of an exported model: float16 and int8."""

@@ -1,0 +1,128 @@
+"""How far a model of lower precision is from the float32 one: logits, and the proposals it makes.
+
+Both are run as they ship, by `deepmask.runtime.DeepMask`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rlemasklib import RLEMask
+
+from deepmask.runtime.predict.deepmask import DeepMask
+from deepmask.runtime.predict.select import select_best
+from deepmask.runtime.views.pyramid import plan_pyramid, render_level
+
+#: A proposal counts as found if a mask among the other model's best is so much like it.
+SAME_MASK_IOU = 0.9
+REFERENCE_TOP, SEARCHED_TOP = 100, 150
+#: Masks of one scale whose logits are compared, the float32 model's best.
+MASKS_COMPARED = 32
+
+Image = NDArray[np.uint8]
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LogitError:
+    """Root mean square and largest difference, beside the float32 logits' own root mean square."""
+
+    rms: float
+    largest: float
+    reference_rms: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Figures over `pictures` pictures; `found` is the share of `proposals` float32 proposals."""
+
+    pictures: int
+    proposals: int
+    found: float
+    scores: LogitError
+    masks: LogitError
+
+    def as_record(self) -> dict[str, Any]:
+        """The figures as `model.json` keeps them."""
+        measure = {"top": REFERENCE_TOP, "among": SEARCHED_TOP, "iou": SAME_MASK_IOU}
+        return {**measure, **asdict(self)}
+
+
+def measure_agreement(reference: DeepMask, reduced: DeepMask, images: Iterable[Image]) -> Agreement:
+    """Compare two models of one checkpoint on `images`, each (H, W, 3) uint8 RGB.
+
+    Every image's `REFERENCE_TOP` float32 proposals are looked for among `SEARCHED_TOP` of the other
+    model. Logits are compared at one scale of each image, the middle one: scores at every location,
+    masks at the float32 model's best.
+    """
+    found: list[NDArray[np.bool_]] = []
+    scores: list[tuple[Logits, Logits]] = []
+    masks: list[tuple[Logits, Logits]] = []
+    for image in images:
+        score, mask = _logits(reference, reduced, image)
+        scores.append(score)
+        masks.append(mask)
+        wanted = reference(image, proposals=REFERENCE_TOP).encoded
+        offered = reduced(image, proposals=SEARCHED_TOP).encoded
+        found.append(found_again(wanted, offered))
+    hits = np.concatenate(found)
+    return Agreement(
+        len(found), len(hits), float(hits.mean()), logit_error(scores), logit_error(masks)
+    )
+
+
+def found_again(wanted: Iterable[RLEMask], offered: Iterable[RLEMask]) -> NDArray[np.bool_]:
+    """For each mask of `wanted` that is not empty: is one of `offered` nearly the same?"""
+    wanted, offered = ([mask for mask in side if mask.area()] for side in (wanted, offered))
+    if not wanted or not offered:
+        return np.zeros(len(wanted), np.bool_)
+    iou = np.asarray(RLEMask.iou_matrix(wanted, offered), np.float64)
+    best: NDArray[np.bool_] = iou.reshape(len(wanted), len(offered)).max(axis=1) >= SAME_MASK_IOU
+    return best
+
+
+def logit_error(pairs: Iterable[tuple[Logits, Logits]]) -> LogitError:
+    """The difference of float32 logits (first) and others (second), over all pairs."""
+    expected, other = (
+        np.concatenate([one.ravel() for one in side]) for side in zip(*pairs, strict=True)
+    )
+    difference = np.abs(other.astype(np.float64) - expected)
+    return LogitError(_rms(difference), float(difference.max()), _rms(expected))
+
+
+def _logits(
+    reference: DeepMask, reduced: DeepMask, image: Image
+) -> tuple[tuple[Logits, Logits], tuple[Logits, Logits]]:
+    """(float32, other) of scores and of masks at the middle scale of an image."""
+    manifest = reference.manifest
+    height, width = image.shape[:2]
+    levels = plan_pyramid(height, width, manifest.scales.factors(), manifest)
+    canvas = render_level(image, levels[len(levels) // 2], manifest)
+    first = _run(reference, {"image": canvas}, ("trunk", "score"))
+    best = select_best([first["score"][0, 0]], MASKS_COMPARED)
+    locations = np.stack([best.row, best.col], axis=1)
+    expected, other = (
+        _run(model, {"image": canvas, "locations": locations}, ("trunk", "score", "mask"))
+        for model in (reference, reduced)
+    )
+    return (expected["score"], other["score"]), (expected["mask"], other["mask"])
+
+
+def _run(
+    model: DeepMask, arrays: dict[str, NDArray[Any]], graphs: tuple[str, ...]
+) -> dict[str, Logits]:
+    """Run some of a model's graphs in turn; every tensor they made, fetched."""
+    engine = model.engine
+    tensors = {name: engine.upload(array) for name, array in arrays.items()}
+    for graph in graphs:
+        inputs = {name: tensors[name] for name in model.manifest.graphs[graph].inputs}
+        tensors |= engine.run(graph, inputs)
+    return {name: engine.fetch(tensors[name]) for name in ("score", "mask") if name in tensors}
+
+
+def _rms(values: NDArray[Any]) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))

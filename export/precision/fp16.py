@@ -1,0 +1,112 @@
+"""fp16: a float32 graph as one that computes in float16 and says so in the type of every tensor.
+
+Inputs and outputs stay float32, so nothing changes for the runtime, and an engine that takes types
+as they stand (TensorRT's strongly typed networks) computes in float16 without being told. A Cast
+stands only where the type changes: onnxruntime.transformers.float16 (1.31) also rounds between two
+neighbours that both stay in float32, the score among them, and leaves the nodes out of order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, numpy_helper
+
+from deepmask.export.errors import ExportError
+from deepmask.export.precision.keep_float32 import normalisation, score_head
+
+_SUFFIX: dict[int, str] = {TensorProto.FLOAT: ".float", TensorProto.FLOAT16: ".half"}
+_SPARED = {"trunk": normalisation, "score": score_head}
+
+
+def convert_to_half(source: Path, target: Path, name: str) -> None:
+    """Write the float16 form of the float32 graph `source` to `target`.
+
+    `name` is the graph's. The trunk's normalisation and the score head's last layers stay in
+    float32. Raises `ExportError` for weights beyond float16's range.
+    """
+    model = onnx.load(source)
+    _Conversion(model, _SPARED[name](model) if name in _SPARED else ()).run()
+    onnx.save_model(model, target)
+
+
+class _Conversion:
+    """One pass over the nodes of a graph without subgraphs, in their order.
+
+    `_held` is the type that each floating-point tensor has in the new graph, `_copies` its name in
+    another type.
+    """
+
+    def __init__(self, model: onnx.ModelProto, spared: Collection[str]) -> None:
+        self._graph = model.graph
+        self._spared = spared
+        self._weights = {tensor.name: tensor for tensor in model.graph.initializer}
+        self._outputs = {value.name for value in model.graph.output}
+        self._held = dict.fromkeys(_float_tensors(model), TensorProto.FLOAT)
+        self._copies: dict[tuple[str, int], str] = {}
+        self._nodes: list[NodeProto] = []
+        self._initialisers: dict[str, TensorProto] = {}
+
+    def run(self) -> None:
+        for node in list(self._graph.node):
+            self._convert(node)
+        del self._graph.node[:], self._graph.initializer[:], self._graph.value_info[:]
+        self._graph.node.extend(self._nodes)
+        self._graph.initializer.extend(self._initialisers.values())
+
+    def _convert(self, node: NodeProto) -> None:
+        kind = TensorProto.FLOAT if node.name in self._spared else TensorProto.FLOAT16
+        for k, name in enumerate(node.input):
+            if name in self._weights:
+                node.input[k] = self._weight(name, kind)
+            elif name in self._held and node.op_type != "Shape":
+                node.input[k] = self._as_type(name, kind)
+        self._nodes.append(node)
+        for k, name in enumerate(node.output):
+            if name not in self._held or kind == TensorProto.FLOAT:
+                continue
+            if name in self._outputs:
+                node.output[k] = self._copies[name, kind] = name + _SUFFIX[kind]
+                self._cast(node.output[k], name, TensorProto.FLOAT)
+            else:
+                self._held[name] = kind
+
+    def _as_type(self, name: str, kind: int) -> str:
+        """The tensor `name` in type `kind`, cast where it is first needed so."""
+        if self._held[name] == kind:
+            return name
+        if (name, kind) not in self._copies:
+            self._copies[name, kind] = name + _SUFFIX[kind]
+            self._cast(name, self._copies[name, kind], kind)
+        return self._copies[name, kind]
+
+    def _cast(self, source: str, target: str, kind: int) -> None:
+        cast = onnx.helper.make_node("Cast", [source], [target], name=f"{target}.cast", to=kind)
+        self._nodes.append(cast)
+
+    def _weight(self, name: str, kind: int) -> str:
+        """The initialiser `name`, in type `kind` if it holds floating-point values."""
+        tensor = self._weights[name]
+        if tensor.data_type == TensorProto.FLOAT and kind == TensorProto.FLOAT16:
+            name += _SUFFIX[kind]
+            if name not in self._initialisers:
+                tensor = _rounded(tensor, name)
+        self._initialisers.setdefault(name, tensor)
+        return name
+
+
+def _float_tensors(model: onnx.ModelProto) -> set[str]:
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = [*graph.input, *graph.value_info, *graph.output]
+    return {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
+
+
+def _rounded(tensor: TensorProto, name: str) -> TensorProto:
+    with np.errstate(over="ignore"):
+        half = numpy_helper.to_array(tensor).astype(np.float16)
+    if not np.isfinite(half).all():
+        raise ExportError(f"weight {tensor.name} is beyond float16's range: use --precision fp32")
+    return numpy_helper.from_array(half, name)

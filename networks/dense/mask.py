@@ -1,0 +1,133 @@
+"""Mask graphs: masks of just the chosen windows, or of every window.
+
+`locations` (N, 2) int64 are (row, column) of the score map. They must lie inside it; the graphs do
+not check.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from deepmask.networks.dense.score import convolution, crop
+from deepmask.networks.heads import FullMaskHead, LowRankMaskHead
+
+
+class CodeMaskGraph(nn.Module):
+    """code (1, rank, rows, cols), locations → mask (N, mask_size, mask_size) logits.
+
+    For the score head that shares its code with the mask head: a gather and one matrix product.
+    """
+
+    def __init__(self, mask_head: LowRankMaskHead) -> None:
+        """Reads the classifier only; the code comes from the score graph."""
+        super().__init__()
+        self.mask_size = mask_head.mask_size
+        self.classify = mask_head.classify
+
+    def forward(self, code: Tensor, locations: Tensor) -> Tensor:
+        """Masks of the windows at `locations`."""
+        mask: Tensor = self.classify(self.codes(code, locations))
+        return mask.view(-1, self.mask_size, self.mask_size)
+
+    def codes(self, code: Tensor, locations: Tensor) -> Tensor:
+        """(N, rank) codes of those windows."""
+        index = locations[:, 0] * code.shape[3] + locations[:, 1]
+        # Columns of the code as it lies: cheaper than turning the whole map over to gather rows.
+        return code.squeeze(0).flatten(1).index_select(1, index).transpose(0, 1)
+
+
+class CodeMaskDenseGraph(nn.Module):
+    """code (1, rank, rows, cols) → mask (rows·cols, mask_size, mask_size) logits, row by row."""
+
+    def __init__(self, mask_head: LowRankMaskHead) -> None:
+        """Reads the classifier only; the code comes from the score graph."""
+        super().__init__()
+        self.mask_size = mask_head.mask_size
+        self.classify = mask_head.classify
+
+    def forward(self, code: Tensor) -> Tensor:
+        """Masks of all windows."""
+        mask: Tensor = self.classify(code.squeeze(0).flatten(1).transpose(0, 1))
+        return mask.view(-1, self.mask_size, self.mask_size)
+
+
+class WindowMaskGraph(nn.Module):
+    """features (1, C, h, w), locations → mask (N, mask_size, mask_size) logits.
+
+    The 1×1 convolution runs once on the shared map. A window is then cells² contiguous rows of an
+    (h·w, channels) map, and all windows together are one matrix product (two for the low-rank
+    head); the weight's columns are permuted to that order here, once. The gathered windows take
+    N·cells²·channels·4 bytes, 0.4 GB for 1000 windows of the 224 px model: callers with many
+    windows pass them in batches.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, mask_head: LowRankMaskHead | FullMaskHead, cells: int, margin: int) -> None:
+        """`cells` is a window's side, `margin` what is cropped on each side of the map."""
+        super().__init__()
+        self.mask_size = mask_head.mask_size
+        self.reduce = mask_head.reduce
+        self.classify: nn.Module
+        if isinstance(mask_head, LowRankMaskHead):
+            self.encode = channels_last(mask_head.encode, cells)
+            self.classify = mask_head.classify
+        else:
+            self.encode = channels_last(mask_head.classify, cells)
+            self.classify = nn.Identity()
+        steps = margin + torch.arange(cells)
+        self.register_buffer("offsets", torch.cartesian_prod(steps, steps).T.contiguous())
+
+    def forward(self, features: Tensor, locations: Tensor) -> Tensor:
+        """Masks of the windows at `locations`."""
+        mask: Tensor = self.classify(self.codes(features, locations))
+        return mask.view(-1, self.mask_size, self.mask_size)
+
+    def codes(self, features: Tensor, locations: Tensor) -> Tensor:
+        """What the first linear layer makes of those windows: (N, rank), or the full head's all."""
+        shared = torch.relu(self.reduce(features))
+        rows = locations[:, 0:1] + self.offsets[0:1]
+        cols = locations[:, 1:2] + self.offsets[1:2]
+        index = (rows * features.shape[3] + cols).flatten()
+        cells = shared.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, index)
+        codes: Tensor = self.encode(cells.reshape(locations.shape[0], -1))
+        return codes
+
+
+class WindowMaskDenseGraph(nn.Module):
+    """features (1, C, h, w) → mask (rows·cols, mask_size, mask_size) logits, row by row.
+
+    The whole head as convolutions, as the paper runs it (§3.3).
+    """
+
+    def __init__(self, mask_head: LowRankMaskHead | FullMaskHead, cells: int, margin: int) -> None:
+        """`cells` is a window's side, `margin` what is cropped on each side of the map."""
+        super().__init__()
+        self.mask_size = mask_head.mask_size
+        self.margin = margin
+        self.reduce = mask_head.reduce
+        self.layers: nn.Module
+        if isinstance(mask_head, LowRankMaskHead):
+            self.layers = nn.Sequential(
+                convolution(mask_head.encode, cells), convolution(mask_head.classify, 1)
+            )
+        else:
+            self.layers = convolution(mask_head.classify, cells)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Masks of all windows."""
+        logits = self.layers(torch.relu(self.reduce(crop(features, self.margin))))
+        mask: Tensor = logits.squeeze(0).flatten(1).transpose(0, 1)
+        return mask.view(-1, self.mask_size, self.mask_size)
+
+
+def channels_last(linear: nn.Linear, cells: int) -> nn.Linear:
+    """The same layer for windows flattened as (cells, cells, C) instead of (C, cells, cells)."""
+    channels = linear.in_features // cells**2
+    weight = linear.weight.detach().view(-1, channels, cells, cells)
+    # Made on the meta device: the weights that a constructor draws are never needed.
+    permuted = nn.Linear(linear.in_features, linear.out_features, device="meta")
+    permuted.weight = nn.Parameter(weight.permute(0, 2, 3, 1).flatten(1))
+    permuted.bias = nn.Parameter(linear.bias.detach())
+    return permuted.requires_grad_(False)

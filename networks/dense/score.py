@@ -1,0 +1,135 @@
+"""Score graphs: the score head at every stride-16 location of a feature map at once (§3.3).
+
+Each graph first drops `margin` cells on every side, so that row i, column j of `score` is the
+window of `cells` cells whose first cell is (margin + i, margin + j) of the map.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepmask.networks.heads import (
+    LowRankMaskHead,
+    PooledScoreHead,
+    ReducedScoreHead,
+    SharedScoreHead,
+)
+
+#: Forms of the pooled score head; both are exact. On a 40×56 map of the 224 px model ONNX Runtime
+#: took 175 ms for the first and 190 ms for the second (two cores, AVX-512), so that is the default.
+INTERLEAVINGS = ("dilated", "shifted")
+
+
+class SharedScoreGraph(nn.Module):
+    """features (1, C, h, w) → score (1, 1, rows, cols) logits, code (1, rank, rows, cols).
+
+    Thesis head C. The code is what the mask graph continues from: a mask then costs
+    rank·mask_size² multiply-adds (1.6 M) instead of the window's cells²·channels·rank more (8 M).
+
+    The window's linear code stays one cells × cells convolution. For 128 channels, 10×10 cells and
+    rank 512 on a 40×56 map, ONNX Runtime took 120 ms so, 137 ms as a gather of windows and one
+    matrix product, 150 ms as ten products of unfolded rows (two cores, AVX-512).
+    """
+
+    def __init__(
+        self, mask_head: LowRankMaskHead, score_head: SharedScoreHead, cells: int, margin: int
+    ) -> None:
+        """`cells` is a window's side, `margin` what is cropped on each side of the map."""
+        super().__init__()
+        self.margin = margin
+        self.reduce = mask_head.reduce
+        self.encode = convolution(mask_head.encode, cells)
+        self.widen = convolution(score_head.widen, 1)
+        self.classify = convolution(score_head.classify, 1)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Score and code of every location."""
+        code = self.encode(torch.relu(self.reduce(crop(features, self.margin))))
+        return self.classify(torch.relu(self.widen(code))), code
+
+
+class WindowScoreGraph(nn.Module):
+    """features (1, C, h, w) → score (1, 1, rows, cols) logits: thesis heads A and B."""
+
+    def __init__(
+        self, reduce: nn.Conv2d, score_head: ReducedScoreHead, cells: int, margin: int
+    ) -> None:
+        """`reduce` is the score head's own 1×1 convolution, or the mask head's."""
+        super().__init__()
+        self.margin = margin
+        self.reduce = reduce
+        self.encode = convolution(score_head.encode, cells)
+        self.widen = convolution(score_head.widen, 1)
+        self.classify = convolution(score_head.classify, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Score of every location."""
+        x = torch.relu(self.encode(torch.relu(self.reduce(crop(features, self.margin)))))
+        score: Tensor = self.classify(torch.relu(self.widen(x)))
+        return score
+
+
+class PooledScoreGraph(nn.Module):
+    """features (1, C, h, w) → score (1, 1, rows, cols) logits, by OverFeat's interleaving (§3.3).
+
+    "shifted"  2×2 pools at stride 2 from each of the four offsets (0/1, 0/1), the head as
+               convolutions on each, the four results interleaved.
+    "dilated"  one 2×2 pool at stride 1, then the same weights with dilation 2: the cells that a
+               window's stride-2 pool yields are every second cell of that map.
+    """
+
+    def __init__(
+        self, score_head: PooledScoreHead, cells: int, margin: int, interleaving: str
+    ) -> None:
+        """`cells` is a window's side, even; `interleaving` one of `INTERLEAVINGS`."""
+        super().__init__()
+        self.cells = cells
+        self.margin = margin
+        self.shifted = interleaving == "shifted"
+        self.encode = convolution(score_head.encode, cells // 2, 1 if self.shifted else 2)
+        self.widen = convolution(score_head.widen, 1)
+        self.classify = convolution(score_head.classify, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Score of every location."""
+        features = crop(features, self.margin)
+        return self._by_shifts(features) if self.shifted else self._by_dilation(features)
+
+    def _by_dilation(self, features: Tensor) -> Tensor:
+        return self._head(F.max_pool2d(features, 2, stride=1))
+
+    def _by_shifts(self, features: Tensor) -> Tensor:
+        rows, cols = features.shape[2] - self.cells + 1, features.shape[3] - self.cells + 1
+        # Of an odd number of rows the second offset has one fewer. A padded row makes the four
+        # alike, and the locations that it adds are cut off again at the end.
+        height = (rows + 1) // 2 * 2 + self.cells - 2
+        width = (cols + 1) // 2 * 2 + self.cells - 2
+        padded = F.pad(features, (0, 1, 0, 1))
+        pooled = [
+            F.max_pool2d(padded[:, :, y : y + height, x : x + width], 2)
+            for y in (0, 1)
+            for x in (0, 1)
+        ]
+        scores = self._head(torch.cat(pooled))
+        return F.pixel_shuffle(scores.transpose(0, 1), 2)[:, :, :rows, :cols]
+
+    def _head(self, pooled: Tensor) -> Tensor:
+        x = torch.relu(self.encode(pooled))
+        score: Tensor = self.classify(torch.relu(self.widen(x)))
+        return score
+
+
+def crop(features: Tensor, margin: int) -> Tensor:
+    """(1, C, h, w) without `margin` cells on each side."""
+    return features[:, :, margin:-margin, margin:-margin] if margin else features
+
+
+def convolution(linear: nn.Linear, cells: int, dilation: int = 1) -> nn.Conv2d:
+    """A linear layer on flattened (C, cells, cells) windows, as a valid convolution."""
+    channels = linear.in_features // cells**2
+    conv = nn.Conv2d(channels, linear.out_features, cells, dilation=dilation, device="meta")
+    conv.weight = nn.Parameter(linear.weight.detach().view(-1, channels, cells, cells))
+    conv.bias = nn.Parameter(linear.bias.detach())
+    return conv.requires_grad_(False)

@@ -1,0 +1,82 @@
+"""The trunk graph: a picture of 0…255 to features, one cell every 16 (or 8) pixels."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from deepmask.networks.config import BORDER_FILL
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.dense.gray_border import around_the_picture
+
+
+class Normalisation(nn.Module):
+    """What is in front of a trunk.
+
+    The normalisation stays in front of the first convolution: folded into its weights, the zero
+    padding around the picture would mean another colour than in training.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, model: DeepMaskNetwork) -> None:
+        """`model` has the mean and deviation of its colours."""
+        super().__init__()
+        self.register_buffer("mean", model.mean.unsqueeze(0))
+        self.register_buffer("scale", 1 / model.std.unsqueeze(0))
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """The image as the network was trained to see it."""
+        return (image - self.mean) * self.scale
+
+
+class TrunkGraph(Normalisation):
+    """image (1, 3, H, W) RGB 0…255 → features (1, C, H/stride, W/stride).
+
+    The image is a canvas: a picture, and `border` pixels of gray on each side of it, which a VGG-A
+    takes for granted (see `gray_border`).
+    """
+
+    def __init__(self, model: DeepMaskNetwork, border: int) -> None:
+        """`model` is in evaluation mode."""
+        super().__init__(model)
+        gray = self.normalised(torch.full_like(self.mean, BORDER_FILL))
+        self.trunk = around_the_picture(model.trunk, border, gray)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """One image, its height and width multiples of the stride."""
+        features: Tensor = self.trunk(self.normalised(image))
+        return features
+
+
+def fold_batchnorm(model: DeepMaskNetwork) -> DeepMaskNetwork:
+    """A copy of `model` with each BatchNorm folded into the convolution in front of it."""
+    folded = copy.deepcopy(model).eval()
+    for parent, conv_name, norm_name in list(_convolutions_before_batchnorm(folded)):
+        conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
+        setattr(parent, norm_name, nn.Identity())
+    return folded
+
+
+def _convolutions_before_batchnorm(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
+    """Parent, convolution and BatchNorm: neighbours in a `Sequential`, or `convX` and `bnX`."""
+    for parent in model.modules():
+        children = dict(parent.named_children())
+        if isinstance(parent, nn.Sequential):
+            names = list(children)
+            pairs = list(itertools.pairwise(names))
+        else:
+            pairs = [(name, "bn" + name.removeprefix("conv")) for name in children]
+        for conv_name, norm_name in pairs:
+            conv, norm = children[conv_name], children.get(norm_name)
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                yield parent, conv_name, norm_name

@@ -1,0 +1,1 @@
+"""The command line: options that all commands share, and `deepmask-trt-run`."""

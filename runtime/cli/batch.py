@@ -1,0 +1,178 @@
+"""Many images through one model: which files, and what became of each."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.errors import printable
+from deepmask.runtime.io.atomic import sweep
+from deepmask.runtime.io.images import SUFFIXES, ImageError, read_image
+from deepmask.runtime.io.overlay import draw_proposals
+from deepmask.runtime.io.results import PICTURES, ResultsWriter, image_ids, write_picture
+from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.predict.deepmask import DeepMask
+from deepmask.runtime.predict.proposals import CocoResult, Proposals
+
+#: Images in work at a time: the network runs on one while another is decoded, ranked or encoded.
+IN_WORK = 2
+
+
+class InputError(Exception):
+    """Inputs that name no image; the text is one line."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How each image is treated; the first five as in `DeepMask.__call__`."""
+
+    proposals: int
+    scales: Scales
+    threshold: float
+    overlap: float
+    max_side: int
+    max_pixels: int
+    top: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One image: its proposals and the seconds of each stage and in all, or what went wrong."""
+
+    path: Path
+    proposals: Proposals | None
+    seconds: Mapping[str, float]
+    error: str = ""
+
+
+def expand(inputs: Sequence[Path]) -> list[Path]:
+    """Files as they are, and the image files directly in each folder, by name.
+
+    Raises `InputError` for a folder without any, or that cannot be read.
+    """
+    paths: list[Path] = []
+    for given in inputs:
+        try:
+            paths += _images_in(given) if given.is_dir() else [given]
+        except OSError as error:
+            raise InputError(f"{given}: cannot be read ({error.strerror})") from error
+    return paths
+
+
+def overlay_paths(paths: Sequence[Path], overlay: Path | None) -> list[Path | None]:
+    """Where each image's overlay goes: to the picture `overlay`, or to a picture in that folder.
+
+    Raises `InputError` for one picture and several images, and for what cannot be a picture.
+    """
+    if overlay is None:
+        return [None] * len(paths)
+    if overlay.suffix and not overlay.is_dir():
+        if overlay.suffix.lower() not in PICTURES:
+            raise InputError(f"--overlay {overlay}: expected a folder, or {', '.join(PICTURES)}")
+        if len(paths) > 1:
+            raise InputError(f"--overlay {overlay}: a folder is needed for {len(paths)} images")
+        return [overlay]
+    names: set[str] = set()
+    targets: list[Path | None] = []
+    for path in paths:
+        name, copy = path.stem, 1
+        while name in names:
+            copy += 1
+            name = f"{path.stem}-{copy}"
+        names.add(name)
+        targets.append(overlay / f"{name}.png")
+    return targets
+
+
+def run_batch(
+    model: DeepMask,
+    paths: Sequence[Path],
+    overlays: Sequence[Path | None],
+    settings: Settings,
+    writer: ResultsWriter,
+) -> Generator[Outcome, None, None]:
+    """Each image in turn: its results to `writer`, its overlay to a file. Failures stop nothing.
+
+    The next image is in work while one is awaited, so an image's stages take longer than they would
+    alone, and a folder less time. Results are written in the order of `paths`. Closed early, it
+    waits for what is in work.
+    """
+    sweep(*(overlay for overlay in overlays if overlay is not None))
+    waiting: deque[tuple[Path, int, Path | None, Future[_Done]]] = deque()
+    with ThreadPoolExecutor(IN_WORK) as pool:
+        try:
+            for path, image_id, overlay in zip(paths, image_ids(paths), overlays, strict=True):
+                job = pool.submit(_run_image, model, path, image_id, overlay is not None, settings)
+                waiting.append((path, image_id, overlay, job))
+                if len(waiting) == IN_WORK:
+                    yield _outcome(*waiting.popleft(), writer)
+            while waiting:
+                yield _outcome(*waiting.popleft(), writer)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What an image in work comes to."""
+
+    proposals: Proposals
+    results: list[CocoResult]
+    seconds: Mapping[str, float]
+    overlay: npt.NDArray[np.uint8] | None
+
+
+def _outcome(
+    path: Path, image_id: int, overlay: Path | None, job: Future[_Done], writer: ResultsWriter
+) -> Outcome:
+    """Wait for an image, and write its files; failures of the image are told, not raised."""
+    try:
+        done = job.result()
+    except ImageError as error:
+        return Outcome(path, None, {}, str(error))
+    except EngineError as error:
+        return Outcome(path, None, {}, printable(f"{path}: {error}"))
+    except MemoryError:
+        said = printable(f"{path}: not enough memory, try a smaller --max-side")
+        return Outcome(path, None, {}, said)
+    writer.add(done.results, image_id, path.name, *done.proposals.image_size)
+    if overlay is not None and done.overlay is not None:
+        write_picture(overlay, done.overlay)
+    return Outcome(path, done.proposals, done.seconds)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    named = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    images = sorted(path for path in named if not path.is_dir())
+    if not images:
+        raise InputError(f"{folder}: no images in this folder ({', '.join(SUFFIXES)})")
+    return images
+
+
+def _run_image(model: DeepMask, path: Path, image_id: int, draw: bool, settings: Settings) -> _Done:
+    start = time.perf_counter()
+    image = read_image(path, settings.max_pixels)
+    seconds = {"decode": time.perf_counter() - start}
+    proposals = model(
+        image,
+        proposals=settings.proposals,
+        scales=settings.scales,
+        threshold=settings.threshold,
+        overlap=settings.overlap,
+        max_side=settings.max_side,
+    )
+    found = time.perf_counter()
+    results = proposals.to_coco(image_id)
+    end = time.perf_counter()
+    encode = proposals.seconds.get("encode", 0.0) + end - found
+    seconds |= proposals.seconds | {"encode": encode, "total": end - start}
+    drawn = draw_proposals(proposals, image, settings.top) if draw else None
+    return _Done(proposals, results, seconds, drawn)

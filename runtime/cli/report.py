@@ -1,0 +1,51 @@
+"""What the command prints: the engine, the time of each stage, the best proposals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.predict.deepmask import STAGES, DeepMask
+from deepmask.runtime.predict.proposals import Proposals
+
+
+def model_lines(model: DeepMask, scales: Scales) -> list[str]:
+    """Model, engine and scales in use."""
+    manifest, reason = model.manifest, model.choice.reason
+    return [
+        f"model   {manifest.name}, {manifest.patch} px, {manifest.precision}",
+        f"engine  {model.engine.description}" + (f" (auto: {reason})" if reason else ""),
+        f"scales  2^{scales.start:g} … 2^{scales.stop:g} in steps of 2^{scales.step:g}",
+    ]
+
+
+def time_lines(seconds: Sequence[Mapping[str, float]]) -> list[str]:
+    """Milliseconds of each stage and in all: of one image, or the mean of several.
+
+    On a GPU the total is less than the sum: the host and the device work at the same time.
+    """
+    names = (*STAGES, "total")
+    means = {name: 1e3 * float(np.mean([run.get(name, 0.0) for run in seconds])) for name in names}
+    title = "time" if len(seconds) == 1 else f"mean time of {len(seconds)} images"
+    return [
+        f"{title}, ms",
+        "  " + " ".join(f"{name:>8}" for name in means),
+        "  " + " ".join(f"{value:8.1f}" for value in means.values()),
+    ]
+
+
+def proposal_lines(proposals: Proposals, top: int) -> list[str]:
+    """The best proposals that have a mask, one a line."""
+    chosen = np.flatnonzero(proposals.areas)[:top].tolist()
+    height, width = proposals.image_size
+    lines = [f"{len(proposals)} proposals in {width} x {height} pixels; the best:"]
+    lines.append(
+        f"  {'rank':>4} {'score':>6} {'x':>6} {'y':>6} {'width':>6} {'height':>6} {'area':>9}"
+    )
+    for rank, index in enumerate(chosen, 1):
+        box = " ".join(f"{value:6.0f}" for value in proposals.boxes[index])
+        area = int(proposals.areas[index])
+        lines.append(f"  {rank:4d} {proposals.scores[index]:6.3f} {box} {area:9d}")
+    return lines

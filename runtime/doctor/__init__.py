@@ -1,0 +1,1 @@
+"""`deepmask-doctor`: what can run on this machine, and what is missing."""

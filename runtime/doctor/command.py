@@ -1,0 +1,213 @@
+"""`deepmask-doctor`: what can run here, and what is missing with the command that installs it."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from deepmask.runtime.cli.options import cache_option, device_option, engine_option
+from deepmask.runtime.doctor import system_info
+from deepmask.runtime.doctor.install_hints import CUDA, remedies
+from deepmask.runtime.doctor.system_info import Library
+from deepmask.runtime.model.manifest import Manifest, ModelFolderError, load_manifest
+
+#: What pip calls a library, and the module that is imported: those that the runtime needs, its
+#: engines', and which of them only a GPU can use.
+_BASE = {
+    "numpy": "numpy",
+    "opencv-python-headless": "cv2",
+    "pillow": "PIL",
+    "rlemasklib": "rlemasklib",
+}
+_ENGINES = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt_rtx",
+    "pycuda": "pycuda.driver",
+}
+_FOR_GPU = ("tensorrt", "tensorrt-rtx", "pycuda")
+#: Shared libraries: what gives their version, their file names on Linux, the pip package that may
+#: hold them. TensorRT needs the first, CUDA in ONNX Runtime the second.
+_SHARED = {
+    "libnvinfer": (
+        "getInferLibVersion",
+        ["libnvinfer.so.11", "libnvinfer.so.10"],
+        "tensorrt_libs",
+    ),
+    "cudnn": ("cudnnGetVersion", ["libcudnn.so.9"], "nvidia.cudnn"),
+}
+_PROVIDERS = {CUDA: "CUDA", "CPUExecutionProvider": "CPU"}
+#: Seconds that the trial may take: TensorRT builds its engines in it, the first time.
+_PATIENCE = 3600
+
+#: Loads a model as every caller does, runs a gray picture, prints the engine and why auto took it.
+_TRIAL = """
+import sys
+import numpy
+from deepmask.runtime.predict.deepmask import DeepMask
+try:
+    folder, engine, device, cache = sys.argv[1:]
+    with DeepMask.load(folder, engine=engine, device=device, cache=cache or None) as model:
+        model(numpy.full((64, 64, 3), 127, numpy.uint8), proposals=1)
+        print(model.engine.description)
+        print(model.choice.reason)
+except Exception as error:
+    sys.exit(" ".join(str(error).split()) or type(error).__name__)
+"""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@engine_option
+@device_option
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Model folder to check and to try the engine with.  [default: the shipped one]",
+)
+@cache_option
+@click.option(
+    "--clear-cache",
+    is_flag=True,
+    help="Remove TensorRT's engines and do nothing else. They are built again when needed.",
+)
+def command(
+    engine: str, device: str, model: Path | None, cache: Path | None, clear_cache: bool
+) -> None:
+    """Show what deepmask-trt-run finds on this machine: Python, engines, GPU, memory, the model.
+
+    The engine is tried: it loads the model and runs a small gray picture. Each thing that is
+    missing is followed by the command that installs it.
+
+    Exit code 0: the engine runs; 1: it does not, and the last lines say why; 2: wrong use.
+    """
+    if clear_cache:
+        _clear(cache)
+        return
+    gpus, no_gpu = system_info.gpus()
+    found = _libraries()
+    _line("python", f"{platform.python_version()}, {platform.system()}, {sys.executable}")
+    _line("deepmask", system_info.project_version())
+    _line("cpu", f"{system_info.cpu()}; memory {system_info.memory()}")
+    for text in gpus or [f"none ({no_gpu})"]:
+        _line("gpu", text)
+    runs = any(one.name == "onnxruntime" and one.version for one in found)
+    providers = system_info.providers() if runs else ()
+    for one in found:
+        names = ", ".join(name for key, name in _PROVIDERS.items() if key in providers)
+        extra = f" for {names}" if one.name == "onnxruntime" and names else ""
+        _line(one.name, one.version + extra if one.version else one.problem)
+    _line("cache", _cached(cache))
+
+    folder, problem = _model(model)
+    if folder is not None and not problem:
+        if gpus and sys.stderr.isatty():
+            click.echo("trying the engine; TensorRT builds for minutes the first time", err=True)
+        problem = _try(engine, device, folder, cache)
+    for text in remedies(found, providers, bool(gpus)):
+        click.echo(text)
+    if problem:
+        click.echo(f"Error: {engine} cannot run: {problem}", err=True)
+        sys.exit(1)
+
+
+def _libraries() -> list[Library]:
+    """All of them, looked for at the same time."""
+    modules = {**_BASE, **_ENGINES}
+    shared = _SHARED if platform.system() == "Linux" else {}
+    with ThreadPoolExecutor(len(modules) + len(shared)) as pool:
+        asked = [
+            pool.submit(system_info.library, module, system_info.requirement(pip), pip in _FOR_GPU)
+            for pip, module in modules.items()
+        ]
+        asked += [
+            pool.submit(system_info.shared_library, name, *where) for name, where in shared.items()
+        ]
+        return [one.result() for one in asked]
+
+
+def _cached(cache: Path | None) -> str:
+    """The engines in the cache, and their size."""
+    try:
+        from deepmask.runtime.engines.tensorrt import plan_store
+    except ImportError as error:
+        return f"unknown ({error})"
+    folder = cache or plan_store.default_folder()
+    engines = plan_store.described(folder)
+    count = f"{len(engines)} engine{'s' * (len(engines) != 1)}"
+    return f"{count}, {plan_store.size_of(folder) / 1e6:.1f} MB, {folder}" + "".join(
+        f"\n{'':<13}{number} of {text}" for text, number in Counter(engines).items()
+    )
+
+
+def _clear(cache: Path | None) -> None:
+    from deepmask.runtime.engines.tensorrt import plan_store
+
+    folder = cache or plan_store.default_folder()
+    try:
+        size = plan_store.clear(folder)
+    except OSError as error:
+        _fail(f"{folder}: {error.strerror or error}", 1)
+    click.echo(f"removed {size / 1e6:.1f} MB from {folder}")
+
+
+def _model(wanted: Path | None) -> tuple[Path | None, str]:
+    """Show the model folder, its hashes checked; the folder, and what is wrong with it."""
+    try:
+        folder = wanted or _shipped()
+        manifest = load_manifest(folder)
+    except (ModelFolderError, ImportError, OSError) as error:
+        problem = " ".join(str(error).split())
+        _line("model", problem)
+        return None, problem
+    _line("model", f"{_describe(manifest, folder)}, SHA-256 of all files verified")
+    return folder, ""
+
+
+def _shipped() -> Path:
+    from deepmask.runtime.predict.deepmask import shipped_model
+
+    return shipped_model()
+
+
+def _describe(manifest: Manifest, folder: Path) -> str:
+    size = sum((folder / graph.file).stat().st_size for graph in manifest.files())
+    return f"{manifest.name}, {manifest.precision}, {size / 1e6:.1f} MB, {folder}"
+
+
+def _try(engine: str, device: str, folder: Path, cache: Path | None) -> str:
+    """Show whether the engine runs the model; what is wrong if it does not."""
+    arguments = [str(folder), engine, device, str(cache or "")]
+    output, problem = system_info.ask([sys.executable, "-c", _TRIAL, *arguments], _PATIENCE)
+    if problem:
+        _line("engine", f"{engine} on device {device} does not run")
+        return problem
+    description, _, reason = output.partition("\n")
+    _line("engine", f"{description}: runs" + (f" (auto: {reason})" if reason else ""))
+    return ""
+
+
+def _line(name: str, text: str) -> None:
+    click.echo(f"{name:<13}{text}")
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Run the command; whatever the user got wrong is told in one line."""
+    try:
+        command.main(standalone_mode=False)
+    except click.UsageError as error:
+        _fail(f"{error.format_message()} (deepmask-doctor --help explains)", 2)
+    except click.Abort:
+        _fail("interrupted", 130)

@@ -1,0 +1,53 @@
+"""For each thing that is missing on this machine, the command that installs it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from deepmask.runtime.doctor import system_info
+from deepmask.runtime.doctor.system_info import Library
+
+CUDA = "CUDAExecutionProvider"
+_DRIVER = "sudo ubuntu-drivers install   (Ubuntu; elsewhere https://www.nvidia.com/drivers)"
+#: The pip package of a shared library is a part of the one that needs it.
+_PART_OF = {"libnvinfer": "tensorrt", "cudnn": "onnxruntime-gpu"}
+
+
+def remedies(found: Iterable[Library], providers: Sequence[str], gpu: bool) -> Iterator[str]:
+    """Lines for what is missing among `found`; `providers` are ONNX Runtime's, `gpu` is one there.
+
+    Libraries that only an NVIDIA GPU can use are told with a note where there is none.
+    """
+    libraries = {one.name: one for one in found}
+    note = "" if gpu else "   (of use with an NVIDIA GPU)"
+    if not gpu and system_info.has_nvidia_hardware():
+        yield f"to get the driver: {_DRIVER}"
+    for one in libraries.values():
+        if one.name in _PART_OF:
+            continue
+        if not one.version:
+            yield f"to get {one.name}: {_install(one)}" + (note if one.for_gpu else "")
+        elif one.name == "onnxruntime" and CUDA not in providers:
+            # The two packages hold the same module: one must go before the other comes.
+            remove = _pip("uninstall", "-y", "onnxruntime")
+            yield f"to get CUDA: {remove} && {_pip('install', _with_cuda())}{note}"
+        elif one.name == "onnxruntime" and "cudnn" in libraries and not libraries["cudnn"].version:
+            yield f"to get cudnn: {_pip('install', _with_cuda())}{note}"
+
+
+def _install(one: Library) -> str:
+    # What is installed and does not load would be left as it is.
+    again = [] if one.problem == system_info.ABSENT else ["--force-reinstall"]
+    return _pip("install", *again, one.requirement)
+
+
+def _with_cuda() -> str:
+    """onnxruntime-gpu and the CUDA libraries that go with it."""
+    name = "onnxruntime-gpu"
+    return system_info.requirement(name).replace(name, f"{name}[cuda,cudnn]", 1)
+
+
+def _pip(*arguments: str) -> str:
+    return shlex.join([sys.executable, "-m", "pip", *arguments])

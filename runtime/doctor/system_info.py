@@ -1,0 +1,213 @@
+"""What there is on this machine, asked without risk: nothing here raises or loads a library.
+
+Libraries are imported by another process, so that one which crashes is only reported.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepmask.runtime.engines.threads import cores_available
+
+#: Seconds that a library may take to load, or a model to run; the first CUDA start is slow.
+PATIENCE = 120
+_PROJECT = "deepmask"
+#: Instructions that make int8 fast, as Linux names them.
+_INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
+_IMPORT = """
+import importlib, importlib.metadata, sys
+sys.modules["openvino_telemetry"] = None  # with it, openvino's import is told to its makers
+module = importlib.import_module(sys.argv[1])
+print(getattr(module, "__version__", None) or importlib.metadata.version(sys.argv[2]))
+"""
+#: Loads the first shared library that is there, and asks it for its version.
+_LOAD = """
+import ctypes, os, sys
+function, *names = sys.argv[1:]
+for name in names:
+    try:
+        number = ctypes.CDLL(name)[function]()
+    except OSError:
+        if name == names[-1] or os.path.exists(name):
+            raise
+    else:
+        print(f"{number // 10000}.{number // 100 % 100}.{number % 100}, {name}")
+        break
+"""
+#: NVIDIA's number among the makers of PCI devices.
+_NVIDIA = "0x10de"
+_PROVIDERS = "import onnxruntime; print(*onnxruntime.get_available_providers())"
+
+
+#: The problem of a library that is not there at all.
+ABSENT = "not installed"
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library: its version, "" if it cannot be used; what is wrong; what installs it.
+
+    `for_gpu`: only an NVIDIA GPU makes use of it.
+    """
+
+    name: str
+    version: str
+    problem: str
+    requirement: str
+    for_gpu: bool = False
+
+
+def library(module: str, requirement: str, for_gpu: bool = False) -> Library:
+    """Look for a library and import it, or a part of it such as `pycuda.driver`, elsewhere."""
+    name = module.partition(".")[0]
+    if not _is_installed(name):
+        return Library(name, "", ABSENT, requirement, for_gpu)
+    distribution = re.split(r"[^A-Za-z0-9._-]", requirement)[0]
+    output, problem = ask([sys.executable, "-c", _IMPORT, module, distribution])
+    told = f"installed, but does not load: {problem}" if problem else ""
+    return Library(name, output, told, requirement, for_gpu)
+
+
+def shared_library(name: str, function: str, sonames: Sequence[str], package: str) -> Library:
+    """Look for a shared library of NVIDIA's, in the folder of a pip package or the system's.
+
+    `function` gives its version as a number, 91002 for 9.10.2.
+    """
+    folders = _folders(package)
+    names = [str(Path(folder, soname)) for soname in sonames for folder in folders]
+    output, problem = ask([sys.executable, "-c", _LOAD, function, *names, *sonames])
+    if f"{sonames[-1]}: cannot open shared object file" in problem:
+        problem = "not found"
+    return Library(name, output, problem, "", for_gpu=True)
+
+
+def requirement(name: str) -> str:
+    """What pip must be asked for: this project's own requirement on `name`, or just the name."""
+    try:
+        lines = importlib.metadata.requires(_PROJECT) or []
+    except importlib.metadata.PackageNotFoundError:
+        lines = []
+    for line in lines:
+        wanted = line.split(";")[0].strip()
+        if re.split(r"[^A-Za-z0-9._-]", wanted)[0].lower() == name.lower():
+            return wanted.replace(" ", "")
+    return name
+
+
+def project_version() -> str:
+    """This project's version."""
+    try:
+        return importlib.metadata.version(_PROJECT)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def providers() -> tuple[str, ...]:
+    """ONNX Runtime's execution providers; none where it does not load."""
+    output, problem = ask([sys.executable, "-c", _PROVIDERS])
+    return () if problem else tuple(output.split())
+
+
+def gpus() -> tuple[list[str], str]:
+    """A line for each NVIDIA GPU: name, driver, memory; or none, and why."""
+    if shutil.which("nvidia-smi") is None:
+        return [], "nvidia-smi is not there, so no NVIDIA driver"
+    query = "name,driver_version,memory.free,memory.total"
+    output, problem = ask(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"])
+    if problem:
+        return [], f"nvidia-smi: {problem}"
+    lines = []
+    for row in output.splitlines():
+        fields = [field.strip() for field in row.split(",")]
+        if len(fields) == 4:
+            lines.append(f"{fields[0]}, driver {fields[1]}, {fields[2]} of {fields[3]} free")
+    return lines, "" if lines else "nvidia-smi lists none"
+
+
+def has_nvidia_hardware() -> bool:
+    """Whether a card of NVIDIA is plugged in, as Linux tells it."""
+    vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
+    return any(_read(str(path)).strip() == _NVIDIA for path in vendors)
+
+
+def cpu() -> str:
+    """Cores this process may use, and instructions for int8."""
+    cores = cores_available()
+    flags = set(_read("/proc/cpuinfo").split())
+    fast = [name for name in _INT8 if name in flags]
+    return f"{platform.machine()}, {cores} core{'s' * (cores > 1)}" + (
+        f", int8 instructions {' '.join(fast)}" if fast else ""
+    )
+
+
+def memory() -> str:
+    """Memory that programs can still have, as Linux tells it."""
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB$", _read("/proc/meminfo"), re.MULTILINE))
+    if not {"MemAvailable", "MemTotal"} <= set(found):
+        return "unknown"
+    free, total = (int(found[key]) / 2**20 for key in ("MemAvailable", "MemTotal"))
+    return f"{free:.1f} of {total:.1f} GiB free"
+
+
+def ask(command: Sequence[str], patience: float = PATIENCE) -> tuple[str, str]:
+    """Run a command: what it printed, and what went wrong in one line ("" if nothing did)."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=patience,
+        )
+    except subprocess.TimeoutExpired:
+        return "", f"no answer within {patience:g} s"
+    except OSError as error:
+        return "", error.strerror or type(error).__name__
+    if done.returncode < 0:
+        return "", f"crashed ({_signal_name(-done.returncode)})"
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        return "", said[-1].strip()[:200] if said else f"exit code {done.returncode}"
+    return done.stdout.strip(), ""
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _folders(package: str) -> list[str]:
+    """The folders of a package, if it is installed, and `lib` in them."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return [folder for place in places for folder in (place, str(Path(place, "lib")))]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,232 @@
+"""Choose an engine and load a model on it. A library is imported when its engine is chosen."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+from deepmask.runtime.engines.base import DeviceError, Engine, EngineError, Tensor
+from deepmask.runtime.engines.tensorrt import (
+    build,
+    cuda,
+    flavours,
+    plan_cache,
+    plan_store,
+    runtime_cache,
+)
+from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
+from deepmask.runtime.model.manifest import Manifest
+from deepmask.runtime.views.pyramid import MAX_SIDE
+
+ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime")
+DEVICES = ("auto", "cpu", "cuda")
+
+__all__ = [
+    "DEVICES",
+    "ENGINES",
+    "Building",
+    "Choice",
+    "Engine",
+    "EngineError",
+    "Tensor",
+    "choose",
+    "open_engine",
+]
+
+_TENSORRT = ("tensorrt", "tensorrt-rtx")
+_OPENVINO = ("openvino", "openvino-bf16")
+_NO_ONNXRUNTIME = (
+    "onnxruntime is not installed: pip install 'deepmask[cpu]', or 'deepmask[gpu]' for CUDA"
+)
+_NO_OPENVINO = "openvino is not installed: pip install 'deepmask[openvino]'"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine and a device, and why nothing that `auto` prefers was taken ("" if that it is).
+
+    `fallback` is what to take if this one does not start; None where this was asked for.
+    """
+
+    engine: str
+    device: str
+    reason: str = ""
+    fallback: Choice | None = None
+
+
+@dataclass(frozen=True)
+class Building:
+    """How TensorRT's engines are made, where they have to be; see `engine_plans`."""
+
+    max_side: int = MAX_SIDE
+    cache: Path | None = None
+    report: Callable[[str], None] = lambda line: None
+
+
+def choose(engine: str = "auto", device: str = "auto", precision: str = "fp32") -> Choice:
+    """Settle `auto` for a model of a precision.
+
+    TensorRT where there is a GPU for it, else ONNX Runtime on CUDA if it can; on the CPU OpenVINO
+    for int8, if it is installed, else ONNX Runtime (what each takes is in benchmarks/NOTES.md).
+    Raises `EngineError` where what was asked for is not to be had.
+    """
+    if engine not in ENGINES or device not in DEVICES:
+        raise EngineError(
+            f"engine {engine!r} on device {device!r}: expected one of {', '.join(ENGINES)} "
+            f"on one of {', '.join(DEVICES)}"
+        )
+    usable, problems = [], []
+    for name, where, problem in _candidates(engine, device, precision):
+        if problem:
+            problems.append(problem)
+        else:
+            usable.append(Choice(name, where, _joined(*problems)))
+    if not usable:
+        raise EngineError(_refusal(engine, device, problems))
+    choice: Choice | None = None
+    for candidate in reversed(usable):
+        choice = replace(candidate, fallback=choice)
+    assert choice is not None
+    return choice
+
+
+def open_engine(
+    choice: Choice,
+    manifest: Manifest,
+    folder: Path,
+    threads: int = 0,
+    building: Building | None = None,
+) -> tuple[Engine, Choice]:
+    """Load a model's graphs; gives the engine and the choice that held.
+
+    `threads` is the number of CPU threads, 0 for one per core. Raises `EngineError` if the library
+    refuses a graph, or the device where the choice has no fallback.
+    """
+    failures: list[str] = []
+    while True:
+        try:
+            if choice.engine in _TENSORRT:
+                opened = _open_tensorrt(choice.engine, manifest, folder, building or Building())
+            elif choice.engine in _OPENVINO:
+                module = _openvino(choice.engine)
+                arithmetic = module.BFLOAT16 if choice.engine == "openvino-bf16" else module.FLOAT32
+                opened = module.OpenVINOEngine(manifest, folder, arithmetic, threads)
+            else:
+                load = _onnxruntime().OnnxRuntimeEngine
+                opened = load(manifest, folder, choice.device, threads)
+        except EngineError as error:
+            no_device = isinstance(error, DeviceError)
+            if choice.fallback is None and no_device:
+                raise EngineError(f"--device {choice.device}: {error}; use --device cpu") from error
+            # A graph that ONNX Runtime refuses on CUDA it refuses on the CPU, where all end.
+            if choice.fallback is None or (choice.engine == "onnxruntime" and not no_device):
+                raise
+            failures.append(str(error))
+            choice = choice.fallback
+        else:
+            return opened, replace(choice, reason=_joined(choice.reason, *failures))
+
+
+def _candidates(engine: str, device: str, precision: str) -> Iterator[tuple[str, str, str]]:
+    """Engines and devices that answer what was asked for, the best first, with what is missing."""
+    if engine in ("auto", *_TENSORRT) and device != "cpu":
+        no_gpu = _problem(cuda.open_device)
+        if engine == "auto" and no_gpu:
+            yield "tensorrt", "cuda", f"no TensorRT: {no_gpu}"
+        else:
+            for name in _TENSORRT if engine == "auto" else (engine,):
+                missing = _problem(partial(_check_tensorrt, name))
+                yield name, "cuda", _joined(missing, no_gpu)
+    if engine in ("auto", "onnxruntime"):
+        missing = _problem(_onnxruntime)
+        if device != "cpu":
+            yield "onnxruntime", "cuda", missing or _onnxruntime().missing_cuda()
+    if device != "cuda":
+        for name in _cpu_engines(engine, precision):
+            check = _onnxruntime if name == "onnxruntime" else partial(_openvino, name)
+            yield name, "cpu", _problem(check)
+
+
+def _cpu_engines(engine: str, precision: str) -> tuple[str, ...]:
+    """Those that answer what was asked for, the faster first."""
+    if engine != "auto":
+        return (engine,) if engine not in _TENSORRT else ()
+    if precision.startswith("int8") or importlib.util.find_spec("onnxruntime") is None:
+        return ("openvino", "onnxruntime")
+    return ("onnxruntime",)
+
+
+def _refusal(engine: str, device: str, problems: list[str]) -> str:
+    what = _joined(*problems)
+    if engine in _TENSORRT and device == "cpu":
+        return f"--engine {engine} runs on NVIDIA GPUs only; use --engine onnxruntime"
+    if engine in _OPENVINO and device == "cuda":
+        return f"--engine {engine} runs on CPUs only; use --device cpu"
+    if engine in (*_TENSORRT, *_OPENVINO):
+        return f"--engine {engine}: {what}; or use --engine onnxruntime"
+    return f"--device cuda: {what}; use --device cpu" if device == "cuda" else what
+
+
+def _check_tensorrt(flavour: str) -> None:
+    library = flavours.load_library(flavour)
+    build.check_gpu(library, cuda.open_device().gpu)
+
+
+def _open_tensorrt(flavour: str, manifest: Manifest, folder: Path, building: Building) -> Engine:
+    library = flavours.load_library(flavour)
+    device = cuda.open_device()
+    with device.active():
+        plans = plan_cache.engine_plans(
+            manifest,
+            folder,
+            library,
+            device.gpu,
+            cache=building.cache,
+            max_side=building.max_side,
+            report=building.report,
+        )
+    kernels = runtime_cache.KernelFolder(
+        building.cache or plan_store.default_folder(), building.report
+    )
+    return TensorRTEngine(manifest, plans, library, device, kernels)
+
+
+def _joined(*texts: str) -> str:
+    """Each text once, the empty ones left out."""
+    return "; ".join(dict.fromkeys(filter(None, texts)))
+
+
+def _problem(check: Callable[[], object]) -> str:
+    """What a check raises, "" if nothing."""
+    try:
+        check()
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+def _onnxruntime() -> ModuleType:
+    return _module("onnxruntime", _NO_ONNXRUNTIME)
+
+
+def _openvino(name: str) -> ModuleType:
+    module = _module("openvino", _NO_OPENVINO)
+    if name == "openvino-bf16" and (missing := module.missing_bfloat16()):
+        raise EngineError(missing)
+    return module
+
+
+def _module(library: str, absent: str) -> ModuleType:
+    """An engine's module, which imports its library."""
+    if importlib.util.find_spec(library) is None:
+        raise EngineError(absent)
+    try:
+        return importlib.import_module(f"deepmask.runtime.engines.{library}")
+    except ImportError as error:
+        text = str(error).strip().split("\n", 1)[0]
+        raise EngineError(f"{library} is installed but cannot be loaded: {text}") from error

@@ -1,0 +1,136 @@
+"""One thread's share of an engine: a stream, memory, and execution contexts on shared weights.
+
+All work of a thread goes through its stream, so it is done in the order it was given and memory can
+be handed on at once. Only what the host reads is waited for.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmask.runtime.engines.base import Buffer, EngineError
+from deepmask.runtime.engines.tensorrt.device import Device, Event, Memory, Pinned, Stream
+from deepmask.runtime.engines.tensorrt.graph import BuiltGraph
+from deepmask.runtime.engines.tensorrt.pool import Lease, Pool
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceTensor:
+    """An array on the GPU, dense, in C order."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    lease: Lease[Memory]
+
+    @property
+    def address(self) -> int:
+        """Of its first value."""
+        return self.lease.memory.address
+
+
+class Lane:
+    """See above. Its methods are to be called in its own thread, with the device active."""
+
+    def __init__(self, device: Device, graphs: Mapping[str, BuiltGraph]) -> None:
+        """Contexts are made when a graph first runs."""
+        self._device = device
+        self._graphs = graphs
+        self.stream = device.stream()
+        self._memory: Pool[Memory] = Pool(device.allocate, self.stream.synchronize)
+        self._pinned: Pool[Pinned] = Pool(device.pin, self.stream.synchronize)
+        # Pinned memory that queued copies still use, with the moment at which they are done.
+        self._in_flight: deque[tuple[Event, list[Buffer]]] = deque()
+        self._scratch: Lease[Memory] | None = None
+        self._contexts: dict[tuple[str, int], Any] = {}
+        weakref.finalize(self, _retire, device, self.stream, self._contexts)
+
+    def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
+        """See `Engine.buffer`."""
+        while self._in_flight and self._in_flight[0][0].done():
+            self._in_flight.popleft()
+        size = _size(shape, dtype)
+        lease = self._pinned.take(size)
+        return Buffer(lease.memory.array[:size].view(dtype).reshape(shape), lease)
+
+    def send(self, buffer: Buffer) -> DeviceTensor:
+        """See `Engine.send`."""
+        tensor = self._empty(buffer.array.shape, buffer.array.dtype)
+        try:
+            self._device.upload(tensor.lease.memory, buffer.array, self.stream)
+        finally:  # also if Ctrl-C comes when the copy is queued
+            self._in_flight.append((self.stream.record(), [buffer]))
+        return tensor
+
+    def run(self, name: str, inputs: Mapping[str, DeviceTensor]) -> dict[str, DeviceTensor]:
+        """See `Engine.run`."""
+        graph = self._graphs[name]
+        profile = graph.choose_profile({key: tensor.shape for key, tensor in inputs.items()})
+        context = self._context(graph, profile)
+        shapes = graph.output_shapes(context, {key: t.shape for key, t in inputs.items()})
+        outputs = {key: self._empty(shape, np.float32) for key, shape in shapes.items()}
+        addresses = {key: tensor.address for key, tensor in {**inputs, **outputs}.items()}
+        scratch = self._scratch_of(graph.scratch_size(context, profile))
+        graph.enqueue(context, addresses, scratch.memory.address, scratch.size, self.stream.handle)
+        return outputs
+
+    def fetch(self, tensors: Sequence[DeviceTensor]) -> list[Buffer]:
+        """The tensors' content, waited for; valid as long as the buffers are referenced."""
+        buffers = [self.buffer(tensor.shape, tensor.dtype) for tensor in tensors]
+        try:
+            for buffer, tensor in zip(buffers, tensors, strict=True):
+                self._device.download(buffer.array, tensor.lease.memory, self.stream)
+        finally:  # should this or the wait be interrupted
+            self._in_flight.append((self.stream.record(), buffers))
+        self.stream.synchronize()
+        self._memory.next_round()
+        self._pinned.next_round()
+        return buffers
+
+    def close(self) -> None:
+        """Give back the contexts and all memory that no tensor holds."""
+        self.stream.synchronize()
+        self._contexts.clear()
+        self._in_flight.clear()
+        self._scratch = None
+        self._memory.trim()
+        self._pinned.trim()
+
+    def _empty(self, shape: Sequence[int], dtype: npt.DTypeLike) -> DeviceTensor:
+        return DeviceTensor(tuple(shape), np.dtype(dtype), self._memory.take(_size(shape, dtype)))
+
+    def _scratch_of(self, size: int) -> Lease[Memory]:
+        """Memory for activations, as much as any run needed: one is done after another in it."""
+        if self._scratch is None or self._scratch.size < size:
+            self._scratch = None  # may be what the larger one is made of
+            self._scratch = self._memory.take(size)
+        return self._scratch
+
+    def _context(self, graph: BuiltGraph, profile: int) -> Any:
+        """One for each profile: a level of the pyramid keeps to its own from image to image.
+
+        So no profile is ever switched, and a context that meets the last image's shape again has
+        nothing to prepare. None has memory of its own: all are lent the same scratch memory.
+        """
+        key = (graph.name, profile)
+        if key not in self._contexts:
+            self._contexts[key] = graph.create_context(profile, self.stream.handle)
+        return self._contexts[key]
+
+
+def _retire(device: Device, stream: Stream, contexts: dict[Any, Any]) -> None:
+    with suppress(EngineError), device.active():
+        stream.synchronize()  # a context must outlive its work
+        contexts.clear()
+
+
+def _size(shape: Sequence[int], dtype: npt.DTypeLike) -> int:
+    return prod(shape) * np.dtype(dtype).itemsize

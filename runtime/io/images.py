@@ -1,0 +1,136 @@
+"""Image files → RGB pixels, whatever they are; and a plain word on those that cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from deepmask.runtime.errors import OneLineError
+
+#: Formats that are read. Pillow knows more; some of those start other programs.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
+#: Names of files that a folder given as input is searched for.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp"),
+    *(".gif", ".ppm", ".pgm", ".avif", ".jp2"),
+)
+#: Most pixels an image may have; checked before any is decoded.
+MAX_PIXELS = 100_000_000
+
+#: Their decoders hold several copies of a picture: so many times fewer pixels fit in a gigabyte.
+_MORE_MEMORY = {"WEBP": 3, "AVIF": 2, "JPEG2000": 2}
+_STRIP_PIXELS = 4_000_000
+
+Image.init()
+_READABLE = [name for name in FORMATS if name in Image.OPEN]  # Pillow may lack one's library
+_pillow_limit = Lock()
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(OneLineError):
+    """An image that cannot be used; the text is one line and begins with the file."""
+
+
+def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Decode a file to (H, W, 3) uint8 RGB, upright by its EXIF orientation.
+
+    Gray, palette, CMYK and 16-bit images are converted; transparent ones are laid on white, as
+    viewers show them; of several frames the first is taken. Raises `ImageError` for a file that is
+    missing, empty, truncated, not an image of `FORMATS`, of floating-point pixels, or over
+    `max_pixels` (a half or a third of it for formats whose decoders take more memory).
+    """
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise ImageError(f"{path}: no such file")
+        if not path.is_file():
+            raise ImageError(f"{path}: not a file")
+        if path.stat().st_size == 0:
+            raise ImageError(f"{path}: the file is empty")
+        with _open_any_size(path) as image:
+            limit = max_pixels // _MORE_MEMORY.get(image.format or "", 1)
+            _check_size(path, image.width, image.height, limit)
+            image.load()
+            upright = _upright(image)
+            if upright is not image:
+                image.close()  # gives its pixels back: large ones must not lie in memory twice
+            return _to_rgb(path, upright)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: not an image that can be read ({', '.join(FORMATS)})") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
+        if isinstance(error, OSError) and error.strerror:
+            raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
+        text = str(error).strip().split("\n", 1)[0][:120] or type(error).__name__
+        raise ImageError(f"{path}: damaged or truncated ({text})") from error
+
+
+def _open_any_size(path: Path) -> Image.Image:
+    """Read a file's header. Pillow's own pixel limit is set aside: `max_pixels` is checked next."""
+    with _pillow_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path, formats=_READABLE)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{path}: {width} x {height} is {width * height / 1e6:.1f} megapixels, the limit is "
+            f"{max_pixels / 1e6:g} (--max-pixels raises it)"
+        )
+    if width * height == 0:
+        raise ImageError(f"{path}: {width} x {height}, no pixels")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION)
+    except Exception:  # a damaged EXIF block does not spoil the picture
+        return image
+    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(path: Path, image: Image.Image) -> npt.NDArray[np.uint8]:
+    if image.mode == "F":
+        raise ImageError(f"{path}: floating-point pixels have no known range, use 8 or 16 bit")
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return np.array(image)
+    # A strip at a time: conversions of a large image take several times its memory.
+    rows = max(1, _STRIP_PIXELS // image.width)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = _convert(image.crop((0, top, image.width, bottom)))
+    return pixels
+
+
+def _convert(image: Image.Image) -> npt.NDArray[np.uint8]:
+    if image.mode.startswith("I"):  # 16-bit gray, also where it is held in 32 bits
+        gray = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return np.repeat((gray >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.has_transparency_data or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        opaque = image.convert("RGBA")
+        white = Image.new("RGBA", opaque.size, "white")
+        image = Image.alpha_composite(white, opaque)
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,174 @@
+"""Results on disk: COCO JSON, written as it comes and whole at any time it may be cut short."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from deepmask.runtime.io.atomic import discard, new_file, publish, sweep, whole_file
+
+#: Suffixes of pictures that can be written, and Pillow's names of their formats.
+PICTURES: Mapping[str, str] = {
+    **{".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"},
+    **{".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"},
+}
+
+_COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d{4}_)?(\d{12})")
+
+
+class ResultsError(Exception):
+    """A result file that cannot be written; the text is one line."""
+
+
+class ResultsWriter:
+    """Two files that grow by image: COCO results, and which image an id is.
+
+    `path` holds the results list. `path` with the suffix `.images.json` holds COCO's `images` and
+    `categories`, so that `COCO(images_path).loadRes(path)` works. Both are written under a
+    temporary name and renamed on exit, also when an exception, a full disk or Ctrl-C ends the
+    block: whatever was added by then is there, in both. Without any image nothing is renamed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open both temporary files; raises `ResultsError`."""
+        if path.is_dir():
+            raise ResultsError(f"{path}: is a folder, expected the name of a JSON file")
+        self.path = path
+        self.images_path = path.with_suffix(".images.json")
+        categories = ', "categories": [{"id": 1, "name": "object"}], "annotations": []}\n'
+        self._results = _ArrayFile(self.path, "[\n", "\n]\n")
+        try:
+            self._images = _ArrayFile(self.images_path, '{"images": [\n', "\n]" + categories)
+        except ResultsError:
+            self._results.drop()
+            raise
+        # Of the two arrays, after the last whole image; and how many images that is.
+        self._whole: tuple[int, int, int] | None = None
+
+    def add(
+        self,
+        results: Sequence[Mapping[str, Any]],
+        image_id: int,
+        name: str,
+        height: int,
+        width: int,
+    ) -> None:
+        """Write one image's results, and the image itself even if it has none."""
+        image = {"id": image_id, "file_name": name, "height": height, "width": width}
+        count = self.images + 1
+        # One assignment: an interrupt leaves both files at the end of the same image.
+        self._whole = self._results.append(results), self._images.append([image]), count
+
+    @property
+    def images(self) -> int:
+        """Images added so far: what the files will hold, whenever the block ends."""
+        return 0 if self._whole is None else self._whole[2]
+
+    def __enter__(self) -> ResultsWriter:
+        """The writer itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Complete both files and give them their names."""
+        if self._whole is None:
+            self._results.drop()
+            self._images.drop()
+            return
+        try:
+            self._images.keep(self._whole[1])
+        finally:
+            self._results.keep(self._whole[0])
+        sweep(self.path, self.images_path)  # only now: what was left is whole up to some image
+
+
+def image_ids(paths: Sequence[Path]) -> list[int]:
+    """An id for each image: the number in a COCO file name, else the next one that is free."""
+    numbers: dict[int, int] = {}
+    for index, path in enumerate(paths):
+        if match := _COCO_NAME.fullmatch(path.stem):
+            numbers.setdefault(int(match[1]), index)
+    ids = {index: number for number, index in numbers.items()}
+    free = 1
+    for index in range(len(paths)):
+        if index not in ids:
+            while free in numbers:
+                free += 1
+            ids[index] = free
+            free += 1
+    return [ids[index] for index in range(len(paths))]
+
+
+def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
+    """Write (H, W, 3) uint8 RGB as its suffix, one of `PICTURES`, says; raises `ResultsError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            Image.fromarray(picture).save(file, PICTURES[path.suffix.lower()])
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+class _ArrayFile:
+    """A JSON array that is whole after each append, under a temporary name until it is kept.
+
+    The tail is always in the file, so that closing the array takes no space a full disk lacks.
+    """
+
+    def __init__(self, path: Path, head: str, tail: str) -> None:
+        self._path = path
+        self._tail = tail.encode()
+        self._start = self._end = len(head.encode())
+        with self._errors():
+            self._temporary, self._file = new_file(path, buffering=0)
+            self._write(0, head.encode() + self._tail)
+
+    def append(self, items: Iterable[Any]) -> int:
+        """Add items; returns where the array then ends."""
+        lines = [json.dumps(item, separators=(",", ":")) for item in items]
+        if lines:
+            text = (",\n" if self._end > self._start else "") + ",\n".join(lines)
+            with self._errors():
+                self._write(self._end, text.encode() + self._tail)
+            self._end += len(text.encode())
+        return self._end
+
+    def keep(self, end: int) -> None:
+        """Close the array at `end`, drop what follows, give the file its name."""
+        with self._errors(f"; what was done is in {self._temporary}"):
+            self._write(end, self._tail)
+            self._file.truncate()
+            os.fsync(self._file.fileno())
+            publish(self._file, self._temporary, self._path)
+
+    def drop(self) -> None:
+        """Close, and remove the temporary file."""
+        discard(self._file, self._temporary)
+
+    def _write(self, position: int, content: bytes) -> None:
+        self._file.seek(position)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    @contextmanager
+    def _errors(self, remedy: str = "") -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            text = f"{self._path}: cannot be written ({error.strerror}){remedy}"
+            raise ResultsError(text) from error

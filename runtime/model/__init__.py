@@ -1,0 +1,1 @@
+"""The model folder: `model.json` and the ONNX files it names."""

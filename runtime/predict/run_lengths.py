@@ -1,0 +1,204 @@
+"""Masks as runs, without visiting their pixels.
+
+A column of a mask is a polyline in the logits, so its runs end where a segment crosses the
+threshold. Only a cell of four samples that are not all on one side can hold a crossing, so only a
+mask's outline is looked at. Each crossing is solved for; where the solution is too near a pixel's
+centre to tell its side, the arithmetic of `decode.py` decides. The runs are those of the decoded
+mask, to the pixel, whatever the window's size.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmask.runtime.predict.paste import Logits, Placement, excess
+from deepmask.runtime.views.geometry import image_coordinate, knot_fraction, mask_coordinate
+
+Integers = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.uint32]
+
+#: Windows handled at once: what is computed of them stays within a core's cache.
+_WINDOWS = 256
+#: Nearer to a pixel's centre than this, in mask samples, a crossing is checked there. Rounding in
+#: float32 moves it by less than 3e-7, for the values at its segment's ends differ in sign.
+_UNSURE = 1e-5
+
+
+def mask_runs(
+    logits: Logits, threshold: float, placement: Placement, threads: int = 1
+) -> list[Counts]:
+    """Each mask's run-length counts in an image of height × width, column by column (COCO's order).
+
+    `logits` is (N, mask_size, mask_size), `threshold` a logit. Counts alternate background and
+    mask, start with background (0 if the first pixel is set) and sum to height · width. They are
+    the same for any number of `threads`.
+    """
+
+    def of_part(first: int) -> list[Counts]:
+        part = np.arange(first, min(first + _WINDOWS, len(placement)))
+        samples = excess(logits[first : first + len(part)], threshold)
+        return _part_runs(samples, placement.take(part))
+
+    starts = range(0, len(placement), _WINDOWS)
+    if min(threads, len(starts)) > 1:
+        with ThreadPoolExecutor(min(threads, len(starts))) as pool:  # numpy lets go of its lock
+            parts = list(pool.map(of_part, starts))
+    else:
+        parts = list(map(of_part, starts))
+    return [counts for part in parts for counts in part]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Places where runs may end, (C,) each, in the order in which a mask's columns meet them.
+
+    `window`, `left` and `event` say where: between mask columns left and left + 1, and between mask
+    rows event - 1 and event; event 0 is the window's upper edge, event mask_size its lower one.
+    `corners` are the samples there: upper left, upper right, lower left, lower right; beyond the
+    window they are outside the mask.
+    """
+
+    window: Integers
+    left: Integers
+    event: Integers
+    corners: Logits
+
+    def strips(self) -> tuple[Integers, Integers]:
+        """First cell and number of cells of each pair of neighbouring mask columns that has any."""
+        new = np.diff(self.window, prepend=-1).astype(np.bool_)
+        new |= np.diff(self.left, prepend=-1).astype(np.bool_)
+        first = np.flatnonzero(new)
+        return first, np.diff(first, append=len(new))
+
+
+def _part_runs(samples: Logits, placement: Placement) -> list[Counts]:
+    """Counts of some windows, from their excess over the threshold."""
+    cells = _cells(samples)
+    first, number = cells.strips()
+    strip, column = _columns(cells.window[first], cells.left[first], placement)
+    before, after = _taps(cells, first[strip], column, placement)
+
+    # Each image column with each cell of its strip.
+    line = np.repeat(np.arange(len(strip)), number[strip])
+    cell = _ranges(first[strip], number[strip])
+    before, after = before[line], after[line]
+    upper_left, upper_right, lower_left, lower_right = cells.corners
+    high = upper_left[cell] * before + upper_right[cell] * after
+    low = lower_left[cell] * before + lower_right[cell] * after
+    crossed = np.flatnonzero((high > 0) != (low > 0))
+    line, cell, high, low = line[crossed], cell[crossed], high[crossed], low[crossed]
+
+    row = _rows(cells, cell, high, low, placement)
+    pixels = placement.height * placement.width
+    # One key space for all masks; a mask may end on its last pixel, so each takes one value more.
+    ends = cells.window[cell] * (pixels + 1) + column[line] * placement.height + row
+    return _counts(_drop_pairs(ends), len(samples), pixels)
+
+
+def _cells(samples: Logits) -> _Cells:
+    """The cells whose four samples are not all on one side of the threshold."""
+    count, size = len(samples), samples.shape[1]
+    # Below each window, and so above the next, lies one row outside all masks.
+    padded = np.zeros((count + 1, size + 1, size), np.bool_)
+    np.greater(samples, 0, out=padded[1:, :size])
+    inside = padded.ravel()[size * size :]  # from the row above the first window
+    some, every = inside[1:] | inside[:-1], inside[1:] & inside[:-1]
+    mixed = np.greater(some[size:] | some[:-size], every[size:] & every[:-size])
+    upper, left = np.divmod(np.flatnonzero(mixed), size)
+    upper, left = upper[left < size - 1], left[left < size - 1]  # not from one row to the next
+    window, event = np.divmod(upper, size + 1)
+    # In 32 bits, which sort faster: `_WINDOWS` of the largest mask_size still fit.
+    key = np.sort(((window * size + left) * (size + 1) + event).astype(np.uint32))
+    strip, event = np.divmod(key.astype(np.int64), size + 1)
+    window, left = np.divmod(strip, size)
+
+    values = samples.ravel()
+    above = (window * size + np.maximum(event - 1, 0)) * size + left
+    below = (window * size + np.minimum(event, size - 1)) * size + left
+    corners = np.stack([values[above], values[above + 1], values[below], values[below + 1]])
+    corners[:2, event == 0] = -1
+    corners[2:, event == size] = -1
+    return _Cells(window, left, event, corners)
+
+
+def _columns(window: Integers, left: Integers, placement: Placement) -> tuple[Integers, Integers]:
+    """The image columns between mask columns left and left + 1: index of the pair, column."""
+    location, ratio = placement.col[window], placement.ratio_x[window]
+    start, stop = (bound[window] for bound in placement.extent_x())
+    edges = [
+        np.clip(np.ceil(image_coordinate(knot, location, ratio, placement.grid)), start, stop)
+        for knot in (left, left + 1)
+    ]
+    # The outermost samples hold up to the window's edge.
+    low = np.where(left == 0, start, edges[0]).astype(np.int64)
+    high = np.where(left == placement.grid.mask_size - 2, stop, edges[1]).astype(np.int64)
+    return np.repeat(np.arange(len(low)), high - low), _ranges(low, high - low)
+
+
+def _taps(
+    cells: _Cells, cell: Integers, column: Integers, placement: Placement
+) -> tuple[Logits, Logits]:
+    """Weights of the samples left and right of each image column, as in `bilinear_taps`."""
+    location, ratio = placement.col[cells.window[cell]], placement.ratio_x[cells.window[cell]]
+    coordinate = mask_coordinate(column, location, ratio, placement.grid)
+    after = knot_fraction(coordinate, cells.left[cell])
+    return np.float32(1) - after, after
+
+
+def _rows(
+    cells: _Cells, cell: Integers, high: Logits, low: Logits, placement: Placement
+) -> Integers:
+    """The first image row past each crossing, in `cell` from `high` to `low`."""
+    grid = placement.grid
+    location, ratio = placement.row[cells.window], placement.ratio_y[cells.window]
+    sample = (grid.patch / grid.mask_size / ratio)[cell]  # in image rows
+    upper = image_coordinate(cells.event - 1, location, ratio, grid)
+    crossing = upper[cell] + high / (high - low) * sample
+    row = np.floor(crossing).astype(np.int64) + 1
+
+    nearest = np.rint(crossing)
+    unsure = np.flatnonzero(np.abs(crossing - nearest) < _UNSURE * sample)
+    at, doubtful = cell[unsure], nearest[unsure].astype(np.int64)
+    coordinate = mask_coordinate(doubtful, location[at], ratio[at], grid)
+    after = knot_fraction(coordinate, cells.event[at] - 1)
+    value = high[unsure] * (np.float32(1) - after) + low[unsure] * after
+    row[unsure] = doubtful + ((value > 0) != (low[unsure] > 0))
+
+    start, stop = (bound[cells.window] for bound in placement.extent_y())
+    first = np.where(cells.event == grid.mask_size, stop, start)
+    last = np.where(cells.event == 0, start, stop)
+    return np.clip(row, first[cell], last[cell])
+
+
+def _ranges(first: Integers, length: Integers) -> Integers:
+    """The numbers first, first + 1, … of each range, one range after another."""
+    before = np.cumsum(length) - length
+    ranges: Integers = np.arange(int(length.sum())) + np.repeat(first - before, length)
+    return ranges
+
+
+def _drop_pairs(ends: Integers) -> Integers:
+    """Sorted run ends without the runs of no length: of equal ends, an even number vanish."""
+    first = np.flatnonzero(np.diff(ends, prepend=-1))
+    repeats = np.diff(first, append=len(ends))
+    kept: Integers = ends[first[repeats % 2 == 1]]
+    return kept
+
+
+def _counts(ends: Integers, count: int, pixels: int) -> list[Counts]:
+    """Run ends of `count` masks in one key space → each mask's counts; its last run fills up."""
+    edges = np.searchsorted(ends, (pixels + 1) * np.arange(count + 1))
+    first, last = edges[:-1] + np.arange(count), edges[1:] + np.arange(count)
+    points = np.empty(len(ends) + count, np.int64)
+    owner = np.repeat(np.arange(count), np.diff(edges))
+    points[np.arange(len(ends)) + owner] = ends - owner * (pixels + 1)
+    points[last] = pixels
+    counts = np.diff(points, prepend=0)
+    counts[first] = points[first]
+    stop = last + ((counts[last] > 0) | (first == last))  # no last run of no length, but a mask's
+    runs = counts.astype(np.uint32)
+    return [runs[a:b] for a, b in zip(first.tolist(), stop.tolist(), strict=True)]

@@ -1,0 +1,86 @@
+"""DeepMask inside NVIDIA Triton: the model of its Python backend, an image in, ranked masks out.
+
+The pyramid is a loop whose length depends on the image, and the choice of the best locations looks
+at all scales at once: neither fits a Triton ensemble, which is a fixed chain. A client that loops
+would send each scale's feature maps over the network and back, tens of times the image. So the
+whole of `DeepMask` runs in the server, and answers as it does elsewhere.
+
+Triton makes one instance for each GPU, or one on the CPU; more by `instance_group` in config.pbtxt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.io.images import MAX_PIXELS
+from deepmask.runtime.predict.deepmask import DeepMask
+
+#: Folder of the exported model, beside `model.py`.
+MODEL = "model"
+#: Proposals of a request that does not ask for a number, and the most that one may ask for.
+PROPOSALS, MOST_PROPOSALS = 1000, 10_000
+#: Tensors of a request and of its answer: Triton's type, and sizes (-1 for any).
+INPUTS = {"image": ("TYPE_UINT8", (-1, -1, 3)), "proposals": ("TYPE_INT32", (1,))}
+OUTPUTS = {
+    "scores": ("TYPE_FP32", (-1,)),  # 0 … 1, best first
+    "boxes": ("TYPE_FP32", (-1, 4)),  # XYWH in pixels
+    "masks": ("TYPE_STRING", (-1,)),  # COCO's compressed RLE as JSON, with "size" and "counts"
+}
+#: Inputs that a request may leave out.
+OPTIONAL = ("proposals",)
+
+
+class TritonPythonModel:
+    """What Triton's Python backend calls; `model.py` of the repository is an import of it."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the model of this version; Triton reports what this raises."""
+        folder = Path(args["model_repository"], args["model_version"], MODEL)
+        device = "cuda" if args["model_instance_kind"] == "GPU" else "cpu"
+        self._model = DeepMask.load(folder, device=device)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answer each request; one that cannot be answered gets an error of its own."""
+        import triton_python_backend_utils as triton
+
+        responses = []
+        for request in requests:
+            given = {name: triton.get_input_tensor_by_name(request, name) for name in INPUTS}
+            try:
+                found = self._answer(**{k: v.as_numpy() for k, v in given.items() if v is not None})
+            except (ValueError, EngineError, MemoryError) as error:
+                text = str(error) or "not enough memory for this image"
+                responses.append(triton.InferenceResponse(error=triton.TritonError(text)))
+                continue
+            tensors = [triton.Tensor(name, found[name]) for name in OUTPUTS]
+            responses.append(triton.InferenceResponse(tensors))
+        return responses
+
+    def finalize(self) -> None:
+        """Give back the engine's memory."""
+        self._model.close()
+
+    def _answer(
+        self,
+        image: npt.NDArray[np.uint8],
+        proposals: npt.NDArray[np.int32] | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        if image.shape[0] * image.shape[1] > MAX_PIXELS:
+            raise ValueError(f"image is {image.shape}, at most {MAX_PIXELS / 1e6:g} megapixels")
+        count = PROPOSALS if proposals is None else int(proposals[0])
+        if not 1 <= count <= MOST_PROPOSALS:
+            raise ValueError(f"proposals is {count}, expected 1 to {MOST_PROPOSALS}")
+        found = self._model(image, proposals=count)
+        masks = [json.dumps(mask, separators=(",", ":")).encode() for mask in found.rles()]
+        return {
+            "scores": found.scores,
+            "boxes": found.boxes.astype(np.float32),
+            "masks": np.array(masks, np.object_),
+        }

@@ -1,0 +1,137 @@
+"""The counter of multiply-adds against arithmetic done by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.flops import multiply_adds, plan_gflop, without_weights
+from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.views.pyramid import plan_pyramid
+
+
+def graph(nodes, inputs, outputs, constants) -> onnx.ModelProto:
+    def values(axes):
+        return [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+            for name, dims in axes.items()
+        ]
+
+    made = helper.make_graph(
+        nodes,
+        "test",
+        values(inputs),
+        values(outputs),
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "groups", "side"),
+    [
+        ({}, 1, 18),
+        ({"strides": [2, 2], "pads": [1, 1, 1, 1]}, 1, 10),
+        ({"dilations": [2, 2]}, 1, 16),
+        ({"group": 4, "pads": [1, 1, 1, 1]}, 4, 20),
+    ],
+)
+@pytest.mark.parametrize("light", [False, True], ids=["weights", "no-weights"])
+def test_convolution(attributes, groups, side, light):
+    weight = np.zeros((32, 16 // groups, 3, 3), np.float32)
+    model = graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"], **attributes)],
+        {"x": [1, 16, "h", "w"]},
+        {"y": [1, 32, "rows", "cols"]},
+        {"w": weight},
+    )
+    count, shapes = multiply_adds(
+        without_weights(model) if light else model, {"x": (1, 16, 20, 20)}
+    )
+    assert shapes == {"y": (1, 32, side, side)}
+    assert count == side * side * weight.size
+
+
+@pytest.mark.parametrize("turned", [0, 1])
+def test_matrix_products(turned):
+    weight = np.zeros((70, 50) if turned else (50, 70), np.float32)
+    model = graph(
+        [
+            helper.make_node("Gemm", ["x", "w", "b"], ["hidden"], transB=turned),
+            helper.make_node("Relu", ["hidden"], ["active"]),
+            helper.make_node("MatMul", ["active", "v"], ["y"]),
+        ],
+        {"x": ["n", 50]},
+        {"y": ["n", 9]},
+        {"w": weight, "b": np.zeros(70, np.float32), "v": np.zeros((70, 9), np.float32)},
+    )
+    count, shapes = multiply_adds(model, {"x": (3, 50)})
+    assert count == 3 * 50 * 70 + 3 * 70 * 9
+    assert shapes == {"y": (3, 9)}
+
+
+def test_sizes_that_are_divided_are_followed():
+    """A picture's side, halved, becomes a size of a reshape: as the skip maps of refinement are."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["side"], start=2, end=3),
+        helper.make_node("Div", ["side", "two"], ["half"]),
+        helper.make_node("Concat", ["one", "wide", "half", "half"], ["sizes"], axis=0),
+        helper.make_node("Reshape", ["x", "sizes"], ["cells"]),
+        helper.make_node("Conv", ["cells", "w"], ["y"]),
+    ]
+    constants = {
+        name: np.array([value], np.int64) for name, value in (("one", 1), ("two", 2), ("wide", 8))
+    }
+    constants["w"] = np.zeros((5, 8, 1, 1), np.float32)
+    model = graph(nodes, {"x": [1, 2, "h", "w"]}, {"y": [1, 5, "rows", "cols"]}, constants)
+    count, shapes = multiply_adds(model, {"x": (1, 2, 12, 12)})
+    assert (count, shapes) == (5 * 8 * 6 * 6, {"y": (1, 5, 6, 6)})
+
+
+def test_an_unknown_shape_is_named():
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name="first")
+    model = graph([node], {"x": [1, 2, "h", "w"], "w": [4, 2, 3, "k"]}, {"y": [1, 4, "r", "c"]}, {})
+    with pytest.raises(ValueError, match="Conv first: the shape of"):
+        multiply_adds(model, {"x": (1, 2, 20, 20)})
+
+
+@pytest.mark.parametrize("name", ["shared", "pooled"])
+def test_plan(exports, name):
+    """Two levels of a network whose layers are counted here one by one."""
+    folder, network = exports[name]
+    manifest = load_manifest(folder)
+    levels = plan_pyramid(80, 112, (0.5, 1.0), manifest)
+    one = plan_gflop(folder, manifest, levels[:1], 7)
+    both = plan_gflop(folder, manifest, levels, 7)
+    assert both == pytest.approx(
+        {key: 2e-9 * value for key, value in expected(network.config, levels, 7).items()}
+    )
+    assert one["trunk"] < both["trunk"]
+
+
+def expected(config, levels, windows):
+    """Multiply-adds of a ResNet-18 trunk and low-rank heads, layer by layer (DeepMask §3.1)."""
+    trunk = score = mask = 0
+    cells, code_length = config.cells, config.channels * config.cells**2 * config.rank
+    for level in levels:
+        area = level.canvas_height * level.canvas_width
+        blocks = 4 * 64 * 64 * 9 / 16  # layer1, at stride 4
+        blocks += (64 * 128 * 9 + 3 * 128 * 128 * 9 + 64 * 128) / 64
+        blocks += (128 * 256 * 9 + 3 * 256 * 256 * 9 + 128 * 256) / 256
+        trunk += int(area * (3 * 64 * 49 / 4 + blocks))
+        locations = level.rows * level.cols
+        inner = (level.rows + cells - 1) * (level.cols + cells - 1)
+        reduce = 256 * config.channels
+        if config.score_head == "shared":
+            hidden = config.rank * config.score_width + config.score_width
+            score += inner * reduce + locations * (code_length + hidden)
+        else:
+            hidden = 512 * config.score_width + config.score_width
+            score += locations * (256 * (cells // 2) ** 2 * 512 + hidden)
+            mask += area // 256 * reduce
+    per_window = config.rank * config.mask_size**2
+    if config.score_head == "pooled":
+        per_window += code_length
+    return {"trunk": trunk, "score": score, "mask": mask + windows * per_window}

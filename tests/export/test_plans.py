@@ -1,0 +1,164 @@
+"""`deepmask-export --build-engine`: engines ahead of time, or why there cannot be any."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from deepmask.export import cli, exporter, plans
+from deepmask.export.errors import ExportError, ExportUsageError
+from deepmask.export.plans import EngineBuilder, EngineOptions
+from deepmask.runtime.engines.base import DeviceError, EngineError
+from deepmask.runtime.engines.tensorrt.device import Gpu
+from deepmask.runtime.engines.tensorrt.flavours import Library
+from deepmask.runtime.engines.tensorrt.plan_metadata import PLATFORM
+from deepmask.runtime.model.manifest import load_manifest
+
+COMMAND = "deepmask-export"
+
+needs_rtx = pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None,
+    reason="tensorrt-rtx is not installed; it is a test dependency on Linux on x86-64",
+)
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True)
+
+
+@needs_rtx
+def test_engines_are_built_for_a_gpu_that_is_not_here(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    out, cache = tmp_path / "model", tmp_path / "cache"
+    command = [tiny_checkpoint, "--out", out, "--build-engine", "--target", "sm89"]
+    done = run(*command, "--cache", cache)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"wrote {out}\nengines of tensorrt-rtx " in done.stdout
+    assert "precision fp32: of 20 convolutions and matrix products are 20 in fp32" in done.stdout
+    assert done.stdout.endswith(f"engines are in {cache}\n")
+    stamps = [json.loads(path.read_bytes()) for path in cache.glob("*.json")]
+    manifest = load_manifest(out)
+    assert {stamp["graph"] for stamp in stamps} == {one.sha256 for one in manifest.files()}
+    assert {stamp["compute_capability"] for stamp in stamps} == {"8.9"}
+    assert {stamp["platform"] for stamp in stamps} == {PLATFORM}
+    assert f" for compute capability 8.9, {PLATFORM}\n" in done.stdout
+    assert len(list(cache.glob("*.plan"))) == 3
+
+    lines: list[str] = []
+    builder = EngineBuilder(EngineOptions(targets=("8.9",), cache=cache))
+    builder.build(out, lines.append)
+    assert not any("building" in line for line in lines)  # they are there
+
+
+def test_ctrl_c_in_a_build_leaves_the_model_and_says_so(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        def __init__(self, options: EngineOptions) -> None:
+            pass
+
+        def build(self, folder: Path, report: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(plans, "EngineBuilder", Interrupted)
+    monkeypatch.setattr(exporter, "export_model", lambda *arguments: None)
+    arguments = ["deepmask-export", str(tiny_checkpoint), "--out", "model", "--build-engine"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)  # leave the test's own
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 130
+    said = capsys.readouterr()
+    assert said.out == "wrote model\n"
+    assert said.err == (
+        "Error: interrupted; model is complete, and the engines that were done are kept\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--target", "sm89"], "--target is for --build-engine"),
+        (["--max-size", "2000"], "--max-size is for --build-engine"),
+        (["--cache", "x"], "--cache is for --build-engine"),
+        (["--build-engine", "--precision", "int8"], "needs --precision int8-symmetric"),
+        (["--build-engine", "--max-size", "64"], "1333<=x<=8192"),
+        (["--build-engine", "--engine", "onnxruntime"], "'onnxruntime' is not one of"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(
+    arguments: list[str], told: str, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    done = run(tiny_checkpoint, "--out", tmp_path / "model", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "model").exists()
+
+
+@needs_rtx
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("sm90", r"--target sm90: .* cannot build for SM90; it can for SM75, "),
+        ("volta", r"--target volta: expected a compute capability, as in sm89"),
+        ("", r"--target : expected a compute capability"),
+    ],
+)
+def test_targets_that_cannot_be_are_told(target: str, told: str) -> None:
+    with pytest.raises(ExportUsageError, match=told):
+        EngineBuilder(EngineOptions(targets=(target,)))
+
+
+def test_targets_are_for_tensorrt_for_rtx() -> None:
+    with pytest.raises(ExportUsageError, match="--target is for --engine tensorrt-rtx"):
+        EngineBuilder(EngineOptions(flavour="tensorrt", targets=("sm89",)))
+
+
+def test_without_tensorrt_the_command_that_installs_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(flavour: str) -> Library:
+        raise EngineError(f"{flavour} is not installed: pip install 'deepmask[{flavour}]'")
+
+    monkeypatch.setattr(plans, "load_library", missing)
+    with pytest.raises(ExportError) as caught:
+        EngineBuilder(EngineOptions())
+    assert str(caught.value) == (
+        "--build-engine: tensorrt is not installed: pip install 'deepmask[tensorrt]'; "
+        "or tensorrt-rtx is not installed: pip install 'deepmask[tensorrt-rtx]'"
+    )
+
+
+@needs_rtx
+def test_without_a_gpu_the_way_to_do_without_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise DeviceError("no NVIDIA driver on this machine")
+
+    monkeypatch.setattr(plans, "open_device", missing)
+    with pytest.raises(ExportError, match=r"no NVIDIA driver .* --target sm89"):
+        EngineBuilder(EngineOptions())
+
+
+@needs_rtx
+def test_a_gpu_that_tensorrt_for_rtx_is_not_for_is_told_before_the_export(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = Gpu("NVIDIA H200", (9, 0), "12.8", 1 << 37)
+    monkeypatch.setattr(plans, "open_device", lambda: SimpleNamespace(gpu=gpu, active=None))
+    with pytest.raises(ExportError, match=r"^--build-engine: NVIDIA H200 has .* 9\.0: .* SM120"):
+        EngineBuilder(EngineOptions(flavour="tensorrt-rtx"))
+
+
+def test_tensorrt_is_loaded_for_building_engines_only() -> None:
+    code = "import sys, deepmask.export.plans; print('tensorrt_rtx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

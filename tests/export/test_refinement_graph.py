@@ -1,0 +1,350 @@
+"""The shared form of refinement equals the form it is trained in, at every window."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from PIL import Image
+from torch import Tensor, nn
+
+from deepmask import DeepMask
+from deepmask.export import exporter
+from deepmask.export.coarse import keep_outputs
+from deepmask.export.errors import ExportUsageError
+from deepmask.export.exporter import export_model
+from deepmask.export.options import ExportOptions
+from deepmask.export.parity import PICTURE_SIZES, predict_with_torch, relative_error, samples
+from deepmask.export.precision.calibration_set import Photographs
+from deepmask.export.precision.reduce import write_reduced
+from deepmask.networks.config import ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork as Network
+from deepmask.networks.dense.graphs import GraphSource, border_of, graph_sources, margin_of
+from deepmask.networks.dense.refinement import doubled, folded, joined_linear
+from deepmask.networks.dense.torch_engine import runnable
+from deepmask.runtime.model.manifest import Scales, load_manifest
+from deepmask.runtime.predict import network
+from tests.export.conftest import TINY_SHARP, random_model, write_checkpoint
+
+#: What `TINY_SHARP` is varied by: every padding, size of mask and start of a window's code.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "zeros": {},
+    "reflected": {"padding": "reflect"},
+    "half-size": {"sharp_size": 32},
+    "half-size, reflected": {"sharp_size": 32, "padding": "reflect"},
+    "quarter-size": {
+        "sharp_size": 16,
+        "refine_widths": (8, 6, 5, 4),
+        "skip_widths": (7, 6, 5),
+    },
+    "one doubling": {"sharp_size": 8, "refine_widths": (8, 6, 5), "skip_widths": (7, 6)},
+    "head A": {"score_head": "separate"},
+    "stride 8": {
+        "trunk": "resnet50-stride8",
+        "patch": 32,
+        "refine_widths": (8, 6, 5, 4),
+        "skip_widths": (7, 6, 5),
+        "sharp_size": 32,
+        "padding": "reflect",
+    },
+}
+
+
+def run(graphs: dict[str, GraphSource], known: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
+    """Graphs in turn, each on what is known by then; everything that is known at the end."""
+    for name in names:
+        source = graphs[name]
+        with torch.no_grad():
+            found = source.module(*(known[key] for key in source.inputs))
+        known = known | dict(
+            zip(source.outputs, found if isinstance(found, tuple) else (found,), strict=True)
+        )
+    return known
+
+
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+def test_masks_equal_the_trained_form_at_every_window(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those at the picture's edges and corners too, where reflection and cropping could differ."""
+    model = random_model(replace(TINY_SHARP, **changes))
+    sample = samples(model.config)[0]
+    stride = model.config.stride
+    shape = (-(-sample.height // stride) + 1, -(-sample.width // stride) + 1)
+    everywhere = torch.tensor(list(np.ndindex(shape)))
+    sample = replace(sample, locations=everywhere)
+    expected = predict_with_torch(model, sample)
+    graphs = graph_sources(model, "dilated", dense_mask=False)
+    given = {"image": sample.canvas, "locations": everywhere}
+    found = run(graphs, given, "trunk", "score", "mask")
+    assert found["mask"].shape == (len(everywhere), *(model.config.sharp_size,) * 2)
+    assert expected["mask"].std() > 0.05  # something to differ in
+    assert relative_error(found["mask"].numpy(), expected["mask"]) < 1e-5
+    coarse = run(graphs, found, "coarse_mask")["mask"]
+    assert relative_error(coarse.numpy(), expected["coarse_mask"]) < 1e-5
+
+
+@pytest.mark.parametrize("padding", ["zero", "reflect"])
+def test_a_training_patch_is_a_canvas_of_one_window(padding: str) -> None:
+    """What training computes from a patch and its context is what inference computes of it."""
+    model = random_model(replace(TINY_SHARP, padding=padding))
+    assert border_of(model.config.patch) == model.config.input_size // 2
+    patch = 255 * torch.rand(1, 3, model.config.input_size, model.config.input_size)
+    with torch.no_grad():
+        mask, score = model(patch)
+    graphs = graph_sources(model, "dilated", dense_mask=False)
+    given = {"image": patch, "locations": torch.zeros(1, 2, dtype=torch.int64)}
+    found = run(graphs, given, "trunk", "score", "mask")
+    assert relative_error(found["mask"].numpy(), mask.numpy()) < 1e-5
+    assert relative_error(found["score"].flatten().numpy(), score.numpy()) < 1e-5
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(2, 6),
+    st.integers(2, 6),
+    st.sampled_from(["zeros", "reflect"]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_convolution_behind_an_upsampling_moves_before_it(
+    channels: int, made: int, height: int, width: int, mode: str, bias: bool, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    conv = nn.Conv2d(channels, made, 3, padding=1, bias=bias, padding_mode=mode)
+    x = torch.randn(2, channels, height, width)
+    with torch.no_grad():
+        expected = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        found = F.pixel_shuffle(doubled(conv)(x), 2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_a_linear_layer_and_the_convolution_behind_it_are_one(mode: str) -> None:
+    torch.manual_seed(0)
+    encode = nn.Linear(5, 3 * 4 * 4)
+    join = nn.Conv2d(3, 2, 3, padding=1, bias=False, padding_mode=mode)
+    code = torch.randn(7, 5)
+    with torch.no_grad():
+        expected = join(encode(code).view(7, 3, 4, 4)).flatten(1)
+        found = joined_linear(encode, join, 4)(code)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cell_of_the_skip_maps_holds_its_samples_side_by_side() -> None:
+    maps = torch.arange(2 * 4 * 6).float().view(1, 2, 4, 6)
+    cells = folded(maps, 2)
+    assert cells.shape == (1, 2, 3, 8)
+    expected = [maps[0, k, y, x] for k in range(2) for y in (2, 3) for x in (4, 5)]
+    assert cells[0, 1, 2].tolist() == [value.item() for value in expected]
+
+
+def test_only_what_an_output_needs_is_kept() -> None:
+    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [
+            node("Add", ["x", "one"], ["a"]),
+            node("Mul", ["a", "two"], ["b"]),
+            node("Mul", ["a", "one"], ["c"]),
+        ],
+        "example",
+        [value("x", onnx.TensorProto.FLOAT, [1])],
+        [value(name, onnx.TensorProto.FLOAT, [1]) for name in ("b", "c")],
+        [onnx.numpy_helper.from_array(np.ones(1, np.float32), name) for name in ("one", "two")],
+    )
+    model = onnx.helper.make_model(graph)
+    keep_outputs(model, ["c"])
+    assert [node.output[0] for node in model.graph.node] == ["a", "c"]
+    assert [tensor.name for tensor in model.graph.initializer] == ["one"]
+    assert [value.name for value in model.graph.output] == ["c"]
+    onnx.checker.check_model(model, full_check=True)
+
+
+@pytest.fixture(scope="module")
+def sharp_network() -> Network:
+    return random_model(replace(TINY_SHARP, padding="reflect"))
+
+
+@pytest.fixture(scope="module")
+def sharp_export(sharp_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with reflection in every convolution."""
+    folder = tmp_path_factory.mktemp("sharp")
+    checkpoint = write_checkpoint(sharp_network, folder / "sharp.pt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:2])
+        export_model(checkpoint, folder / "model", ExportOptions(scales=Scales(-1, 0, 0.5)))
+    return folder / "model"
+
+
+def test_the_folder_has_both_forms(sharp_export: Path) -> None:
+    manifest = load_manifest(sharp_export)
+    assert sorted(path.name for path in sharp_export.iterdir()) == [
+        "coarse_mask.onnx",
+        "coarse_trunk.onnx",
+        "mask.onnx",
+        "model.json",
+        "score.onnx",
+        "trunk.onnx",
+    ]
+    assert manifest.graphs["trunk"].outputs == ("features", "skips")
+    assert manifest.graphs["mask"].inputs == ("code", "skips", "locations")
+    assert manifest.mask_size == 64
+    coarse = manifest.coarse_form()
+    assert (coarse.mask_size, coarse.graphs["trunk"].outputs) == (14, ("features",))
+    for one in manifest.parity["pictures"]:
+        assert all(0 < one[key] < 1e-4 for key in ("features", "scores", "masks"))
+    pads = {
+        bytes(attribute.s)
+        for node in onnx.load(sharp_export / "trunk.onnx").graph.node
+        if node.op_type == "Pad"
+        for attribute in node.attribute
+        if attribute.name == "mode"
+    }
+    assert pads == {b"reflect"}
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (9, 12, 3), np.uint8).repeat(14, 0).repeat(14, 1)
+
+
+def test_the_runtime_gives_the_networks_masks_sharp_and_coarse(
+    sharp_export: Path, sharp_network: Network, image: np.ndarray
+) -> None:
+    with DeepMask.load(sharp_export, engine="onnxruntime", device="cpu", threads=1) as model:
+        sharp = model(image, proposals=10_000)
+    with DeepMask.load(sharp_export, device="cpu", threads=1, coarse=True) as model:
+        coarse = model(image, proposals=10_000)
+    with runnable(sharp_network, torch.device("cpu")) as reference:
+        expected = reference(image, proposals=10_000, scales=Scales(-1, 0, 0.5))
+    assert sharp.logits.shape == (len(sharp), 64, 64)
+    assert coarse.logits.shape == (len(sharp), 14, 14)
+    assert_array_equal(sharp.scores, coarse.scores)  # to the bit: the features are the same
+    for name in ("row", "col", "ratio_y"):
+        assert_array_equal(getattr(sharp.placement, name), getattr(coarse.placement, name))
+
+    def in_place(logits: Any, placement: Any) -> Any:
+        return logits[np.lexsort((placement.col, placement.row, placement.ratio_y))]
+
+    assert relative_error(
+        in_place(sharp.logits, sharp.placement), in_place(expected.logits, expected.placement)
+    ) < (1e-4)
+
+
+def test_neither_threads_nor_company_change_a_bit(
+    sharp_export: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do the masks that are made at once: each window's is its own."""
+
+    def bits(model: DeepMask, picture: np.ndarray, proposals: int = 40) -> tuple[bytes, ...]:
+        found = model(picture, proposals=proposals)
+        return found.scores[:40].tobytes(), found.logits[:40].tobytes(), str(found.rles()[:40])
+
+    other = image[:60, 20:101]
+    for coarse in (False, True):
+        with DeepMask.load(sharp_export, device="cpu", threads=1, coarse=coarse) as model:
+            alone = bits(model, image)
+            others = bits(model, other)
+            assert bits(model, image) == alone != others
+        with DeepMask.load(sharp_export, device="cpu", threads=3, coarse=coarse) as model:
+            assert (bits(model, other), bits(model, image)) == (others, alone)
+            assert bits(model, image, proposals=90) == alone
+            with monkeypatch.context() as patch:
+                patch.setattr(network, "_GATHER_BYTES", 1 << 20)  # 7 refined windows
+                assert bits(model, image) == alone
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import numpy as np
+from deepmask import DeepMask
+from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.predict import network
+network._GATHER_BYTES = int(sys.argv[2])
+with DeepMask.load(sys.argv[1], engine="onnxruntime", device="cpu", threads=1) as model:
+    found = model(np.zeros((400, 400, 3), np.uint8), proposals=2000, scales=Scales(1, 1, 1))
+print(len(found), int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's peak memory")
+def test_memory_is_bounded_by_the_batch_not_by_the_masks(sharp_export: Path) -> None:
+    """2000 masks at once, and in batches of what 4 MB hold: the difference is the batch's."""
+    peaks = []
+    for limit in (1 << 40, 4 << 20):
+        done = subprocess.run(
+            [sys.executable, "-c", PEAK, str(sharp_export), str(limit)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        count, peak = done.stdout.split()
+        assert count == "2000"
+        peaks.append(float(peak))
+    whole, batched = peaks
+    # Of a window's values, `windows_at_once` counts about 140 KB: 270 MB of 2000 windows. What the
+    # engine holds of them at its worst moment is less, and its arena's chunks make it uneven.
+    assert whole - batched > 100
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-symmetric"])
+def test_a_lower_precision_keeps_both_forms(
+    sharp_export: Path, tmp_path: Path, precision: str, image: np.ndarray
+) -> None:
+    """The coarse trunk is cut out of the converted one: the same scores, to the bit."""
+    photographs = Photographs((tmp_path / "a.png",), (tmp_path / "a.png",), apart=False)
+    Image.fromarray(image[:70, :90]).save(tmp_path / "a.png")
+    folder = tmp_path / precision
+    folder.mkdir()
+    write_reduced(sharp_export, folder, precision, photographs, lambda line: None)
+    manifest = load_manifest(folder)
+    assert (manifest.precision, manifest.mask_size) == (precision, 64)
+    found = []
+    for coarse in (False, True):
+        with DeepMask.load(folder, device="cpu", threads=1, coarse=coarse) as model:
+            found.append(model(image, proposals=100))
+    assert_array_equal(found[0].scores, found[1].scores)
+    assert [one.logits.shape[1] for one in found] == [64, 14]
+    with DeepMask.load(sharp_export, device="cpu", threads=1) as model:
+        exact = model(image, proposals=100)
+    assert np.abs(found[0].scores - exact.scores).max() < 0.02
+    error = manifest.parity["against_fp32"]["masks"]
+    assert 0 < error["rms"] < (0.02 if precision == "fp16" else 0.2) * error["reference_rms"]
+
+
+def test_masks_of_every_window_at_once_are_refused(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(random_model(TINY_SHARP), tmp_path / "sharp.pt")
+    with pytest.raises(ExportUsageError, match="refined masks, which are made window by window"):
+        export_model(checkpoint, tmp_path / "model", ExportOptions(dense_mask=True))
+
+
+@pytest.mark.parametrize(
+    ("trunk", "patch", "border", "margin"),
+    [
+        ("resnet18", 160, 96, 1),
+        ("resnet50", 112, 72, 1),
+        ("resnet50-stride8", 112, 72, 2),
+        ("vgg-a", 224, 128, 1),
+    ],
+)
+def test_windows_begin_on_cells(trunk: str, patch: int, border: int, margin: int) -> None:
+    """Whatever the stride: half a patch of border and whole cells of surroundings."""
+    config = ModelConfig(**{**TINY_SHARP.coarse().to_dict(), "trunk": trunk, "patch": patch})
+    assert (border_of(patch), margin_of(config)) == (border, margin)
+    assert (border - patch // 2) == margin * config.stride
+    assert (2 * border) % config.stride == 0

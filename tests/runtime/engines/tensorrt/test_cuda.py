@@ -1,0 +1,257 @@
+"""pycuda's objects, which are given back in their context."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deepmask.runtime.engines.base import DeviceError, EngineError
+from deepmask.runtime.engines.tensorrt import cuda
+from deepmask.runtime.engines.tensorrt.device import OutOfMemory
+
+
+class Context:
+    """A CUDA context as pycuda has it, which must be pushed wherever anything is done."""
+
+    def __init__(self) -> None:
+        self.local = threading.local()
+        self.freed: list[str] = []
+
+    @property
+    def depth(self) -> int:
+        return int(getattr(self.local, "depth", 0))
+
+    def push(self) -> None:
+        self.local.depth = self.depth + 1
+
+    def pop(self) -> None:
+        assert self.depth > 0
+        self.local.depth = self.depth - 1
+
+
+def pretend_pycuda(monkeypatch: pytest.MonkeyPatch, context: Context) -> ModuleType:
+    """`pycuda.driver`, as far as it is used."""
+    driver: Any = ModuleType("pycuda.driver")
+
+    class Error(Exception): ...
+
+    class MemoryError_(Error): ...
+
+    class Handle:
+        """Warns and leaks in pycuda, if it goes while its context is not pushed."""
+
+        def __init__(self, kind: str) -> None:
+            self.kind = kind
+            assert context.depth > 0
+
+        def __del__(self) -> None:
+            context.freed.append(self.kind if context.depth else "leaked")
+
+        def __int__(self) -> int:
+            return 4096
+
+    class Stream(Handle):
+        handle = 7
+
+        def __init__(self, flags: int) -> None:
+            super().__init__("stream")
+            assert flags == 1  # apart from the default stream
+
+        def synchronize(self) -> None: ...
+
+    class Event(Handle):
+        def __init__(self) -> None:
+            super().__init__("event")
+
+        def record(self, stream: Stream) -> None:
+            assert isinstance(stream, Stream)
+
+        def query(self) -> bool:
+            return True
+
+        def time_since(self, earlier: Event) -> float:
+            assert isinstance(earlier, Event)
+            return 250.0
+
+    class Device:
+        def __init__(self, index: int) -> None: ...
+
+        @staticmethod
+        def count() -> int:
+            return 1
+
+        def name(self) -> str:
+            return "NVIDIA L4"
+
+        def compute_capability(self) -> tuple[int, int]:
+            return 8, 9
+
+        def total_memory(self) -> int:
+            return 24 << 30
+
+        def retain_primary_context(self) -> Context:
+            return context
+
+    def mem_alloc(size: int) -> Handle:
+        if size > 1 << 30:
+            raise MemoryError_("cuMemAlloc failed: out of memory")
+        return Handle("memory")
+
+    def fail(*_: object) -> None:
+        raise Error("cuMemcpyHtoDAsync failed: an illegal memory access was encountered\n")
+
+    driver.Error, driver.MemoryError, driver.Device = Error, MemoryError_, Device
+    driver.Stream, driver.Event, driver.mem_alloc = Stream, Event, mem_alloc
+    driver.init = lambda: None
+    driver.get_driver_version = lambda: 12080
+    driver.mem_get_info = lambda: (1 << 29, 24 << 30)
+    driver.pagelocked_empty = lambda size, dtype: np.empty(size, dtype)
+    driver.memcpy_htod_async = fail
+    monkeypatch.setitem(sys.modules, "pycuda", ModuleType("pycuda"))
+    monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
+    monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: None)
+    monkeypatch.setattr(cuda, "open_device", cuda.open_device.__wrapped__)
+    return driver
+
+
+@pytest.fixture
+def context() -> Context:
+    return Context()
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch, context: Context) -> cuda.CudaDevice:
+    pretend_pycuda(monkeypatch, context)
+    return cuda.open_device()
+
+
+def test_the_gpu_says_who_it_is(device: cuda.CudaDevice) -> None:
+    gpu = device.gpu
+    assert (gpu.name, gpu.compute_capability, gpu.driver) == ("NVIDIA L4", (8, 9), "12.8")
+    assert gpu.memory == 24 << 30
+    assert device.free() == 1 << 29
+
+
+def test_a_context_is_pushed_and_popped_around_each_use(
+    device: cuda.CudaDevice, context: Context
+) -> None:
+    """Nested, in any thread, and after an error."""
+    with device.active(), device.active():
+        assert context.depth == 2
+    with pytest.raises(ZeroDivisionError), device.active():
+        _ = 1 / 0
+    assert context.depth == 0
+    seen: list[int] = []
+
+    def use() -> None:
+        with device.active():
+            seen.append(context.depth)
+        seen.append(context.depth)
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert seen == [1, 0]
+
+
+def test_objects_free_themselves_in_their_context(
+    device: cuda.CudaDevice, context: Context
+) -> None:
+    """When the last reference goes, here or in another thread."""
+    with device.active():
+        memory, stream = device.allocate(100), device.stream()
+        event = stream.record()
+        assert (memory.address, stream.handle) == (4096, 7)
+        assert event.done()
+        assert event.since(event) == 0.25
+    del memory
+    assert context.freed == ["memory"]
+    held = [stream, event]
+    del stream, event
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    assert sorted(context.freed) == ["event", "memory", "stream"]
+
+
+def test_pinned_memory_is_an_array(device: cuda.CudaDevice) -> None:
+    with device.active():
+        pinned = device.pin(100)
+    assert (pinned.array.shape, pinned.array.dtype) == ((100,), np.uint8)
+
+
+def test_no_room_is_one_line(device: cuda.CudaDevice) -> None:
+    with device.active(), pytest.raises(OutOfMemory) as caught:
+        device.allocate(2 << 30)
+    assert str(caught.value) == (
+        "out of GPU memory: 2048 MiB more are needed, 512 MiB of 24576 MiB are free on NVIDIA L4; "
+        "use a smaller --max-side or fewer --scales, or another device "
+        "(--engine onnxruntime --device cpu)"
+    )
+
+
+def test_no_pinned_memory_is_one_line(
+    device: cuda.CudaDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(size: int, dtype: object) -> None:
+        raise device._driver.MemoryError("cuMemHostAlloc failed: out of memory")
+
+    monkeypatch.setattr(device._driver, "pagelocked_empty", refuse)
+    with device.active(), pytest.raises(OutOfMemory) as caught:
+        device.pin(60 << 20)
+    assert str(caught.value).startswith(
+        "out of pinned host memory: 60 MiB more are needed; use a smaller --max-side"
+    )
+
+
+def test_what_cuda_reports_is_one_line(device: cuda.CudaDevice) -> None:
+    with device.active():
+        memory, stream = device.allocate(4), device.stream()
+    with pytest.raises(EngineError) as caught, device.active():
+        device.upload(memory, np.zeros(4, np.uint8), stream)
+    assert str(caught.value) == (
+        "CUDA failed: cuMemcpyHtoDAsync failed: an illegal memory access was encountered"
+    )
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, context: Context) -> None:
+    """A driver, pycuda, a part of it, a GPU: in that order."""
+    driver: Any = pretend_pycuda(monkeypatch, context)
+
+    def raise_(error: Exception) -> Any:
+        raise error
+
+    def problem() -> str:
+        with pytest.raises(DeviceError) as caught:
+            cuda.open_device()
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    retained = driver.Device.retain_primary_context
+    driver.Device.retain_primary_context = lambda self: raise_(driver.MemoryError("no memory"))
+    assert problem() == "no NVIDIA GPU that works: no memory"
+    driver.Device.retain_primary_context = retained
+    driver.Device.count = lambda: 0
+    assert problem() == "no NVIDIA GPU is visible"
+    driver.init = lambda: raise_(driver.Error("cuInit failed: no CUDA-capable device\n"))
+    assert problem() == "no NVIDIA GPU that works: cuInit failed: no CUDA-capable device"
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            cuda.importlib,
+            "import_module",
+            lambda name: raise_(ImportError("libcurand.so.10: cannot open")),
+        )
+        assert problem() == (
+            "pycuda cannot be loaded: libcurand.so.10: cannot open; "
+            "pip install 'deepmask[tensorrt]'"
+        )
+    monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: None)
+    assert problem() == "pycuda is not installed: pip install 'deepmask[tensorrt]'"
+    monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: raise_(OSError("libcuda.so.1")))
+    assert problem() == "no NVIDIA driver on this machine"

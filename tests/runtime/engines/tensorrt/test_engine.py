@@ -1,0 +1,267 @@
+"""The TensorRT engine on a GPU that is not there: results, copies, waits, memory, threads.
+
+The fakes hold real bytes and do queued work only when it is waited for; see `fake_gpu`.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from deepmask import DeepMask
+from deepmask.runtime.engines.tensorrt.graph import BuiltGraph
+from deepmask.runtime.engines.tensorrt.pool import PATIENCE
+from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.views.pyramid import canvas_shape, plan_pyramid
+from tests.runtime.engines.tensorrt.test_gpu import PRESETS
+from tests.runtime.fake_gpu import FakeDevice
+from tests.runtime.fake_model import Picture, load, picture
+from tests.runtime.fake_tensorrt import FakeContext, FakeEngine, FakeRuntimeCache, FakeRuntimeConfig
+from tests.runtime.square_model import MASK_SIZE, write_square_model
+
+
+def assert_same(first: DeepMask, second: DeepMask, image: Picture, count: int = 300) -> None:
+    one, other = first(image, proposals=count), second(image, proposals=count)
+    assert_array_equal(one.scores, other.scores)
+    assert_array_equal(one.logits, other.logits)
+
+
+def test_results_are_those_of_onnxruntime(fake: DeepMask, model: DeepMask) -> None:
+    """Image after image, of several sizes, through the same memory."""
+    for seed, size in enumerate([(90, 120), (40, 33), (90, 120), (150, 70), (1, 1)]):
+        assert_same(fake, model, picture(seed, *size))
+
+
+@pytest.mark.parametrize("own", [None, 0])
+def test_memory_is_enough_where_its_size_is_not_told(
+    fake: DeepMask,
+    device: FakeDevice,
+    model: DeepMask,
+    monkeypatch: pytest.MonkeyPatch,
+    own: int | None,
+) -> None:
+    """TensorRT answers 0 where it fails: what the profile needs at most is taken. Where that is
+    nothing too, some memory is lent all the same: a context without any would not run."""
+    lent: list[tuple[int, int, int]] = []
+    ask, lend = FakeContext.update_device_memory_size_for_shapes, FakeContext.set_device_memory
+
+    def failing(context: FakeContext) -> int:
+        ask(context)
+        context.laid_out = own
+        if own is None:
+            context.laid_out = context.engine.get_device_memory_size_for_profile_v2(context.profile)
+        return 0
+
+    def noted(context: FakeContext, address: int, size: int) -> None:
+        lend(context, address, size)
+        assert size > 0
+        assert context.laid_out is not None
+        lent.append((context.laid_out, size, len(device.memory[address])))
+
+    monkeypatch.setattr(FakeContext, "update_device_memory_size_for_shapes", failing)
+    monkeypatch.setattr(FakeContext, "set_device_memory", noted)
+    if own == 0:
+        monkeypatch.setattr(FakeEngine, "get_device_memory_size_for_profile_v2", lambda *_: 0)
+    assert_same(fake, model, picture(0), 30)
+    assert lent
+    assert all(asked <= size <= there for asked, size, there in lent)
+
+
+def test_what_score_makes_stays_on_the_device(
+    tmp_path: Path, device: FakeDevice, model: DeepMask
+) -> None:
+    """A mask graph that reads `code`: it is neither fetched nor uploaded."""
+    with load(write_square_model(tmp_path / "code", through_code=True), device) as fake:
+        assert_same(fake, model, picture(5, 40, 50))
+    assert device.sizes["download"] < device.sizes["upload"]
+
+
+def test_one_image_counted(fake: DeepMask, device: FakeDevice) -> None:
+    """Copies, bytes, waits and allocations of an image, exactly; none is allocated the next time.
+
+    Each level's canvas and the chosen windows' locations go up, each level's scores and the masks
+    come down, and the host waits twice: for all levels' scores and for all masks.
+    """
+    image, count = picture(0), 200
+    fake(image, proposals=count, overlap=1)  # allocates
+    device.reset()
+    proposals = fake(image, proposals=count, overlap=1)
+
+    levels = plan_pyramid(90, 120, fake.manifest.scales.factors(), fake.manifest)
+    used = len(set(proposals.placement.ratio_y.tolist()))  # levels that windows were chosen from
+    assert 1 < used <= len(levels) == 7
+    assert device.calls == {
+        "upload": len(levels) + used,
+        "run": 2 * len(levels) + used,
+        "download": len(levels) + used,
+        "synchronize": 2,
+        # Start and end of two stages in each level; the end of each upload and of both downloads.
+        "event": 4 * len(levels) + len(levels) + used + 2,
+    }
+    canvases = sum(4 * np.prod(canvas_shape(level)) for level in levels)
+    scores = sum(4 * level.rows * level.cols for level in levels)
+    assert device.sizes["upload"] == canvases + count * 2 * 8
+    assert device.sizes["download"] == scores + count * MASK_SIZE**2 * 4
+
+
+def test_many_masks_come_in_few_parts(
+    fake: DeepMask, device: FakeDevice, model: DeepMask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits on the device is bounded, and a graph gets no more windows than it takes."""
+    monkeypatch.setattr("deepmask.runtime.predict.network._WAITING_BYTES", 40 * MASK_SIZE**2 * 4)
+    monkeypatch.setattr(fake.engine, "most_windows", 30)
+    image = picture(1)
+    assert_same(fake, model, image, 200)
+    device.reset()
+    fake(image, proposals=200)
+    assert 200 / 40 <= device.calls["synchronize"] - 1 <= 200 / 20
+
+
+def test_windows_are_limited_by_the_profile(fake: DeepMask) -> None:
+    profiles = fake.engine._graphs["mask"].profiles  # type: ignore[attr-defined]
+    assert fake.engine.most_windows == profiles[0]["locations"].max[0]
+
+
+def test_memory_does_not_grow(fake: DeepMask, device: FakeDevice, model_folder: Path) -> None:
+    """After pictures of many sizes, a few of one size leave what that size needs, and no more."""
+    other = FakeDevice()
+    with load(model_folder, other) as fresh:
+        fresh(picture(0, 100, 120))
+        rng = np.random.default_rng(0)
+        for seed in range(12):
+            size = int(rng.integers(1, 100)), int(rng.integers(1, 120))
+            fake(picture(seed, *size), proposals=50)
+        for _ in range(PATIENCE // 2 + 1):
+            fake(picture(0, 100, 120))
+            fresh(picture(0, 100, 120))
+        assert device.live == other.live
+        assert pinned_bytes(device) == pinned_bytes(other)
+        assert device.most <= 2 * other.most
+
+
+def pinned_bytes(device: FakeDevice) -> int:
+    blocks = [ref() for ref in list(device.pinned.values())]
+    return sum(block.nbytes for block in blocks if block is not None)
+
+
+def test_all_memory_is_given_back(model_folder: Path, device: FakeDevice) -> None:
+    """By `close`, twice if need be; what a tensor holds goes with the tensor."""
+    model = load(model_folder, device)
+    model(picture(0))
+    tensor = model.engine.upload(np.ones((3, 4), np.float32))
+    assert device.live > 512
+    model.close()
+    model.close()
+    assert device.live == 512
+    del tensor, model
+    gc.collect()
+    assert device.live == 0
+    assert pinned_bytes(device) == 0
+
+
+def test_graphs_go_when_keeping_their_kernels_fails(
+    model_folder: Path, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(model_folder, device)
+    graphs = model.engine._graphs  # type: ignore[attr-defined]
+
+    def fail(self: BuiltGraph) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(BuiltGraph, "keep_kernels", fail)
+    with pytest.raises(MemoryError):
+        model.close()
+    assert graphs == {}
+
+
+def test_four_threads_get_what_one_gets(fake: DeepMask, device: FakeDevice) -> None:
+    """Each has its own stream and contexts on shared weights, and they go when it ends."""
+    images = [picture(seed, 60 + 10 * seed, 80) for seed in range(4)]
+    expected = [fake(image, proposals=40).to_coco(1) for image in images]
+    alone, streams = device.live, device.calls["stream"]
+    start = threading.Barrier(4)
+
+    def run(index: int) -> list[list[dict[str, object]]]:
+        start.wait()
+        return [fake(image, proposals=40).to_coco(1) for image in images[index:] + images[:index]]
+
+    with ThreadPoolExecutor(4) as pool:
+        for index, results in enumerate(pool.map(run, range(4))):
+            assert results == expected[index:] + expected[:index]
+    assert device.calls["stream"] == streams + 4
+    gc.collect()
+    assert device.live == alone
+    assert len(fake.engine._lanes) == 1  # type: ignore[attr-defined]
+
+
+def test_stages_are_timed_by_the_device(fake: DeepMask) -> None:
+    """The fake's clock counts pieces of work: an upload and a run in the trunk, a run in score."""
+    seconds = fake(picture(0), proposals=10).seconds
+    assert (seconds["trunk"], seconds["score"]) == (14, 7)
+    assert 0 < seconds["mask"] < 14
+
+
+def test_the_engine_names_itself(model_folder: Path, device: FakeDevice) -> None:
+    with load(model_folder, device, "tensorrt-rtx") as model:
+        assert model.engine.description == "tensorrt-rtx 10.99.0 on Fake GPU"
+
+
+def test_idle_memory_makes_room(model_folder: Path, device: FakeDevice) -> None:
+    """What other sizes left behind is given back before an image is refused."""
+    with load(model_folder, device) as model:
+        model(picture(0, 200, 200))
+        needed = device.most
+    device.most = 0
+    with load(model_folder, device) as model:
+        device.capacity = needed
+        for height in (180, 160, 200):
+            model(picture(0, height, 200))
+        assert device.most <= needed
+
+
+def test_each_level_keeps_its_context(fake: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for each graph and profile, made once: no profile is ever switched."""
+    switched: list[int] = []
+    original = FakeContext.set_optimization_profile_async
+
+    def noted(context: FakeContext, index: int, stream: int) -> bool:
+        switched.append(index)
+        return original(context, index, stream)
+
+    monkeypatch.setattr(FakeContext, "set_optimization_profile_async", noted)
+    fake(picture(0, 480, 640), scales=Scales(-2, -0.5, 0.5))
+    assert len(set(switched)) > 2
+    assert len(switched) <= 3 * len(set(switched))
+    before = len(switched)
+    fake(picture(1, 480, 640), scales=Scales(-2, -0.5, 0.5))
+    assert len(switched) == before
+
+
+def test_names_that_the_engine_uses_are_tensorrts() -> None:
+    """TensorRT for RTX has TensorRT's interface, and is to be had without a GPU."""
+    trt = pytest.importorskip("tensorrt_rtx")
+    pairs = (
+        (FakeEngine, trt.ICudaEngine),
+        (FakeContext, trt.IExecutionContext),
+        (FakeRuntimeConfig, trt.IRuntimeConfig),
+        (FakeRuntimeCache, trt.IRuntimeCache),
+    )
+    for fake, real in pairs:
+        names = {name for name in vars(fake) if name.islower() and not name.startswith("_")}
+        assert names - set(dir(real)) == set()
+    assert {"num_io_tensors", "num_optimization_profiles"} <= set(dir(trt.ICudaEngine))
+    assert trt.DataType.FLOAT.name == "FLOAT"
+    assert trt.DataType.INT64.name == "INT64"
+    assert trt.TensorIOMode.INPUT != trt.TensorIOMode.OUTPUT
+    assert trt.ExecutionContextAllocationStrategy.USER_MANAGED is not None
+
+
+def test_every_preset_is_tested_where_there_is_a_gpu() -> None:
+    config = pytest.importorskip("deepmask.networks.config")
+    assert set(PRESETS) == set(config.MODEL_PRESETS)

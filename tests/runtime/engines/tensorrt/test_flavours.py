@@ -1,0 +1,116 @@
+"""TensorRT's library is loaded when asked for, and its absence explained in one line."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.engines.tensorrt.flavours import Messages, load_library
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    """Libraries are loaded once a process; not so here."""
+    load_library.cache_clear()
+    yield
+    load_library.cache_clear()
+
+
+PRETENDED = """
+__version__ = {version!r}
+class ILogger:
+    ERROR, WARNING, INFO = 1, 2, 3
+"""
+
+
+def pretend(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `import tensorrt` find a module of that text."""
+    (folder / "tensorrt.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    importlib.invalidate_caches()
+
+
+@pytest.mark.parametrize("version", ["10.16.0.72", "10.16.1.11", "11.4.0.106"])
+def test_a_supported_version(version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(tmp_path, PRETENDED.format(version=version), monkeypatch)
+    library = load_library("tensorrt")
+    assert (library.flavour, library.version) == ("tensorrt", version)
+    assert load_library("tensorrt") is library  # one logger a process
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "10.15.1.29", "12.0.0", "unknown"])
+def test_another_version_is_refused(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(tmp_path, PRETENDED.format(version=version), monkeypatch)
+    with pytest.raises(EngineError) as caught:
+        load_library("tensorrt")
+    assert str(caught.value) == (
+        f"tensorrt {version} is installed, accepted is >=10.16, <12: "
+        "pip install 'deepmask[tensorrt]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        ("OSError('libnvinfer.so.11: cannot open shared object file\\nTraceback')", "libnvinfer"),
+        ("RuntimeError()", "RuntimeError"),
+        ("KeyError('CUDA_PATH')", "CUDA_PATH"),
+    ],
+)
+def test_a_library_that_does_not_load_is_one_line(
+    raised: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(tmp_path, f"raise {raised}", monkeypatch)
+    with pytest.raises(EngineError) as caught:
+        load_library("tensorrt")
+    text = str(caught.value)
+    assert text.startswith("tensorrt is installed but cannot be loaded: ")
+    assert told in text
+    assert text.endswith("; pip install 'deepmask[tensorrt]'")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
+def test_an_absent_library_comes_with_its_command(
+    flavour: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EngineError) as caught:
+        load_library(flavour)
+    assert str(caught.value) == f"{flavour} is not installed: pip install 'deepmask[{flavour}]'"
+
+
+def test_the_logger_keeps_warnings_and_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(tmp_path, PRETENDED.format(version="11.0"), monkeypatch)
+    library = load_library("tensorrt")
+    library.logger.log(3, "chatter")
+    library.logger.log(2, "a warning\n of two lines")
+    library.logger.log(1, "an error")
+    library.logger.log(2, "a warning of two lines")
+    assert library.messages.take() == ["a warning of two lines", "an error"]
+    assert library.messages.take() == []
+
+
+def test_messages_are_one_line_each() -> None:
+    messages = Messages()
+    messages.add("  one\n\ttwo ")
+    assert messages.take() == ["one two"]
+
+
+def test_the_package_loads_no_library() -> None:
+    code = (
+        "import deepmask.runtime.engines.tensorrt.plan_cache, sys; print('tensorrt' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

@@ -1,0 +1,352 @@
+"""TensorRT on a real GPU. Each test is skipped with the reason where there is none.
+
+Results are compared with ONNX Runtime on the CPU, which an export has compared with PyTorch.
+Nothing but pytest is imported before a test runs.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from deepmask import DeepMask
+    from deepmask.runtime.engines.base import Engine
+    from deepmask.runtime.model.manifest import Manifest
+
+pytestmark = pytest.mark.gpu
+
+PRESETS = (
+    *("deepmask-vgg-a", "deepmask-full", "deepmask-r18", "w160-p4-d8-vgg", "w160-p4-d39"),
+    *("w112-p4-d39", "w112-p3-d21", "w112-p3-d21-f128", "deepmask-ours", "deepmask-ours-head-a"),
+    *("deepmask-ours-head-b", "sharpmask", "sharpmask-constant", "sharpmask-r18"),
+)
+#: Accepted root mean square of the difference, in standard deviations of what is expected.
+TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "int8-symmetric": 0.15}
+
+
+@pytest.fixture(scope="module", params=["tensorrt", "tensorrt-rtx"])
+def flavour(request: pytest.FixtureRequest) -> str:
+    """An engine that can run here."""
+    from deepmask.runtime.engines.base import EngineError
+    from deepmask.runtime.engines.choose import choose
+
+    try:
+        choose(request.param)
+    except EngineError as error:
+        pytest.skip(str(error))
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this file's engines are kept: each is built once."""
+    return tmp_path_factory.mktemp("engines")
+
+
+@pytest.fixture(scope="module")
+def shipped(flavour: str, cache: Path) -> Iterator[DeepMask]:
+    """The shipped model on that engine."""
+    from deepmask import DeepMask
+
+    with DeepMask.load(engine=flavour, cache=cache) as model:
+        yield model
+
+
+def picture(seed: int, height: int = 480, width: int = 640) -> np.ndarray:
+    """Patches of colour."""
+    import cv2
+    import numpy as np
+
+    coarse = np.random.default_rng(seed).integers(0, 256, (9, 12, 3)).astype(np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def deviation(found: np.ndarray, expected: np.ndarray) -> float:
+    """Root mean square of the difference, in standard deviations of `expected`."""
+    import numpy as np
+
+    assert found.shape == expected.shape
+    assert np.isfinite(found).all()
+    return float(np.sqrt(np.mean((found - expected) ** 2)) / expected.std())
+
+
+def outputs(engine: Engine, manifest: Manifest, image: np.ndarray) -> dict[str, np.ndarray]:
+    """Everything that the graphs make of one level of an image, and of windows spread over it."""
+    import numpy as np
+
+    from deepmask.runtime.views.pyramid import plan_pyramid, render_level
+
+    [level] = plan_pyramid(*image.shape[:2], (0.5,), manifest)
+    rows, cols = np.unravel_index(
+        np.linspace(0, level.rows * level.cols - 1, 40).astype(np.int64), (level.rows, level.cols)
+    )
+    tensors = {
+        "image": engine.upload(render_level(image, level, manifest)),
+        "locations": engine.upload(np.stack([rows, cols], axis=1).astype(np.int64)),
+    }
+    for name, graph in manifest.graphs.items():
+        tensors |= engine.run(name, {key: tensors[key] for key in graph.inputs})
+    made = {name for graph in manifest.graphs.values() for name in graph.outputs}
+    return {name: engine.fetch(tensors[name]) for name in sorted(made)}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """A preset with random weights as a model folder of some precision."""
+    pytest.importorskip("torch", reason="presets are exported with torch")
+    import cv2
+    import torch
+
+    from deepmask.export.exporter import export_model
+    from deepmask.export.options import ExportOptions
+    from deepmask.networks.config import MODEL_PRESETS
+    from deepmask.networks.deepmask import DeepMaskNetwork as Network
+    from deepmask.train.checkpoint import Checkpoint, save_checkpoint
+
+    folder = tmp_path_factory.mktemp("exports")
+    photographs = folder / "photographs"
+    photographs.mkdir()
+    for seed in range(10):
+        cv2.imwrite(str(photographs / f"{seed}.png"), picture(seed, 240, 320))
+
+    def export(preset: str, precision: str) -> Path:
+        out = folder / f"{preset}-{precision}"
+        if not out.is_dir():
+            torch.manual_seed(0)
+            network = Network(MODEL_PRESETS[preset])
+            checkpoint = folder / f"{preset}.pt"
+            save_checkpoint(Checkpoint(network.config, network.state_dict(), {}), checkpoint)
+            measured = None if precision == "fp32" else photographs
+            options = ExportOptions(precision=precision, photographs=measured)
+            export_model(checkpoint, out, options)
+        return out
+
+    return export
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", list(TOLERANCES))
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_in_every_precision(
+    preset: str,
+    precision: str,
+    flavour: str,
+    cache: Path,
+    exported: Callable[[str, str], Path],
+) -> None:
+    """Features, scores, code and masks, against the same graphs on the CPU."""
+    from deepmask import DeepMask
+
+    folder, image = exported(preset, precision), picture(99)
+    with DeepMask.load(folder, engine="onnxruntime", device="cpu") as model:
+        expected = outputs(model.engine, model.manifest, image)
+    with DeepMask.load(folder, engine=flavour, cache=cache) as model:
+        found = outputs(model.engine, model.manifest, image)
+    errors = {name: deviation(found[name], expected[name]) for name in expected}
+    assert max(errors.values()) < TOLERANCES[precision], errors
+
+
+def test_proposals_are_those_of_the_cpu(shipped: DeepMask) -> None:
+    """The best hundred are found again, with the same masks."""
+    from deepmask import DeepMask
+
+    image = picture(3)
+    found = shipped(image, proposals=150)
+    with DeepMask.load(engine="onnxruntime", device="cpu") as model:
+        expected = model(image, proposals=100)
+    assert_found_again(expected, found)
+
+
+def assert_found_again(expected: Any, found: Any) -> None:
+    """At least 99 of 100 have a mask of IoU 0.95."""
+    masks = [found.masks(index) for index in range(len(found))]
+    again = 0
+    for index in range(100):
+        mask = expected.masks(index)
+        again += any((mask & one).sum() >= 0.95 * (mask | one).sum() for one in masks)
+    assert again >= 99
+
+
+def test_a_hundred_sizes_through_one_engine(shipped: DeepMask) -> None:
+    """From one pixel to the limit and beyond; the second fifty take no more memory."""
+    import numpy as np
+
+    from deepmask.runtime.engines.tensorrt.cuda import open_device
+
+    device, rng = open_device(), np.random.default_rng(0)
+    shipped(picture(0, 1333, 1333))
+    sizes = [(1, 1), (1, 1333), (2000, 30), *np.exp(rng.uniform(0, 7.4, (97, 2))).astype(int) + 1]
+    free = []
+    for index, (height, width) in enumerate(sizes):
+        proposals = shipped(picture(index, int(height), int(width)), proposals=20)
+        assert proposals.image_size == (height, width)
+        assert np.isfinite(proposals.logits).all()
+        with device.active():
+            free.append(device.free())
+    assert min(free[50:]) >= min(free[:50]) - (64 << 20)
+
+
+def test_four_threads_get_four_equal_results(shipped: DeepMask) -> None:
+    """On shared weights, at the same time; and what one thread alone gets."""
+    images = [picture(seed, 300 + 40 * seed, 400) for seed in range(4)]
+    expected = [shipped(image, proposals=50).to_coco(1) for image in images]
+    for _ in range(3):
+        with ThreadPoolExecutor(4) as pool:
+            same = list(pool.map(lambda _: shipped(images[0], proposals=50).to_coco(1), range(4)))
+            each = list(pool.map(lambda image: shipped(image, proposals=50).to_coco(1), images))
+        assert same == [expected[0]] * 4
+        assert each == expected
+
+
+def test_an_image_again_is_the_same_again(shipped: DeepMask) -> None:
+    """Whatever was in the memory in between."""
+    first = shipped(picture(0), proposals=100).to_coco(1)
+    shipped(picture(1, 200, 900))
+    assert shipped(picture(0), proposals=100).to_coco(1) == first
+
+
+@pytest.mark.parametrize("damage", ["cut short", "foreign", "empty"])
+def test_a_corrupted_cache_is_told_and_rebuilt(
+    damage: str, flavour: str, tmp_path: Path, model_folder: Path
+) -> None:
+    """Plan files that are not what was written."""
+    from deepmask import DeepMask
+
+    lines: list[str] = []
+    load = {"engine": flavour, "cache": tmp_path, "max_side": 320, "report": lines.append}
+    with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
+        expected = model(picture(0, 200, 240), proposals=50).scores
+    lines.clear()
+    plan = sorted(tmp_path.glob("*.plan"))[0]
+    content = plan.read_bytes()
+    damaged = {"cut short": content[:-100], "foreign": b"x" * 5000, "empty": b""}[damage]
+    plan.write_bytes(damaged)
+    with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
+        found = model(picture(0, 200, 240), proposals=50).scores
+    assert float(abs(found - expected).max()) < 1e-4  # other kernels may have been faster
+    assert any("rebuilding" in line and plan.name in line for line in lines)
+    assert plan.read_bytes() != damaged
+
+
+def test_compiled_kernels_are_kept_and_taken(
+    flavour: str, tmp_path: Path, model_folder: Path
+) -> None:
+    """By TensorRT for RTX; a second start compiles none of them again, and finds the same."""
+    if flavour != "tensorrt-rtx":
+        pytest.skip("TensorRT compiles when it builds")
+    from deepmask import DeepMask
+
+    lines: list[str] = []
+    load = {"engine": flavour, "cache": tmp_path, "max_side": 320, "report": lines.append}
+    found = []
+    for compiled in (True, False):
+        lines.clear()
+        with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
+            found.append(model(picture(0, 200, 240), proposals=50).to_coco(1))
+        assert any(": compiling" in line for line in lines) == compiled
+        assert len(list(tmp_path.glob("*.kernels"))) == 3
+    assert found[0] == found[1]
+    path = sorted(tmp_path.glob("*.kernels"))[0]
+    path.write_bytes(path.read_bytes()[:-100])
+    with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
+        assert len(model(picture(0, 200, 240), proposals=50)) == 50
+    assert any(str(path) in line and "compiling again" in line for line in lines)
+
+
+def test_out_of_memory_is_one_line(flavour: str, cache: Path) -> None:
+    """On a GPU that something else has filled; when it is gone, all is well."""
+    from deepmask import DeepMask
+    from deepmask.runtime.engines.base import EngineError
+    from deepmask.runtime.engines.tensorrt.cuda import open_device
+
+    device = open_device()
+    with DeepMask.load(engine=flavour, cache=cache) as model:
+        model(picture(0, 100, 100), proposals=5)
+        with device.active():
+            filler = device.allocate(device.free() - (100 << 20))
+        with pytest.raises(EngineError) as caught:
+            model(picture(0, 1333, 1333), proposals=5)
+        text = str(caught.value)
+        del caught, filler
+        assert "\n" not in text
+        assert "GPU memory" in text
+        assert len(model(picture(0, 1333, 1333), proposals=5)) == 5
+
+
+def test_onnxruntime_on_cuda_agrees(shipped: DeepMask) -> None:
+    """Two libraries on one GPU find the same."""
+    from deepmask import DeepMask
+    from deepmask.runtime.engines.base import EngineError
+
+    try:
+        other = DeepMask.load(engine="onnxruntime", device="cuda")
+    except EngineError as error:
+        pytest.skip(str(error))
+    with other:
+        image = picture(7)
+        assert_found_again(other(image, proposals=100), shipped(image, proposals=150))
+        assert_found_again(shipped(image, proposals=100), other(image, proposals=150))
+
+
+def test_stages_are_timed_by_the_gpu(shipped: DeepMask) -> None:
+    """Within what has passed on the host."""
+    import time
+
+    shipped(picture(0))
+    start = time.perf_counter()
+    seconds = shipped(picture(0)).seconds
+    passed = time.perf_counter() - start
+    assert 0 < seconds["trunk"] + seconds["score"] < passed
+
+
+def test_torch_shares_the_context(shipped: DeepMask) -> None:
+    """PyTorch works before, between and after, in the same process."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this torch has no CUDA")
+    values = torch.ones(1000, device="cuda")
+    first = shipped(picture(0), proposals=20).to_coco(1)
+    assert float(values.sum()) == 1000
+    assert shipped(picture(0), proposals=20).to_coco(1) == first
+    assert float((values * 2).sum()) == 2000
+
+
+@pytest.mark.parametrize("end", ["", "; model.close()", "; sys.exit(3)", "; 1 / 0"])
+def test_the_interpreter_exits_quietly(end: str, flavour: str, cache: Path, shipped: Any) -> None:
+    """Closed or not, and after an error: nothing is left for CUDA to complain of."""
+    code = (
+        "import sys, numpy; from deepmask import DeepMask; "
+        f"model = DeepMask.load(engine={flavour!r}, cache={str(cache)!r}); "
+        f"model(numpy.zeros((90, 90, 3), 'uint8')){end}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == {"; sys.exit(3)": 3, "; 1 / 0": 1}.get(end, 0)
+    assert [line for line in done.stderr.splitlines() if "Warning" in line or "CUDA" in line] == []
+
+
+def test_the_command_takes_tensorrt_by_itself(
+    flavour: str, cache: Path, tmp_path: Path, shipped: Any
+) -> None:
+    """Without being told; the engines are there, so none is built."""
+    import cv2
+
+    from deepmask.runtime.engines.choose import choose
+
+    if choose().engine != flavour:
+        pytest.skip(f"auto takes {choose().engine} here")
+    cv2.imwrite(str(tmp_path / "a.png"), picture(0))
+    command = Path(sys.executable).parent / "deepmask-trt-run"
+    done = subprocess.run(
+        [command, "a.png", "--cache", cache], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, "building" in done.stderr) == (0, False)
+    assert f"engine  {flavour} " in done.stdout

@@ -1,0 +1,325 @@
+"""Choosing and running an engine."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.testing import assert_array_equal
+
+from deepmask import DeepMask
+from deepmask.runtime.engines import onnxruntime as ort_engine
+from deepmask.runtime.engines.base import DeviceError, EngineError
+from deepmask.runtime.engines.choose import Choice, choose
+from deepmask.runtime.engines.tensorrt import cuda, flavours, plan_cache
+from deepmask.runtime.engines.tensorrt.build import Plan
+from deepmask.runtime.engines.tensorrt.device import Gpu
+from deepmask.runtime.io.checksum import sha256_of
+from deepmask.runtime.model.manifest import Graph, Manifest
+from deepmask.runtime.predict.network import Network
+from tests.runtime.fake_gpu import FAKE, FakeDevice
+from tests.runtime.fake_tensorrt import fake_library, fake_plans
+from tests.runtime.square_model import CELLS
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
+    """A machine with a GPU, pycuda, and every engine's library."""
+    device = FakeDevice()
+    monkeypatch.setattr(cuda, "open_device", lambda: device)
+    monkeypatch.setattr(flavours, "load_library", lambda flavour: fake_library(device, flavour))
+    monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "")
+    return device
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without a driver, and onnxruntime without CUDA."""
+
+    def refuse() -> None:
+        raise DeviceError("no NVIDIA driver on this machine")
+
+    monkeypatch.setattr(cuda, "open_device", refuse)
+    monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "no CUDA here")
+
+
+def lack(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
+    """Take away libraries."""
+    original = flavours.load_library
+
+    def load(flavour: str) -> flavours.Library:
+        if flavour in missing:
+            raise EngineError(f"{flavour} is not installed: pip install 'deepmask[{flavour}]'")
+        return original(flavour)
+
+    monkeypatch.setattr(flavours, "load_library", load)
+
+
+def order(choice: Choice | None) -> list[tuple[str, str]]:
+    """A choice and what it falls back to."""
+    return [] if choice is None else [(choice.engine, choice.device), *order(choice.fallback)]
+
+
+def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then TensorRT for RTX, then CUDA, then the CPU; what is passed over is the reason."""
+    ladder = [("tensorrt", "cuda"), ("tensorrt-rtx", "cuda"), ("onnxruntime", "cuda")]
+    assert order(choose()) == [*ladder, ("onnxruntime", "cpu")]
+    assert order(choose("auto", "cuda")) == ladder
+    assert choose().reason == ""
+    lack(monkeypatch, "tensorrt")
+    assert order(choose())[0] == ("tensorrt-rtx", "cuda")
+    assert choose().reason == "tensorrt is not installed: pip install 'deepmask[tensorrt]'"
+    lack(monkeypatch, "tensorrt-rtx")
+    assert order(choose())[0] == ("onnxruntime", "cuda")
+    assert "pip install 'deepmask[tensorrt-rtx]'" in choose().reason
+
+
+def test_auto_passes_over_what_is_not_for_this_gpu(
+    gpu: FakeDevice, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT for RTX lists what it is for, and an H200 is not in it: no build is begun."""
+    gpu.gpu = replace(FAKE, name="NVIDIA H200", compute_capability=(9, 0))
+    assert order(choose())[:2] == [("tensorrt", "cuda"), ("onnxruntime", "cuda")]
+    assert choose().reason == ""  # what is preferred can be had
+    lack(monkeypatch, "tensorrt")
+
+    def fail(*_: object, **__: object) -> None:
+        pytest.fail("an engine is asked for")
+
+    monkeypatch.setattr(plan_cache, "engine_plans", fail)
+    monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "no CUDA here")
+    with DeepMask.load(model_folder) as model:
+        assert (model.choice.engine, model.choice.device) == ("onnxruntime", "cpu")
+        assert model.choice.reason == (
+            "tensorrt is not installed: pip install 'deepmask[tensorrt]'; NVIDIA H200 has compute "
+            "capability 9.0: tensorrt-rtx cannot build for SM90; it can for SM80, SM86, SM89, "
+            "SM120; no CUDA here"
+        )
+    with pytest.raises(EngineError, match=r"--engine tensorrt-rtx: NVIDIA H200 has .* or use --en"):
+        choose("tensorrt-rtx")
+
+
+def test_auto_says_why_it_takes_the_cpu(no_gpu: None) -> None:
+    """Without a GPU no library of TensorRT's is named, nor loaded."""
+    expected = "no TensorRT: no NVIDIA driver on this machine; no CUDA here"
+    assert choose() == Choice("onnxruntime", "cpu", expected)
+    assert choose("onnxruntime") == Choice("onnxruntime", "cpu", "no CUDA here")
+    assert choose("auto", "cpu") == choose("onnxruntime", "cpu") == Choice("onnxruntime", "cpu")
+
+
+def test_an_explicit_choice_has_no_fallback(gpu: FakeDevice) -> None:
+    for engine in ("tensorrt", "tensorrt-rtx"):
+        assert choose(engine) == choose(engine, "cuda") == Choice(engine, "cuda")
+    assert choose("onnxruntime", "cuda") == Choice("onnxruntime", "cuda")
+
+
+def test_an_explicit_choice_that_cannot_be_met_is_an_error(
+    no_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all that is missing, and what to use instead."""
+    lack(monkeypatch, "tensorrt", "tensorrt-rtx")
+    for engine in ("tensorrt", "tensorrt-rtx"):
+        with pytest.raises(EngineError) as caught:
+            choose(engine)
+        assert str(caught.value) == (
+            f"--engine {engine}: {engine} is not installed: pip install 'deepmask[{engine}]'; "
+            "no NVIDIA driver on this machine; or use --engine onnxruntime"
+        )
+    with pytest.raises(EngineError, match=r"--engine tensorrt runs on NVIDIA GPUs only; use"):
+        choose("tensorrt", "cpu")
+    with pytest.raises(EngineError, match=r"^--device cuda: no CUDA here; use --device cpu$"):
+        choose("onnxruntime", "cuda")
+    with pytest.raises(EngineError, match=r"--device cuda: no TensorRT: no NVIDIA driver .*; use"):
+        choose("auto", "cuda")
+    with pytest.raises(EngineError, match="engine 'tvm' on device 'auto': expected one of auto"):
+        choose("tvm")
+
+
+def test_tensorrt_opens_what_the_cache_gives(
+    gpu: FakeDevice, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where engines are kept and what they must take reaches the cache, and reports come back."""
+
+    def plans(
+        manifest: Manifest, folder: Path, library: flavours.Library, gpu: Gpu, **rest: Any
+    ) -> Mapping[str, bytes]:
+        rest.pop("report")("building")
+        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": 300})
+        return fake_plans(manifest, folder)
+
+    monkeypatch.setattr(plan_cache, "engine_plans", plans)
+    lines: list[str] = []
+    with DeepMask.load(model_folder, cache=tmp_path, max_side=300, report=lines.append) as model:
+        assert model.engine.description == "tensorrt 10.99.0 on Fake GPU"
+        assert model(np.zeros((40, 40, 3), np.uint8)).image_size == (40, 40)
+    assert lines == ["building"]
+
+
+def test_engines_are_built_once_and_found_again(
+    gpu: FakeDevice,
+    model: DeepMask,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Through the cache itself: the first load builds three plans, the second reads them."""
+    plans = fake_plans(model.manifest, model_folder)
+
+    def build(library: flavours.Library, graph: bytes, name: str, *_: Any, **__: Any) -> Plan:
+        return Plan(plans[name], {"fp32": 1}, (), b"timings")
+
+    monkeypatch.setattr(plan_cache, "build_plan", build)
+    monkeypatch.setattr(plan_cache, "engine_types", lambda library, plan: {"fp32"})
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    for builds in (3, 0):
+        lines: list[str] = []
+        with DeepMask.load(model_folder, cache=tmp_path, report=lines.append) as loaded:
+            assert loaded.choice.engine == "tensorrt"
+            assert_array_equal(loaded(image).logits, model(image).logits)
+        assert sum(": built in " in line for line in lines) == builds
+        assert "precision fp32" in lines[-1]
+
+
+def test_auto_goes_on_where_an_engine_cannot_be_built(
+    gpu: FakeDevice, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And says why; asked for by name it is an error."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise EngineError("this GPU is too new")
+
+    monkeypatch.setattr(plan_cache, "engine_plans", refuse)
+    original = ort_engine._open_session
+    monkeypatch.setattr(
+        ort_engine,
+        "_open_session",
+        lambda path, graph, _, count: original(path, graph, "cpu", count),
+    )
+    with DeepMask.load(model_folder) as model:
+        assert (model.choice.engine, model.choice.device) == ("onnxruntime", "cuda")
+        assert model.choice.reason == "this GPU is too new"
+    with pytest.raises(EngineError, match=r"^this GPU is too new$"):
+        DeepMask.load(model_folder, engine="tensorrt")
+
+
+def test_a_device_that_does_not_start(
+    no_gpu: None, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library has CUDA, the machine has not: `auto` says so and takes the CPU."""
+    original = ort_engine._open_session
+
+    def without_gpu(path: Path, graph: Graph, device: str, threads: int) -> object:
+        if device == "cuda":
+            raise DeviceError("CUDA did not start")
+        return original(path, graph, device, threads)
+
+    monkeypatch.setattr(ort_engine, "_open_session", without_gpu)
+    monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "")
+    with DeepMask.load(model_folder) as model:
+        expected = "no TensorRT: no NVIDIA driver on this machine; CUDA did not start"
+        assert model.choice == Choice("onnxruntime", "cpu", expected)
+    with pytest.raises(EngineError, match="--device cuda: CUDA did not start; use --device cpu"):
+        DeepMask.load(model_folder, device="cuda")
+
+
+def test_without_onnxruntime_it_says_what_to_install(
+    no_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for `pip install deepmask` without an extra."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EngineError, match=r"pip install 'deepmask\[cpu\]'"):
+        choose()
+
+
+def test_an_onnxruntime_that_does_not_load_is_one_line(
+    no_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library it needs is missing, say."""
+    original = importlib.import_module
+
+    def broken(name: str) -> ModuleType:
+        if name.endswith("onnxruntime"):
+            raise ImportError(f"libfoo.so: cannot open shared object file\n in {name}")
+        return original(name)
+
+    monkeypatch.setattr("importlib.import_module", broken)
+    with pytest.raises(EngineError, match=r"cannot be loaded: libfoo.so: [a-z ]+$"):
+        choose()
+
+
+def test_an_upload_outlives_the_callers_array(model: DeepMask) -> None:
+    """The engine keeps what it reads from."""
+    image = np.full((1, 3, 160, 160), 200, np.float32)
+    expected = model.engine.run("trunk", {"image": model.engine.upload(image.copy())})
+    tensor = model.engine.upload(image)
+    del image
+    scratch = [np.random.default_rng(k).random((1, 3, 160, 160)) for k in range(4)]
+    features = model.engine.run("trunk", {"image": tensor})["features"]
+    assert_array_equal(model.engine.fetch(features), model.engine.fetch(expected["features"]))
+    assert len(scratch) == 4
+
+
+def test_a_failing_graph_is_one_line(model: DeepMask) -> None:
+    """A shape the graph cannot take."""
+    wrong = model.engine.upload(np.zeros((1, 3, 15, 15), np.float32))
+    with pytest.raises(EngineError, match="onnxruntime failed in graph trunk: ") as caught:
+        model.engine.run("trunk", {"image": wrong})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("engine", "no_graph"),
+    [
+        ("onnxruntime", "score.onnx: onnxruntime cannot load it: "),
+        ("openvino", r"score.onnx: has inputs \[\] and outputs \[\], "),  # it sees an empty graph
+    ],
+)
+def test_graphs_that_are_not_what_the_manifest_says(
+    engine: str, no_graph: str, model_folder: Path, tmp_path: Path
+) -> None:
+    """Names at the edge differ, the file is no graph, or an operator is none of ONNX's."""
+    pytest.importorskip(f"deepmask.runtime.engines.{engine}")
+    folder = Path(shutil.copytree(model_folder, tmp_path / "copy"))
+    content = json.loads((folder / "model.json").read_text())
+    content["graphs"]["score"]["outputs"] = ["score", "code"]
+    (folder / "model.json").write_text(json.dumps(content))
+    with pytest.raises(EngineError, match=r"has inputs .* model.json says .*'code'"):
+        DeepMask.load(folder, engine=engine, device="cpu")
+    content["graphs"]["score"]["outputs"] = ["score"]
+    strange = onnx.load(folder / "score.onnx")
+    strange.graph.node[0].op_type = "Nonsense"
+    for broken, said in (
+        (strange.SerializeToString(), rf"score.onnx: {engine} cannot load it: "),
+        (b"\x08\x08", no_graph),
+    ):
+        (folder / "score.onnx").write_bytes(broken)
+        content["graphs"]["score"]["sha256"] = sha256_of(folder / "score.onnx")
+        (folder / "model.json").write_text(json.dumps(content))
+        with pytest.raises(EngineError, match=said) as caught:
+            DeepMask.load(folder, engine=engine, device="cpu")
+        assert "\n" not in str(caught.value)
+
+
+def test_the_engine_names_itself(model_folder: Path) -> None:
+    """Version, device and threads, to be printed."""
+    with DeepMask.load(model_folder, device="cpu", threads=3) as model:
+        assert model.engine.description.startswith("onnxruntime 1.")
+        assert model.engine.description.endswith("on CPU, 3 threads")
+    model.close()
+
+
+def test_memory_bounds_the_windows_at_once(model: DeepMask) -> None:
+    """Gathered feature windows, not only masks, count."""
+    features = model.engine.upload(np.zeros((1, 256, 9, 9), np.float32))
+    expected = (96 << 20) // (4 * (256 * CELLS**2 + 8 * 16**2))
+    network = Network(model.manifest, model.engine)
+    assert network.windows_at_once({"features": features}) == expected

@@ -1,0 +1,149 @@
+"""OpenVINO beside ONNX Runtime: the same numbers, the same words, and when `auto` takes which."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from deepmask import DeepMask
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.engines.choose import Choice, choose
+
+engine_module = pytest.importorskip("deepmask.runtime.engines.openvino")
+
+
+@pytest.fixture
+def twin(model_folder: Path) -> Iterator[DeepMask]:
+    """The model of the `model` fixture, on OpenVINO."""
+    with DeepMask.load(model_folder, engine="openvino", threads=1) as opened:
+        yield opened
+
+
+def picture(height: int = 90, width: int = 120) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
+
+
+def test_its_proposals_are_onnxruntimes(model: DeepMask, twin: DeepMask) -> None:
+    """Float32 on both: every logit of the ranked masks to rounding."""
+    expected, found = model(picture(), proposals=50), twin(picture(), proposals=50)
+    assert_allclose(found.scores, expected.scores, atol=1e-6)
+    assert_allclose(found.logits, expected.logits, atol=1e-4)
+    assert_allclose(found.boxes, expected.boxes, atol=1)
+
+
+def test_images_of_many_sizes_go_through_one_engine(model: DeepMask, twin: DeepMask) -> None:
+    """And again: kernels that were kept give what they gave when they were new."""
+    sizes = [(40, 60), (200, 120), (64, 64), (33, 150)]
+    first = [twin(picture(*size), proposals=20).logits for size in sizes]
+    for size, kept in zip(sizes, first, strict=True):
+        again = twin(picture(*size), proposals=20).logits
+        assert np.array_equal(again, kept)
+        assert_allclose(again, model(picture(*size), proposals=20).logits, atol=1e-4)
+
+
+def test_bfloat16_is_near_float32() -> None:
+    """Products keep 8 binary digits: the shipped model's scores differ, by a tenth of a logit."""
+    if problem := engine_module.missing_bfloat16():
+        pytest.skip(f"{problem}: OpenVINO would compute in float32")
+    canvas = np.random.default_rng(0).uniform(0, 255, (1, 3, 288, 320)).astype(np.float32)
+    with (
+        DeepMask.load(engine="onnxruntime", device="cpu") as full,
+        DeepMask.load(engine="openvino-bf16") as half,
+    ):
+        assert half.engine.description.endswith(", bfloat16")
+        expected, found = (score_map(one, canvas) for one in (full, half))
+    assert not np.array_equal(found, expected)
+    assert_allclose(found, expected, atol=0.1)
+
+
+def score_map(model: DeepMask, canvas: np.ndarray) -> np.ndarray:
+    engine = model.engine
+    features = engine.run("trunk", {"image": engine.upload(canvas)})["features"]
+    return engine.fetch(engine.run("score", {"features": features})["score"])
+
+
+def test_a_cpu_without_bfloat16_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "missing_bfloat16", lambda: "this CPU has no bfloat16")
+    with pytest.raises(EngineError) as caught:
+        choose("openvino-bf16")
+    assert str(caught.value) == (
+        "--engine openvino-bf16: this CPU has no bfloat16; or use --engine onnxruntime"
+    )
+    assert choose("openvino") == Choice("openvino", "cpu")
+
+
+def test_auto_takes_it_for_int8_on_the_cpu() -> None:
+    """ONNX Runtime is what is left if it refuses the graphs; float32 stays with ONNX Runtime."""
+    for precision in ("int8", "int8-symmetric"):
+        choice = choose("auto", "cpu", precision)
+        assert choice == Choice("openvino", "cpu", fallback=Choice("onnxruntime", "cpu"))
+    for precision in ("fp32", "fp16"):
+        assert choose("auto", "cpu", precision) == Choice("onnxruntime", "cpu")
+
+
+def test_it_is_never_taken_for_cuda() -> None:
+    with pytest.raises(EngineError, match=r"^--engine openvino runs on CPUs only; use --device cp"):
+        choose("openvino", "cuda")
+
+
+def test_without_it_auto_says_what_would_be_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For int8; where it is asked for by name, what installs it."""
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name: None if name == "openvino" else ModuleSpec(name, None),
+    )
+    absent = "openvino is not installed: pip install 'deepmask[openvino]'"
+    assert choose("auto", "cpu", "int8") == Choice("onnxruntime", "cpu", absent)
+    assert choose("auto", "cpu").reason == ""
+    with pytest.raises(EngineError) as caught:
+        choose("openvino")
+    assert str(caught.value) == f"--engine openvino: {absent}; or use --engine onnxruntime"
+
+
+def test_alone_it_serves_every_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without onnxruntime `auto` need not fail."""
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name: None if name == "onnxruntime" else ModuleSpec(name, None),
+    )
+    assert choose("auto", "cpu") == Choice("openvino", "cpu")
+
+
+def test_a_failing_graph_is_one_line(twin: DeepMask) -> None:
+    """A shape that the graph cannot take."""
+    wrong = twin.engine.upload(np.zeros((1, 4, 160, 160), np.float32))
+    with pytest.raises(EngineError, match="openvino failed in graph trunk: ") as caught:
+        twin.engine.run("trunk", {"image": wrong})
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_told_to_its_makers(model_folder: Path, tmp_path: Path) -> None:
+    """openvino's telemetry would keep an id in the home folder; here there is none to send for.
+
+    Neither through the engine nor in the doctor's probe; the package stays usable afterwards.
+    """
+    load = f"DeepMask.load({str(model_folder)!r}, engine='openvino').close()"
+    for code in (
+        f"from deepmask import DeepMask; {load}; import openvino_telemetry",
+        "from deepmask.runtime.doctor.system_info import library; "
+        "assert library(*['openvino'] * 2).version",
+    ):
+        # CI would keep it quiet by itself.
+        env = {key: value for key, value in os.environ.items() if key != "CI"}
+        subprocess.run([sys.executable, "-c", code], check=True, env=env | {"HOME": str(tmp_path)})
+        assert not list(tmp_path.iterdir())
+
+
+def test_the_engine_names_itself(model_folder: Path) -> None:
+    with DeepMask.load(model_folder, engine="openvino", threads=3) as model:
+        name, version, *where = model.engine.description.split(" ", 2)
+        assert (name, where) == ("openvino", ["on CPU, 3 threads"])
+        assert version.count(".") == 2

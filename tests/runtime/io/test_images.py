@@ -1,0 +1,160 @@
+"""Image files of every kind, and those that are none."""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from deepmask.runtime.io.images import ImageError, read_image
+
+RAMP = np.add.outer(np.arange(12) * 8, np.arange(20) * 4).astype(np.uint8)
+
+
+def save(path: Path, array: np.ndarray, mode: str | None = None, **options: Any) -> Path:
+    """Write an array, converted to a mode if one is named."""
+    image = Image.fromarray(array)
+    (image if mode is None else image.convert(mode)).save(path, **options)
+    return path
+
+
+def test_rgb_is_read_as_it_is(tmp_path: Path) -> None:
+    """Height, width, channels; writable; exact for a lossless file."""
+    array = np.random.default_rng(0).integers(0, 256, (7, 9, 3)).astype(np.uint8)
+    image = read_image(save(tmp_path / "a.png", array))
+    assert_array_equal(image, array)
+    assert image.flags.writeable
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA", "CMYK"])
+def test_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    """The same picture in another mode is close to the same RGB."""
+    array = np.where(RAMP[:, :, None] > 80, np.uint8(255), np.uint8(0)).repeat(3, axis=2)
+    suffix = ".tif" if mode == "CMYK" else ".png"
+    image = read_image(save(tmp_path / f"a{suffix}", array, mode))
+    assert image.shape == (12, 20, 3)
+    assert image.dtype == np.uint8
+    assert np.abs(image.astype(int) - array).max() <= 1
+
+
+def test_cmyk_jpeg(tmp_path: Path) -> None:
+    """A four-colour JPEG has the picture's colours, not their negative."""
+    array = np.zeros((32, 32, 3), np.uint8)
+    array[:] = (250, 30, 20)
+    image = read_image(save(tmp_path / "a.jpg", array, "CMYK"))
+    assert np.abs(image.astype(int) - array).max() < 30
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bit_gray_keeps_its_range(tmp_path: Path, suffix: str) -> None:
+    """0 … 65535 becomes 0 … 255."""
+    image = read_image(save(tmp_path / f"a{suffix}", RAMP.astype(np.uint16) * 257))
+    assert_array_equal(image, RAMP[:, :, None].repeat(3, axis=2))
+
+
+def test_transparency_lies_on_white(tmp_path: Path) -> None:
+    """Alpha channel and transparent palette colour alike."""
+    array = np.zeros((4, 4, 4), np.uint8)
+    array[:2] = (10, 20, 30, 255)
+    image = read_image(save(tmp_path / "a.png", array))
+    assert (image[:2] == (10, 20, 30)).all()
+    assert (image[2:] == 255).all()
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    palette.putpalette([9, 9, 9, 40, 50, 60])
+    palette.save(tmp_path / "b.png", transparency=0)
+    assert read_image(tmp_path / "b.png").tolist() == [[[255, 255, 255], [40, 50, 60]]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+    """Each orientation's stored pixels come back upright."""
+    upright = np.random.default_rng(1).integers(0, 256, (6, 10, 3)).astype(np.uint8)
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: upright.transpose(1, 0, 2)[::-1],
+        7: upright.transpose(1, 0, 2)[::-1, ::-1],
+        8: upright.transpose(1, 0, 2)[:, ::-1],
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.png", np.ascontiguousarray(stored), exif=exif)
+    assert_array_equal(read_image(path), upright)
+
+
+def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+    """A moving picture is its first frame."""
+    frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert (read_image(tmp_path / "a.gif") == (255, 0, 0)).all()
+
+
+def broken_files(folder: Path) -> dict[str, Path]:
+    """Files that are no images, by what is wrong."""
+    noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    whole = save(folder / "whole.jpg", noise).read_bytes()
+    files = {"missing": folder / "missing.jpg", "folder": folder / "folder.jpg"}
+    files["folder"].mkdir()
+    for name, content in {
+        "empty": b"",
+        "truncated": whole[: len(whole) // 2],
+        "header": whole[:30],
+        "text": b"this is not a picture\n" * 20,
+        "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        "pdf": b"%PDF-1.4\n" + b"0" * 100,
+    }.items():
+        files[name] = folder / f"{name}.jpg"
+        files[name].write_bytes(content)
+    files["long"] = folder / ("x" * 300 + ".jpg")
+    files["float"] = save(folder / "float.tif", np.ones((3, 3), np.float32))
+    return files
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("missing", "no such file"),
+        ("folder", "not a file"),
+        ("empty", "the file is empty"),
+        ("truncated", "damaged or truncated"),
+        ("header", "damaged or truncated"),
+        ("text", "not an image that can be read"),
+        ("postscript", "not an image that can be read"),
+        ("pdf", "not an image that can be read"),
+        ("float", "floating-point pixels"),
+        ("long", "cannot be read (File name too long)"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, what: str, text: str) -> None:
+    """The line begins with the file."""
+    path = broken_files(tmp_path)[what]
+    with pytest.raises(ImageError) as caught:
+        read_image(path)
+    message = str(caught.value)
+    assert text in message
+    assert message.startswith(str(path))
+    assert "\n" not in message
+
+
+def test_pixel_limit_comes_before_decoding(tmp_path: Path) -> None:
+    """A huge image of few bytes is refused by its header: its pixels are not even in the file."""
+    path = save(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
+    content = bytearray(path.read_bytes())
+    content[16:24] = (30_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(bytes(content))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ImageError, match=r"30000 x 30000 is 900.0 megapixels, the limit"):
+            read_image(path)
+    with pytest.raises(ImageError, match=r"0.0 megapixels, the limit is 1e-05"):
+        read_image(save(tmp_path / "b.png", np.zeros((8, 8), np.uint8)), max_pixels=10)

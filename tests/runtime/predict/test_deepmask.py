@@ -1,0 +1,292 @@
+"""The whole runtime on a model whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from time import sleep
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from deepmask import DeepMask
+from deepmask.runtime.engines.base import Engine, EngineError
+from deepmask.runtime.io.overlay import choose_distinct
+from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.predict import network
+from tests.runtime.square_model import MASK_SIZE, PATCH, write_square_model
+
+HEIGHT, WIDTH = 170, 230
+
+
+def gray(height: int = HEIGHT, width: int = WIDTH) -> npt.NDArray[np.uint8]:
+    """An image of the border's gray: nothing in it."""
+    return np.full((height, width, 3), 127, np.uint8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    side=st.integers(14, 110),
+    y=st.integers(0, HEIGHT - 14),
+    x=st.integers(0, WIDTH - 14),
+    white=st.booleans(),
+)
+def test_a_painted_square_comes_back_where_it_was(
+    model: DeepMask, side: int, y: int, x: int, white: bool
+) -> None:
+    """At any scale and place, also cut off by the image's edge."""
+    y, x = min(y, HEIGHT - side), min(x, WIDTH - side)
+    image = gray()
+    image[y : y + side, x : x + side] = 255 if white else 0
+    proposals = model(image, proposals=20)
+    painted = image[:, :, 0] != 127
+    best = proposals.masks(0)
+    assert (best & painted).sum() / (best | painted).sum() > 0.8
+    # Averaging into samples moves an edge by less than 0.1 sample, the image's pixels by one.
+    sample = PATCH / MASK_SIZE / min(proposals.placement.ratio_y[0], proposals.placement.ratio_x[0])
+    tolerance = 0.1 * sample + 1
+    left, top, width, height = proposals.boxes[0]
+    found = np.array([top, left, top + height, left + width])
+    assert np.abs(found - [y, x, y + side, x + side]).max() <= tolerance
+
+
+def test_two_objects_are_the_best_two_that_are_apart(model: DeepMask) -> None:
+    """Different sizes are found at different scales, and ranked together."""
+    image = gray()
+    image[16:48, 16:48] = 255
+    image[80:144, 128:192] = 0
+    proposals = model(image)
+    first, second = choose_distinct(proposals, 2)
+    found = {tuple(proposals.boxes[index].tolist()) for index in (first, second)}
+    assert found == {(16.0, 16.0, 32.0, 32.0), (128.0, 80.0, 64.0, 64.0)}
+    assert proposals.placement.ratio_y[first] != proposals.placement.ratio_y[second]
+
+
+def test_scores_are_sorted_probabilities(model: DeepMask) -> None:
+    """As many proposals as there are locations, or as asked for."""
+    image = np.random.default_rng(0).integers(0, 255, (90, 70, 3)).astype(np.uint8)
+    everything = model(image, proposals=100_000)
+    assert everything.scores.dtype == np.float32
+    assert (np.diff(everything.scores) <= 0).all()
+    assert 0 <= everything.scores.min() <= everything.scores.max() <= 1
+    best = model(image, proposals=7)
+    assert len(best) == 7
+    assert_array_equal(best.scores, everything.scores[:7])
+    assert_array_equal(best.logits, everything.logits[:7])
+    assert {"pyramid", "trunk", "score", "select", "mask"} <= set(best.seconds)
+
+
+def test_tensors_flow_by_name(model: DeepMask, tmp_path: Path) -> None:
+    """A mask graph that reads `code` from the score graph gives what one on `features` gives."""
+    image = np.random.default_rng(1).integers(0, 255, (80, 120, 3)).astype(np.uint8)
+    folder = write_square_model(tmp_path / "code", through_code=True)
+    with DeepMask.load(folder, device="cpu", threads=1) as through_code:
+        other = through_code(image, proposals=300)
+    plain = model(image, proposals=300)
+    assert_array_equal(other.scores, plain.scores)
+    assert_array_equal(other.logits, plain.logits)
+
+
+def test_chunks_do_not_change_masks(model: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few windows at a time, or all."""
+    image = np.random.default_rng(2).integers(0, 255, (60, 90, 3)).astype(np.uint8)
+    whole = model(image, proposals=200)
+    monkeypatch.setattr(network, "_GATHER_BYTES", 3 * 4 * (256 * 16 + 8 * 256))
+    assert_array_equal(model(image, proposals=200).logits, whole.logits)
+
+
+def test_refined_masks_are_pixel_exact_and_ranked_as_the_coarse_ones(
+    model: DeepMask, refined_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Masks of another size than the plain model's, and skip maps, are learned from `model.json`.
+
+    A disc at scale 1 comes back to the pixel, which no mask of a quarter of its resolution does.
+    """
+    rows, cols = np.mgrid[:HEIGHT, :WIDTH]
+    disc = (rows - 63.5) ** 2 + (cols - 79.5) ** 2 < 17**2
+    image = gray()
+    image[disc] = 255
+    one_scale = Scales(0, 0, 1)
+    with DeepMask.load(refined_folder, device="cpu", threads=1) as refined:
+        sharp = refined(image, proposals=30, scales=one_scale)
+        monkeypatch.setattr(network, "_GATHER_BYTES", 1)
+        one_by_one = refined(image, proposals=30, scales=one_scale)
+    with DeepMask.load(refined_folder, device="cpu", threads=1, coarse=True) as coarse:
+        blunt = coarse(image, proposals=30, scales=one_scale)
+    assert (sharp.logits.shape, blunt.logits.shape) == ((30, 64, 64), (30, 16, 16))
+    assert_array_equal(sharp.masks(0), disc)
+    assert (blunt.masks(0) != disc).any()
+    assert_array_equal(sharp.encoded[0].to_array().astype(bool), disc)
+    assert_array_equal(sharp.scores, blunt.scores)
+    assert_array_equal(one_by_one.logits, sharp.logits)
+    plain = model(image, proposals=30, scales=one_scale)
+    assert_array_equal(blunt.logits, plain.logits)
+
+
+def test_threads_share_a_model(model: DeepMask) -> None:
+    """Four threads, four equal results."""
+    image = np.random.default_rng(3).integers(0, 255, (64, 80, 3)).astype(np.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: model(image, proposals=50).to_coco(1), range(8)))
+    assert all(result == results[0] for result in results)
+
+
+@pytest.mark.parametrize(("threads", "at_once"), [(2, 1), (1, 2)])
+def test_networks_of_several_threads_take_turns(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch, threads: int, at_once: int
+) -> None:
+    """On a CPU, unless each network keeps to one of its cores."""
+    run_level, inside, most = network.Network.run_level, [0], [0]
+
+    def watched(*arguments: object) -> object:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        sleep(0.05)  # long enough for the other thread to come in
+        found = run_level(*arguments)  # type: ignore[arg-type]
+        inside[0] -= 1
+        return found
+
+    monkeypatch.setattr(network.Network, "run_level", watched)
+    with (
+        DeepMask.load(model_folder, device="cpu", threads=threads) as shared,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        list(pool.map(shared, [gray()] * 4))
+    assert most == [at_once]
+
+
+def test_max_side_bounds_the_search_and_keeps_the_resolution(model: DeepMask) -> None:
+    """A large square is found on the shrunk image, its mask has the image's pixels."""
+    image = gray(700, 900)
+    image[200:500, 300:600] = 255
+    proposals = model(image, proposals=5, max_side=225)
+    assert proposals.image_size == (700, 900)
+    assert proposals.masks(0).shape == (700, 900)
+    assert np.abs(proposals.boxes[0] - [300, 200, 300, 300]).max() <= 20
+    fewer = model(image, proposals=10**6, max_side=225)
+    assert len(fewer) < len(model(image, proposals=10**6)) / 4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (17, 15)])
+@pytest.mark.parametrize("value", [0, 127, 255])
+def test_small_and_constant_images(model: DeepMask, size: tuple[int, int], value: int) -> None:
+    """Every size from one pixel, flat as it may be."""
+    proposals = model(np.full((*size, 3), value, np.uint8))
+    assert len(proposals) > 0
+    assert proposals.masks(0).shape == size
+    assert all(result["segmentation"]["size"] == list(size) for result in proposals.to_coco(1))
+
+
+def test_transposed_image_is_read_as_it_looks(model: DeepMask) -> None:
+    """A view with odd strides is the image it shows."""
+    image = np.random.default_rng(4).integers(0, 255, (70, 50, 3)).astype(np.uint8)
+    view = np.asfortranarray(image)[::-1]
+    assert model(view, proposals=9).to_coco(1) == model(view.copy(), proposals=9).to_coco(1)
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "text"),
+    [
+        (np.zeros((4, 4), np.uint8), {}, r"image is uint8 \(4, 4\), expected uint8 \(H, W, 3\)"),
+        (np.zeros((4, 4, 3), np.float32), {}, "image is float32"),
+        (np.zeros((0, 4, 3), np.uint8), {}, "no pixels"),
+        (np.zeros((4, 4, 3), np.uint8), {"proposals": 0}, "proposals 0"),
+        (np.zeros((4, 4, 3), np.uint8), {"threshold": 1.0}, "threshold is 1.0"),
+        (np.zeros((4, 4, 3), np.uint8), {"max_side": 0}, "max_side 0"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    model: DeepMask, image: np.ndarray, options: dict[str, float], text: str
+) -> None:
+    """What was given and what is accepted."""
+    with pytest.raises(ValueError, match=text):
+        model(image, **options)  # type: ignore[arg-type]
+
+
+def test_score_map_of_a_wrong_size_is_refused(model: DeepMask) -> None:
+    """A model folder whose border is not that of its graphs."""
+    broken = DeepMask(replace(model.manifest, border=64), model.engine, model.choice)
+    with pytest.raises(EngineError, match=r"score graph gave .* expected \(1, 1, 3, 3\)"):
+        broken(np.zeros((20, 20, 3), np.uint8), scales=Scales(0, 0, 1))
+
+
+@pytest.mark.parametrize("graph", ["score", "mask"])
+def test_values_that_are_not_finite_are_refused(
+    model: DeepMask, monkeypatch: pytest.MonkeyPatch, graph: str
+) -> None:
+    """A network that overflows gives an error, not masks."""
+    original = type(model.engine).fetched
+
+    @contextmanager
+    def broken(
+        engine: Engine, tensors: Sequence[object]
+    ) -> Iterator[list[npt.NDArray[np.float32]]]:
+        with original(engine, tensors) as arrays:
+            copies = [array.copy() for array in arrays]
+        for array in copies:
+            if array.ndim == (4 if graph == "score" else 3):
+                array.flat[0] = np.nan
+        yield copies
+
+    monkeypatch.setattr(type(model.engine), "fetched", broken)
+    with pytest.raises(EngineError, match=f"the {graph} graph gave .*not finite"):
+        model(gray(20, 20))
+
+
+def test_demoted_duplicates_keep_their_masks_and_lists_are_prefixes(model: DeepMask, scene) -> None:
+    """Ranking moves whole proposals; a call for fewer gives the head of a call for more."""
+    image = scene(5, HEIGHT, WIDTH).image
+    plain = model(image, proposals=1000, overlap=1.0)
+    diverse = model(image, proposals=1000, overlap=0.5)
+    assert sorted(map(str, plain.rles())) == sorted(map(str, diverse.rles()))
+    assert [str(rle) for rle in plain.rles()] != [str(rle) for rle in diverse.rles()]
+    assert (np.diff(diverse.scores) <= 0).all()
+    for index in (0, 7, len(diverse) - 1):
+        assert_array_equal(diverse.encoded[index].to_array().astype(bool), diverse.masks(index))
+    few = model(image, proposals=6, overlap=0.5)
+    assert few.rles() == diverse.rles()[:6]
+    assert_array_equal(few.scores, diverse.scores[:6])
+    assert_array_equal(few.boxes, diverse.boxes[:6])
+
+
+def test_the_models_scale_prior_lifts_small_scales(model: DeepMask, scene) -> None:
+    """The same windows; the logits of each are higher by the prior for every octave below 1."""
+    image, scales = scene(5, HEIGHT, WIDTH).image, Scales(-2, -1, 1)
+    lifted = DeepMask(replace(model.manifest, scale_prior=0.5), model.engine, model.choice)
+    raw, moved = (
+        {
+            (float(p.placement.ratio_x[k]), int(p.placement.row[k]), int(p.placement.col[k])): score
+            for k, score in enumerate(np.log(p.scores / (1 - p.scores.astype(np.float64))))
+        }
+        for p in (one(image, scales=scales, overlap=1.0) for one in (model, lifted))
+    )
+    assert raw.keys() == moved.keys()  # there are fewer locations than were asked for
+    octaves = {key: 2.0 if key[0] < 0.375 else 1.0 for key in raw}
+    assert set(octaves.values()) == {1.0, 2.0}
+    for key, logit in raw.items():
+        assert moved[key] - logit == pytest.approx(0.5 * octaves[key], abs=1e-3)
+
+
+@pytest.mark.parametrize("overlap", [-0.1, 1.5, float("nan")])
+def test_an_overlap_that_is_no_iou_is_refused(model: DeepMask, overlap: float) -> None:
+    with pytest.raises(ValueError, match="expected an IoU"):
+        model(gray(), overlap=overlap)
+
+
+def test_shipped_model_finds_a_painted_disc() -> None:
+    """The weights that came with the package, on a picture nobody had to photograph."""
+    rows, cols = np.mgrid[:240, :320]
+    disc = (rows - 120) ** 2 + (cols - 170) ** 2 < 60**2
+    image = np.full((240, 320, 3), (90, 120, 70), np.uint8)
+    image[disc] = (220, 60, 40)
+    with DeepMask.load(device="cpu") as shipped:
+        proposals = shipped(image, proposals=10)
+    found = [proposals.masks(index) for index in range(3)]
+    assert max((mask & disc).sum() / (mask | disc).sum() for mask in found) > 0.8

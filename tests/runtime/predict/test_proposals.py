@@ -1,0 +1,111 @@
+"""What a user gets: lazily decoded masks, COCO results, the overlay."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from pycocotools import mask as coco_mask
+
+from deepmask import DeepMask, Proposals
+from deepmask.runtime.io.overlay import choose_distinct
+
+
+@pytest.fixture(scope="module")
+def picture(scene: Callable[..., Any]) -> np.ndarray:
+    """Four objects."""
+    image: np.ndarray = scene(5, 120, 150, objects=4).image
+    return image
+
+
+@pytest.fixture(scope="module")
+def proposals(model: DeepMask, picture: np.ndarray) -> Proposals:
+    """Every location of a scene."""
+    return model(picture, proposals=2000)
+
+
+def test_rles_boxes_and_areas_are_those_of_the_masks(proposals: Proposals) -> None:
+    """All forms of a mask agree, empty ones included."""
+    rles = proposals.rles()
+    assert len(rles) == len(proposals.boxes) == len(proposals.areas) == len(proposals)
+    assert (proposals.areas == 0).any()
+    for index in range(0, len(proposals), 5):
+        mask = proposals.masks(index)
+        expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+        assert rles[index]["counts"] == expected["counts"].decode()
+        assert rles[index]["size"] == [120, 150]
+        assert_array_equal(proposals.boxes[index], coco_mask.toBbox(expected))
+        assert proposals.areas[index] == mask.sum()
+
+
+def test_index_is_checked(proposals: Proposals) -> None:
+    """Negative indices count from the end, others are an error."""
+    assert_array_equal(proposals.masks(-1), proposals.masks(len(proposals) - 1))
+    with pytest.raises(IndexError):
+        proposals.masks(len(proposals))
+
+
+def test_coco_results(proposals: Proposals) -> None:
+    """Sorted, without empty masks, and JSON as it stands."""
+    results = json.loads(json.dumps(proposals.to_coco(42)))
+    assert len(results) == int((proposals.areas > 0).sum())
+    scores = [result["score"] for result in results]
+    assert scores == sorted(scores, reverse=True)
+    assert [np.float32(score) for score in scores] == proposals.scores[proposals.areas > 0].tolist()
+    for result in results[::20]:
+        assert set(result) == {"image_id", "category_id", "segmentation", "bbox", "score"}
+        assert result["image_id"] == 42
+        assert result["category_id"] == 1
+        x, y, width, height = result["bbox"]
+        rows, cols = np.nonzero(coco_mask.decode(result["segmentation"]))
+        assert (x, y) == (cols.min(), rows.min())
+        assert (x + width, y + height) == (cols.max() + 1, rows.max() + 1)
+
+
+def test_overlay_shows_objects(proposals: Proposals, picture: np.ndarray) -> None:
+    """The image's size, changed where a chosen mask is and nowhere far from one."""
+    before = picture.copy()
+    drawn = proposals.draw(picture, top=3)
+    assert_array_equal(picture, before)
+    assert drawn.shape == picture.shape
+    assert drawn.dtype == np.uint8
+    masks = np.any([proposals.masks(i) for i in choose_distinct(proposals, 3)], axis=0)
+    changed = (drawn != picture).any(axis=2)
+    assert changed[masks].mean() > 0.95
+    assert changed[~masks].mean() < 0.2
+    assert len(np.unique(drawn[masks] - picture[masks], axis=0)) > 3
+
+
+def test_overlay_draws_the_best_of_those_that_are_alike(proposals: Proposals) -> None:
+    """No two drawn masks are alike, and every better one left out is like one that is drawn."""
+    chosen = choose_distinct(proposals, 5)
+    assert chosen == sorted(chosen)
+    masks = {index: proposals.masks(index) for index in range(chosen[-1] + 1)}
+
+    def alike(first: int, second: int) -> bool:
+        both = (masks[first] & masks[second]).sum()
+        return bool(both > 0.2 * (masks[first] | masks[second]).sum())
+
+    for index, mask in masks.items():
+        better = [other for other in chosen if other < index]
+        drawn = mask.any() and not any(alike(index, other) for other in better)
+        assert drawn == (index in chosen)
+
+
+def test_overlay_of_nothing_is_the_image(model: DeepMask) -> None:
+    """No mask has a pixel on an even gray."""
+    image = np.full((40, 50, 3), 127, np.uint8)
+    proposals = model(image)
+    assert not proposals.areas.any()
+    assert proposals.to_coco(1) == []
+    assert_array_equal(proposals.draw(image), image)
+
+
+def test_overlay_on_another_image_is_refused(proposals: Proposals) -> None:
+    """Sizes are compared."""
+    with pytest.raises(ValueError, match=r"image is \(9, 9, 3\), the proposals' image is"):
+        proposals.draw(np.zeros((9, 9, 3), np.uint8))

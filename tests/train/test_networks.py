@@ -1,0 +1,203 @@
+"""The networks: sizes against the papers, combinations, and what the configuration refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from deepmask.networks.config import (
+    MASK_HEADS,
+    MODEL_PRESETS,
+    SCORE_HEADS,
+    TRUNK_STAGES,
+    ConfigError,
+    ModelConfig,
+)
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.trunks import PADDING_MODES, TRUNKS
+
+
+def parameters(config: ModelConfig) -> float:
+    """Millions of parameters."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in DeepMaskNetwork(config).parameters()) / 1e6
+
+
+def test_paper_network_has_about_75_million_parameters():
+    assert parameters(MODEL_PRESETS["deepmask-vgg-a"]) == pytest.approx(75, abs=1)
+
+
+def test_full_rank_network_has_over_300_million_parameters():
+    assert parameters(MODEL_PRESETS["deepmask-full"]) > 300
+
+
+@pytest.mark.parametrize(
+    ("preset", "millions"),
+    [
+        ("deepmask-ours", 17.4),  # the thesis: from about 75 M to about 17 M (§3.4)
+        ("deepmask-ours-head-a", 24.0),
+        ("deepmask-ours-head-b", 23.9),
+        ("w160-p4-d8-vgg", 37.8),
+        ("w160-p4-d39", 37.4),
+        ("w112-p4-d39", 24.0),
+        ("w112-p3-d21", 55.2),
+        ("w112-p3-d21-f128", 16.5),
+    ],
+)
+def test_networks_of_the_thesis_have_their_sizes(preset, millions):
+    assert parameters(MODEL_PRESETS[preset]) == pytest.approx(millions, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("preset", "patch", "stride", "channels", "cells", "reduced"),
+    [
+        ("deepmask-vgg-a", 224, 16, 512, 14, 512),
+        ("w160-p4-d8-vgg", 160, 16, 512, 10, 512),
+        ("w160-p4-d39", 160, 16, 1024, 10, 512),
+        ("deepmask-ours", 160, 16, 1024, 10, 128),
+        ("w112-p4-d39", 112, 16, 1024, 7, 512),
+        ("w112-p3-d21", 112, 8, 512, 14, 512),
+        ("w112-p3-d21-f128", 112, 8, 512, 14, 128),
+    ],
+)
+def test_rows_of_table_31(preset, patch, stride, channels, cells, reduced):
+    """W, stride 2^P, the kernel C × S × S and F, as the thesis prints them."""
+    config = MODEL_PRESETS[preset]
+    assert (config.patch, config.stride, config.cells, config.channels) == (
+        patch,
+        stride,
+        cells,
+        reduced,
+    )
+    with torch.device("meta"):
+        features = TRUNKS[config.trunk](config.padding)(torch.zeros(1, 3, patch, patch))
+    assert features.shape == (1, channels, cells, cells)
+
+
+def test_trunks_have_the_parameters_and_names_of_torchvision():
+    """ResNet-50's conv1 to layer3, and no name that its published weights lack."""
+    with torch.device("meta"):
+        state = TRUNKS["resnet50"]("reflect").state_dict()
+    names = [name for name in state if not name.endswith("num_batches_tracked")]
+    learnt = [name for name in names if "running" not in name]
+    count = 9_408 + 128 + 215_808 + 1_219_584 + 7_098_368  # conv1, bn1, layer1 … layer3
+    assert sum(state[name].numel() for name in learnt) == count
+    blocks = {name.rpartition(".conv")[0] for name in names if ".conv" in name}
+    assert blocks == {f"layer{k}.{i}" for k, n in ((1, 3), (2, 4), (3, 6)) for i in range(n)}
+    parts = {name.split(".", 2)[2] for name in names if name.startswith("layer1.0.")}
+    norm = ("weight", "bias", "running_mean", "running_var")
+    expected = {f"conv{k}.weight" for k in (1, 2, 3)} | {"downsample.0.weight"}
+    expected |= {f"{part}.{one}" for part in ("bn1", "bn2", "bn3", "downsample.1") for one in norm}
+    assert parts == expected
+    assert state["layer2.0.conv2.weight"].shape == (128, 128, 3, 3)
+    assert state["layer2.0.downsample.0.weight"].shape == (512, 256, 1, 1)
+
+
+@pytest.mark.parametrize("trunk", [name for name in TRUNK_STAGES if not name.endswith("twin")])
+def test_stages_are_the_maps_that_the_configuration_says(trunk):
+    with torch.device("meta"):
+        stages = TRUNKS[trunk]("zero").stages(torch.zeros(1, 3, 64, 96))
+    found = [tuple(stage.shape[1:]) for stage in stages]
+    assert found == [
+        (width, 64 >> level, 96 >> level) for level, width in enumerate(TRUNK_STAGES[trunk], 1)
+    ]
+
+
+@pytest.mark.parametrize("trunk", ["vgg-a", "resnet18", "resnet50"])
+def test_reflection_pads_every_convolution_that_pads(trunk):
+    for padding, mode in (("zero", "zeros"), ("reflect", "reflect")):
+        with torch.device("meta"):
+            convolutions = [
+                module
+                for module in TRUNKS[trunk](padding).modules()
+                if isinstance(module, nn.Conv2d) and module.padding != (0, 0)
+            ]
+        assert convolutions
+        assert {module.padding_mode for module in convolutions} == {mode}
+
+
+def test_weights_of_one_padding_are_those_of_the_other():
+    """ImageNet's, learnt with zeros around, start a network that reflects."""
+    for name in ("resnet18", "vgg-a"):
+        with torch.device("meta"):
+            zero, reflect = (TRUNKS[name](padding).state_dict() for padding in PADDING_MODES)
+        assert [(k, v.shape) for k, v in zero.items()] == [(k, v.shape) for k, v in reflect.items()]
+
+
+def test_small_network_fits_30_megabytes_in_fp16():
+    assert 2 * parameters(MODEL_PRESETS["deepmask-r18"]) < 30
+
+
+def runs(**changes) -> None:
+    sizes = {"patch": 64, "channels": 4, "mask_size": 12, "score_width": 6}
+    config = ModelConfig(**sizes, **changes)
+    model = DeepMaskNetwork(config).eval()
+    patches = 255 * torch.rand(2, 3, config.input_size, config.input_size)
+    masks, scores = model(patches)
+    assert masks.shape == (2, 12, 12)
+    assert scores.shape == (2,)
+    assert torch.equal(scores, model.score(model.windows(patches)))
+
+
+@pytest.mark.parametrize("trunk", TRUNK_STAGES)
+@pytest.mark.parametrize(("context", "padding"), [(0, "zero"), (16, "reflect")])
+def test_every_trunk_runs(trunk, context, padding):
+    heads = {"mask_head": "low-rank", "rank": 5, "score_head": "shared"}
+    runs(trunk=trunk, context=context, padding=padding, **heads)
+
+
+@pytest.mark.parametrize(("mask_head", "rank"), list(zip(MASK_HEADS, (5, 0), strict=True)))
+@pytest.mark.parametrize("score_head", SCORE_HEADS)
+def test_every_combination_of_heads_runs(mask_head, rank, score_head):
+    heads = {"mask_head": mask_head, "rank": rank, "score_head": score_head}
+    if (mask_head, score_head) == ("full", "shared"):
+        with pytest.raises(ConfigError, match="use the pooled score head"):
+            runs(trunk="resnet18", context=16, **heads)
+        return
+    runs(trunk="resnet18", context=16, **heads)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"trunk": "vgg-z"}, "not one of vgg-a, resnet18"),
+        ({"patch": 150}, "multiple of 16"),
+        ({"patch": 112, "score_head": "pooled"}, "multiple of 32"),
+        ({"context": 10}, "multiple of 16"),
+        ({"rank": 0}, "rank of at least 1"),
+        ({"mask_head": "full"}, "rank must be 0"),
+        ({"score_head": "none"}, "not one of pooled, separate"),
+        ({"mask_size": 0}, "at least 1"),
+    ],
+)
+def test_impossible_configurations_say_why(change, text):
+    with pytest.raises(ConfigError, match=text):
+        replace(MODEL_PRESETS["deepmask-r18"], **change)
+
+
+def test_configuration_survives_a_round_trip_and_counts_unknown_keys():
+    config = MODEL_PRESETS["deepmask-vgg-a"]
+    assert ModelConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(ConfigError, match="1 unknown"):
+        ModelConfig.from_dict({**config.to_dict(), "depth": 3})
+
+
+def test_context_is_cropped_before_the_heads(tiny_model):
+    """Of the 6×6 cells of patch and context, the heads see the inner 4×4."""
+    model = DeepMaskNetwork(tiny_model).eval()
+    patches = 255 * torch.rand(1, 3, 96, 96)
+    features = model.features(patches)
+    assert features.shape[-2:] == (6, 6)
+    assert torch.equal(model.windows(patches), features[:, :, 1:5, 1:5])
+
+
+def test_normalisation_is_inside():
+    model = DeepMaskNetwork(MODEL_PRESETS["deepmask-r18"]).eval()
+    seen = []
+    model.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    mean_colour = 255 * torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    model.features(mean_colour.expand(1, 3, 32, 32))
+    torch.testing.assert_close(seen[0], torch.zeros(1, 3, 32, 32), atol=1e-6, rtol=0)

@@ -1,0 +1,105 @@
+"""DeepMask20*: one network's masks with another's scores, in one exportable network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from deepmask import DeepMask as RuntimeModel
+from deepmask.export.exporter import export_model
+from deepmask.export.options import ExportOptions
+from deepmask.networks.config import ModelConfig
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.dense.torch_engine import runnable
+from deepmask.runtime.model.manifest import Scales
+from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from deepmask.train.score_swap import with_scores_of
+
+FULL = {"mask_head": "full", "rank": 0}
+REFINED = {"refine_widths": (6, 4, 4), "skip_widths": (5, 5), "sharp_size": 8}
+
+
+@pytest.fixture(
+    params=[
+        {},
+        {"score_head": "pooled", "trunk": "vgg-a"},
+        {"score_head": "pooled", **FULL},
+        {"score_head": "separate"},
+        {"score_head": "reduced"},
+        {"score_head": "reduced", **FULL},
+        REFINED,
+        {"score_head": "reduced", **REFINED},
+    ],
+    ids=lambda changes: "-".join(str(value) for value in changes.values()) or "shared",
+)
+def config(request, tiny_model):
+    return replace(tiny_model, **request.param)
+
+
+def random_checkpoint(config: ModelConfig, seed: int) -> Checkpoint:
+    torch.manual_seed(seed)
+    return Checkpoint(config, DeepMaskNetwork(config).state_dict(), {})
+
+
+def test_masks_are_the_firsts_and_scores_the_seconds(config, tmp_path):
+    first, second = random_checkpoint(config, 0), random_checkpoint(config, 1)
+    save_checkpoint(with_scores_of(first, second), tmp_path / "twin.pt")
+    twin = load_checkpoint(tmp_path / "twin.pt").build()
+    patches = 255 * torch.rand(3, 3, config.input_size, config.input_size)
+    with torch.no_grad():
+        masks, scores = twin(patches)
+        torch.testing.assert_close(masks, first.build()(patches)[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(scores, second.build()(patches)[1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_runtime_ranks_by_the_second(config):
+    first, second = random_checkpoint(config, 0), random_checkpoint(config, 1)
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    found = []
+    for one in (with_scores_of(first, second), first, second):
+        with runnable(one.build(), torch.device("cpu")) as model:
+            found.append(model(image, proposals=10_000, scales=Scales(0, 0, 1)))
+    twin, masks, scores = found
+    np.testing.assert_allclose(twin.scores, scores.scores, rtol=1e-4)
+    where = {(r, c): k for k, (r, c) in enumerate(places(masks))}
+    order = [where[place] for place in places(twin)]
+    np.testing.assert_allclose(twin.logits, masks.logits[order], rtol=1e-3, atol=1e-5)
+    assert order != sorted(order)  # the first network would have ranked otherwise
+
+
+@pytest.mark.slow
+def test_export_ranks_by_the_second(tiny_model, tmp_path):
+    paths = [tmp_path / "masks.pt", tmp_path / "scores.pt"]
+    for seed, path in enumerate(paths):
+        save_checkpoint(random_checkpoint(tiny_model, seed), path)
+    export_model(paths[0], tmp_path / "model", ExportOptions(scores_from=paths[1]))
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    found = []
+    for model in (
+        RuntimeModel.load(tmp_path / "model", engine="onnxruntime", device="cpu"),
+        *(runnable(load_checkpoint(path).build(), torch.device("cpu")) for path in paths),
+    ):
+        with model:
+            found.append(model(image, proposals=10_000, scales=Scales(0, 0, 1)))
+    exported, masks, scores = found
+    np.testing.assert_allclose(exported.scores, scores.scores, rtol=1e-4)
+    best = places(masks).index(places(exported)[0])
+    np.testing.assert_allclose(exported.logits[0], masks.logits[best], rtol=1e-3, atol=1e-5)
+
+
+def places(proposals) -> list[tuple[int, int]]:
+    placement = proposals.placement
+    return list(zip(placement.row.tolist(), placement.col.tolist(), strict=True))
+
+
+def test_different_networks_are_refused(tiny_model):
+    first = random_checkpoint(tiny_model, 0)
+    second = random_checkpoint(replace(tiny_model, rank=8), 0)
+    with pytest.raises(CheckpointError, match="must come from the same preset"):
+        with_scores_of(first, second)
+    twin = with_scores_of(first, first)
+    with pytest.raises(CheckpointError, match="must come from the same preset"):
+        with_scores_of(twin, twin)

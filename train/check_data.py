@@ -1,0 +1,32 @@
+"""What only looking at the pictures themselves shows: `deepmask-train --check-data`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from deepmask.coco.training_labels import AnnotatedSet, DataError, Problem, full_mask
+from deepmask.train.crops import read_picture
+
+
+def check_pictures(found: AnnotatedSet) -> Iterator[Problem]:
+    """Decode every picture and draw every mask; yield what cannot be, or comes out empty."""
+    unreadable: set[int] = set()
+    for image in tqdm(found.images, unit="image", disable=not sys.stderr.isatty()):
+        try:
+            read_picture(image)
+        except DataError as error:
+            unreadable.add(image.id)
+            yield Problem(None, image.id, str(error))
+    for instance in found.instances:
+        if instance.image.id in unreadable:
+            continue
+        try:
+            empty = not full_mask(instance).any()
+        except (ValueError, TypeError, MemoryError) as error:
+            yield Problem(instance.id, instance.image.id, f"mask cannot be drawn: {error}")
+            continue
+        if empty:
+            yield Problem(instance.id, instance.image.id, "mask has no pixel")

@@ -1,0 +1,44 @@
+"""What a run depends on beside model, recipe and seed: said on --resume where it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deepmask.runtime.errors import printable
+from deepmask.runtime.io.checksum import sha256_of
+from deepmask.train.device import Hardware
+
+LABELS = "annotations"
+
+
+def conditions(annotations: Sequence[Path], crops: str, hardware: Hardware) -> dict[str, str]:
+    """Plain values for a checkpoint: the arithmetic, where patches are cut, what is learnt from.
+
+    annotations: the files trained on. Their content counts, not where they lie.
+    """
+    return {
+        "precision": "bf16" if hardware.bf16 else "fp32",
+        "execution": "compiled" if hardware.compiled else "eager",
+        "crops": crops,
+        LABELS: " ".join(sha256_of(path) for path in annotations),
+    }
+
+
+def changes(before: object, now: Mapping[str, str]) -> list[str]:
+    """A phrase for each condition that differs from those of a checkpoint.
+
+    `before` is what the file holds: nothing, in checkpoints of before conditions were kept.
+    """
+    if not isinstance(before, Mapping):
+        return []
+    phrases = []
+    for name, value in now.items():
+        then = before.get(name)
+        if isinstance(then, str) and then != value:
+            phrases.append(
+                "the training annotations are not those of before"
+                if name == LABELS
+                else f"{name} was {printable(then[:20])}, is {value}"
+            )
+    return phrases
