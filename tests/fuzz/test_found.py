@@ -134,7 +134,7 @@ def test_sizes_that_the_file_does_not_hold() -> None:
     with pytest.raises(CheckpointError, match=r"do not fit its configuration: '.*' is missing"):
         Checkpoint(config, {}, {}).build()
     with torch.device("meta"):
-        names = checkpoints.DeepMask(config).state_dict()
+        names = checkpoints.DeepMaskNetwork(config).state_dict()
     weights = {
         name: torch.zeros((), dtype=value.dtype).expand(value.shape)
         for name, value in names.items()
