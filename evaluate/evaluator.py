@@ -135,7 +135,7 @@ def _source(
     choice = model.choice
     why = f" ({choice.reason})" if choice.reason else ""
     click.echo(f"{model.manifest.name} on {choice.engine}, {choice.device}{why}", err=True)
-    scales = request.scales or model.manifest.scales
+    scales = request.scales or model.manifest.views.scales
     return model.manifest.name, ModelSource(
         model,
         _image_folder(request),

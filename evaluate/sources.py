@@ -99,7 +99,7 @@ class ModelSource:
         return {
             "model": manifest.name,
             "precision": manifest.precision,
-            "graphs": {name: graph.sha256 for name, graph in manifest.graphs.items()},
+            "graphs": {stage.name: stage.sha256 for stage in manifest.stages},
             "proposals": self._proposals,
             "scales": asdict(self._scales),
             "threshold": self._threshold,

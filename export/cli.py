@@ -72,25 +72,20 @@ _CHECKPOINTS = {
 @click.option(
     "--threshold",
     type=PROBABILITY,
-    default=0.2,
-    show_default=True,
-    help="Mask probability above which the runtime counts a pixel as the object's.",
+    help="Mask probability above which the runtime counts a pixel as the object's.  "
+    "[default: the network's own, 0.2 in the paper]",
 )
 @click.option(
     "--overlap",
     type=IOU,
-    default=1.0,
-    show_default=True,
     help="IoU with a better proposal above which the runtime ranks a near-duplicate lower; 1: "
-    "never, as in the paper.",
+    "never, as in the paper.  [default: the network's own]",
 )
 @click.option(
     "--scale-prior",
     type=Number(-10, 10),
-    default=0.0,
-    show_default=True,
     help="Logits that the runtime adds to a score for each octave its scale is below 1, so that "
-    "parts rank below whole objects; 0: none, as in the paper.",
+    "parts rank below whole objects; 0: none, as in the paper.  [default: the network's own]",
 )
 @click.option(
     "--interleave",
@@ -140,7 +135,7 @@ _CHECKPOINTS = {
     "--max-size",
     type=click.IntRange(1333, 8192),
     help="The longest side of an image that the engines take without shrinking it, the largest "
-    "--max-side of deepmask-trt-run.  [default: 1333]",
+    "--max-side of deepmask-trt-run.  [default: the model's]",
 )
 @cache_option
 @click.option(
@@ -159,9 +154,9 @@ def command(
     precision: str,
     calibration: Path | None,
     scales: str | None,
-    threshold: float,
-    overlap: float,
-    scale_prior: float,
+    threshold: float | None,
+    overlap: float | None,
+    scale_prior: float | None,
     interleave: str | None,
     dense_mask: bool,
     scores_from: Path | None,
@@ -209,14 +204,14 @@ def command(
     if build_engine and precision == "int8":
         _fail("TensorRT takes no zero points: --build-engine needs --precision int8-symmetric", 2)
     _require_libraries()
-    from deepmask.export.convert import lower_model
+    from deepmask.export.convert import convert_model
     from deepmask.export.errors import ExportError, ExportUsageError
     from deepmask.export.exporter import export_model
     from deepmask.export.options import ExportOptions
     from deepmask.export.plans import EngineBuilder, EngineOptions
     from deepmask.export.triton_repository import require_ours, servable_name, write_repository
-    from deepmask.runtime.model.manifest import ModelFolderError, load_manifest
-    from deepmask.runtime.views.pyramid import MAX_SIDE
+    from deepmask.runtime.model.folder import load_manifest
+    from deepmask.runtime.model.manifest import ModelFolderError
     from deepmask.train.checkpoint import CheckpointError
 
     options = ExportOptions(
@@ -234,14 +229,14 @@ def command(
         scale_prior=scale_prior,
     )
     out = out or _beside(checkpoint, precision)
-    wanted_engines = EngineOptions(engine or "auto", target, max_size or MAX_SIDE, cache)
+    wanted_engines = EngineOptions(engine or "auto", target, max_size or 0, cache)
     try:
         builder = EngineBuilder(wanted_engines) if build_engine else None
         if triton is not None:
             known = load_manifest(checkpoint).name if exported else checkpoint.stem
             require_ours(triton, servable_name(name or known))
         if exported:
-            lower_model(checkpoint, out, options, click.echo)
+            convert_model(checkpoint, out, options, click.echo)
         else:
             export_model(checkpoint, out, options, click.echo)
         click.echo(f"wrote {out}")

@@ -17,8 +17,7 @@ from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library, load_l
 from deepmask.runtime.engines.tensorrt.plan_cache import engine_plans
 from deepmask.runtime.engines.tensorrt.plan_metadata import ANY, PLATFORM
 from deepmask.runtime.engines.tensorrt.plan_store import default_folder
-from deepmask.runtime.model.manifest import load_manifest
-from deepmask.runtime.views.pyramid import MAX_SIDE
+from deepmask.runtime.model.folder import load_manifest
 
 RTX = "tensorrt-rtx"
 
@@ -30,13 +29,14 @@ class EngineOptions:
     flavour    one of `FLAVOURS`, or "auto" for the first that is installed.
     targets    GPUs by compute capability, as "sm89" or "8.9", in other machines of this platform:
                for TensorRT for RTX. None means the GPU of this machine.
-    max_side   the longest side of scale 1 that the engines take, in pixels.
+    max_side   the longest side of scale 1 that the engines take, in pixels; the model's own or
+               more.
     cache      the folder that they go to; by default among the user's caches.
     """
 
     flavour: str = "auto"
     targets: tuple[str, ...] = ()
-    max_side: int = MAX_SIDE
+    max_side: int = 0
     cache: Path | None = None
 
 
@@ -73,7 +73,7 @@ class EngineBuilder:
                             self._library,
                             gpu,
                             cache=options.cache,
-                            max_side=options.max_side,
+                            max_side=max(options.max_side, manifest.views.max_side),
                             ahead=gpu.name == ANY,
                             report=report,
                         )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from deepmask.export.errors import ExportUsageError
 from deepmask.runtime.io.atomic import NEW, SUFFIX, sweep, workplace
-from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.triton_backend import INPUTS, MODEL, OPTIONAL, OUTPUTS
 
 CONFIG = "config.pbtxt"

@@ -16,7 +16,6 @@ from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.errors import printable
 from deepmask.runtime.io.atomic import sweep
 from deepmask.runtime.io.images import SUFFIXES, ImageError, read_image
-from deepmask.runtime.io.overlay import draw_proposals
 from deepmask.runtime.io.results import PICTURES, ResultsWriter, image_ids, write_picture
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import DeepMask
@@ -38,7 +37,7 @@ class Settings:
     scales: Scales
     threshold: float
     overlap: float
-    max_side: int
+    max_side: int | None
     max_pixels: int
     top: int
 
@@ -173,6 +172,6 @@ def _run_image(model: DeepMask, path: Path, image_id: int, draw: bool, settings:
     results = proposals.to_coco(image_id)
     end = time.perf_counter()
     encode = proposals.seconds.get("encode", 0.0) + end - found
-    seconds |= proposals.seconds | {"encode": encode, "total": end - start}
-    drawn = draw_proposals(proposals, image, settings.top) if draw else None
+    seconds |= {**proposals.seconds, "encode": encode, "total": end - start}
+    drawn = proposals.draw(image, settings.top) if draw else None
     return _Done(proposals, results, seconds, drawn)

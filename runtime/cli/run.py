@@ -62,10 +62,8 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--max-side",
     type=click.IntRange(1),
-    default=1333,
-    show_default=True,
     help="Larger images are searched as if their longer side had so many pixels; masks keep the "
-    "image's own resolution.",
+    "image's own resolution.  [default: the model's]",
 )
 @click.option(
     "--max-pixels",
@@ -115,7 +113,6 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
     from deepmask.runtime.engines.base import EngineError
     from deepmask.runtime.io.results import ResultsError, ResultsWriter
     from deepmask.runtime.predict.deepmask import DeepMask
-    from deepmask.runtime.views.pyramid import MAX_SIDE
 
     try:
         paths = expand(images)
@@ -126,13 +123,13 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
             device=options["device"],
             threads=options["threads"],
             coarse=options["coarse"],
-            max_side=max(MAX_SIDE, options["max_side"]),
+            max_side=options["max_side"],
             cache=options["cache"],
             report=lambda line: click.echo(line, err=True),
         )
     except (InputError, ModelFolderError, EngineError) as error:
         _fail(str(error), 2)
-    scales = scales or model.manifest.scales
+    scales = scales or model.manifest.views.scales
     settings = Settings(
         proposals=options["proposals"],
         scales=scales.zoomed(options["zoom"]),
@@ -153,7 +150,7 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
 
     done = [outcome for outcome in outcomes if not outcome.error]
     if done:
-        click.echo("\n".join(time_lines([outcome.seconds for outcome in done])))
+        click.echo("\n".join(time_lines(model.stages, [outcome.seconds for outcome in done])))
         click.echo(f"wrote {writer.path} and {writer.images_path}")
     if len(paths) == 1 and done and done[0].proposals is not None:
         click.echo("\n".join(proposal_lines(done[0].proposals, settings.top)))

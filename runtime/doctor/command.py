@@ -15,7 +15,8 @@ from deepmask.runtime.cli.options import cache_option, device_option, engine_opt
 from deepmask.runtime.doctor import system_info
 from deepmask.runtime.doctor.install_hints import CUDA, remedies
 from deepmask.runtime.doctor.system_info import Library
-from deepmask.runtime.model.manifest import Manifest, ModelFolderError, load_manifest
+from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.manifest import Manifest, ModelFolderError
 
 #: What pip calls a library, and the module that is imported: those that the runtime needs, its
 #: engines', and which of them only a GPU can use.
@@ -178,7 +179,7 @@ def _shipped() -> Path:
 
 
 def _describe(manifest: Manifest, folder: Path) -> str:
-    size = sum((folder / graph.file).stat().st_size for graph in manifest.files())
+    size = sum((folder / file).stat().st_size for file in manifest.files())
     return f"{manifest.name}, {manifest.precision}, {size / 1e6:.1f} MB, {folder}"
 
 

@@ -21,7 +21,6 @@ from deepmask.runtime.engines.tensorrt import (
 )
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.model.manifest import Manifest
-from deepmask.runtime.views.pyramid import MAX_SIDE
 
 ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime")
 DEVICES = ("auto", "cpu", "cuda")
@@ -63,7 +62,7 @@ class Choice:
 class Building:
     """How TensorRT's engines are made, where they have to be; see `engine_plans`."""
 
-    max_side: int = MAX_SIDE
+    max_side: int = 0
     cache: Path | None = None
     report: Callable[[str], None] = lambda line: None
 
@@ -187,7 +186,7 @@ def _open_tensorrt(flavour: str, manifest: Manifest, folder: Path, building: Bui
             library,
             device.gpu,
             cache=building.cache,
-            max_side=building.max_side,
+            max_side=max(building.max_side, manifest.views.max_side),
             report=building.report,
         )
     kernels = runtime_cache.KernelFolder(

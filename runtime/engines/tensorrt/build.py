@@ -19,7 +19,7 @@ from deepmask.runtime.errors import one_line
 
 #: Warnings that ask for nothing, each with the reason.
 HARMLESS = (
-    # A reminder for callers that hold int32: `TENSORS` has int64 for it, and so it is given.
+    # A reminder for callers that hold int32: `model.json` has int64 for it, and so it is given.
     re.compile(r"Make sure input locations has Int64 binding"),
 )
 

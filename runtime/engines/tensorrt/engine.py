@@ -42,15 +42,19 @@ class TensorRTEngine(Engine):
         self._local = threading.local()
         self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet()
         with device.active():
+            stages = {stage.name: stage for stage in manifest.stages}
             runtime = started(library, library.module.Runtime)
             self._graphs: dict[str, BuiltGraph] = {
                 name: load_graph(name, graph, plans[name], runtime, library, device.gpu, kernels)
-                for name, graph in manifest.graphs.items()
+                for name, graph in stages.items()
             }
         # Also at interpreter exit: an engine must go while CUDA is still there.
         weakref.finalize(self, _release, device, self._graphs)
         self.most_windows = min(
-            profile["locations"].max[0] for profile in self._graphs["mask"].profiles
+            profile[name].max[0]
+            for stage in manifest.window_stages
+            for name in stage.with_role("locations")
+            for profile in self._graphs[stage.name].profiles
         )
         self.description = f"{library.flavour} {library.version} on {device.gpu.name}"
 

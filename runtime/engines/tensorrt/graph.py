@@ -10,9 +10,9 @@ from deepmask.runtime.engines.tensorrt.device import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import Library
 from deepmask.runtime.engines.tensorrt.profile import Profile, Range, choose_profile
 from deepmask.runtime.engines.tensorrt.runtime_cache import KernelFolder, Kernels, opened_kernels
-from deepmask.runtime.model.manifest import TENSORS, Graph
+from deepmask.runtime.model.manifest import Stage
 
-#: What TensorRT calls the types of `TENSORS`.
+#: What TensorRT calls the types of tensors.
 _TYPES = {"float32": "FLOAT", "int64": "INT64"}
 
 
@@ -22,7 +22,7 @@ class BuiltGraph:
     def __init__(
         self,
         name: str,
-        graph: Graph,
+        graph: Stage,
         engine: Any,
         library: Library,
         kernels: Kernels | None = None,
@@ -33,10 +33,10 @@ class BuiltGraph:
         self._engine = engine
         self._kernels = kernels
         self._has_new_kernels = False
-        self._outputs = graph.outputs
+        self._outputs = list(graph.outputs)
         self._check_edges(graph)
         count = engine.num_optimization_profiles
-        self.profiles = [self._profile(index, graph.inputs) for index in range(count)]
+        self.profiles = [self._profile(index, list(graph.inputs)) for index in range(count)]
 
     def choose_profile(self, shapes: Mapping[str, Sequence[int]]) -> int:
         """The smallest profile that takes these shapes; raises `EngineError` where none does."""
@@ -107,7 +107,7 @@ class BuiltGraph:
         shapes = {name: self._engine.get_tensor_profile_shape(name, index) for name in inputs}
         return {name: Range(*map(tuple, triple)) for name, triple in shapes.items()}
 
-    def _check_edges(self, graph: Graph) -> None:
+    def _check_edges(self, graph: Stage) -> None:
         engine, mode = self._engine, self._library.module.TensorIOMode
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == mode.INPUT]
@@ -117,10 +117,10 @@ class BuiltGraph:
                 f"has inputs {inputs} and outputs {outputs}, model.json says "
                 f"{list(graph.inputs)} and {list(graph.outputs)}"
             )
-        for name in names:
+        for name, spec in {**graph.inputs, **graph.outputs}.items():
             found = engine.get_tensor_dtype(name).name
-            if found != _TYPES[TENSORS[name].dtype]:
-                raise self._error(f"holds {name} as {found}, expected {TENSORS[name].dtype}")
+            if found != _TYPES[spec.dtype]:
+                raise self._error(f"holds {name} as {found}, expected {spec.dtype}")
 
     def _require(self, accepted: bool, what: str) -> None:
         if not accepted:
@@ -135,7 +135,7 @@ class BuiltGraph:
 
 def load_graph(
     name: str,
-    graph: Graph,
+    graph: Stage,
     plan: bytes,
     runtime: Any,
     library: Library,

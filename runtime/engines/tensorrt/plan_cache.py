@@ -23,8 +23,7 @@ from deepmask.runtime.engines.tensorrt.plan_metadata import (
 from deepmask.runtime.engines.tensorrt.plan_store import Kept
 from deepmask.runtime.engines.tensorrt.precision import check_precision, engine_types
 from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
-from deepmask.runtime.model.manifest import Graph, Manifest
-from deepmask.runtime.views.pyramid import MAX_SIDE
+from deepmask.runtime.model.manifest import Manifest, Stage
 
 Report = Callable[[str], None]
 
@@ -40,7 +39,7 @@ class _Wanted:
     """A plan as it must be."""
 
     name: str
-    graph: Graph
+    graph: Stage
     identity: Identity
     profiles: list[Profile]
 
@@ -145,7 +144,7 @@ def engine_plans(
     gpu: Gpu,
     *,
     cache: Path | None = None,
-    max_side: int = MAX_SIDE,
+    max_side: int,
     ahead: bool = False,
     report: Report = lambda line: None,
 ) -> dict[str, bytes]:
@@ -167,7 +166,10 @@ def engine_plans(
             f"{library.flavour} does not take {manifest.precision}: {_REFUSED[manifest.precision]}"
         )
     own = _Cache(cache or plan_store.default_folder(), library, ahead, report)
-    wanted = [_wanted(manifest, name, library, gpu, max_side) for name in manifest.graphs]
+    wanted = [
+        _wanted(manifest, name, library, gpu, max_side)
+        for name in (stage.name for stage in manifest.stages)
+    ]
     found = {one.name: plan_store.find(own.folder, one.stem, one.identity) for one in wanted}
     if any(isinstance(kept, str) for kept in found.values()):
         with own.locked():
@@ -187,7 +189,7 @@ def engine_plans(
 
 
 def _wanted(manifest: Manifest, name: str, library: Library, gpu: Gpu, max_side: int) -> _Wanted:
-    graph = manifest.graphs[name]
+    graph = manifest.stage(name)
     shapes = profiles(manifest, graph, max_side)
     identity = identify(
         library.flavour, library.version, gpu, manifest.precision, graph.sha256, shapes

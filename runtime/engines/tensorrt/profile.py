@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from math import ceil, log2
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.model.manifest import TENSORS, Graph, Manifest
-from deepmask.runtime.views.pyramid import Level, plan_pyramid
+from deepmask.runtime.model.manifest import Manifest, Stage, TensorSpec
+from deepmask.runtime.views.grids import axis_size
+from deepmask.runtime.views.views import View, plan_views
 
 Shape = tuple[int, ...]
 
@@ -53,7 +54,7 @@ class Range:
 Profile = Mapping[str, Range]
 
 
-def profiles(manifest: Manifest, graph: Graph, max_side: int) -> list[Profile]:
+def profiles(manifest: Manifest, graph: Stage, max_side: int) -> list[Profile]:
     """The profiles of one graph, smallest first; profile k of every graph is for the same levels.
 
     Any level of an image fits the last, if the image is searched at the model's scales, or up to
@@ -61,7 +62,7 @@ def profiles(manifest: Manifest, graph: Graph, max_side: int) -> list[Profile]:
     """
     low = _level(manifest, (1, 1), 0)
     return [
-        {name: _range(name, low, opt, high, manifest) for name in graph.inputs}
+        {name: _range(spec, low, opt, high, manifest) for name, spec in graph.inputs.items()}
         for opt, high in _buckets(manifest, max_side)
     ]
 
@@ -92,13 +93,13 @@ def _within(wide: Range, narrow: Range) -> bool:
     return wide.opt == narrow.opt and narrow.min in wide and narrow.max in wide
 
 
-def _buckets(manifest: Manifest, max_side: int) -> list[tuple[Level, Level]]:
+def _buckets(manifest: Manifest, max_side: int) -> list[tuple[View, View]]:
     """Pairs of the best and the largest level, in ascending order.
 
     A common photograph is at the best of each; a bucket ends half way to the next one, and the last
     holds whatever is larger. Buckets that end alike, as those of tiny pictures do, are one.
     """
-    scales = manifest.scales
+    scales = manifest.views.scales
     for _ in range(ZOOMS):
         scales = scales.zoomed()
     top, step = log2(scales.factors()[-1]), max(scales.step, _LEAST_STEP)
@@ -115,31 +116,18 @@ def _buckets(manifest: Manifest, max_side: int) -> list[tuple[Level, Level]]:
     return list(pairs.values())
 
 
-def _level(manifest: Manifest, size: tuple[int, int], power: float) -> Level:
-    return plan_pyramid(*size, (2.0**power,), manifest, max(size))[0]
+def _level(manifest: Manifest, size: tuple[int, int], power: float) -> View:
+    return plan_views(*size, (2.0**power,), manifest.views, max(size))[0]
 
 
-def _range(name: str, low: Level, opt: Level, high: Level, manifest: Manifest) -> Range:
+def _range(spec: TensorSpec, low: View, opt: View, high: View, manifest: Manifest) -> Range:
     windows = (1, USUAL_WINDOWS, MOST_WINDOWS)
-    shapes = []
-    for level, count in zip((low, opt, high), windows, strict=True):
-        sizes = _sizes(level, count, manifest)
-        axes = TENSORS[name].axes
-        shapes.append(tuple(a if isinstance(a, int) else sizes.get(a, FIXED) for a in axes))
-    return Range(*shapes)
-
-
-def _sizes(level: Level, windows: int, manifest: Manifest) -> dict[str, int]:
-    """Sizes of the dynamic axes of `TENSORS` at one level; the others are fixed by the model."""
-    return {
-        "height": level.canvas_height,
-        "width": level.canvas_width,
-        "h": level.canvas_height // manifest.stride,
-        "w": level.canvas_width // manifest.stride,
-        "rows": level.rows,
-        "cols": level.cols,
-        "n": windows,
-    }
+    return Range(
+        *(
+            tuple(axis_size(axis, view, manifest, count) for axis in spec.axes)
+            for view, count in zip((low, opt, high), windows, strict=True)
+        )
+    )
 
 
 def _text(shape: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ from deepmask.runtime.engines.tensorrt.flavours import Library
 from deepmask.runtime.engines.tensorrt.plan_metadata import PLATFORM, digest_of, name_of
 from deepmask.runtime.engines.tensorrt.plan_store import KERNELS, write_whole
 from deepmask.runtime.errors import one_line
-from deepmask.runtime.model.manifest import Graph
+from deepmask.runtime.model.manifest import Stage
 
 #: The file begins with two SHA-256, of the plan and of the kernels, that follow.
 _DIGEST = 32
@@ -33,7 +33,7 @@ class KernelFolder:
     folder: Path
     report: Report
 
-    def path(self, graph: Graph, library: Library, gpu: Gpu) -> Path:
+    def path(self, graph: Stage, library: Library, gpu: Gpu) -> Path:
         """The file of one graph's kernels; each GPU, driver, version and platform has its own."""
         capability = ".".join(map(str, gpu.compute_capability))
         place = (library.flavour, library.version, PLATFORM, gpu.name, capability, gpu.driver)
@@ -113,7 +113,7 @@ class Kernels:
 def opened_kernels(
     folder: KernelFolder,
     name: str,
-    graph: Graph,
+    graph: Stage,
     plan: bytes,
     engine: Any,
     library: Library,
