@@ -39,11 +39,11 @@ class Image:
 class Annotation:
     """One entry of a set that says where something is on an image.
 
-    crowd         a region of objects that nobody outlined one by one, which is nobody's to find.
+    crowd         a region of objects not outlined one by one: neither learned nor measured.
     area          square pixels, as annotated: it decides between small, medium and large.
     box           x, y, width, height in pixels.
     segmentation  COCO's: a list of polygons, or an RLE (compressed or not); None for a box only.
-    flaw          the kind of the problem that forbids to learn from it, if it has one.
+    flaw          the kind of the problem it has, if any: training does not learn from it then.
     """
 
     id: int

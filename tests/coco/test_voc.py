@@ -34,7 +34,7 @@ def test_voc_boxes_are_counted_from_one_and_difficult_ones_left_out(tmp_path: Pa
     (image,) = found.images
     assert (image.id, image.path) == (12, Path("000012.jpg"))
     (item,) = found.annotations
-    assert item.box == (10, 20, 10, 20)
+    assert list(item.box) == [10, 20, 10, 20]
     assert item.area == 200
     assert item.segmentation is None
     assert found.name == tmp_path.name

@@ -170,7 +170,7 @@ def measure(folder: Path, labels: Json, results: list[Json], limit: int = 1000) 
     truth = coco_truth(write(folder / "labels.json", labels))
     source = FileSource(write(folder / "results.json", results), truth.pictures, limit)
     count = len(truth.pictures)
-    run = {"name": "test", "dataset": "coco", "kinds": list(truth.kinds)}
+    run: Json = {"name": "test", "dataset": "coco", "kinds": list(truth.kinds)}
     run |= {"annotations": {"name": "labels.json"}, "source": {"proposals": limit}}
     run |= {"images": count, "images_of_all_shards": count, "shard": [1, 1]}
     todo = open_folder(folder / "out", run, sorted(truth.pictures), resume=False)
