@@ -28,7 +28,6 @@ from tqdm import tqdm
 
 from deepmask import read_image
 from deepmask.coco.annotations import Image
-from deepmask.coco.errors import LabelError
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.ground_truth import GroundTruth, coco_truth
 from deepmask.evaluate.records import write_text
@@ -175,7 +174,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Error: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    except (EvalError, LabelError, ResultsError, OSError) as error:
+    except (EvalError, ResultsError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
     for line in failed:

@@ -182,21 +182,21 @@ def _annotation(
     crowd = bool(entry.get("iscrowd"))
     segmentation, given = entry.get("segmentation"), entry.get("bbox")
     outline = _outline_fault(segmentation, image)
+    box = xywh(given)
     if not given and not outline:
-        box: Box | None = tight_box(segmentation, image.height, image.width)
-    else:
-        box = xywh(given)
+        box = tight_box(segmentation, image.height, image.width)
     if box is None:
         text = f"bbox must be four finite numbers x, y, width, height, not {brief(given)}"
         if not given and segmentation:
             text = f"it has no bbox, and its segmentation {outline}"
         return None, "crowd" if crowd else "box", text
-    area = number(entry["area"]) if "area" in entry else box[2] * box[3]
-    category = whole(entry["category_id"]) if entry.get("category_id") is not None else 1
     faults: list[tuple[Kind, str]] = []
+    annotated = entry.get("area", box[2] * box[3])
+    area = number(annotated)
     if area is None or not 0 <= area < _LARGEST_AREA:
-        faults.append(("area", f"area is {brief(entry['area'])}, not a number of square pixels"))
+        faults.append(("area", f"area is {brief(annotated)}, not a number of square pixels"))
         area = box[2] * box[3]
+    category = whole(entry["category_id"]) if entry.get("category_id") is not None else 1
     if category is None:
         faults.append(("category", f"category_id is {brief(entry['category_id'])}, not an id"))
         category = 1

@@ -198,14 +198,13 @@ def _shard(text: str | None) -> tuple[int, int]:
 
 def _exit_code(error: Exception) -> int | None:
     """The exit code for an error that a user can cause; None for a fault of the program."""
-    from deepmask.coco.errors import LabelError
     from deepmask.evaluate.errors import EvalError
     from deepmask.runtime.engines.base import EngineError
     from deepmask.runtime.model.manifest import ModelFolderError
 
     if isinstance(error, ModelFolderError | EngineError):
         return 2
-    return 1 if isinstance(error, EvalError | LabelError | OSError) else None
+    return 1 if isinstance(error, EvalError | OSError) else None
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.coco.annotations import Annotation, Image, Kind, LabelledSet
+from deepmask.coco.errors import LabelError
 from deepmask.coco.reader import read_coco
 from deepmask.coco.segmentation import Rle, to_rle
 from deepmask.coco.voc import read_voc
@@ -57,7 +58,10 @@ class GroundTruth:
 
 def coco_truth(path: Path) -> GroundTruth:
     """Read an instances file; raises `EvalError` for the first entry that cannot be measured."""
-    found = read_coco(path)
+    try:
+        found = read_coco(path)
+    except LabelError as error:
+        raise EvalError(str(error)) from error
     for problem in found.problems:
         if problem.kind not in _MEASURED:
             raise EvalError(f"{path}: {problem}")
@@ -65,8 +69,11 @@ def coco_truth(path: Path) -> GroundTruth:
 
 
 def voc_truth(folder: Path) -> GroundTruth:
-    """Read the test set of a VOC folder, which has boxes only."""
-    return _ground_truth(read_voc(folder), "voc")
+    """Read the test set of a VOC folder, which has boxes only; raises `EvalError`."""
+    try:
+        return _ground_truth(read_voc(folder), "voc")
+    except LabelError as error:
+        raise EvalError(str(error)) from error
 
 
 def objects_of(annotations: Sequence[Annotation], with_masks: bool) -> Objects:

@@ -107,6 +107,7 @@ def test_what_has_no_place_is_named_and_left_out(
         ({"area": -1}, "area", "area is -1, not a number of square pixels"),
         ({"area": 10**400}, "area", "area is 1000"),
         ({"area": None}, "area", "area is null"),
+        ({"bbox": [1, 2, 9e8, 9e8], "area": "x"}, "area", "area is 'x'"),
         ({"category_id": "cat"}, "category", "category_id is 'cat'"),
         ({"id": 2}, "repeated", "used before"),
         ({"iscrowd": 1, "segmentation": "damaged"}, "crowd", "segmentation is neither"),
@@ -150,6 +151,15 @@ def test_what_is_unusual_but_clear_is_read(
     found = read(content, drawn, tmp_path)
     assert not found.problems
     assert len(found.instances) == 18
+
+
+def test_a_missing_area_is_the_boxes(tmp_path: Path) -> None:
+    for box, flaws in (([1, 2, 3, 4], []), ([1, 2, 9e8, 9e8], ["area is 8.1e+17"])):
+        labels = {"images": [IMAGE], "annotations": [{**OBJECT, "bbox": box}]}
+        del labels["annotations"][0]["area"]
+        found = read_coco(write(tmp_path / "one.json", labels))
+        assert found.annotations[0].area == box[2] * box[3]
+        assert [problem.text[:15] for problem in found.problems] == flaws
 
 
 @pytest.mark.parametrize("box", [None, []])

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deepmask.coco.errors import LabelError
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.ground_truth import coco_truth, voc_truth
 from deepmask.runtime.io.checksum import sha256_of
@@ -71,7 +70,7 @@ def test_labels_without_masks_measure_boxes(tmp_path: Path) -> None:
     ],
 )
 def test_broken_labels_are_named(tmp_path: Path, content: Any, message: str) -> None:
-    with pytest.raises((EvalError, LabelError)) as caught:
+    with pytest.raises(EvalError) as caught:
         coco_truth(write(tmp_path / "broken.json", content))
     assert message in str(caught.value)
     assert "broken.json" in str(caught.value)
@@ -112,3 +111,8 @@ def test_the_order_of_objects_is_cocoevals(tmp_path: Path) -> None:
     kept = [a for a in content["annotations"] if not a["iscrowd"]]
     expected = [a["id"] for a in sorted(kept, key=lambda a: a["category_id"])]
     assert truth.objects(1).ids.tolist() == expected
+
+
+def test_a_folder_that_is_no_voc_set_is_evaluations_error(tmp_path: Path) -> None:
+    with pytest.raises(EvalError, match="needs a VOC 2007 folder"):
+        voc_truth(tmp_path)

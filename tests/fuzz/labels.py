@@ -207,7 +207,7 @@ TARGETS = (
         "coco labels, evaluation",
         lambda chance: damaged_json(LABELS, chance, SHAPES),
         evaluation_labels,
-        (EvalError, LabelError),
+        (EvalError,),
     ),
     Target(
         "coco labels, training",
@@ -217,7 +217,7 @@ TARGETS = (
     ),
     Target("coco results", lambda c: damaged_json(PROPOSALS, c, SHAPES), results, (EvalError,)),
     Target("run lengths", make_run_lengths, run_lengths, (ValueError,)),
-    Target("voc labels", make_voc, voc, (LabelError,)),
+    Target("voc labels", make_voc, voc, (EvalError,)),
     Target("evaluation records", make_records, records, (EvalError,)),
     Target("training log", make_log, log, ()),
 )
