@@ -69,17 +69,17 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a set; ids are as the file has them, None where it is not about one."""
+    """One thing wrong with a set; an id is None where it is about none, or one that is unknown."""
 
     kind: Kind
-    annotation: object
-    image: object
+    annotation: int | None
+    image: int | None
     text: str
 
     def __str__(self) -> str:
         """One line."""
         named = (("annotation", self.annotation), ("image", self.image))
-        where = ", ".join(f"{what} {number!s:.60}" for what, number in named if number is not None)
+        where = ", ".join(f"{what} {number}" for what, number in named if number is not None)
         return printable(f"{where}: {self.text}" if where else self.text)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from deepmask.coco.annotations import Annotation, Image, Kind, LabelledSet, Problem
 from deepmask.coco.errors import LabelError
 from deepmask.coco.segmentation import check, tight_box
-from deepmask.coco.values import Box, brief, leaves_folder, number, size_fault, whole, xywh
+from deepmask.coco.values import LARGEST_SIDE, Box, brief, leaves_folder, number, whole, xywh
+from deepmask.runtime.io.images import MAX_PIXELS
 
 #: Larger files, in bytes, are not taken into memory: COCO's own have half a gigabyte.
 LARGEST_FILE = 4 << 30
@@ -46,27 +47,23 @@ def _parse(path: Path) -> tuple[str, dict[str, Any]]:
         if path.stat().st_size > LARGEST_FILE:
             raise LabelError(f"{path}: is over {LARGEST_FILE >> 30} GiB, too large to be read")
         content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        text = content.decode("utf-8-sig")
+        digest, text = hashlib.sha256(content).hexdigest(), content.decode("utf-8-sig")
         del content  # a file of half a gigabyte must not lie in memory twice
         parsed = json.loads(text, object_hook=_lean)
-    except FileNotFoundError:
-        raise LabelError(f"{path}: no such annotation file") from None
     except OSError as error:
         raise LabelError(f"{path}: cannot be read: {error.strerror or error}") from None
     except RecursionError:
         raise LabelError(f"{path}: is nested too deeply for a COCO file") from None
     except ValueError as error:  # not JSON, not UTF-8, or a number of thousands of digits
         raise LabelError(f"{path}: is not valid JSON: {error}") from None
-    if not isinstance(parsed, dict):
-        raise LabelError(
-            f'{path}: not a COCO instances file: it must hold an object with "images" and '
-            '"annotations" (a list alone is a file of results)'
-        )
-    for key in ("images", "annotations"):
-        if not isinstance(parsed.get(key), list):
-            raise LabelError(f'{path}: not a COCO instances file: has no "{key}" list')
-    return digest, parsed
+    if isinstance(parsed, dict) and all(
+        isinstance(parsed.get(key), list) for key in ("images", "annotations")
+    ):
+        return digest, parsed
+    raise LabelError(
+        f'{path}: not a COCO instances file, an object with lists "images" and "annotations" '
+        "(a list alone is a file of results)"
+    )
 
 
 def _lean(entry: dict[str, Any]) -> dict[str, Any]:
@@ -102,41 +99,39 @@ def _category_names(entries: Any) -> dict[int, str]:
 
 def _images(
     entries: Sequence[Any], folder: Path | None, problems: list[Problem]
-) -> dict[int, Image]:
-    found: dict[int, Image] = {}
+) -> dict[int | None, Image]:
+    found: dict[int | None, Image] = {}
     for entry in entries:
         image = _image(entry, folder)
-        if isinstance(image, Image) and image.id in found:
-            image = Problem("image", None, image.id, "this image id was used before")
         if isinstance(image, Problem):
             problems.append(image)
+        elif image.id in found:
+            problems.append(Problem("image", None, image.id, "this image id was used before"))
         else:
             found[image.id] = image
     return found
 
 
 def _image(entry: Any, folder: Path | None) -> Image | Problem:
-    if not isinstance(entry, dict):
-        return Problem("image", None, None, f"an image is {brief(entry)}, not an object")
-    image_id, name = whole(entry.get("id")), entry.get("file_name")
+    image_id = whole(entry.get("id")) if isinstance(entry, dict) else None
     if image_id is None:
-        text = f"an image's id is {brief(entry.get('id'))}, not a whole number"
+        text = f"an image without a whole number as its id: {brief(entry)}"
         return Problem("image", None, None, text)
-    width, height = whole(entry.get("width")), whole(entry.get("height"))
-    fault = size_fault(width, height)
-    if not isinstance(name, str) or not name:
-        text = f"file_name is {brief(name)}, not a name"
-    elif leaves_folder(name):
-        text = f"file_name {name[:200]!r} leaves the image folder"
-    elif fault or width is None or height is None:
-        given = f"{brief(entry.get('width'))} and {brief(entry.get('height'))}"
-        text = f"width and height {fault}, not {given}"
-    else:
-        image = Image(image_id, Path(name) if folder is None else folder / name, width, height)
-        if folder is None or _is_file(image.path):
-            return image
-        return Problem("file", None, image_id, f"no file {str(image.path)!r:.300}")
-    return Problem("image", None, image_id, text)
+    name, given = entry.get("file_name"), (entry.get("width"), entry.get("height"))
+    width, height = (whole(side) or 0 for side in given)
+    if not isinstance(name, str) or not name or leaves_folder(name):
+        text = f"file_name {brief(name)} is no name, or leaves the image folder"
+        return Problem("image", None, image_id, text)
+    if not (0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
+        sides = f"from 1 to {LARGEST_SIDE} pixels, not {brief(given[0])} and {brief(given[1])}"
+        return Problem("image", None, image_id, f"width and height must be whole numbers {sides}")
+    if width * height > MAX_PIXELS:
+        text = f"{width} x {height} are more than the {MAX_PIXELS / 1e6:g} megapixels that are read"
+        return Problem("image", None, image_id, text)
+    path = Path(name) if folder is None else folder / name
+    if folder is not None and not _is_file(path):
+        return Problem("file", None, image_id, f"no file {str(path)!r:.300}")
+    return Image(image_id, path, width, height)
 
 
 def _is_file(path: Path) -> bool:
@@ -147,75 +142,65 @@ def _is_file(path: Path) -> bool:
 
 
 def _annotations(
-    entries: Sequence[Any], images: Mapping[int, Image], problems: list[Problem]
+    entries: Sequence[Any], images: Mapping[int | None, Image], problems: list[Problem]
 ) -> Iterator[Annotation]:
     seen: set[int] = set()
     for entry in entries:
-        if not isinstance(entry, dict):
-            text = f"an annotation is {brief(entry)}, not an object"
-            problems.append(Problem("id", None, None, text))
-            continue
-        annotation, kind, text = _annotation(entry, images, seen)
-        if kind is not None:
-            ids = _scalar(entry.get("id")), _scalar(entry.get("image_id"))
-            problems.append(Problem(kind, *ids, text))
+        annotation, problem = _annotation(entry, images, seen)
+        if problem is not None:
+            problems.append(problem)
         if annotation is not None:
-            if kind is None:
+            if problem is None:
                 seen.add(annotation.id)
             yield annotation
 
 
-def _scalar(value: Any) -> object:
-    return value if isinstance(value, int | float | str) or value is None else brief(value)
-
-
 def _annotation(
-    entry: Mapping[str, Any], images: Mapping[int, Image], seen: set[int]
-) -> tuple[Annotation | None, Kind | None, str]:
+    entry: Any, images: Mapping[int | None, Image], seen: set[int]
+) -> tuple[Annotation | None, Problem | None]:
     """What can be kept of an entry, and the first thing wrong with it."""
-    identity, image_id = whole(entry.get("id")), whole(entry.get("image_id"))
-    image = None if image_id is None else images.get(image_id)
+    identity = whole(entry.get("id")) if isinstance(entry, dict) else None
     if identity is None:
-        return None, "id", f"an annotation's id is {brief(entry.get('id'))}, not a whole number"
+        text = f"an annotation without a whole number as its id: {brief(entry)}"
+        return None, Problem("id", None, None, text)
+    image_id = whole(entry.get("image_id"))
+    image = images.get(image_id)
     if image is None:
-        return None, "image", "its image is not in the file, or was left out"
-    crowd = bool(entry.get("iscrowd"))
-    segmentation, given = entry.get("segmentation"), entry.get("bbox")
+        text = f"its image {brief(entry.get('image_id'))} is not in the file, or was left out"
+        return None, Problem("image", identity, image_id, text)
+    crowd, segmentation, given = (entry.get(key) for key in ("iscrowd", "segmentation", "bbox"))
     outline = _outline_fault(segmentation, image)
     box = xywh(given)
     if not given and not outline:
         box = tight_box(segmentation, image.height, image.width)
     if box is None:
         text = f"bbox must be four finite numbers x, y, width, height, not {brief(given)}"
-        if not given and segmentation:
-            text = f"it has no bbox, and its segmentation {outline}"
-        return None, "crowd" if crowd else "box", text
-    faults: list[tuple[Kind, str]] = []
-    annotated = entry.get("area", box[2] * box[3])
-    area = number(annotated)
+        return None, Problem("crowd" if crowd else "box", identity, image.id, text)
+    size = box[2] * box[3]
+    area, named = number(entry.get("area", size)), entry.get("category_id")
+    category = 1 if named is None else whole(named)
+    kind: Kind | None = None
     if area is None or not 0 <= area < _LARGEST_AREA:
-        faults.append(("area", f"area is {brief(annotated)}, not a number of square pixels"))
-        area = box[2] * box[3]
-    category = whole(entry["category_id"]) if entry.get("category_id") is not None else 1
-    if category is None:
-        faults.append(("category", f"category_id is {brief(entry['category_id'])}, not an id"))
-        category = 1
-    if place := _place_fault(box, image):
-        faults.append(("empty", f"bbox {brief(given or list(box))} {place}"))
-    if outline:
-        faults.append(("outline", f"segmentation {outline}"))
-    if identity in seen:
-        faults.append(("repeated", "this annotation id was used before"))
-    kind, text = faults[0] if faults else (None, "")
+        kind, text = "area", f"area is {brief(entry.get('area', size))}, not square pixels"
+        area = size
+    elif category is None:
+        kind, text = "category", f"category_id is {brief(named)}, not an id"
+    elif not _overlap(box, image):
+        where = f"is empty, or outside its {image.width}×{image.height} image"
+        kind, text = "empty", f"bbox {brief(given or list(box))} {where}"
+    elif outline:
+        kind, text = "outline", f"segmentation {outline}"
+    elif identity in seen:
+        kind, text = "repeated", "this annotation id was used before"
     if crowd and kind is not None:
         kind = "crowd"
-    return Annotation(identity, image, category, crowd, area, box, segmentation, kind), kind, text
+    category = 1 if category is None else category
+    kept = Annotation(identity, image, category, bool(crowd), area, box, segmentation, kind)
+    return kept, None if kind is None else Problem(kind, identity, image.id, text)
 
 
 def _outline_fault(segmentation: Any, image: Image) -> str:
     """What is wrong with a segmentation, to follow that word."""
-    if segmentation is None:
-        return "is missing"
     try:
         check(segmentation, image.height, image.width)
     except ValueError as error:
@@ -223,10 +208,6 @@ def _outline_fault(segmentation: Any, image: Image) -> str:
     return ""
 
 
-def _place_fault(box: Box, image: Image) -> str:
+def _overlap(box: Box, image: Image) -> bool:
     x, y, width, height = box
-    if width == 0 or height == 0:
-        return "is empty"
-    if x >= image.width or y >= image.height or x + width <= 0 or y + height <= 0:
-        return f"lies outside its {image.width}×{image.height} image"
-    return ""
+    return min(width, height) > 0 and -width < x < image.width and -height < y < image.height

@@ -86,7 +86,10 @@ def _as_bytes(counts: Any) -> Any:
     return counts.encode("ascii", errors="replace") if isinstance(counts, str) else counts
 
 
-def _check_polygons(polygons: list[Any]) -> None:
+def _check_polygons(polygons: Sequence[Any]) -> None:
+    if len(polygons) > MOST_POLYGONS:
+        raise ValueError(f"has {len(polygons)} polygons, at most {MOST_POLYGONS} are read")
+    outline = 0.0
     for polygon in polygons:
         if not isinstance(polygon, Sequence) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("has a polygon that is not a list of three or more x, y pairs")
@@ -94,18 +97,9 @@ def _check_polygons(polygons: list[Any]) -> None:
             raise ValueError(
                 f"has a polygon corner that is no number or beyond {FARTHEST_CORNER:.0f} px"
             )
-    _check_outline(polygons)
-
-
-def _check_outline(polygons: Sequence[Sequence[float]]) -> None:
-    """Raise ValueError for polygons that take forever to walk around."""
-    if len(polygons) > MOST_POLYGONS:
-        raise ValueError(f"has {len(polygons)} polygons, at most {MOST_POLYGONS} are read")
-    outline = 0.0
-    for polygon in polygons:
         points = np.array([*polygon, *polygon[:2]], np.float64).reshape(-1, 2)
         outline += float(np.abs(np.diff(points, axis=0)).max(axis=1).sum())
-    if outline > LONGEST_OUTLINE:
+    if outline > LONGEST_OUTLINE:  # takes forever to walk around
         raise ValueError(
             f"has an outline of {outline:.0f} px, at most {LONGEST_OUTLINE:.0f} are walked around"
         )

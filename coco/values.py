@@ -8,8 +8,6 @@ import reprlib
 from pathlib import PurePosixPath
 from typing import Any
 
-from deepmask.runtime.io.images import MAX_PIXELS
-
 #: Larger sides are no photograph: OpenCV warps none, and their masks overflow 32-bit runs.
 LARGEST_SIDE = 30_000
 
@@ -24,13 +22,11 @@ def whole(value: Any) -> int | None:
 
     Tools write ids as text, and tables of numbers make whole numbers floats.
     """
-    if isinstance(value, str):
-        found = int(value) if _WHOLE.fullmatch(value) else None
-    elif isinstance(value, float):
-        found = int(value) if value.is_integer() else None
-    else:
-        found = value if type(value) is int else None
-    return found if found is not None and -(1 << 63) <= found < 1 << 63 else None
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
+        return whole(int(value))
+    if isinstance(value, float) and value.is_integer():
+        return whole(int(value))
+    return value if type(value) is int and -(1 << 63) <= value < 1 << 63 else None
 
 
 def number(value: Any) -> float | None:
@@ -54,15 +50,6 @@ def xywh(value: Any) -> Box | None:
     if max(abs(x), abs(y), width, height) >= _FARTHEST or min(width, height) < 0:
         return None
     return x, y, width, height
-
-
-def size_fault(width: int | None, height: int | None) -> str:
-    """Return why no picture of this size is read, after "width and height "; "" for a good size."""
-    if not (width and height and 0 < width <= LARGEST_SIDE and 0 < height <= LARGEST_SIDE):
-        return f"must be whole numbers of pixels from 1 to {LARGEST_SIDE}"
-    if width * height > MAX_PIXELS:
-        return f"are more than the {MAX_PIXELS / 1e6:g} megapixels that are read"
-    return ""
 
 
 def leaves_folder(name: str) -> bool:

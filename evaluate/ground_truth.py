@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,34 +50,21 @@ class GroundTruth:
 
     def objects(self, image_id: int) -> Objects:
         """Return the objects of an image; raises `EvalError` naming one whose outline is bad."""
-        try:
-            return objects_of(self.annotations.get(image_id, ()), "segm" in self.kinds)
-        except ValueError as error:
-            raise EvalError(f"{self.name}: {error}") from None
+        return objects_of(self.annotations.get(image_id, ()), "segm" in self.kinds)
 
 
 def coco_truth(path: Path) -> GroundTruth:
     """Read an instances file; raises `EvalError` for the first entry that cannot be measured."""
-    try:
-        found = read_coco(path)
-    except LabelError as error:
-        raise EvalError(str(error)) from error
-    for problem in found.problems:
-        if problem.kind not in _MEASURED:
-            raise EvalError(f"{path}: {problem}")
-    return _ground_truth(found, "coco")
+    return _read(read_coco, path, "coco")
 
 
 def voc_truth(folder: Path) -> GroundTruth:
     """Read the test set of a VOC folder, which has boxes only; raises `EvalError`."""
-    try:
-        return _ground_truth(read_voc(folder), "voc")
-    except LabelError as error:
-        raise EvalError(str(error)) from error
+    return _read(read_voc, folder, "voc")
 
 
 def objects_of(annotations: Sequence[Annotation], with_masks: bool) -> Objects:
-    """Return the objects of one image; raises ValueError naming one whose outline is bad."""
+    """Return the objects of one image; raises `EvalError` naming one whose outline is bad."""
     # COCOeval with useCats=0 goes through the categories in order; between equal IoUs the later
     # object wins, so the order is part of the result.
     kept = sorted((item for item in annotations if not item.crowd), key=lambda a: a.category)
@@ -89,24 +76,27 @@ def objects_of(annotations: Sequence[Annotation], with_masks: bool) -> Objects:
     )
 
 
-def _ground_truth(found: LabelledSet, dataset: str) -> GroundTruth:
+def _mask(item: Annotation) -> Rle:
+    try:
+        return to_rle(item.segmentation, item.image.height, item.image.width)
+    except ValueError as error:
+        where = f"image {item.image.id}: annotation {item.id}"
+        raise EvalError(f"{where}: its segmentation {error}") from None
+
+
+def _read(reader: Callable[[Path], LabelledSet], path: Path, dataset: str) -> GroundTruth:
+    try:
+        found = reader(path)
+    except LabelError as error:
+        raise EvalError(str(error)) from error
+    for problem in found.problems:
+        if problem.kind not in _MEASURED:
+            raise EvalError(f"{path}: {problem}")
     annotations: dict[int, list[Annotation]] = {}
     for item in found.annotations:
         if not item.crowd:
             annotations.setdefault(item.image.id, []).append(item)
     outlined = all(item.segmentation for items in annotations.values() for item in items)
-    return GroundTruth(
-        name=found.name,
-        digest=found.digest,
-        dataset=dataset,
-        kinds=("segm", "bbox") if outlined and dataset == "coco" else ("bbox",),
-        pictures={image.id: image for image in found.images},
-        annotations=annotations,
-    )
-
-
-def _mask(item: Annotation) -> Rle:
-    try:
-        return to_rle(item.segmentation, item.image.height, item.image.width)
-    except ValueError as error:
-        raise ValueError(f"annotation {item.id}: its segmentation {error}") from None
+    kinds = ("segm", "bbox") if outlined and dataset == "coco" else ("bbox",)
+    pictures = {image.id: image for image in found.images}
+    return GroundTruth(found.name, found.digest, dataset, kinds, pictures, annotations)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepmask.coco.values import brief, leaves_folder, number, size_fault, whole, xywh
+from deepmask.coco.values import brief, leaves_folder, number, whole, xywh
 
 NOTHING: list[Any] = [None, True, [], {}, "", "x", math.nan, math.inf, -math.inf]
 
@@ -46,14 +46,6 @@ def test_what_is_no_box(value: Any) -> None:
 
 def test_boxes() -> None:
     assert xywh([-1, 2.5, 0, "4"]) == (-1.0, 2.5, 0.0, 4.0)
-
-
-def test_sizes_of_photographs() -> None:
-    assert size_fault(1, 30_000) == ""
-    assert "from 1 to 30000" in size_fault(0, 5)
-    assert "from 1 to 30000" in size_fault(5, None)
-    assert "from 1 to 30000" in size_fault(30_001, 1)
-    assert "100 megapixels" in size_fault(20_000, 20_000)
 
 
 @pytest.mark.parametrize("name", ["../a", "a/../../b", "/a", "..\\a", "\\a", "a\0b"])

@@ -51,17 +51,23 @@ def test_labels_without_masks_measure_boxes(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ([], "not a COCO instances file"),
-        ({"images": [IMAGE]}, 'has no "annotations" list'),
+        ({"images": [IMAGE]}, "not a COCO instances file"),
         ({"images": [], "annotations": []}, '"images" list is empty'),
         ({"images": [IMAGE, IMAGE], "annotations": []}, "image 1: this image id was used before"),
-        ({"images": [{**IMAGE, "id": "x"}], "annotations": []}, "not a whole number"),
-        ({"images": [IMAGE, {**IMAGE, "id": "x"}], "annotations": []}, "not a whole number"),
+        (
+            {"images": [{**IMAGE, "id": "x"}], "annotations": []},
+            "an image without a whole number as its id",
+        ),
+        (
+            {"images": [IMAGE, {**IMAGE, "id": "x"}], "annotations": []},
+            "an image without a whole number as its id",
+        ),
         ({"images": [{**IMAGE, "width": 10**9}], "annotations": []}, "width and height must be"),
         ({"images": [{**IMAGE, "height": 0}], "annotations": []}, "width and height must be"),
         ({"images": [{**IMAGE, "file_name": "../x.png"}], "annotations": []}, "leaves the image"),
         ({"images": [{**IMAGE, "file_name": "/x.png"}], "annotations": []}, "leaves the image"),
-        (labels(image_id=2), "annotation 5, image 2: its image is not in the file"),
-        (labels(id=None), "an annotation's id is null, not a whole number"),
+        (labels(image_id=2), "annotation 5, image 2: its image 2 is not in the file"),
+        (labels(id=None), "an annotation without a whole number as its id"),
         (labels(bbox=[1, 2, 3]), "annotation 5, image 1: bbox must be four finite numbers"),
         (labels(bbox=[1, 2, 3, -4]), "annotation 5, image 1: bbox must be"),
         (labels(area=-1), "annotation 5, image 1: area is -1"),
@@ -80,7 +86,7 @@ def test_broken_labels_are_named(tmp_path: Path, content: Any, message: str) -> 
 
 def test_a_broken_mask_is_named_when_its_image_comes(tmp_path: Path) -> None:
     truth = coco_truth(write(tmp_path / "l.json", labels(segmentation=[[1, 2, 3]])))
-    with pytest.raises(EvalError, match=r"l\.json: annotation 5: its segmentation has a polygon"):
+    with pytest.raises(EvalError, match=r"image 1: annotation 5: its segmentation has a polygon"):
         truth.objects(1)
 
 
