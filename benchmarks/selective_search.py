@@ -27,8 +27,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from deepmask import read_image
-from deepmask.coco.annotations import GroundTruth, Picture, read_coco
+from deepmask.coco.annotations import Image
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.ground_truth import GroundTruth, coco_truth
 from deepmask.evaluate.records import write_text
 from deepmask.evaluate.sources import check_size
 from deepmask.runtime.io.images import ImageError
@@ -144,7 +145,7 @@ def write(journal: Journal, truth: GroundTruth, out: Path, about: dict[str, Any]
         for entry in journal.read():
             picture = truth.pictures[entry["image_id"]]
             results = to_results(entry["boxes"], picture.id)
-            writer.add(results, picture.id, picture.file_name, picture.height, picture.width)
+            writer.add(results, picture.id, str(picture.path), picture.height, picture.width)
             seconds.append(entry["seconds"])
     about |= {"images": len(seconds)}
     if seconds:
@@ -183,7 +184,7 @@ def main() -> None:
 
 def _search_and_write(given: argparse.Namespace) -> list[str]:
     cv2.setNumThreads(given.threads)
-    truth = read_coco(given.annotations)
+    truth = coco_truth(given.annotations)
     settings = {
         "method": f"Selective Search, {given.mode}",
         "annotations": {"name": truth.name, "sha256": truth.digest},
@@ -206,8 +207,8 @@ def _search_and_write(given: argparse.Namespace) -> list[str]:
     return failed
 
 
-def _read(images: Path, picture: Picture) -> npt.NDArray[np.uint8]:
-    image = read_image(images / picture.file_name)
+def _read(images: Path, picture: Image) -> npt.NDArray[np.uint8]:
+    image = read_image(images / picture.path)
     check_size(picture, image.shape)
     return image
 

@@ -17,7 +17,7 @@ import pycocotools.mask as coco_mask
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from deepmask.coco.annotations import GroundTruth, Objects
+from deepmask.evaluate.ground_truth import GroundTruth, Objects
 from deepmask.evaluate.matching import Candidates, overlaps
 from deepmask.runtime.io.atomic import sweep, whole_file
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import click
 
-from deepmask.coco.annotations import GroundTruth, Objects, Picture, read_coco
-from deepmask.coco.voc import IMAGES, read_voc
+from deepmask.coco.annotations import Image
+from deepmask.coco.voc import IMAGES
 from deepmask.evaluate.contact_sheet import choose_tiles, write_sheet, write_tile
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.figures import draw_run
+from deepmask.evaluate.ground_truth import GroundTruth, Objects, coco_truth, voc_truth
 from deepmask.evaluate.matching import Candidates
 from deepmask.evaluate.records import repair
 from deepmask.evaluate.report import describe, measure, write_metrics
@@ -110,9 +111,9 @@ def require(*modules: str) -> None:
 
 def _truth(request: Request) -> GroundTruth:
     if request.voc is not None:
-        return read_voc(request.voc)
+        return voc_truth(request.voc)
     assert request.annotations is not None  # the command line asks for one of the two
-    return read_coco(request.annotations)
+    return coco_truth(request.annotations)
 
 
 def _source(
@@ -171,11 +172,11 @@ def _tile_writer(
         return None
     images, chosen = _image_folder(request), choose_tiles(truth, image_ids)
 
-    def watch(picture: Picture, objects: Objects, candidates: Candidates) -> None:
+    def watch(picture: Image, objects: Objects, candidates: Candidates) -> None:
         if picture.id not in chosen:
             return
         try:
-            image = read_image(images / picture.file_name)
+            image = read_image(images / picture.path)
             check_size(picture, image.shape)
         except (ImageError, EvalError) as error:
             click.echo(f"note: not on the contact sheet: {error}", err=True)

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pycocotools.mask as coco_mask
 
-from deepmask.coco.annotations import Objects
 from deepmask.coco.segmentation import Rle
+from deepmask.evaluate.ground_truth import Objects
 
 #: IoU 0.5, 0.55, …, 0.95, the very floats of pycocotools' Params.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10, endpoint=True)

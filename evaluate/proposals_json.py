@@ -11,8 +11,9 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 import pycocotools.mask as coco_mask
 
-from deepmask.coco.annotations import Picture, is_box, is_id
+from deepmask.coco.annotations import Image
 from deepmask.coco.segmentation import to_rle
+from deepmask.coco.values import whole, xywh
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import MAX_PROPOSALS, Candidates
 
@@ -29,7 +30,7 @@ class ResultsFile:
     together, as every tool writes them, cost one index entry; shuffled files work too.
     """
 
-    def __init__(self, path: Path, pictures: Mapping[int, Picture]) -> None:
+    def __init__(self, path: Path, pictures: Mapping[int, Image]) -> None:
         """Walk through the file once; raises `EvalError` for anything that is not a result."""
         self.path = path
         self._pictures = pictures
@@ -91,7 +92,7 @@ class ResultsFile:
 
 
 def to_candidates(
-    results: list[dict[str, Any]], picture: Picture, with_masks: bool, limit: int = MAX_PROPOSALS
+    results: list[dict[str, Any]], picture: Image, with_masks: bool, limit: int = MAX_PROPOSALS
 ) -> Candidates:
     """COCO results of one image as `Candidates`, best first.
 
@@ -106,12 +107,12 @@ def to_candidates(
     rles = [_mask(i, results[i], picture) for i in order] if with_masks else None
     boxes = np.zeros((len(order), 4))
     for row, i in enumerate(order):
-        box = results[i].get("bbox")
-        if not box and rles is not None:
-            box = coco_mask.toBbox(rles[row]).tolist()
-        if not is_box(box):
+        given = results[i].get("bbox")
+        if not given and rles is not None:
+            given = coco_mask.toBbox(rles[row]).tolist()
+        if (box := xywh(given)) is None:
             raise ValueError(
-                f"result {i}: bbox must be finite numbers x, y, width, height, not {box!r:.60}"
+                f"result {i}: bbox must be finite numbers x, y, width, height, not {given!r:.60}"
             )
         boxes[row] = box
     return Candidates(np.array([scores[i] for i in order], np.float64), boxes, rles)
@@ -125,13 +126,13 @@ def _score(index: int, result: dict[str, Any]) -> float:
 
 
 def _category(index: int, result: dict[str, Any]) -> int:
-    category: Any = result.get("category_id", 1)
-    if not is_id(category):
-        raise ValueError(f"result {index}: category_id must be a number, not {category!r:.30}")
-    return int(category)
+    given: Any = result.get("category_id", 1)
+    if (category := whole(given)) is None:
+        raise ValueError(f"result {index}: category_id must be a number, not {given!r:.30}")
+    return category
 
 
-def _mask(index: int, result: dict[str, Any], picture: Picture) -> dict[str, Any]:
+def _mask(index: int, result: dict[str, Any], picture: Image) -> dict[str, Any]:
     try:
         return to_rle(result["segmentation"], picture.height, picture.width)
     except ValueError as error:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from deepmask.coco.annotations import GroundTruth, Objects, Picture
+from deepmask.coco.annotations import Image
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.ground_truth import GroundTruth, Objects
 from deepmask.evaluate.matching import Candidates, rank_matches
 from deepmask.evaluate.records import (
     RECORDS_NAME,
@@ -23,13 +24,13 @@ from deepmask.evaluate.records import (
 #: What a resumed run may change: how many images it takes in.
 _MAY_GROW = ("limit", "images", "images_of_all_shards")
 
-Watcher = Callable[[Picture, Objects, Candidates], None]
+Watcher = Callable[[Image, Objects, Candidates], None]
 
 
 class Source(Protocol):
     """Whatever makes proposals for an image of the set."""
 
-    def propose(self, picture: Picture) -> tuple[Candidates, float | None]:
+    def propose(self, picture: Image) -> tuple[Candidates, float | None]:
         """The proposals of an image, and the seconds they took (None if they were made before).
 
         Raises `EvalError` if this image cannot be done.

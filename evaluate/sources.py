@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmask.coco.annotations import Picture
+from deepmask.coco.annotations import Image
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import Candidates
 from deepmask.evaluate.proposals_json import ResultsFile, to_candidates
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class FileSource:
     """Proposals that were made before, by anything that writes COCO results."""
 
-    def __init__(self, path: Path, pictures: Mapping[int, Picture], limit: int) -> None:
+    def __init__(self, path: Path, pictures: Mapping[int, Image], limit: int) -> None:
         """Index the file; `limit` is how many proposals of an image to take."""
         self._path = path
         self._limit = limit
@@ -35,7 +35,7 @@ class FileSource:
         """Ids of the images it has proposals for."""
         return self._file.images()
 
-    def propose(self, picture: Picture) -> tuple[Candidates, None]:
+    def propose(self, picture: Image) -> tuple[Candidates, None]:
         """The proposals of an image; none if the file has none."""
         return self._file.candidates(picture.id, self._limit), None
 
@@ -72,11 +72,11 @@ class ModelSource:
         self._overlap = overlap
         self._warm = False
 
-    def propose(self, picture: Picture) -> tuple[Candidates, float | None]:
+    def propose(self, picture: Image) -> tuple[Candidates, float | None]:
         """Image file to boxes and run lengths; the first image, a warm-up, is not timed."""
         start = time.perf_counter()
         try:
-            image = read_image(self._images / picture.file_name)
+            image = read_image(self._images / picture.path)
             check_size(picture, image.shape)
             proposals = self._model(
                 image,
@@ -108,10 +108,10 @@ class ModelSource:
         }
 
 
-def check_size(picture: Picture, shape: tuple[int, ...]) -> None:
+def check_size(picture: Image, shape: tuple[int, ...]) -> None:
     """Raise `EvalError` if an image (H, W, 3) is not the one that was annotated."""
     if shape[:2] != (picture.height, picture.width):
         raise EvalError(
-            f"image {picture.id}: {picture.file_name} is {shape[1]} x {shape[0]} pixels, its "
+            f"image {picture.id}: {picture.path} is {shape[1]} x {shape[0]} pixels, its "
             f"annotations are for {picture.width} x {picture.height}"
         )

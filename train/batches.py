@@ -12,7 +12,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from deepmask.coco.training_labels import Image
+from deepmask.coco.annotations import Image
 from deepmask.networks.config import ModelConfig
 from deepmask.train.crops import Cropper
 from deepmask.train.device_crops import DeviceCropper

@@ -13,7 +13,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from deepmask.coco.training_labels import DataError
+from deepmask.coco.errors import LabelError
 from deepmask.runtime.io.atomic import sweep
 from deepmask.train.batches import Batch, BatchMaker, prefetch
 from deepmask.train.checkpoint import save_checkpoint
@@ -54,7 +54,7 @@ def train(
     Writes `last.pt` on the schedule's timer, when stopped and at the end, `best.pt` whenever
     `DECIDING` recall is higher than ever before, and appends to `log.csv`. Of several processes
     the first does this alone, and a signal to any of them stops all at the same step.
-    Raises DataError for a picture that cannot be read, ValueError where no negative is found and
+    Raises LabelError for a picture that cannot be read, ValueError where no negative is found and
     PeerLostError where another process ended; what was learnt by then is saved first.
     """
     recipe, team = trainer.recipe, trainer.team
@@ -83,7 +83,7 @@ def train(
                     reporter.after_step(done, bar.set_postfix_str)
                 if done:
                     break
-        except (DataError, ValueError, PeerLostError):  # no further step can be made
+        except (LabelError, ValueError, PeerLostError):  # no further step can be made
             if team.leads:
                 save_checkpoint(trainer.checkpoint(), out / LAST)
             raise

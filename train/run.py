@@ -11,8 +11,10 @@ import click
 import numpy as np
 import torch
 
+from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.categories import with_categories
-from deepmask.coco.training_labels import AnnotatedSet, DataError, read_annotations
+from deepmask.coco.errors import LabelError
+from deepmask.coco.reader import read_coco
 from deepmask.networks.config import MODEL_PRESETS, ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.runtime.errors import one_line
@@ -111,7 +113,7 @@ def run_training(request: Request, out: Path) -> int:
             return _run(request, out, hardware, team)
     except (
         CheckpointError,
-        DataError,
+        LabelError,
         FloatingPointError,
         InitialiseError,
         OSError,
@@ -214,7 +216,7 @@ def _sources(request: Request) -> list[tuple[Path, Path]]:
     return sources
 
 
-def _sets(request: Request, team: Team) -> tuple[list[AnnotatedSet], AnnotatedSet | None]:
+def _sets(request: Request, team: Team) -> tuple[list[LabelledSet], LabelledSet | None]:
     """The training sets, fully labelled first, and the validation set if one was given."""
     sources = _sources(request)
     sets = [_read(*source) for source in sources]
@@ -230,7 +232,7 @@ def _sets(request: Request, team: Team) -> tuple[list[AnnotatedSet], AnnotatedSe
 
 
 def _cropper(
-    request: Request, sets: Sequence[AnnotatedSet], hardware: Hardware
+    request: Request, sets: Sequence[LabelledSet], hardware: Hardware
 ) -> Cropper | DeviceCropper:
     if request.crops == "host":
         return Cropper(int(request.cache_gb * 1e9))
@@ -239,15 +241,15 @@ def _cropper(
     return DeviceCropper(images, objects, hardware.device, request.threads)
 
 
-def _read(annotations: Path, images: Path) -> AnnotatedSet:
+def _read(annotations: Path, images: Path) -> LabelledSet:
     try:
-        return read_annotations(annotations, images)
-    except DataError as error:
+        return read_coco(annotations, images)
+    except LabelError as error:
         raise _failure(str(error)) from error
 
 
 def _validation_batches(
-    validation: AnnotatedSet, config: ModelConfig, recipe: Recipe, count: int
+    validation: LabelledSet, config: ModelConfig, recipe: Recipe, count: int
 ) -> list[Batch]:
     """The fixed validation patches: `count` objects, as many negatives, no colour change."""
     plain = replace(recipe, brightness=0.0, contrast=0.0, saturation=0.0)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.coco.test_annotations import write_voc
+from tests.coco.test_voc import write_voc
 from tests.evaluate.scenes import METRICS, deepmask_eval, evaluate_file, metrics_of, write
 
 

@@ -16,11 +16,13 @@ import pytest
 import torch
 
 from deepmask import DeepMask, read_image
-from deepmask.coco.annotations import read_coco
+from deepmask.coco.annotations import Problem
+from deepmask.coco.errors import LabelError
+from deepmask.coco.reader import read_coco
 from deepmask.coco.segmentation import to_rle
-from deepmask.coco.training_labels import DataError, Problem, read_annotations
 from deepmask.evaluate.contact_sheet import write_sheet
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.ground_truth import coco_truth
 from deepmask.evaluate.merge import merge
 from deepmask.evaluate.report import measure
 from deepmask.networks.config import MODEL_PRESETS
@@ -54,7 +56,7 @@ def test_outlines_that_never_end(tmp_path: Path, polygons: list[Any], text: str)
     instance = {"id": 1, "image_id": 1, "bbox": [0, 0, 9, 9], "segmentation": polygons}
     image = {"id": 1, "file_name": "a.png", "width": 30, "height": 30}
     (tmp_path / "l.json").write_text(json.dumps({"images": [image], "annotations": [instance]}))
-    [problem] = read_annotations(tmp_path / "l.json", tmp_path).problems
+    [problem] = read_coco(tmp_path / "l.json", tmp_path).problems
     assert text in str(problem)
 
 
@@ -81,14 +83,14 @@ def test_labels_that_leave_their_folder_or_are_too_large(tmp_path: Path) -> None
     ]
     path = tmp_path / "labels.json"
     path.write_text(json.dumps({"images": entries, "annotations": []}))
-    found = read_annotations(path, tmp_path / "images")
+    found = read_coco(path, tmp_path / "images")
     assert [image.id for image in found.images] == [4]
     texts = [problem.text for problem in found.problems]
     assert ["leaves the image folder" in text for text in texts] == [True, True, False]
     assert "megapixels" in texts[2]
     path.write_text(json.dumps({"images": entries[2:], "annotations": []}))
     with pytest.raises(EvalError, match="more than the 100 megapixels"):
-        read_coco(path)
+        coco_truth(path)
 
 
 def test_archives_that_unpack_to_more_than_they_are(tmp_path: Path) -> None:
@@ -264,9 +266,9 @@ def test_names_that_steer_a_terminal(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         read_image(tmp_path / "a\x1b[2J\nError: b\udcff.png")
     assert str(caught.value).endswith(r"a\x1b[2J\nError: b\udcff.png: no such file")
-    for kind in (CheckpointError, DataError, EngineError, EvalError, ModelFolderError):
+    for kind in (CheckpointError, LabelError, EngineError, EvalError, ModelFolderError):
         assert str(kind("é\x1b[2J\n")) == r"é\x1b[2J\n"
-    assert str(Problem("\x1b", "x" * 99, "t")) == rf"annotation \x1b, image {'x' * 60}: t"  # type: ignore[arg-type]
+    assert str(Problem("id", 5, 1, "\x1b\n")) == r"annotation 5, image 1: \x1b\n"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepmask.coco.training_labels import read_annotations
+from deepmask.coco.reader import read_coco
 from deepmask.train.batches import BatchMaker
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.crops import Cropper
@@ -29,7 +29,7 @@ TEAM_RUN = Path(__file__).with_name("team_run.py")
 @pytest.fixture
 def maker(drawn, tiny_model):
     def make(recipe, team=ALONE):
-        found = read_annotations(*drawn)
+        found = read_coco(*drawn)
         sampler = Sampler(found, [found], tiny_model, recipe)
         return BatchMaker(sampler, Cropper(10**8), tiny_model, recipe, 0, team)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from deepmask.coco.training_labels import read_annotations
+from deepmask.coco.reader import read_coco
 from deepmask.networks.config import MODEL_PRESETS, ConfigError, constant_widths, halved_widths
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
@@ -38,7 +38,7 @@ def recipe(tiny_recipe):
 
 @pytest.fixture
 def make(drawn, tiny_refined, recipe):
-    found = read_annotations(*drawn)
+    found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_refined, recipe)
     return BatchMaker(sampler, Cropper(10**8), tiny_refined, recipe, 0)
 
