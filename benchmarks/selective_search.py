@@ -31,12 +31,13 @@ from deepmask.coco.annotations import GroundTruth, Picture, read_coco
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.records import write_text
 from deepmask.evaluate.sources import check_size
+from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.io.images import ImageError
 from deepmask.runtime.io.results import ResultsError, ResultsWriter
 
 MODES = ("fast", "quality", "single")
 MISSING = (
-    "this OpenCV has no ximgproc: pip install 'deepmask[selective-search]' (its cv2 takes the "
+    f"this OpenCV has no ximgproc: {pip_install('selective-search')} (its cv2 takes the "
     "place of opencv-python-headless's and has everything of it)"
 )
 

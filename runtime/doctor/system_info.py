@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,11 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import deepmask
+from deepmask.runtime import distribution
 from deepmask.runtime.engines.threads import cores_available
 
 #: Seconds that a library may take to load, or a model to run; the first CUDA start is slow.
 PATIENCE = 120
-_PROJECT = "deepmask"
 #: Instructions that make int8 fast, as Linux names them.
 _INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 _IMPORT = """
@@ -94,7 +96,7 @@ def shared_library(name: str, function: str, sonames: Sequence[str], package: st
 def requirement(name: str) -> str:
     """What pip must be asked for: this project's own requirement on `name`, or just the name."""
     try:
-        lines = importlib.metadata.requires(_PROJECT) or []
+        lines = importlib.metadata.requires(distribution.NAME) or []
     except importlib.metadata.PackageNotFoundError:
         lines = []
     for line in lines:
@@ -105,11 +107,16 @@ def requirement(name: str) -> str:
 
 
 def project_version() -> str:
-    """This project's version."""
+    """Return this project's version; of a checkout that is not installed also what installs it.
+
+    Where it is installed, a hint with an extra adds only what is missing.
+    """
     try:
-        return importlib.metadata.version(_PROJECT)
+        importlib.metadata.version(distribution.NAME)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        checkout = Path(deepmask.__file__).parents[1]
+        return f"{deepmask.__version__}, not installed: pip install -e {shlex.quote(str(checkout))}"
+    return deepmask.__version__
 
 
 def providers() -> tuple[str, ...]:
