@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from deepmask.coco.annotations import GroundTruth, Objects
 from deepmask.evaluate.matching import Candidates, overlaps
-from deepmask.runtime.io.atomic import sweep, whole_file
+from deepmask.runtime.io.atomic import atomic_write, remove_stale
 
 TILES_FOLDER = "tiles"
 SHEET_NAME = "contact-sheet.jpg"
@@ -71,9 +71,9 @@ def write_tile(
     (folder / TILES_FOLDER).mkdir(exist_ok=True)
     path = folder / TILES_FOLDER / f"{image_id:012d}.png"
     pixels = tile.clip(0, 255).astype(np.uint8)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         Image.fromarray(pixels).save(file, format="PNG", pnginfo=caption)
-    sweep(path)
+    remove_stale(path)
 
 
 def write_sheet(folder: Path, title: str) -> Path | None:
@@ -97,9 +97,9 @@ def write_sheet(folder: Path, title: str) -> Path | None:
             x += image.width + _GAP
         y += row[0][0].height + _CAPTION + _GAP
     path = folder / SHEET_NAME
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         sheet.save(file, format="JPEG", quality=90)
-    sweep(path)
+    remove_stale(path)
     return path
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepmask.evaluate.metrics import COUNTS
 from deepmask.evaluate.published import TABLES
-from deepmask.runtime.io.atomic import sweep, whole_file
+from deepmask.runtime.io.atomic import atomic_write, remove_stale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -250,6 +250,6 @@ def _lay_out(figure: Figure) -> None:
 
 def _write(figure: Figure, path: Path) -> None:
     """Write a figure as its suffix says, whole or not at all."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         figure.savefig(file, format=path.suffix[1:], **_FORMATS[path.suffix])
-    sweep(path)
+    remove_stale(path)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS, MAX_PROPOSALS, Ranks
 from deepmask.evaluate.published import TABLES
-from deepmask.runtime.io.atomic import sweep, whole_file
+from deepmask.runtime.io.atomic import atomic_write, remove_stale
 from deepmask.runtime.validation import ContentError, integer, mapping
 from deepmask.runtime.validation import number as checked_number
 
@@ -131,9 +131,9 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file that is there whole or not at all; raises `OSError`."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(text.encode())
-    sweep(path)
+    remove_stale(path)
 
 
 def _check_run(run: dict[str, Any]) -> None:

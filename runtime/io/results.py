@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deepmask.runtime.io.atomic import discard, new_file, publish, sweep, whole_file
+from deepmask.runtime.io.atomic import abort, atomic_write, commit, new_file, remove_stale
 
 #: Suffixes of pictures that can be written, and Pillow's names of their formats.
 PICTURES: Mapping[str, str] = {
@@ -93,7 +93,9 @@ class ResultsWriter:
             self._images.keep(self._whole[1])
         finally:
             self._results.keep(self._whole[0])
-        sweep(self.path, self.images_path)  # only now: what was left is whole up to some image
+        remove_stale(
+            self.path, self.images_path
+        )  # only now: what was left is whole up to some image
 
 
 def image_ids(paths: Sequence[Path]) -> list[int]:
@@ -117,7 +119,7 @@ def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
     """Write (H, W, 3) uint8 RGB as its suffix, one of `PICTURES`, says; raises `ResultsError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             Image.fromarray(picture).save(file, PICTURES[path.suffix.lower()])
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
@@ -153,11 +155,11 @@ class _ArrayFile:
             self._write(end, self._tail)
             self._file.truncate()
             os.fsync(self._file.fileno())
-            publish(self._file, self._temporary, self._path)
+            commit(self._file, self._temporary, self._path)
 
     def drop(self) -> None:
         """Close, and remove the temporary file."""
-        discard(self._file, self._temporary)
+        abort(self._file, self._temporary)
 
     def _write(self, position: int, content: bytes) -> None:
         self._file.seek(position)
