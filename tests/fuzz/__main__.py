@@ -29,7 +29,7 @@ def main(names: tuple[str, ...], inputs: int, first: int, save: int | None) -> N
     for name in names or TARGETS:
         report = fuzz([name], inputs, first)[name]
         click.echo(report)
-        bad |= bool(report.findings)
+        bad |= bool(report.problems())
     sys.exit(bad)
 
 

@@ -15,6 +15,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 #: A worker without a word for so long, in seconds, hangs where no signal reaches it.
 SILENCE = 6 * 3600.0
+#: Damage that is always read, or always refused, tells nothing once there is this much of it.
+ENOUGH = 100
+#: A log's torn rows are left out, none is an error.
+TAKES_ANYTHING = ("training log",)
+#: Copies of whole weights would be all the work: these inputs have only the small ones.
+TAKES_NOTHING = ("checkpoints", "trunk weights")
 
 
 @dataclass
@@ -38,14 +44,24 @@ class Report:
         self.slowest = max(self.slowest, line["slowest"])
         self.growth = max(self.growth, line["growth"])
 
+    def problems(self) -> list[str]:
+        """Return the findings, and whether the damage was too mild or too rough to find any."""
+        problems = [f"input {number}: {text}" for number, text in self.findings.items()]
+        if self.read + self.refused >= ENOUGH:
+            if not self.refused and self.target not in TAKES_ANYTHING:
+                problems.append("no input was refused: the damage is too mild")
+            if not self.read and self.target not in TAKES_NOTHING:
+                problems.append("no input was read: the damage is too rough")
+        return problems
+
     def __str__(self) -> str:
-        """One line, and one paragraph for each finding."""
+        """Return one line of figures, and a paragraph for each problem."""
         line = (
             f"{self.target:<26}{self.read:>8} read{self.refused:>8} refused"
             f"{len(self.findings):>6} findings   slowest {self.slowest:5.2f} s   "
             f"growth {self.growth / 1e6:6.0f} MB"
         )
-        return "\n".join([line, *(f"  input {n}: {text}" for n, text in self.findings.items())])
+        return "\n".join([line, *(f"  {text}" for text in self.problems())])
 
 
 def fuzz(names: Sequence[str], inputs: int, first: int = 0) -> dict[str, Report]:

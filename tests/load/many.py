@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from deepmask import DeepMask, Proposals
 
 #: Sizes that come by turns: engines keep memory for each that they have seen.
 SIZES = ((64, 96), (96, 64), (80, 80), (50, 130))
+#: Bytes by which a process may grow after the first tenth of its images, however many they are.
+MOST_GROWTH = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ def held() -> Held:
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return Held(pages * os.sysconf("SC_PAGE_SIZE"), len(list(Path("/proc/self/fd").iterdir())))
+
+
+def grows(course: Sequence[Held]) -> bool:
+    """Whether the last of several measurements holds more than the first, but for a remainder."""
+    first, last = course[0], course[-1]
+    return last.handles > first.handles or last.memory - first.memory > MOST_GROWTH
 
 
 def picture(number: int) -> npt.NDArray[np.uint8]:
