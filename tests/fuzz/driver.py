@@ -73,7 +73,7 @@ def fuzz(names: Sequence[str], inputs: int, first: int = 0) -> dict[str, Report]
         while rest:
             (folder / "progress").write_text(json.dumps([rest[0], first]))
             (folder / "report").write_text("")
-            command = [sys.executable, "-m", "tests.fuzz.worker", folder, str(first), str(end)]
+            command = [sys.executable, "-m", "tests.fuzz.worker", str(folder), str(first), str(end)]
             done = subprocess.run(
                 [*command, *rest],
                 cwd=ROOT,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
+import secrets
 import stat
 import subprocess
 import sys
@@ -156,7 +158,7 @@ def test_what_another_machine_left_stays(tmp_path: Path) -> None:
 def test_a_machine_has_one_mark_and_others_have_another(monkeypatch: pytest.MonkeyPatch) -> None:
     assert atomic._machine() == atomic._MACHINE
     assert re.fullmatch(atomic.TEMPORARY_END, temporary(""))
-    monkeypatch.setattr(atomic.platform, "node", lambda: "another")
+    monkeypatch.setattr(platform, "node", lambda: "another")
     assert atomic._machine() != atomic._MACHINE
 
 
@@ -214,7 +216,7 @@ def test_a_file_is_locked_until_it_has_its_name(
 def test_another_thing_of_the_temporary_name_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Any]
 ) -> None:
-    monkeypatch.setattr(atomic.secrets, "token_hex", lambda size: "1f")
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "1f")
     (tmp_path / temporary("a.pt")).write_bytes(b"mine")
     with pytest.raises(FileExistsError), make(tmp_path / "a.pt"):
         pass
@@ -241,7 +243,7 @@ def test_where_files_cannot_be_told_apart(
 def test_what_vanishes_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, removed = atomic._lock, []
+    lock, removed = atomic._lock, list[bool]()
 
     def late(descriptor: int) -> bool | None:
         if not removed:
@@ -263,7 +265,7 @@ def test_what_vanishes_before_it_is_locked_is_made_again(
 def test_a_folder_that_vanishes_before_it_is_opened_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened, removed = os.open, []
+    opened, removed = os.open, list[bool]()
 
     def late(path: Path, *arguments: int) -> int:
         if not removed:
@@ -271,7 +273,7 @@ def test_a_folder_that_vanishes_before_it_is_opened_is_made_again(
             path.rmdir()
         return opened(path, *arguments)
 
-    monkeypatch.setattr(atomic.os, "open", late)
+    monkeypatch.setattr(os, "open", late)
     with staging_folder(tmp_path / "model") as folder:
         assert folder.is_dir()
         assert names(tmp_path) == [folder.name]
@@ -301,7 +303,7 @@ def test_where_there_are_no_locks_nothing_is_swept(
     def refuse(descriptor: int, how: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(atomic.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     remove_stale(tmp_path / "a.pt", tmp_path / "model")
     assert len(names(tmp_path)) == 2
     with atomic_write(tmp_path / "a.pt") as file:
