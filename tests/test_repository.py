@@ -62,3 +62,20 @@ def test_every_long_form_is_scheduled() -> None:
     assert scheduled == forms == {"tests.faults", "tests.fuzz", "tests.load"}
     assert (ROOT / "tests" / "export" / "test_ahead_of_time.py").is_file()
     assert "schedule:" in text
+
+
+def test_what_contributing_names_is_there() -> None:
+    """Files, `python -m` commands and the names that its steps point to."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = {one for one in re.findall(r"`([\w./-]+/[\w./-]+)`", text) if "NAME" not in one}
+    paths |= set(re.findall(r"\]\((\S+)\)", text)) | set(re.findall(r"pytest (\w+/\S*)", text))
+    assert len(paths) > 15
+    assert [one for one in sorted(paths) if not (ROOT / one).exists()] == []
+    for module in re.findall(r"python -m ([\w.]+)", text):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+    named = re.findall(r"`(\w+)` in\s+`([\w./]+\.py)`", text)
+    named += [(name, path) for path, name in re.findall(r"`([\w./]+\.py)` add .*?`(\w+)`", text)]
+    assert len(named) >= 5
+    for name, path in named:
+        assert re.search(rf"\b{name}\b", (ROOT / path).read_text(encoding="utf-8")), (name, path)

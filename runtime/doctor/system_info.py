@@ -18,12 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import deepmask
 from deepmask.runtime import distribution
 from deepmask.runtime.engines.threads import cores_available
 
 #: Seconds that a library may take to load, or a model to run; the first CUDA start is slow.
 PATIENCE = 120
+#: The folder of pyproject.toml, for a checkout.
+_CHECKOUT = Path(__file__).resolve().parents[2]
 #: Instructions that make int8 fast, as Linux names them.
 _INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 _IMPORT = """
@@ -107,16 +108,14 @@ def requirement(name: str) -> str:
 
 
 def project_version() -> str:
-    """Return this project's version; of a checkout that is not installed also what installs it.
+    """Return this project's version, or the command that installs this checkout.
 
     Where it is installed, a hint with an extra adds only what is missing.
     """
     try:
-        importlib.metadata.version(distribution.NAME)
+        return importlib.metadata.version(distribution.NAME)
     except importlib.metadata.PackageNotFoundError:
-        checkout = Path(deepmask.__file__).parents[1]
-        return f"{deepmask.__version__}, not installed: pip install -e {shlex.quote(str(checkout))}"
-    return deepmask.__version__
+        return f"not installed: pip install -e {shlex.quote(str(_CHECKOUT))}"
 
 
 def providers() -> tuple[str, ...]:
