@@ -1,4 +1,4 @@
-"""Results on disk: COCO JSON, written as it comes and whole at any time it may be cut short."""
+"""Write results as COCO JSON, image by image, so that an interrupted run leaves whole files."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class ResultsError(Exception):
 
 
 class ResultsWriter:
-    """Two files that grow by image: COCO results, and which image an id is.
+    """Write COCO results of image after image, and a list of the images and their ids.
 
     `path` holds the results list. `path` with the suffix `.images.json` holds COCO's `images` and
     `categories`, so that `COCO(images_path).loadRes(path)` works. Both are written under a
     temporary name and renamed on exit, also when an exception, a full disk or Ctrl-C ends the
-    block: whatever was added by then is there, in both. Without any image nothing is renamed.
+    block: both then hold every image that was added by then. Without any image nothing is renamed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,11 +71,10 @@ class ResultsWriter:
 
     @property
     def images(self) -> int:
-        """Images added so far: what the files will hold, whenever the block ends."""
+        """Return how many images were added, which is how many the files will hold."""
         return 0 if self._whole is None else self._whole[2]
 
     def __enter__(self) -> ResultsWriter:
-        """The writer itself."""
         return self
 
     def __exit__(
@@ -84,7 +83,6 @@ class ResultsWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Complete both files and give them their names."""
         if self._whole is None:
             self._results.drop()
             self._images.drop()
@@ -99,7 +97,7 @@ class ResultsWriter:
 
 
 def image_ids(paths: Sequence[Path]) -> list[int]:
-    """An id for each image: the number in a COCO file name, else the next one that is free."""
+    """Return an id for each image: the number in a COCO file name, else the next free number."""
     numbers: dict[int, int] = {}
     for index, path in enumerate(paths):
         if match := _COCO_NAME.fullmatch(path.stem):
@@ -116,7 +114,7 @@ def image_ids(paths: Sequence[Path]) -> list[int]:
 
 
 def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) uint8 RGB as its suffix, one of `PICTURES`, says; raises `ResultsError`."""
+    """Write (H, W, 3) uint8 RGB in the format of its suffix; raises `ResultsError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
@@ -126,9 +124,10 @@ def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
 
 
 class _ArrayFile:
-    """A JSON array that is whole after each append, under a temporary name until it is kept.
+    """Write a JSON array that is whole after each append, under a temporary name until `keep`.
 
-    The tail is always in the file, so that closing the array takes no space a full disk lacks.
+    The closing bracket is always in the file, so that ending the array takes no space, which a full
+    disk would lack.
     """
 
     def __init__(self, path: Path, head: str, tail: str) -> None:
@@ -140,7 +139,7 @@ class _ArrayFile:
             self._write(0, head.encode() + self._tail)
 
     def append(self, items: Iterable[Any]) -> int:
-        """Add items; returns where the array then ends."""
+        """Add items; return where the array then ends."""
         lines = [json.dumps(item, separators=(",", ":")) for item in items]
         if lines:
             text = (",\n" if self._end > self._start else "") + ",\n".join(lines)
@@ -150,7 +149,7 @@ class _ArrayFile:
         return self._end
 
     def keep(self, end: int) -> None:
-        """Close the array at `end`, drop what follows, give the file its name."""
+        """End the array at `end`, drop what follows, and give the file its name."""
         with self._errors(f"; what was done is in {self._temporary}"):
             self._write(end, self._tail)
             self._file.truncate()
@@ -158,7 +157,6 @@ class _ArrayFile:
             commit(self._file, self._temporary, self._path)
 
     def drop(self) -> None:
-        """Close, and remove the temporary file."""
         abort(self._file, self._temporary)
 
     def _write(self, position: int, content: bytes) -> None:
