@@ -1,4 +1,4 @@
-"""Runs workers over any number of inputs; one that dies is a finding, and the rest goes on."""
+"""Run workers over any number of inputs; one that dies is a finding, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TAKES_NOTHING = ("checkpoints", "trunk weights")
 
 @dataclass
 class Report:
-    """What became of a target's inputs; `findings` by input number."""
+    """Counts of a target's inputs; `findings` by input number."""
 
     target: str
     read: int = 0
@@ -35,7 +35,7 @@ class Report:
     findings: dict[int, str] = field(default_factory=dict)
 
     def take(self, line: dict[str, Any]) -> None:
-        """A line of a worker's report."""
+        """Add a line of a worker's report."""
         if "finding" in line:
             self.findings[line["index"]] = line["finding"]
             return
@@ -65,7 +65,7 @@ class Report:
 
 
 def fuzz(names: Sequence[str], inputs: int, first: int = 0) -> dict[str, Report]:
-    """Feed each target its inputs `first` … `first + inputs - 1`; by name."""
+    """Feed each target the inputs `first` … `first + inputs - 1`; return reports by name."""
     reports = {name: Report(name) for name in names}
     end, rest = first + inputs, list(names)
     with tempfile.TemporaryDirectory(prefix="deepmask-fuzz-") as temporary:

@@ -12,7 +12,7 @@ INPUTS = 5
 
 @pytest.fixture(scope="module")
 def reports() -> dict[str, Report]:
-    """Reports of all targets, which are fed one after the other in one process."""
+    """Feed all targets, one after the other in one process."""
     return fuzz(list(TARGETS), INPUTS)
 
 

@@ -1,4 +1,4 @@
-"""The short form of `tests.load`: memory and handles stay flat, answers the same."""
+"""The short form of `tests.load`: memory and handles do not grow, answers are the same."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def model(folder: Path) -> Iterator[DeepMask]:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory as Linux tells it")
 def test_memory_and_handles_are_flat(model: DeepMask) -> None:
-    """An image of kilobytes that was kept, or a leak of a megabyte each, would show."""
+    """A leak of 100 kB an image would show."""
     course = list(run_many(model, 5 * IMAGES, every=IMAGES))
     assert not grows(course), course
     assert course[-1].handles == course[0].handles

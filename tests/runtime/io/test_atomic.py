@@ -45,7 +45,7 @@ with staging_folder(Path("model")) as folder:
 
 @pytest.fixture
 def halfway(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that is at work on a.pt and model/ in `tmp_path`."""
+    """Start a process that is making a.pt and model/ in `tmp_path`."""
     command = [sys.executable, "-c", HALFWAY]
     with subprocess.Popen(
         command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -92,7 +92,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, failure: BaseException)
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
 def test_permissions(tmp_path: Path) -> None:
-    """Those of any new file, or fewer where that is asked for."""
+    """They are those of any new file, or fewer if asked for."""
     (tmp_path / "plain").touch()
     for name, mode in (("a", 0o666), ("b", 0o600)):
         with atomic_write(tmp_path / name, mode):
@@ -119,7 +119,7 @@ def test_what_a_living_process_makes_is_left_alone(
 def test_what_a_killed_process_left_is_removed(
     tmp_path: Path, halfway: subprocess.Popen[str]
 ) -> None:
-    """Nothing else is: not the files of other names, nor what only looks like one of these."""
+    """Nothing else is: neither files of other names, nor what only looks like a leftover."""
     halfway.kill()
     halfway.wait()
     others = ["a.pt", "a.pt.tmp", "a.pt.2023.tmp", "a.pt.1.deepmask-tmp", "model"]
