@@ -1,4 +1,4 @@
-"""DeepMask as most people would write its inference: what the runtime's speed is a ratio to.
+"""Run DeepMask as most people would write its inference, to compare the runtime's speed with.
 
 Eager PyTorch; the patch network's linear layers as convolutions over the whole feature map (§3.3),
 so a mask at every location of every scale; the best masks resized and pasted on full canvases, and
@@ -27,16 +27,15 @@ from deepmask.train.checkpoint import load_checkpoint
 
 
 class Baseline:
-    """A checkpoint, run by PyTorch on the CPU; `manifest` of its export has border and scales."""
+    """Run a checkpoint with PyTorch on the CPU; its `manifest` has border and scales."""
 
     def __init__(self, checkpoint: Path, manifest: Manifest) -> None:
-        """Load the network."""
         self.model: DeepMaskNetwork = load_checkpoint(checkpoint).build()
         self.manifest = manifest
 
     @torch.inference_mode()
     def __call__(self, image: npt.NDArray[np.uint8], proposals: int = 1000) -> list[dict[str, Any]]:
-        """(H, W, 3) RGB → COCO results, best first."""
+        """Return COCO results of an image, (H, W, 3) RGB, best first."""
         height, width = image.shape[:2]
         levels = plan_pyramid(height, width, self.manifest.scales.factors(), self.manifest)
         masks: list[Tensor] = []
@@ -70,7 +69,7 @@ class Baseline:
         return results
 
     def _dense(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, C, h, w) → masks (1, mask_size², rows, cols) and scores (1, 1, rows, cols)."""
+        """Map (1, C, h, w) to masks (1, mask_size², rows, cols) and scores (1, 1, rows, cols)."""
         mask_head, score_head = self.model.mask_head, self.model.score_head
         cells = self.model.config.cells
         crop = (self.manifest.border - self.manifest.patch // 2) // self.manifest.stride
@@ -98,7 +97,7 @@ class Baseline:
         height: int,
         width: int,
     ) -> npt.NDArray[np.uint8]:
-        """A window's mask on a canvas of the image's size."""
+        """Paint a window's mask on a canvas of the image's size."""
         patch, stride, cut = self.manifest.patch, self.manifest.stride, self.manifest.threshold
         top = round((stride * row - patch / 2) / level.ratio_y)
         left = round((stride * col - patch / 2) / level.ratio_x)
@@ -112,6 +111,6 @@ class Baseline:
 
 
 def _slide(linear: nn.Linear, features: Tensor, cells: int, dilation: int = 1) -> Tensor:
-    """A linear layer on windows of cells × cells, at every location."""
+    """Apply a linear layer to windows of cells × cells, at every location."""
     weight = linear.weight.view(linear.out_features, -1, cells, cells)
     return F.conv2d(features, weight, linear.bias, dilation=dilation)

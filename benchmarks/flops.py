@@ -1,4 +1,4 @@
-"""The arithmetic of a plan: multiply-adds of the exported graphs on a pyramid's canvases."""
+"""Count the multiply-adds of the exported graphs on a pyramid's canvases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LARGEST_INDEX = 4096
 def plan_gflop(
     folder: Path, manifest: Manifest, levels: Sequence[Level], windows: int
 ) -> dict[str, float]:
-    """GFLOP of each graph for one image: every level scored, `windows` locations segmented.
+    """Return the GFLOP of each graph for one image: every level scored, `windows` masks made.
 
     A multiply-add is two operations; only convolutions and matrix products count.
     """
@@ -53,7 +53,7 @@ def plan_gflop(
 def multiply_adds(
     model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]
 ) -> tuple[int, dict[str, Shape]]:
-    """Multiply-adds of a graph whose inputs have these shapes, and the shapes of its outputs.
+    """Count a graph's multiply-adds for inputs of these shapes; return its outputs' shapes too.
 
     Raises `ValueError` naming an operator that multiplies and whose shapes cannot be inferred.
     """
@@ -70,7 +70,7 @@ def multiply_adds(
 
 
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with its weights as inputs: shapes only, quick to copy."""
+    """Return the graph with its weights as inputs: shapes only, quick to copy."""
     small = onnx.ModelProto()
     small.CopyFrom(model)
     kept = []

@@ -1,7 +1,7 @@
-"""The models to measure: the shipped one, and every preset with random weights.
+"""Provide the models to measure: the shipped one, and every preset with random weights.
 
-Weights do not change the network's time. Masks of random weights would, being noise, take longer to
-encode than those of objects; the mask head's bias is therefore a disc, which outweighs the noise.
+Weights do not change the network's time. Masks of random weights would be noise and take longer to
+encode than those of objects; so the mask head's bias is a disc, which outweighs the noise.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Candidate:
 
 
 def candidate(name: str, cache: Path) -> Candidate:
-    """A preset, with the shipped weights where it has some, or a model folder by its path."""
+    """Return a preset, with the shipped weights if it has some, or the model folder of a path."""
     if name not in (*MODEL_PRESETS, *MODELS):
         return Candidate(Path(name).name, Path(name), "given")
     if name == SHIPPED_MODEL:
@@ -59,7 +59,7 @@ def candidate(name: str, cache: Path) -> Candidate:
 
 
 def random_export(name: str, cache: Path) -> tuple[Path, Path]:
-    """Checkpoint and model folder of one of `MODELS` or a preset with random weights, made once.
+    """Make a checkpoint and a model folder of a preset with random weights, once.
 
     They lie in `cache` under a name that changes with the code that makes them.
     """
@@ -89,7 +89,7 @@ def _photographs(folder: Path) -> Path:
 
 
 def random_network(config: ModelConfig) -> DeepMaskNetwork:
-    """Random weights, the same each time, and masks that are about a disc."""
+    """Build a network with random weights, the same each time, whose masks are about a disc."""
     torch.manual_seed(0)
     network = DeepMaskNetwork(config).eval()
     steps = torch.linspace(-1, 1, config.mask_size)

@@ -32,7 +32,16 @@ def proposals(commands: Path, images: list[Path], folder: Path) -> bytes:
 def records(commands: Path, annotations: Path, images: Path, limit: int, folder: Path) -> list[Any]:
     """Run `deepmask-eval` of an environment; returns its records without the seconds."""
     out = folder / "eval"
-    options = ("--annotations", annotations, "--images", images, "--limit", limit, "--device", "cpu")
+    options = (
+        "--annotations",
+        annotations,
+        "--images",
+        images,
+        "--limit",
+        limit,
+        "--device",
+        "cpu",
+    )
     _run(commands / "deepmask-eval", *options, "--out", out)
     lines = (out / "records.jsonl").read_text(encoding="utf-8").splitlines()
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]

@@ -1,4 +1,4 @@
-"""What is measured on: a drawn photograph, and mask logits that look like objects."""
+"""Draw a photograph to measure on, and mask logits that look like objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deepmask.runtime.views.geometry import WindowGrid
 
 @dataclass(frozen=True)
 class Size:
-    """A usual image of a data set, and the seconds the paper gives for one (§4, K40m GPU)."""
+    """A usual image size of a data set, and the paper's seconds for one image (§4, K40m GPU)."""
 
     name: str
     height: int
@@ -31,7 +31,7 @@ SIZES = (COCO, PASCAL)
 
 
 def draw_picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """(height, width, 3) RGB: twenty soft-edged ellipses on a textured ground."""
+    """Draw twenty soft-edged ellipses on a textured ground, (height, width, 3) RGB."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(60, 190, (height // 16, width // 16, 3)).astype(np.uint8)
     picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -48,7 +48,7 @@ def draw_picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8
 
 
 def write_picture(path: Path, height: int, width: int, seed: int = 0) -> Path:
-    """`draw_picture` as a JPEG of quality 90."""
+    """Write a drawn picture as a JPEG of quality 90."""
     Image.fromarray(draw_picture(height, width, seed)).save(path, quality=90)
     return path
 
@@ -56,7 +56,7 @@ def write_picture(path: Path, height: int, width: int, seed: int = 0) -> Path:
 def draw_masks(
     count: int, height: int, width: int, seed: int = 0
 ) -> tuple[npt.NDArray[np.float32], Placement]:
-    """Mask logits (count, 56, 56) of smooth shapes, in windows of the 160 px model's pyramid.
+    """Draw mask logits (count, 56, 56) of smooth shapes, in windows of the 160 px model's pyramid.
 
     Windows are drawn uniformly over scales and then over places, so small and large ones occur.
     """

@@ -1,4 +1,4 @@
-"""A thousand masks to COCO RLE: on full canvases, window by window, and without their pixels."""
+"""Encode a thousand masks: on full canvases, window by window, and without their pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Logits = npt.NDArray[np.float32]
 
 
 def full_canvas(logits: Logits, placement: Placement) -> list[str]:
-    """Every mask on a canvas of the image's size, encoded by pycocotools."""
+    """Paste every mask on a canvas of the image's size; encode it by pycocotools."""
     counts = []
     for index, one in enumerate(logits):
         canvas = decode_mask(one, THRESHOLD, placement, index)
@@ -35,7 +35,7 @@ def full_canvas(logits: Logits, placement: Placement) -> list[str]:
 
 
 def window_library(logits: Logits, placement: Placement) -> list[str]:
-    """Every mask in its window only, encoded and its runs padded by rlemasklib."""
+    """Paste every mask in its window only; encode it and pad its runs by rlemasklib."""
     (tops, bottoms), (lefts, rights) = placement.extent_y(), placement.extent_x()
     size, counts = placement.grid.mask_size, []
     for index, one in enumerate(logits):
@@ -58,7 +58,7 @@ def window_library(logits: Logits, placement: Placement) -> list[str]:
 
 
 def runtime_runs(logits: Logits, placement: Placement) -> list[str]:
-    """The runtime's way: run ends are solved for, no pixel is visited."""
+    """Solve for the ends of runs, as the runtime does, without visiting a pixel."""
     runs = mask_runs(logits, THRESHOLD, placement)
     masks = [rle.from_counts(counts, placement.height, placement.width) for counts in runs]
     return [rle.to_coco(mask)["counts"] for mask in masks]
@@ -74,7 +74,7 @@ WAYS: dict[str, Callable[[Logits, Placement], list[str]]] = {
 @pytest.mark.benchmark(group="encode")
 @pytest.mark.parametrize("way", WAYS)
 def test_encode(recorded: BenchmarkFixture, way: str) -> None:
-    """Time of each way; all three give the same text."""
+    """Time each way; all three give the same text."""
     logits, placement = draw_masks(COUNT, COCO.height, COCO.width)
     found = measure(recorded, lambda: WAYS[way](logits, placement), budget=4)
     assert found[0] == runtime_runs(logits, placement)

@@ -1,4 +1,4 @@
-"""One image at a time, file to run-length masks: every model on every engine of this machine."""
+"""Time one image from file to run lengths: every model on every engine of this machine."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_latency(
     threads: int,
     tmp_path: Path,
 ) -> None:
-    """Median and percentiles of the whole, medians of the stages, distance to the floor."""
+    """Measure percentiles of the whole, medians of the stages, and the distance to the floor."""
     try:
         choose(engine, device)
     except EngineError as error:
@@ -85,7 +85,7 @@ def test_latency(
 
 
 def run_image(model: DeepMask, picture: Path) -> Mapping[str, float]:
-    """An image from file to COCO results: seconds of each stage."""
+    """Run an image from file to COCO results; return the seconds of each stage."""
     start = time.perf_counter()
     image = read_image(picture)
     decoded = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Images per second over a folder, as the command works through one."""
+"""Measure images per second over a folder, as the command works through one."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ IMAGES = 8
 def test_folder(
     recorded: BenchmarkFixture, cpu_engine: str, cache: Path, threads: int, tmp_path: Path
 ) -> None:
-    """Decoding, network, encoding and writing of a folder of COCO-sized images.
+    """Decode, run, encode and write a folder of COCO-sized images.
 
-    In turns with the same work done one image after another: what the overlap gains.
+    Takes turns with the same work done one image after another, to show what the overlap gains.
     """
     folder = tmp_path / "images"
     folder.mkdir()

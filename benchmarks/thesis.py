@@ -1,4 +1,4 @@
-"""The arithmetic of the thesis' networks beside its times: `python -m benchmarks.thesis`.
+"""Print the arithmetic of the thesis' networks beside its times: `python -m benchmarks.thesis`.
 
 GFLOP of the exported graphs, run without values, on the seven scales of a 640×480 image with 1000
 masks; a multiply-add is two operations, and only convolutions and matrix products count. The times
@@ -41,7 +41,7 @@ SECONDS: Mapping[str, float | None] = {
 
 
 def gflop(config: ModelConfig) -> dict[str, float]:
-    """GFLOP of each graph for one 640×480 image and `MASKS` masks, at the network's own scales."""
+    """Return GFLOP of each graph for a 640×480 image and `MASKS` masks, at the network's scales."""
     sources = graph_sources(DeepMaskNetwork(config).eval(), "dilated", dense_mask=False)
     graphs = {name: Graph("", "", sources[name].inputs, sources[name].outputs) for name in GRAPHS}
     manifest = describe(config, graphs, name="", weights="fp32", opset=0, parity={})
@@ -62,7 +62,7 @@ def gflop(config: ModelConfig) -> dict[str, float]:
 
 
 def table() -> str:
-    """A row for each network: millions of parameters, GFLOP, and the thesis' seconds."""
+    """Return a row for each network: millions of parameters, GFLOP, and the thesis' seconds."""
     head = ["", "M param.", *GRAPHS, "GFLOP", "thesis, s"]
     rows = [f"{head[0]:<22}" + "".join(f"{one:>10}" for one in head[1:])]
     for preset, seconds in SECONDS.items():
@@ -85,7 +85,7 @@ def _flop(module: torch.nn.Module, inputs: list[torch.Tensor]) -> int:
 
 
 def _empty(name: str, level: Level, windows: int, config: ModelConfig) -> torch.Tensor:
-    """An input of a graph at one level: a shape and a type, without values."""
+    """Return an input of a graph at one level: a shape and a type, without values."""
     sizes = {
         "height": level.canvas_height,
         "width": level.canvas_width,

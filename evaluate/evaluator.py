@@ -23,6 +23,7 @@ from deepmask.evaluate.records import repair
 from deepmask.evaluate.report import describe, measure, write_metrics
 from deepmask.evaluate.run import Outcome, Watcher, evaluate, open_folder, select
 from deepmask.evaluate.sources import FileSource, ModelSource, check_size
+from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.errors import printable
 from deepmask.runtime.io.images import ImageError, read_image
 from deepmask.runtime.model.manifest import Scales
@@ -106,7 +107,7 @@ def require(*modules: str) -> None:
     """Raise `EvalError` saying what to install if a module is not there."""
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        raise EvalError(f"{' and '.join(missing)} missing: pip install 'deepmask[eval]'")
+        raise EvalError(f"{' and '.join(missing)} missing: {pip_install('eval')}")
 
 
 def _truth(request: Request) -> GroundTruth:

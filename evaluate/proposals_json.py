@@ -1,4 +1,4 @@
-"""Proposals from a COCO results file of any size: one image in memory at a time."""
+"""Read proposals from a COCO results file of any size, one image in memory at a time."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 class ResultsFile:
-    """A results file, indexed: where in it the results of each image lie.
+    """A results file with an index of where the results of each image lie.
 
     `has_masks` tells whether its results carry segmentations. Results of one image that lie
     together, as every tool writes them, cost one index entry; shuffled files work too.
     """
 
     def __init__(self, path: Path, pictures: Mapping[int, Image]) -> None:
-        """Walk through the file once; raises `EvalError` for anything that is not a result."""
+        """Index the file in one pass; raises `EvalError` for anything that is not a result."""
         self.path = path
         self._pictures = pictures
         self._spans: dict[int, list[tuple[int, int]]] = {}
@@ -60,11 +60,11 @@ class ResultsFile:
         self.has_masks = masked > 0
 
     def images(self) -> set[int]:
-        """Ids of the images that have at least one result."""
+        """Return the ids of the images that have at least one result."""
         return set(self._spans)
 
     def candidates(self, image_id: int, limit: int = MAX_PROPOSALS) -> Candidates:
-        """The best `limit` proposals of an image; equal scores keep the order of COCOeval."""
+        """Return an image's best `limit` proposals; equal scores keep the order of COCOeval."""
         picture = self._pictures[image_id]
         try:
             return to_candidates(self._read(image_id), picture, self.has_masks, limit)
@@ -94,7 +94,7 @@ class ResultsFile:
 def to_candidates(
     results: list[dict[str, Any]], picture: Image, with_masks: bool, limit: int = MAX_PROPOSALS
 ) -> Candidates:
-    """COCO results of one image as `Candidates`, best first.
+    """Convert the COCO results of one image to `Candidates`, best first.
 
     Raises ValueError saying which result (counted from 0) is wrong, and how.
     """
@@ -140,7 +140,7 @@ def _mask(index: int, result: dict[str, Any], picture: Image) -> dict[str, Any]:
 
 
 def _walk(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """The objects of a JSON list with the bytes they lie at: (first, one past the last, object)."""
+    """Yield (first byte, one past the last, object) for each object of a JSON list."""
     decoder = json.JSONDecoder(parse_constant=_refuse)
     with path.open("rb") as file:
         window = _Window(file)
@@ -167,10 +167,10 @@ def _walk(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
 
 
 class _Window:
-    """The part of a file being parsed.
+    """Hold the part of a file that is being parsed.
 
     Bytes are read as Latin-1, one character each, so that positions are positions in the file;
-    JSON's own characters and an RLE's are ASCII in every encoding JSON allows.
+    JSON's own characters and an RLE's are ASCII in every encoding that JSON allows.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -183,7 +183,7 @@ class _Window:
         return self._base + self.at
 
     def next_character(self) -> str:
-        """The next character that is not blank, without taking it; "" at the end of the file."""
+        """Return the next character that is not blank, without taking it; "" at the end."""
         while True:
             blank = _BLANK.match(self.text, self.at)
             self.at = blank.end() if blank else self.at
@@ -193,7 +193,7 @@ class _Window:
                 return ""
 
     def decode(self, decoder: json.JSONDecoder, path: Path) -> tuple[int, int, Any]:
-        """Take one JSON value: its first byte, the byte after its last, and itself."""
+        """Take one JSON value; return its first byte, the byte after its last, and itself."""
         while True:
             try:
                 value, end = decoder.raw_decode(self.text, self.at)

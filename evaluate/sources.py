@@ -1,4 +1,4 @@
-"""Where proposals come from: a results file, or a model that makes them now."""
+"""Give an image's proposals from a results file, or from a model that makes them now."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class FileSource:
-    """Proposals that were made before, by anything that writes COCO results."""
+    """Take proposals from a COCO results file."""
 
     def __init__(self, path: Path, pictures: Mapping[int, Image], limit: int) -> None:
         """Index the file; `limit` is how many proposals of an image to take."""
@@ -32,15 +32,15 @@ class FileSource:
         self.has_masks = self._file.has_masks
 
     def images(self) -> set[int]:
-        """Ids of the images it has proposals for."""
+        """Return the ids of the images that the file has proposals for."""
         return self._file.images()
 
     def propose(self, picture: Image) -> tuple[Candidates, None]:
-        """The proposals of an image; none if the file has none."""
+        """Return an image's proposals; none if the file has none."""
         return self._file.candidates(picture.id, self._limit), None
 
     def about(self) -> dict[str, Any]:
-        """What `run.json` keeps of it."""
+        """Return what `run.json` keeps of this source."""
         return {
             "proposals_json": self._path.name,
             "sha256": sha256_of(self._path),
@@ -49,7 +49,7 @@ class FileSource:
 
 
 class ModelSource:
-    """Proposals made by an exported model, image by image."""
+    """Make proposals with an exported model, image by image."""
 
     has_masks = True
 
@@ -73,7 +73,7 @@ class ModelSource:
         self._warm = False
 
     def propose(self, picture: Image) -> tuple[Candidates, float | None]:
-        """Image file to boxes and run lengths; the first image, a warm-up, is not timed."""
+        """Return an image's proposals and the seconds they took; the first image is not timed."""
         start = time.perf_counter()
         try:
             image = read_image(self._images / picture.path)
@@ -94,7 +94,7 @@ class ModelSource:
         return candidates, seconds if timed else None
 
     def about(self) -> dict[str, Any]:
-        """What `run.json` keeps of it."""
+        """Return what `run.json` keeps of this source."""
         manifest = self._model.manifest
         return {
             "model": manifest.name,

@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from deepmask.runtime.cli.options import IOU, PROBABILITY, Number, cache_option, parse_scales
+from deepmask.runtime.distribution import pip_install
 
 if TYPE_CHECKING:
     from deepmask.export.plans import EngineBuilder
@@ -272,7 +273,7 @@ def _require_libraries() -> None:
         try:
             import_module(library)
         except ModuleNotFoundError as error:
-            _fail(f"{error.name} is not installed: pip install 'deepmask[export]'", 1)
+            _fail(f"{error.name} is not installed: {pip_install('export')}", 1)
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deepmask.export.errors import ExportUsageError
-from deepmask.runtime.io.atomic import NEW, OLD, sweep, workplace
+from deepmask.runtime.io.atomic import NEW, OLD, remove_stale, staging_folder
 from deepmask.runtime.model.folder import MANIFEST_NAME, read_manifest
 from deepmask.runtime.model.manifest import ModelFolderError
 
@@ -48,13 +48,13 @@ def staged(folder: Path) -> Iterator[Path]:
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with workplace(folder) as place:
+    with staging_folder(folder) as place:
         stage = place / NEW
         stage.mkdir()
         yield stage
         require_replaceable(folder)
         _swap(stage, folder, place / OLD)
-    sweep(folder)  # only now: a killed swap may have left the old model there
+    remove_stale(folder)  # only now: a killed swap may have left the old model there
 
 
 def _swap(stage: Path, folder: Path, old: Path) -> None:

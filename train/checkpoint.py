@@ -13,7 +13,7 @@ from torch import Tensor
 from deepmask.networks.config import ConfigError, ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.runtime.errors import OneLineError
-from deepmask.runtime.io.atomic import whole_file
+from deepmask.runtime.io.atomic import atomic_write
 from deepmask.train.safe_load import TensorFileError, read_tensors
 
 FORMAT = "deepmask-checkpoint/1"
@@ -72,7 +72,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     Raises `OSError` where that fails; what was at `path` is still there.
     """
     try:
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             torch.save(
                 {
                     "format": FORMAT,

@@ -11,6 +11,7 @@ import click
 
 from deepmask.networks.config import MODEL_PRESETS, ConfigError
 from deepmask.runtime.cli.options import Number
+from deepmask.runtime.distribution import pip_install
 from deepmask.train.recipe import RECIPES, Recipe
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -175,9 +176,7 @@ def main(**options: Any) -> None:
     try:
         from deepmask.train.run import Request, check_data, run_training
     except ImportError as error:
-        raise click.ClickException(
-            f"{error}: install it with  pip install 'deepmask[train]'"
-        ) from error
+        raise click.ClickException(f"{error}: install it with  {pip_install('train')}") from error
     request = Request(recipe=recipe, **options)
     raise SystemExit(
         check_data(request) if request.check_data else run_training(request, options["out"])

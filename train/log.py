@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from deepmask.runtime.io.atomic import whole_file
+from deepmask.runtime.io.atomic import atomic_write
 from deepmask.train.recall import RECALLS
 
 COLUMNS = (
@@ -36,7 +36,7 @@ class Log:
         writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
         writer.writerows(self._kept)
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write(text.getvalue().encode())
 
     def highest(self, column: str) -> float:

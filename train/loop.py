@@ -14,7 +14,7 @@ from types import FrameType
 from tqdm import tqdm
 
 from deepmask.coco.errors import LabelError
-from deepmask.runtime.io.atomic import sweep
+from deepmask.runtime.io.atomic import remove_stale
 from deepmask.train.batches import Batch, BatchMaker, prefetch
 from deepmask.train.checkpoint import save_checkpoint
 from deepmask.train.log import Log, brief
@@ -107,7 +107,7 @@ class _Reporter:
         self._images = images
         self._out = out
         self._schedule = schedule
-        sweep(out / LAST, out / BEST, out / LOG)
+        remove_stale(out / LAST, out / BEST, out / LOG)
         self._log = Log(out / LOG, trainer.step)
         self._highest = self._log.highest(DECIDING)
         self._reported = trainer.step

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.errors import printable
-from deepmask.runtime.io.atomic import sweep
+from deepmask.runtime.io.atomic import remove_stale
 from deepmask.runtime.io.images import SUFFIXES, ImageError, read_image
 from deepmask.runtime.io.results import PICTURES, ResultsWriter, image_ids, write_picture
 from deepmask.runtime.model.manifest import Scales
@@ -104,7 +104,7 @@ def run_batch(
     alone, and a folder less time. Results are written in the order of `paths`. Closed early, it
     waits for what is in work.
     """
-    sweep(*(overlay for overlay in overlays if overlay is not None))
+    remove_stale(*(overlay for overlay in overlays if overlay is not None))
     waiting: deque[tuple[Path, int, Path | None, Future[_Done]]] = deque()
     with ThreadPoolExecutor(IN_WORK) as pool:
         try:

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from deepmask.runtime import distribution
+from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.engines.base import DeviceError, Engine, EngineError, Tensor
 from deepmask.runtime.engines.tensorrt import (
     build,
@@ -40,9 +42,9 @@ __all__ = [
 _TENSORRT = ("tensorrt", "tensorrt-rtx")
 _OPENVINO = ("openvino", "openvino-bf16")
 _NO_ONNXRUNTIME = (
-    "onnxruntime is not installed: pip install 'deepmask[cpu]', or 'deepmask[gpu]' for CUDA"
+    f"onnxruntime is not installed: {pip_install('cpu')}, or '{distribution.NAME}[gpu]' for CUDA"
 )
-_NO_OPENVINO = "openvino is not installed: pip install 'deepmask[openvino]'"
+_NO_OPENVINO = f"openvino is not installed: {pip_install('openvino')}"
 
 
 @dataclass(frozen=True)

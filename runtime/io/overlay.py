@@ -1,4 +1,4 @@
-"""The picture one shows: the best objects as translucent colours with outlines."""
+"""Draw the best masks on a photograph, as translucent colours with outlines."""
 
 from __future__ import annotations
 
@@ -30,9 +30,8 @@ def draw_masks(
     """Draw up to `top` of N masks, best first, on a copy of `image`, (H, W, 3) uint8 RGB.
 
     masks   at the image's resolution; scores: (N,), descending.
-    A mask much like a better one is passed over, so that a person sees objects and not every
-    variant of the best one. Larger masks are painted first. Raises ValueError for an image of
-    another size.
+    Skips a mask that is much like a better one, so that the picture shows objects, not variants of
+    the best one. Paints larger masks first. Raises ValueError for an image of another size.
     """
     sizes = {mask.shape for mask in masks}
     if image.ndim != 3 or image.shape[2] != 3 or not sizes <= {image.shape[:2]}:
@@ -68,7 +67,7 @@ def choose_distinct(
 
 
 def _colour(rank: int) -> npt.NDArray[np.float32]:
-    """RGB 0…255 of the drawn object of this rank."""
+    """Return the RGB colour, 0…255, of the drawn object of this rank."""
     return 255 * np.array(colorsys.hsv_to_rgb((0.02 + _GOLDEN * rank) % 1, 0.85, 1), np.float32)
 
 

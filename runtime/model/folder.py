@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from deepmask.runtime.io.atomic import whole_file
+from deepmask.runtime.io.atomic import atomic_write
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.model.graph_file import check_graph_file
 from deepmask.runtime.model.manifest import Manifest, ModelFolderError, Stage
@@ -51,7 +51,7 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `model.json` into `folder`; it appears whole."""
     content = {"format": FORMAT, **asdict(manifest)}
     content = {key: value for key, value in content.items() if value is not None}
-    with whole_file(folder / MANIFEST_NAME) as file:
+    with atomic_write(folder / MANIFEST_NAME) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
 
 

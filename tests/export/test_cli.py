@@ -92,7 +92,7 @@ def test_a_missing_library_is_named_with_its_remedy(library: str, tmp_path: Path
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 1
-    assert done.stderr == f"Error: {library} is not installed: pip install 'deepmask[export]'\n"
+    assert done.stderr == f"Error: {library} is not installed: pip install 'deepmask-trt[export]'\n"
 
 
 def test_a_terminated_export_leaves_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:

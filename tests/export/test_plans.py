@@ -127,14 +127,14 @@ def test_without_tensorrt_the_command_that_installs_it_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def missing(flavour: str) -> Library:
-        raise EngineError(f"{flavour} is not installed: pip install 'deepmask[{flavour}]'")
+        raise EngineError(f"{flavour} is not installed: pip install 'deepmask-trt[{flavour}]'")
 
     monkeypatch.setattr(plans, "load_library", missing)
     with pytest.raises(ExportError) as caught:
         EngineBuilder(EngineOptions())
     assert str(caught.value) == (
-        "--build-engine: tensorrt is not installed: pip install 'deepmask[tensorrt]'; "
-        "or tensorrt-rtx is not installed: pip install 'deepmask[tensorrt-rtx]'"
+        "--build-engine: tensorrt is not installed: pip install 'deepmask-trt[tensorrt]'; "
+        "or tensorrt-rtx is not installed: pip install 'deepmask-trt[tensorrt-rtx]'"
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.engines.tensorrt.device import Event, Gpu, Memory, OutOfMemory, Stream
 from deepmask.runtime.errors import one_line
@@ -26,7 +27,7 @@ from deepmask.runtime.errors import one_line
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 #: CU_STREAM_NON_BLOCKING: no waiting for what others, torch say, do in the default stream.
 _NON_BLOCKING = 1
-_INSTALL = "pip install 'deepmask[tensorrt]'"
+_INSTALL = pip_install("tensorrt")
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.engines.base import EngineError
 
 
@@ -90,7 +91,7 @@ class Library:
 def load_library(flavour: str) -> Library:
     """Import a flavour; raises `EngineError` with what installs it where it cannot be used."""
     known = FLAVOURS[flavour]
-    install = f"pip install 'deepmask[{known.extra}]'"
+    install = pip_install(known.extra)
     try:
         found = importlib.util.find_spec(known.module) is not None
     except (ImportError, ValueError):

@@ -24,7 +24,7 @@ from deepmask.runtime.engines.tensorrt.plan_metadata import (
     hash_of,
     read_stamp,
 )
-from deepmask.runtime.io.atomic import TEMPORARY_END, sweep, whole_file
+from deepmask.runtime.io.atomic import TEMPORARY_END, atomic_write, remove_stale
 from deepmask.runtime.validation import ContentError
 
 try:
@@ -103,9 +103,9 @@ def _fit(path: Path) -> bool:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file, for its owner alone, under another name and rename it; raises `OSError`."""
-    with whole_file(path, mode=0o600) as file:
+    with atomic_write(path, mode=0o600) as file:
         file.write(content)
-    sweep(path)
+    remove_stale(path)
 
 
 @contextmanager

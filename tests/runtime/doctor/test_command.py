@@ -235,7 +235,7 @@ def test_libraries_are_tried_at_a_distance(
 
 def test_a_library_that_does_not_tell_its_version_has_it_from_pip() -> None:
     assert (
-        system_info.library("deepmask.runtime.io.rle", "deepmask>=0").version
+        system_info.library("deepmask.runtime.io.rle", "deepmask-trt>=0").version
         == system_info.project_version()
     )
 

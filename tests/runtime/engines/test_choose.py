@@ -58,7 +58,7 @@ def lack(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
 
     def load(flavour: str) -> flavours.Library:
         if flavour in missing:
-            raise EngineError(f"{flavour} is not installed: pip install 'deepmask[{flavour}]'")
+            raise EngineError(f"{flavour} is not installed: pip install 'deepmask-trt[{flavour}]'")
         return original(flavour)
 
     monkeypatch.setattr(flavours, "load_library", load)
@@ -77,10 +77,10 @@ def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch)
     assert choose().reason == ""
     lack(monkeypatch, "tensorrt")
     assert order(choose())[0] == ("tensorrt-rtx", "cuda")
-    assert choose().reason == "tensorrt is not installed: pip install 'deepmask[tensorrt]'"
+    assert choose().reason == "tensorrt is not installed: pip install 'deepmask-trt[tensorrt]'"
     lack(monkeypatch, "tensorrt-rtx")
     assert order(choose())[0] == ("onnxruntime", "cuda")
-    assert "pip install 'deepmask[tensorrt-rtx]'" in choose().reason
+    assert "pip install 'deepmask-trt[tensorrt-rtx]'" in choose().reason
 
 
 def test_auto_passes_over_what_is_not_for_this_gpu(
@@ -100,9 +100,9 @@ def test_auto_passes_over_what_is_not_for_this_gpu(
     with DeepMask.load(model_folder) as model:
         assert (model.choice.engine, model.choice.device) == ("onnxruntime", "cpu")
         assert model.choice.reason == (
-            "tensorrt is not installed: pip install 'deepmask[tensorrt]'; NVIDIA H200 has compute "
-            "capability 9.0: tensorrt-rtx cannot build for SM90; it can for SM80, SM86, SM89, "
-            "SM120; no CUDA here"
+            "tensorrt is not installed: pip install 'deepmask-trt[tensorrt]'; NVIDIA H200 has "
+            "compute capability 9.0: tensorrt-rtx cannot build for SM90; it can for SM80, SM86, "
+            "SM89, SM120; no CUDA here"
         )
     with pytest.raises(EngineError, match=r"--engine tensorrt-rtx: NVIDIA H200 has .* or use --en"):
         choose("tensorrt-rtx")
@@ -131,7 +131,7 @@ def test_an_explicit_choice_that_cannot_be_met_is_an_error(
         with pytest.raises(EngineError) as caught:
             choose(engine)
         assert str(caught.value) == (
-            f"--engine {engine}: {engine} is not installed: pip install 'deepmask[{engine}]'; "
+            f"--engine {engine}: {engine} is not installed: pip install 'deepmask-trt[{engine}]'; "
             "no NVIDIA driver on this machine; or use --engine onnxruntime"
         )
     with pytest.raises(EngineError, match=r"--engine tensorrt runs on NVIDIA GPUs only; use"):
@@ -234,9 +234,9 @@ def test_a_device_that_does_not_start(
 def test_without_onnxruntime_it_says_what_to_install(
     no_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As for `pip install deepmask` without an extra."""
+    """As for `pip install deepmask-trt` without an extra."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(EngineError, match=r"pip install 'deepmask\[cpu\]'"):
+    with pytest.raises(EngineError, match=r"pip install 'deepmask-trt\[cpu\]'"):
         choose()
 
 

@@ -100,7 +100,7 @@ def test_without_it_auto_says_what_would_be_faster(monkeypatch: pytest.MonkeyPat
         "importlib.util.find_spec",
         lambda name: None if name == "openvino" else ModuleSpec(name, None),
     )
-    absent = "openvino is not installed: pip install 'deepmask[openvino]'"
+    absent = "openvino is not installed: pip install 'deepmask-trt[openvino]'"
     assert choose("auto", "cpu", "int8") == Choice("onnxruntime", "cpu", absent)
     assert choose("auto", "cpu").reason == ""
     with pytest.raises(EngineError) as caught:

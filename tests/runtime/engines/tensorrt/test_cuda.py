@@ -249,9 +249,9 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, context: Cont
         )
         assert problem() == (
             "pycuda cannot be loaded: libcurand.so.10: cannot open; "
-            "pip install 'deepmask[tensorrt]'"
+            "pip install 'deepmask-trt[tensorrt]'"
         )
     monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: None)
-    assert problem() == "pycuda is not installed: pip install 'deepmask[tensorrt]'"
+    assert problem() == "pycuda is not installed: pip install 'deepmask-trt[tensorrt]'"
     monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: raise_(OSError("libcuda.so.1")))
     assert problem() == "no NVIDIA driver on this machine"

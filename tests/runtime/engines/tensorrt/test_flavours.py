@@ -54,7 +54,7 @@ def test_another_version_is_refused(
         load_library("tensorrt")
     assert str(caught.value) == (
         f"tensorrt {version} is installed, accepted is >=10.16, <12: "
-        "pip install 'deepmask[tensorrt]'"
+        "pip install 'deepmask-trt[tensorrt]'"
     )
 
 
@@ -75,7 +75,7 @@ def test_a_library_that_does_not_load_is_one_line(
     text = str(caught.value)
     assert text.startswith("tensorrt is installed but cannot be loaded: ")
     assert told in text
-    assert text.endswith("; pip install 'deepmask[tensorrt]'")
+    assert text.endswith("; pip install 'deepmask-trt[tensorrt]'")
     assert "\n" not in text
 
 
@@ -86,7 +86,7 @@ def test_an_absent_library_comes_with_its_command(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EngineError) as caught:
         load_library(flavour)
-    assert str(caught.value) == f"{flavour} is not installed: pip install 'deepmask[{flavour}]'"
+    assert str(caught.value) == f"{flavour} is not installed: pip install 'deepmask-trt[{flavour}]'"
 
 
 def test_the_logger_keeps_warnings_and_errors(
