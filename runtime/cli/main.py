@@ -7,8 +7,6 @@ user can cause is one line on standard error; a traceback is a fault of the prog
 
 from __future__ import annotations
 
-import errno
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,21 +18,9 @@ import click
 
 import deepmask
 from deepmask.runtime.cli.streams import steady_streams
-from deepmask.runtime.errors import OneLineError, one_line, printable
+from deepmask.runtime.errors import OneLineError, one_line, system_problem
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-#: What a user can do about an error of the operating system.
-_ADVICE = {
-    errno.ENOENT: "check the path",
-    errno.EISDIR: "give the name of a file",
-    errno.ENOTDIR: "a part of the path is a file, give a folder",
-    errno.EACCES: "check who may read and write there, or give another path",
-    errno.EPERM: "check who may read and write there, or give another path",
-    errno.EROFS: "give a path that can be written",
-    errno.ENOSPC: "free some space, or give another path",
-    errno.EMFILE: "allow more open files (ulimit -n)",
-}
-
 #: The signals that came, in order.
 _received: list[int] = []
 
@@ -132,7 +118,7 @@ def _attempt(command: click.Command, name: str, extra: str, arguments: Sequence[
     except ImportError as error:
         return _tell(_import_problem(error, extra), 1)
     except OSError as error:
-        return _tell(_system_problem(error), 1)
+        return _tell(system_problem(error), 1)
     except SystemExit as error:
         code = error.code
     return code if isinstance(code, int) else 0
@@ -156,11 +142,3 @@ def _import_problem(error: ImportError, extra: str) -> str:
         return f"{one_line(error)} (deepmask-doctor shows what does not load)"
     wanted = f"deepmask[{extra}]" if extra else "deepmask"
     return f"{library} is not installed: pip install '{wanted}'"
-
-
-def _system_problem(error: OSError) -> str:
-    given = (error.filename, error.filename2)
-    names = [os.fsdecode(name) for name in given if isinstance(name, str | bytes)]
-    reason = error.strerror or one_line(error)
-    advice = _ADVICE.get(error.errno or 0, "check the path, its permissions and the space left")
-    return printable(": ".join([*names, reason, advice]))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import sys
-import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +26,7 @@ from deepmask.runtime.cli.options import (
     threshold_option,
     zoom_option,
 )
+from deepmask.runtime.cli.progress import progress_bar
 from deepmask.runtime.errors import OneLineError
 
 if TYPE_CHECKING:
@@ -182,29 +181,14 @@ def _run(
 
     try:
         # Closed at once when interrupted: nothing may run on when the model is closed.
-        with closing(run_batch(model, paths, overlays, settings, writer)) as batch:
-            for outcome in _watched(batch, len(paths)):
+        with (
+            progress_bar() as show,
+            closing(run_batch(model, paths, overlays, settings, writer)) as batch,
+        ):
+            for outcome in batch:
                 # Proposals are large: only a single image's are shown, and so kept.
                 outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
+                show("images", len(outcomes), len(paths))
     except KeyboardInterrupt:
         return False
     return True
-
-
-def _watched(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
-    """The same outcomes; several on a terminal get a progress bar with rate and time left."""
-    if total == 1 or not sys.stderr.isatty():
-        yield from outcomes
-        return
-    start, done = time.monotonic(), 0
-    with click.progressbar(
-        outcomes,
-        length=total,
-        label="images",
-        show_pos=True,
-        item_show_func=lambda _: f"{done / (time.monotonic() - start):.1f} images/s",
-        file=sys.stderr,
-    ) as progress:
-        for outcome in progress:
-            done += 1
-            yield outcome
