@@ -40,11 +40,14 @@ class Command(click.Command):
         version(self)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the callback; click would print an empty line for Ctrl-C."""
+        """Run the callback; click would print an empty line for Ctrl-C.
+
+        A `KeyboardInterrupt` may have a text that says what is left behind.
+        """
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            raise Interrupted("interrupted") from error
+            raise Interrupted(": ".join(["interrupted", *map(str, error.args)])) from error
 
 
 class Group(Command, click.Group):

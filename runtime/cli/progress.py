@@ -23,15 +23,19 @@ def progress_bar() -> Iterator[Progress]:
         yield no_progress
         return
     with ExitStack() as stack:
-        bars: dict[str, Any] = {}
+        shown: list[tuple[str, Any]] = []
 
         def show(counted: str, done: int, total: int) -> None:
             if total < 2:
                 return
-            if counted not in bars:
+            if not shown or shown[-1][0] != counted:
                 stack.close()  # the bar before
-                bars[counted] = stack.enter_context(_bar(counted, total))
-            bars[counted].update(done - bars[counted].pos)
+                shown.append((counted, stack.enter_context(_bar(counted, total))))
+            bar = shown[-1][1]
+            bar.update(done - bar.pos)
+            if done == total:  # what is printed next gets a line of its own
+                stack.close()
+                shown.clear()
 
         yield show
 
