@@ -9,6 +9,7 @@ from typing import ClassVar
 #: What a user can do about an error of the operating system.
 _ADVICE = {
     errno.ENOENT: "check the path",
+    errno.EEXIST: "something else is in the way, give another path",
     errno.EISDIR: "give the name of a file",
     errno.ENOTDIR: "a part of the path is a file, give a folder",
     errno.EACCES: "check who may read and write there, or give another path",

@@ -141,7 +141,7 @@ def _import_problem(error: ImportError, extra: str) -> str:
     library = (error.name or "").partition(".")[0]
     if library == "deepmask":
         raise error  # a fault of this program
-    if not isinstance(error, ModuleNotFoundError):
+    if not library or not isinstance(error, ModuleNotFoundError):
         return f"{one_line(error)} (deepmask-doctor shows what does not load)"
     wanted = f"deepmask[{extra}]" if extra else "deepmask"
     return f"{library} is not installed: pip install '{wanted}'"

@@ -195,6 +195,8 @@ def test_the_cache_is_shown_and_cleared(model_folder: Path, tmp_path: Path) -> N
     assert done.stdout == f"removed 0.1 MB from {cache}\n"
     assert [path.name for path in cache.iterdir()] == ["mine.txt"]
     assert run("--cache", cache, "--clear-cache").stdout == f"removed 0.0 MB from {cache}\n"
+    done = run("--cache", cache / "mine.txt", "--clear-cache")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_requirements_are_the_projects_own() -> None:
