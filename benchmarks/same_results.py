@@ -1,6 +1,6 @@
 """Check that two installed versions give the same results, byte for byte.
 
-`python -m benchmarks.same_results OLD/bin NEW/bin --annotations A.json --images DIR [--limit N]` runs
+`python -m benchmarks.same_results OLD/bin NEW/bin --annotations A.json --images DIR` runs
 `deepmask-trt-run` and `deepmask-eval` of both environments on labelled pictures with their shipped
 models. Proposals must be the same bytes; so must the evaluation's records, but for the seconds that
 an image took. Prints what was compared; exit code 1 if anything differs.

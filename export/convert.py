@@ -24,6 +24,7 @@ from deepmask.runtime.errors import one_line
 from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.predict.deepmask import DeepMask
+from deepmask.runtime.progress import Progress, no_progress
 
 
 def convert_model(
@@ -31,6 +32,7 @@ def convert_model(
     out: Path,
     options: ExportOptions,
     report: Callable[[str], None] = lambda line: None,
+    progress: Progress = no_progress,
 ) -> Manifest:
     """Write the model folder `source`, which computes in float32, to `out` in another precision.
 
@@ -61,7 +63,9 @@ def convert_model(
         reference.mkdir()
         try:
             _write_single(manifest, source, reference)
-            lowered = write_reduced(reference, stage, options.precision, photographs, report)
+            lowered = write_reduced(
+                reference, stage, options.precision, photographs, report, progress
+            )
         except Exception as error:  # those of onnx and its quantiser share no base class
             raise ExportError(
                 f"{source}: its graphs cannot be made {options.precision}: {one_line(error)}"

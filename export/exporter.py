@@ -31,6 +31,7 @@ from deepmask.networks.dense.graphs import (
 from deepmask.networks.dense.trunk import fold_batchnorm
 from deepmask.runtime.model.folder import with_checksums, write_manifest
 from deepmask.runtime.model.manifest import Manifest
+from deepmask.runtime.progress import Progress, no_progress
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.score_swap import with_scores_of
 
@@ -53,6 +54,7 @@ def export_model(
     out: Path,
     options: ExportOptions,
     report: Callable[[str], None] = lambda line: None,
+    progress: Progress = no_progress,
 ) -> Manifest:
     """Write the model folder `out` from a checkpoint and return its manifest.
 
@@ -94,7 +96,7 @@ def export_model(
         reference = stage / "fp32"
         reference.mkdir()
         _write_float(reference, job)
-        manifest = write_reduced(reference, stage, options.precision, photographs, report)
+        manifest = write_reduced(reference, stage, options.precision, photographs, report, progress)
         shutil.rmtree(reference)
     return manifest
 

@@ -6,6 +6,6 @@ from __future__ import annotations
 NAME = "deepmask-trt"
 
 
-def pip_install(extra: str) -> str:
-    """Return the command that installs this project with an extra: one of pyproject.toml's."""
-    return f"pip install '{NAME}[{extra}]'"
+def pip_install(extra: str = "") -> str:
+    """Return the command that installs this project, with one of pyproject.toml's extras."""
+    return f"pip install '{NAME}[{extra}]'" if extra else f"pip install {NAME}"

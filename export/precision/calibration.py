@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deepmask.runtime.engines.base import Engine
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.model.manifest import WINDOWS, Manifest, Stage
+from deepmask.runtime.progress import Progress, no_progress
 from deepmask.runtime.views.grids import location_counts
 from deepmask.runtime.views.views import View, plan_views, render_view
 
@@ -19,7 +20,11 @@ Feed = dict[str, NDArray[Any]]
 
 
 def feeds(
-    stage: Stage, files: Sequence[Path], manifest: Manifest, engine: Engine
+    stage: Stage,
+    files: Sequence[Path],
+    manifest: Manifest,
+    engine: Engine,
+    progress: Progress = no_progress,
 ) -> Iterator[Feed]:
     """Yield the inputs of a stage, by name, for every view of every photograph.
 
@@ -27,7 +32,7 @@ def feeds(
     A stage that runs on windows is fed with locations such that every cell that a window can hold
     is in one of theirs.
     """
-    for path in files:
+    for done, path in enumerate(files, 1):
         image = read_image(path)
         height, width = image.shape[:2]
         for view in plan_views(height, width, manifest.views.scales.factors(), manifest.views):
@@ -37,6 +42,7 @@ def feeds(
                 for name in stage.with_role("locations"):
                     tensors[name] = covering(view, manifest, stage)
             yield {name: tensors[name] for name in stage.inputs}
+        progress(f"calibrating {stage.name}", done, len(files))
 
 
 def covering(view: View, manifest: Manifest, stage: Stage) -> NDArray[np.int64]:

@@ -29,6 +29,7 @@ from deepmask.runtime.io.images import read_image
 from deepmask.runtime.model.folder import with_checksums, write_manifest
 from deepmask.runtime.model.manifest import Manifest, Stage
 from deepmask.runtime.predict.deepmask import DeepMask
+from deepmask.runtime.progress import Progress, no_progress
 
 FP32, FP16 = "fp32", "fp16"
 #: Share of the float32 model's proposals that a good export finds again; below, it warns.
@@ -38,7 +39,12 @@ Report = Callable[[str], None]
 
 
 def write_reduced(
-    reference: Path, out: Path, precision: str, photographs: Photographs | None, report: Report
+    reference: Path,
+    out: Path,
+    precision: str,
+    photographs: Photographs | None,
+    report: Report,
+    progress: Progress = no_progress,
 ) -> Manifest:
     """Write the model folder `reference`, of float32 graphs, to `out` in another precision.
 
@@ -54,9 +60,8 @@ def write_reduced(
             if whole is not None:  # of the converted graph, so that what both make is the same
                 write_part(out / whole.file, target, stage.outputs)
             else:
-                inputs = feeds(
-                    stage, photographs.calibrated if photographs else (), plain, model.engine
-                )
+                files = photographs.calibrated if photographs else ()
+                inputs = feeds(stage, files, plain, model.engine, progress)
                 _convert(reference / stage.file, target, precision, stage, inputs)
             report(f"{target.name:<17}{target.stat().st_size / 1e6:7.1f} MB, {precision}")
         for name in extra_files(reference):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.errors import printable
+from deepmask.runtime.errors import UsageError, printable
 from deepmask.runtime.io.atomic import remove_stale
 from deepmask.runtime.io.images import SUFFIXES, ImageError, read_image
 from deepmask.runtime.io.results import PICTURES, ResultsWriter, image_ids, write_picture
@@ -25,8 +25,8 @@ from deepmask.runtime.predict.proposals import CocoResult, Proposals
 IN_WORK = 2
 
 
-class InputError(Exception):
-    """Inputs that name no image; the text is one line."""
+class InputError(UsageError):
+    """Inputs that name no image, or pictures that cannot be written."""
 
 
 @dataclass(frozen=True)

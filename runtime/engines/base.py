@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.errors import UsageError
 from deepmask.runtime.model.manifest import Stage
 
 #: A tensor on the engine's device. Only the engine that made it can read it; it is freed when it is
@@ -23,7 +23,7 @@ from deepmask.runtime.model.manifest import Stage
 Tensor = Any
 
 
-class EngineError(OneLineError):
+class EngineError(UsageError):
     """An engine that cannot be had or that failed; the text is one line and says what to do."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.io.atomic import abort, atomic_write, commit, new_file, remove_stale
 
 #: Suffixes of pictures that can be written, and Pillow's names of their formats.
@@ -26,8 +27,8 @@ PICTURES: Mapping[str, str] = {
 _COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d{4}_)?(\d{12})")
 
 
-class ResultsError(Exception):
-    """A result file that cannot be written; the text is one line."""
+class ResultsError(OneLineError):
+    """A result file that cannot be written."""
 
 
 class ResultsWriter:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.errors import UsageError
 
 VIEW, WINDOWS = "view", "windows"
 #: What a tensor is to the runtime. A "map" passes from a stage to later ones.
@@ -27,7 +27,7 @@ LAYER_ROLES = ("normalisation", "score", "hidden_score", "skips", "code")
 Axis = int | str
 
 
-class ModelFolderError(OneLineError):
+class ModelFolderError(UsageError):
     """A model folder that cannot be used; the text says what is wrong and what to do."""
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from deepmask.evaluate import report
 from deepmask.evaluate.ground_truth import coco_truth
-from deepmask.evaluate.run import evaluate, open_folder
+from deepmask.evaluate.run import evaluate_images, open_folder
 from deepmask.evaluate.sources import FileSource
 
 Json = dict[str, Any]
@@ -174,6 +174,6 @@ def measure(folder: Path, labels: Json, results: list[Json], limit: int = 1000) 
     run |= {"annotations": {"name": "labels.json"}, "source": {"proposals": limit}}
     run |= {"images": count, "images_of_all_shards": count, "shard": [1, 1]}
     todo = open_folder(folder / "out", run, sorted(truth.pictures), resume=False)
-    outcome = evaluate(truth, source, truth.kinds, folder / "out", todo)
+    outcome = evaluate_images(truth, source, truth.kinds, folder / "out", todo)
     assert outcome.failed == []
     return report.measure(folder / "out")

@@ -106,6 +106,6 @@ def test_a_terminated_export_leaves_nothing(tiny_checkpoint: Path, tmp_path: Pat
         assert len(list(tmp_path.iterdir())) == 1
         process.terminate()
         _, error = process.communicate()
-    assert process.returncode == 130
-    assert error.strip() == "Error: interrupted, nothing was written"
+    assert process.returncode == 143
+    assert error == "Error: interrupted: nothing was written\n"
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deepmask.export import cli, exporter, plans
+from deepmask.export import cli, plans, request
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.plans import EngineBuilder, EngineOptions
 from deepmask.runtime.engines.base import DeviceError, EngineError
@@ -68,8 +68,8 @@ def test_ctrl_c_in_a_build_leaves_the_model_and_says_so(
         def build(self, folder: Path, report: object) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(plans, "EngineBuilder", Interrupted)
-    monkeypatch.setattr(exporter, "export_model", lambda *arguments: None)
+    monkeypatch.setattr(request, "EngineBuilder", Interrupted)
+    monkeypatch.setattr(request, "export_model", lambda *arguments: None)
     arguments = ["deepmask-export", str(tiny_checkpoint), "--out", "model", "--build-engine"]
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)  # leave the test's own
@@ -79,7 +79,7 @@ def test_ctrl_c_in_a_build_leaves_the_model_and_says_so(
     said = capsys.readouterr()
     assert said.out == "wrote model\n"
     assert said.err == (
-        "Error: interrupted; model is complete, and the engines that were done are kept\n"
+        "Error: interrupted: model is complete, the plans that were done are kept\n"
     )
 
 

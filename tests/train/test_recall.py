@@ -16,7 +16,7 @@ from deepmask.coco.reader import read_coco
 from deepmask.evaluate.ground_truth import coco_truth
 from deepmask.evaluate.metrics import measures, total
 from deepmask.evaluate.records import read_records
-from deepmask.evaluate.run import evaluate, open_folder
+from deepmask.evaluate.run import evaluate_images, open_folder
 from deepmask.evaluate.sources import FileSource
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.graphs import margin_of
@@ -85,7 +85,7 @@ def test_recall_is_what_the_evaluation_measures(drawn, tiny_model, tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
     open_folder(tmp_path, {}, ids, resume=False)
     source = FileSource(tmp_path / "results.json", truth.pictures, 1000)
-    outcome = evaluate(truth, source, KINDS, tmp_path, ids)
+    outcome = evaluate_images(truth, source, KINDS, tmp_path, ids)
     assert outcome.done == 4
     totals = total(read_records(tmp_path), KINDS)
     expected = {

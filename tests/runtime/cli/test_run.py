@@ -183,6 +183,12 @@ def count_of(printed: str) -> int:
         (["pictures/a.png", "--model", "model", "--max-pixels", "9"], 1, "the limit is 9e-06"),
         (["pictures/a.png", "--model", "model", "--out", "no/p.json"], 1, "no/p.json: cannot be"),
         (["pictures/a.png", "--model", "model", "--out", "empty"], 1, "empty: is a folder, exp"),
+        (
+            ["pictures/a.png", "--model", "model", "--out", "model/model.json/p.json"],
+            1,
+            "cannot be",
+        ),
+        (["pictures/a.png", "--model", "model", "--overlay", "model/model.json/x"], 1, "cannot be"),
         (["a.png", "--overlay", "o.xy"], 2, "--overlay o.xy: expected a folder, or .png, .jpg"),
         (["pictures", "--overlay", "o.png"], 2, "o.png: a folder is needed for 3 images"),
     ],
@@ -195,6 +201,17 @@ def test_errors_are_one_line(folder: Path, arguments: list[str], code: int, text
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 1
     assert done.returncode == code
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_one_line(folder: Path) -> None:
+    (folder / "empty").mkdir(mode=0o500)
+    options = ("pictures/a.png", "--model", "model", "--device", "cpu")
+    for output in (("--out", "empty/p.json"), ("--overlay", "empty/o.png")):
+        done = run(*options, *output, cwd=folder)
+        assert done.returncode == 1
+        assert "cannot be written (Permission denied)" in done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
@@ -220,7 +237,7 @@ def test_interrupted_run_keeps_what_was_done(folder: Path, sent: signal.Signals)
         time.sleep(0.02)
     process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + sent
     described = json.loads((folder / "proposals.images.json").read_text())["images"]
     assert 0 < len(described) < 3000
     assert f"Error: interrupted after {len(described)} of 3000 images\n" == errors

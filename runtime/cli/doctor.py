@@ -5,16 +5,25 @@ from __future__ import annotations
 import platform
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from deepmask.runtime.cli.options import cache_option, device_option, engine_option
+from deepmask.runtime.cli.main import Command, run_command
+from deepmask.runtime.cli.options import (
+    PATH,
+    cache_option,
+    device_option,
+    engine_option,
+    say_aside,
+)
 from deepmask.runtime.doctor import system_info
 from deepmask.runtime.doctor.install_hints import CUDA, remedies
 from deepmask.runtime.doctor.system_info import Library
+from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest, ModelFolderError
 
@@ -64,12 +73,12 @@ except Exception as error:
 """
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=Command)
 @engine_option
 @device_option
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Model folder to check and to try the engine with.  [default: the shipped one]",
 )
@@ -77,7 +86,7 @@ except Exception as error:
 @click.option(
     "--clear-cache",
     is_flag=True,
-    help="Remove TensorRT's engines and do nothing else. They are built again when needed.",
+    help="Remove TensorRT's plans and do nothing else. They are built again when needed.",
 )
 def command(
     engine: str, device: str, model: Path | None, cache: Path | None, clear_cache: bool
@@ -87,7 +96,8 @@ def command(
     The engine is tried: it loads the model and runs a small gray picture. Each thing that is
     missing is followed by the command that installs it.
 
-    Exit code 0: the engine runs; 1: it does not, and the last lines say why; 2: wrong use.
+    Exit code 0: the engine runs; 1: it does not, and the last lines say why; 2: wrong use; 130 or
+    143: stopped by Ctrl-C or SIGTERM.
     """
     if clear_cache:
         _clear(cache)
@@ -110,13 +120,12 @@ def command(
     folder, problem = _model(model)
     if folder is not None and not problem:
         if gpus and sys.stderr.isatty():
-            click.echo("trying the engine; TensorRT builds for minutes the first time", err=True)
+            say_aside("trying the engine; TensorRT builds for minutes the first time")
         problem = _try(engine, device, folder, cache)
     for text in remedies(found, providers, bool(gpus)):
         click.echo(text)
     if problem:
-        click.echo(f"Error: {engine} cannot run: {problem}", err=True)
-        sys.exit(1)
+        raise OneLineError(f"{engine} cannot run: {problem}")
 
 
 def _libraries() -> list[Library]:
@@ -152,10 +161,7 @@ def _clear(cache: Path | None) -> None:
     from deepmask.runtime.engines.tensorrt import plan_store
 
     folder = cache or plan_store.default_folder()
-    try:
-        size = plan_store.clear(folder)
-    except OSError as error:
-        _fail(f"{folder}: {error.strerror or error}", 1)
+    size = plan_store.clear(folder)
     click.echo(f"removed {size / 1e6:.1f} MB from {folder}")
 
 
@@ -199,16 +205,6 @@ def _line(name: str, text: str) -> None:
     click.echo(f"{name:<13}{text}")
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
-    sys.exit(code)
-
-
-def main() -> None:
-    """Run the command; whatever the user got wrong is told in one line."""
-    try:
-        command.main(standalone_mode=False)
-    except click.UsageError as error:
-        _fail(f"{error.format_message()} (deepmask-doctor --help explains)", 2)
-    except click.Abort:
-        _fail("interrupted", 130)
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `deepmask-doctor`."""
+    run_command(command, "deepmask-doctor", arguments=arguments)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deepmask.runtime.doctor import command, install_hints, system_info
+from deepmask.runtime.cli import doctor
+from deepmask.runtime.doctor import install_hints, system_info
 from deepmask.runtime.doctor.system_info import Library
 from deepmask.runtime.engines.tensorrt import plan_store
 from deepmask.runtime.engines.tensorrt.plan_metadata import Identity, Stamp, hash_of
@@ -107,7 +108,7 @@ def said(
 ) -> tuple[int, list[str]]:
     monkeypatch.setattr(sys, "argv", ["deepmask-doctor", "--model", str(folder)])
     try:
-        command.main()
+        doctor.main()
     except SystemExit as exit_:
         return int(exit_.code or 0), capsys.readouterr().out.splitlines()
     return 0, capsys.readouterr().out.splitlines()
@@ -194,6 +195,8 @@ def test_the_cache_is_shown_and_cleared(model_folder: Path, tmp_path: Path) -> N
     assert done.stdout == f"removed 0.1 MB from {cache}\n"
     assert [path.name for path in cache.iterdir()] == ["mine.txt"]
     assert run("--cache", cache, "--clear-cache").stdout == f"removed 0.0 MB from {cache}\n"
+    done = run("--cache", cache / "mine.txt", "--clear-cache")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_requirements_are_the_projects_own() -> None:
@@ -291,7 +294,7 @@ def test_a_command_that_cannot_be_run_is_a_text() -> None:
 
 def test_the_command_itself_loads_no_library() -> None:
     code = (
-        "import sys, deepmask.runtime.doctor.command;"
+        "import sys, deepmask.runtime.cli.doctor;"
         "print(sorted({'numpy', 'cv2', 'onnxruntime', 'tensorrt'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
