@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from deepmask.runtime.cli.options import IOU, PROBABILITY, Number, cache_option, parse_scales
 
 if TYPE_CHECKING:
-    from deepmask.export.plans import EngineBuilder
+    from deepmask.export.plans import PlanBuilder
 
 LONGEST_MESSAGE = 500
 #: Libraries of the extra `export`.
@@ -116,7 +116,7 @@ _CHECKPOINTS = {
 @click.option(
     "--build-engine",
     is_flag=True,
-    help="Also build TensorRT's engines of the model, which deepmask-trt-run would build on first "
+    help="Also build TensorRT's plans of the model, which deepmask-trt-run would build on first "
     "use. The options below are for this one.",
 )
 @click.option(
@@ -134,8 +134,8 @@ _CHECKPOINTS = {
 @click.option(
     "--max-size",
     type=click.IntRange(1333, 8192),
-    help="The longest side of an image that the engines take without shrinking it, the largest "
-    "--max-side of deepmask-trt-run.  [default: the model's]",
+    help="The longest side of an image that the plans take without shrinking it, the largest "
+    "--max-side of deepmask-trt-run.  [default: 1333]",
 )
 @cache_option
 @click.option(
@@ -208,7 +208,7 @@ def command(
     from deepmask.export.errors import ExportError, ExportUsageError
     from deepmask.export.exporter import export_model
     from deepmask.export.options import ExportOptions
-    from deepmask.export.plans import EngineBuilder, EngineOptions
+    from deepmask.export.plans import PlanBuilder, PlanOptions
     from deepmask.export.triton_repository import require_ours, servable_name, write_repository
     from deepmask.runtime.model.folder import load_manifest
     from deepmask.runtime.model.manifest import ModelFolderError
@@ -229,9 +229,9 @@ def command(
         scale_prior=scale_prior,
     )
     out = out or _beside(checkpoint, precision)
-    wanted_engines = EngineOptions(engine or "auto", target, max_size or 0, cache)
+    wanted_plans = PlanOptions(engine or "auto", target, max_size or MAX_SIDE, cache)
     try:
-        builder = EngineBuilder(wanted_engines) if build_engine else None
+        builder = PlanBuilder(wanted_plans) if build_engine else None
         if triton is not None:
             known = load_manifest(checkpoint).name if exported else checkpoint.stem
             require_ours(triton, servable_name(name or known))
@@ -260,11 +260,11 @@ def _beside(source: Path, precision: str) -> Path:
     return named.with_name(f"{named.name}-{precision}")
 
 
-def _build(builder: EngineBuilder, out: Path) -> None:
+def _build(builder: PlanBuilder, out: Path) -> None:
     try:
         builder.build(out, click.echo)
     except KeyboardInterrupt:
-        _fail(f"interrupted; {out} is complete, and the engines that were done are kept", 130)
+        _fail(f"interrupted; {out} is complete, and the plans that were done are kept", 130)
 
 
 def _require_libraries() -> None:

@@ -50,7 +50,7 @@ cache_option = click.option(
     "--cache",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where TensorRT's engines are kept.  [default: among the user's caches]",
+    help="Where TensorRT's plans are kept.  [default: among the user's caches]",
 )
 scales_option = click.option(
     "--scales",

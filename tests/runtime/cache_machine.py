@@ -1,20 +1,19 @@
-"""A machine with a TensorRT and an engine cache, neither of them real."""
+"""A machine with a TensorRT and a plan cache, neither of them real."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepmask.runtime.engines.tensorrt.device import Gpu
-from deepmask.runtime.engines.tensorrt.plan_cache import engine_plans
-from deepmask.runtime.engines.tensorrt.plan_metadata import hash_of
+from deepmask.runtime.engines.tensorrt.cuda import Gpu
+from deepmask.runtime.engines.tensorrt.plan_cache import model_plans
 from deepmask.runtime.model.manifest import Graph, Manifest, Scales
 from tests.runtime.fake_builder import fake_library
 
-GPU = Gpu("NVIDIA L4", (8, 9), "12.8", 24 << 30)
+GPU = Gpu("NVIDIA L4", "8.9", "12.8", 24 << 30)
 INPUTS = {
     "trunk": {"image": [1, 3, -1, -1]},
     "score": {"features": [1, 7, -1, -1]},
@@ -23,17 +22,15 @@ INPUTS = {
 OUTPUTS = {"trunk": "features", "score": "score", "mask": "mask"}
 
 
-def write_model(
-    folder: Path, layers: Sequence[Sequence[str]] = (("CONVOLUTION", "FLOAT"),), **more: str
-) -> Any:
-    """A model folder of graphs as the fake builder reads them; gives its manifest."""
+def write_model(folder: Path, **more: Any) -> Manifest:
+    """Write a model folder of graphs as the fake builder reads them; gives its manifest."""
     folder.mkdir(exist_ok=True)
     graphs = {}
     for name, inputs in INPUTS.items():
-        graph = {"name": name, "inputs": inputs, "layers": layers, **more}
+        graph = {"name": name, "inputs": inputs, **more}
         content = json.dumps(graph).encode()
         (folder / f"{name}.onnx").write_bytes(content)
-        graphs[name] = Graph(f"{name}.onnx", hash_of(content), tuple(inputs), (OUTPUTS[name],))
+        graphs[name] = Graph(f"{name}.onnx", hashlib.sha256(content).hexdigest(), tuple(inputs), (OUTPUTS[name],))
     return Manifest(
         name="fake",
         patch=64,
@@ -56,7 +53,7 @@ def write_model(
 
 @dataclass
 class Machine:
-    """A model, a cache, a GPU and a TensorRT; `plans` asks for engines and notes what happens."""
+    """A model, a cache, a GPU and a TensorRT; `plans` asks for plans and notes what happens."""
 
     folder: Path
     cache: Path
@@ -64,7 +61,6 @@ class Machine:
     gpu: Gpu = GPU
     flavour: str = "tensorrt"
     version: str = "10.99.0"
-    options: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     built: list[str] = field(default_factory=list)
 
@@ -75,9 +71,8 @@ class Machine:
             self.version,
             lambda graph: self.built.append(graph["name"]),
             steps=1,
-            **self.options,
         )
-        return engine_plans(
+        return model_plans(
             self.manifest,
             self.folder,
             library,

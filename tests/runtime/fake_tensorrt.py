@@ -205,7 +205,7 @@ def needed(shapes: Mapping[str, Sequence[int]]) -> int:
 
 
 def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
-    """The library, whose engines live on `device`; it refuses every plan that is not JSON.
+    """The library, whose plans run on `device`; it refuses every plan that is not JSON.
 
     TensorRT for RTX says which GPUs it is for, and compiles kernels when graphs first run.
     """

@@ -80,20 +80,7 @@ def choose_profile(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[in
     )
 
 
-def covers(wide: Sequence[Profile], narrow: Sequence[Profile]) -> bool:
-    """Whether an engine with the profiles `wide` does what one with `narrow` would: the same best
-    shapes, and no limit narrower."""
-    return len(wide) == len(narrow) and all(
-        set(one) == set(other) and all(_within(one[name], other[name]) for name in other)
-        for one, other in zip(wide, narrow, strict=True)
-    )
-
-
-def _within(wide: Range, narrow: Range) -> bool:
-    return wide.opt == narrow.opt and narrow.min in wide and narrow.max in wide
-
-
-def _buckets(manifest: Manifest, max_side: int) -> list[tuple[View, View]]:
+def _buckets(manifest: Manifest, max_side: int) -> list[tuple[Level, Level]]:
     """Pairs of the best and the largest level, in ascending order.
 
     A common photograph is at the best of each; a bucket ends half way to the next one, and the last
