@@ -229,7 +229,7 @@ def command(
         scale_prior=scale_prior,
     )
     out = out or _beside(checkpoint, precision)
-    wanted_plans = PlanOptions(engine or "auto", target, max_size or MAX_SIDE, cache)
+    wanted_plans = PlanOptions(engine or "auto", target, max_size or 0, cache)
     try:
         builder = PlanBuilder(wanted_plans) if build_engine else None
         if triton is not None:

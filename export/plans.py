@@ -13,10 +13,13 @@ from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.engines.tensorrt.build import check_gpu, target_name
 from deepmask.runtime.engines.tensorrt.cuda import Gpu, open_device
 from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library, load_library
-from deepmask.runtime.engines.tensorrt.model_plans import model_plans
-from deepmask.runtime.engines.tensorrt.plan_cache import ANY, PLATFORM, default_folder
-from deepmask.runtime.model.manifest import load_manifest
-from deepmask.runtime.views.pyramid import MAX_SIDE
+from deepmask.runtime.engines.tensorrt.plan_cache import (
+    ANY,
+    PLATFORM,
+    default_folder,
+    model_plans,
+)
+from deepmask.runtime.model.folder import load_manifest
 
 RTX = "tensorrt-rtx"
 
@@ -28,7 +31,7 @@ class PlanOptions:
     flavour    one of `FLAVOURS`, or "auto" for the first that is installed.
     targets    GPUs by compute capability, as "sm89" or "8.9", in other machines of this platform:
                for TensorRT for RTX. None means the GPU of this machine.
-    max_side   the longest side of scale 1 that the plans take, in pixels.
+    max_side   the longest side of scale 1 that the plans take, in pixels; at least the model's own.
     cache      the folder that they go to; by default among the user's caches.
     """
 
@@ -64,7 +67,7 @@ class PlanBuilder:
         """Build the plans of a model folder, the coarse form's too; raises `ExportError`."""
         manifest = load_manifest(folder)
         forms = [manifest, *([manifest.coarse_form()] if manifest.coarse else [])]
-        options, library = self._options, self._library
+        library, cache, side = self._library, self._options.cache, self._options.max_side
         for gpu in self._gpus:
             named = f"compute capability {gpu.compute_capability}, {PLATFORM}"
             named = named if gpu.name == ANY else f"{gpu.name}, {named}"
@@ -73,17 +76,11 @@ class PlanBuilder:
                 try:
                     with self._active():
                         model_plans(
-                            form,
-                            folder,
-                            library,
-                            gpu,
-                            cache=options.cache,
-                            max_side=options.max_side,
-                            report=report,
+                            form, folder, library, gpu, cache=cache, max_side=side, report=report
                         )
                 except EngineError as error:
                     raise ExportError(str(error)) from error
-        report(f"plans are in {options.cache or default_folder()}")
+        report(f"plans are in {cache or default_folder()}")
 
 
 def _library(options: PlanOptions) -> Library:

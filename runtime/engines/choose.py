@@ -173,16 +173,16 @@ def _open_tensorrt(flavour: str, manifest: Manifest, folder: Path, building: Bui
     library = flavours.load_library(flavour)
     device = cuda.open_device()
     with device.active():
+        cache, side = building.cache or plan_cache.default_folder(), building.max_side
         plans = plan_cache.model_plans(
             manifest,
             folder,
             library,
             device.gpu,
-            cache=building.cache,
-            max_side=max(building.max_side, manifest.views.max_side),
+            cache=cache,
+            max_side=side,
             report=building.report,
         )
-    cache = building.cache or plan_cache.default_folder()
     return TensorRTEngine(manifest, plans, library, device, cache, building.report)
 
 

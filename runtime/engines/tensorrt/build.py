@@ -10,7 +10,7 @@ from typing import Any
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library, started
-from deepmask.runtime.engines.tensorrt.profile import FIXED, Profile, Shape
+from deepmask.runtime.engines.tensorrt.profile import Profile
 from deepmask.runtime.engines.tensorrt.progress import monitored
 from deepmask.runtime.errors import one_line
 
@@ -87,28 +87,22 @@ def _strongly_typed(trt: ModuleType) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
-def _optimization_profile(builder: Any, network: Any, profile: Profile, graph: str) -> Any:
-    """TensorRT's form of a profile, the axes that the graph fixes filled in."""
-    made = builder.create_optimization_profile()
+def _optimization_profile(builder: Any, network: Any, profile: Profile, stage: str) -> Any:
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     own = {tensor.name: tuple(tensor.shape) for tensor in inputs}
-    if {name: len(shape) for name, shape in own.items()} != {
-        name: len(wanted.opt) for name, wanted in profile.items()
-    }:
+    if own.keys() != profile.keys() or not all(
+        len(own[name]) == len(wanted.opt)
+        and all(size in (-1, best) for size, best in zip(own[name], wanted.opt, strict=True))
+        for name, wanted in profile.items()
+    ):
         raise EngineError(
-            f"graph {graph} has inputs {own}, not those of model.json, {', '.join(profile)}; "
+            f"graph {stage} has inputs {own}, not those of model.json, {', '.join(profile)}; "
             "export the checkpoint again"
         )
+    made = builder.create_optimization_profile()
     for name, wanted in profile.items():
-        shapes = (_filled(shape, own[name]) for shape in (wanted.min, wanted.opt, wanted.max))
-        made.set_shape(name, *shapes)
+        made.set_shape(name, wanted.min, wanted.opt, wanted.max)
     return made
-
-
-def _filled(shape: Shape, own: Shape) -> Shape:
-    return tuple(
-        size if wanted == FIXED else wanted for wanted, size in zip(shape, own, strict=True)
-    )
 
 
 def _parser_error(parser: Any) -> str:

@@ -74,7 +74,6 @@ class Pinned(Owned):
 
     @property
     def array(self) -> npt.NDArray[np.uint8]:
-        """The memory; not to be used when this is gone."""
         array: npt.NDArray[np.uint8] = self._held[0]
         return array
 
@@ -106,7 +105,6 @@ class Stream(Owned):
         return Event(self._context, event)
 
     def synchronize(self) -> None:
-        """Wait until the work given so far is finished."""
         self._held[0].synchronize()
 
 
@@ -160,7 +158,6 @@ class Device:
             raise OutOfMemory("pinned host memory", size) from error
 
     def stream(self) -> Stream:
-        """Make a stream."""
         return Stream(self._context, self._driver.Stream(_NON_BLOCKING), self._driver.Event)
 
     def upload(self, target: Memory, source: npt.NDArray[Any], stream: Stream) -> None:

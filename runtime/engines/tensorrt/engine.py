@@ -1,6 +1,6 @@
 """TensorRT, and TensorRT for RTX, on one NVIDIA GPU.
 
-Calls return as soon as their work is queued; tensors stay on the GPU from graph to graph, and the
+Calls return as soon as their work is queued; tensors stay on the GPU from stage to stage, and the
 host waits only in `fetched`. Stages are timed by CUDA events, on the GPU's own clock.
 """
 
@@ -36,7 +36,7 @@ class TensorRTEngine(Engine):
         cache: Path | None = None,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Load the plans, by graph; raises `EngineError` if TensorRT refuses one.
+        """Load the plans, by stage; raises `EngineError` if TensorRT refuses one.
 
         `cache` is the folder for what the library compiles where it runs, None to keep nothing;
         `report` is given a line if something must be compiled.
@@ -46,25 +46,25 @@ class TensorRTEngine(Engine):
         self._threads: weakref.WeakSet[ThreadContext] = weakref.WeakSet()
         self._plans: dict[str, LoadedPlan] = {}
         with device.active():
-            stages = {stage.name: stage for stage in manifest.stages}
             runtime = started(library, library.module.Runtime)
-            for name, graph in manifest.graphs.items():
-                engine = runtime.deserialize_cuda_engine(plans[name])
+            for stage in manifest.stages:
+                engine = runtime.deserialize_cuda_engine(plans[stage.name])
                 if engine is None:
                     raise EngineError(
-                        f"{library.flavour} {library.version} does not load its plan of {name}"
-                        f"{library.said()}; deepmask-doctor --clear-cache removes it"
+                        f"{library.flavour} {library.version} does not load its plan of "
+                        f"{stage.name}{library.said()}; deepmask-doctor --clear-cache removes it"
                     )
                 kept = None
                 if cache is not None:
-                    kept = open_runtime_cache(
-                        cache, name, graph, engine, library, device.gpu, report
-                    )
-                self._plans[name] = LoadedPlan(name, graph, engine, library, kept)
+                    kept = open_runtime_cache(cache, stage, engine, library, device.gpu, report)
+                self._plans[stage.name] = LoadedPlan(stage, engine, library, kept)
         # Also at interpreter exit: plans must go while CUDA is still there.
         weakref.finalize(self, _release, device, self._plans)
         self.most_windows = min(
-            profile["locations"].max[0] for profile in self._plans["mask"].profiles
+            profile[name].max[0]
+            for stage in manifest.window_stages
+            for name in stage.with_role("locations")
+            for profile in self._plans[stage.name].profiles
         )
         self.description = f"{library.flavour} {library.version} on {device.gpu.name}"
 
@@ -76,9 +76,9 @@ class TensorRTEngine(Engine):
         with self._thread() as thread:
             return thread.send(buffer)
 
-    def run(self, graph: str, inputs: Mapping[str, DeviceTensor]) -> dict[str, DeviceTensor]:
+    def run(self, stage: str, inputs: Mapping[str, DeviceTensor]) -> dict[str, DeviceTensor]:
         with self._thread() as thread:
-            return thread.run(graph, inputs)
+            return thread.run(stage, inputs)
 
     def shape(self, tensor: DeviceTensor) -> tuple[int, ...]:
         return tensor.shape
@@ -100,7 +100,7 @@ class TensorRTEngine(Engine):
             return end.since(start)
 
     def close(self) -> None:
-        """Give back all memory. No thread may be running a graph."""
+        """Give back all memory. No thread may be running a stage."""
         with self._device.active():
             for thread in list(self._threads):
                 thread.close()

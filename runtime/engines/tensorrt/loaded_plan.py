@@ -12,23 +12,23 @@ from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.flavours import Library
 from deepmask.runtime.engines.tensorrt.profile import Range
 from deepmask.runtime.engines.tensorrt.runtime_cache import RuntimeCache
-from deepmask.runtime.model.manifest import Graph
+from deepmask.runtime.model.manifest import Stage
 
 
 class LoadedPlan:
-    """The plan of one graph, loaded as the `ICudaEngine` `engine`."""
+    """The plan of one stage, loaded as the `ICudaEngine` `engine`."""
 
     def __init__(
-        self, name: str, graph: Graph, engine: Any, library: Library, cache: RuntimeCache | None
+        self, stage: Stage, engine: Any, library: Library, cache: RuntimeCache | None
     ) -> None:
-        self.name = name
+        self.name = stage.name
         self._library = library
         self._engine = engine
         self._cache = cache
         self._has_new_kernels = False
-        self._outputs = list(graph.outputs)
+        self._outputs = list(stage.outputs)
         self.profiles = [
-            {n: Range(*map(tuple, engine.get_tensor_profile_shape(n, k))) for n in graph.inputs}
+            {n: Range(*map(tuple, engine.get_tensor_profile_shape(n, k))) for n in stage.inputs}
             for k in range(engine.num_optimization_profiles)
         ]
 

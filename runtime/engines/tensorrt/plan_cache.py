@@ -27,8 +27,7 @@ from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library
 from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
 from deepmask.runtime.errors import one_line
 from deepmask.runtime.io.atomic import SUFFIX, sweep, whole_file
-from deepmask.runtime.model.manifest import Graph, Manifest
-from deepmask.runtime.views.pyramid import MAX_SIDE
+from deepmask.runtime.model.manifest import Manifest, Stage
 
 try:
     import fcntl
@@ -72,18 +71,18 @@ def model_plans(
     gpu: Gpu,
     *,
     cache: Path | None = None,
-    max_side: int = MAX_SIDE,
+    max_side: int = 0,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, bytes]:
-    """Return the plan of each graph of the model in `folder` for one GPU, by the graph's name.
+    """Return the plan of each stage of the model in `folder` for one GPU, by the stage's name.
 
     cache      where plans are kept; by default among the user's caches.
-    max_side   the longest side of scale 1 that must fit, in pixels.
+    max_side   the longest side of scale 1 that must fit, in pixels; at least the model's own.
     report     is given a line for whatever a user must know: why a plan is built, what the model
                computes in, what TensorRT warns of.
 
     A cache that cannot be written is a warning. What was built before Ctrl-C is kept. Raises
-    `EngineError` if a graph cannot be built.
+    `EngineError` if a plan cannot be built.
     """
     if manifest.precision == "int8":
         raise EngineError(
@@ -93,16 +92,17 @@ def model_plans(
     # Each line is told once, also where none of the plans can be written.
     own = _Plans(cache or default_folder(), library, functools.cache(report))
     plans = {}
-    for name, graph in manifest.graphs.items():
-        shapes = profiles(manifest, graph, max_side)
-        identity = identify(library, gpu, manifest, graph, max_side)
-        plans[name] = own.get(name, identity, shapes, folder / graph.file)
+    for stage in manifest.stages:
+        side = max(max_side, manifest.views.max_side)
+        identity = identify(library, gpu, manifest, stage, side)
+        shapes = profiles(manifest, stage, side)
+        plans[stage.name] = own.get(stage.name, identity, shapes, folder / stage.file)
     report(f"precision {manifest.precision}")
     return plans
 
 
 def identify(
-    library: Library, gpu: Gpu, manifest: Manifest, graph: Graph, max_side: int
+    library: Library, gpu: Gpu, manifest: Manifest, stage: Stage, max_side: int
 ) -> Identity:
     """Return the identity of a plan on this platform, as it is written into its description.
 
@@ -110,7 +110,7 @@ def identify(
     profiles, but for `max_side`, for which a larger one will do too.
     """
     bound = not FLAVOURS[library.flavour].portable
-    shapes = str(profiles(manifest, graph, MAX_SIDE)).encode()
+    shapes = str(profiles(manifest, stage, manifest.views.max_side)).encode()
     return {
         "format": FORMAT,
         "flavour": library.flavour,
@@ -120,7 +120,7 @@ def identify(
         "compute_capability": gpu.compute_capability,
         "driver": gpu.driver if bound else ANY,
         "precision": manifest.precision,
-        "graph": graph.sha256,
+        "graph": stage.sha256,
         "shapes": hashlib.sha256(shapes).hexdigest()[:16],
         "max_side": max_side,
     }

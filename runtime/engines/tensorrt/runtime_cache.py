@@ -1,6 +1,6 @@
 """Keep what TensorRT for RTX compiles on the GPU, so that the next start has it.
 
-Its plans hold no machine code: kernels are compiled when a graph first runs, into TensorRT's
+Its plans hold no machine code: kernels are compiled when a stage first runs, into TensorRT's
 `IRuntimeCache`, which has a file beside the plan here. TensorRT compares version, GPU and driver
 with its own before it takes one; that the file is whole is compared before that.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import Library
 from deepmask.runtime.engines.tensorrt.plan_cache import PLATFORM, name_of, write_whole
-from deepmask.runtime.model.manifest import Graph
+from deepmask.runtime.model.manifest import Stage
 
 
 class RuntimeCache:
@@ -67,14 +67,13 @@ class RuntimeCache:
 
 def open_runtime_cache(
     folder: Path,
-    name: str,
-    graph: Graph,
+    stage: Stage,
     engine: Any,
     library: Library,
     gpu: Gpu,
     report: Callable[[str], None],
 ) -> RuntimeCache | None:
-    """Return the cache, kept in `folder`, of a graph's plan that is loaded as `engine`.
+    """Return the cache, kept in `folder`, of a stage's plan that is loaded as `engine`.
 
     `report` is given a line if kernels must be compiled. None for a library that compiles nothing
     where it runs, or that cannot keep it, which is told.
@@ -84,13 +83,13 @@ def open_runtime_cache(
     config = engine.create_runtime_config()
     cache = None if config is None else config.create_runtime_cache()
     if cache is None or not config.set_runtime_cache(cache):
-        report(f"Warning: kernels of {name} are compiled again each time{library.said()}")
+        report(f"Warning: kernels of {stage.name} are compiled again each time{library.said()}")
         return None
     strategy = library.module.ExecutionContextAllocationStrategy.USER_MANAGED
     config.set_execution_context_allocation_strategy(strategy)
     place = (library.flavour, library.version, PLATFORM, gpu.name, gpu.compute_capability)
-    path = folder / f"{name_of(graph.sha256, *place, gpu.driver)}.kernels"
+    path = folder / f"{name_of(stage.sha256, *place, gpu.driver)}.kernels"
     opened = RuntimeCache(config, cache, path, report)
     if why := opened.load():
-        report(f"kernels of {name}: compiling, {why}")
+        report(f"kernels of {stage.name}: compiling, {why}")
     return opened
