@@ -51,7 +51,10 @@ class LoadedPlan:
         for name, shape in shapes.items():
             taken = context.set_input_shape(name, shape)
             self._require(taken, f"does not take {name} of shape {shape}")
-        missing = context.infer_shapes()
+        try:
+            missing = context.infer_shapes()
+        except RuntimeError:
+            self._require(False, "cannot infer shapes")
         self._require(not missing, f"does not know the shapes of {', '.join(missing)}")
         return {name: tuple(context.get_tensor_shape(name)) for name in self._outputs}
 
