@@ -13,16 +13,16 @@ from deepmask.export.errors import ExportError, ExportUsageError
 
 if TYPE_CHECKING:
     from deepmask.export.options import ExportOptions
-    from deepmask.export.plans import EngineOptions
+    from deepmask.export.plans import PlanOptions
     from deepmask.export.request import Exported, ExportRequest, export
 
 __all__ = [
-    "EngineOptions",
     "ExportError",
     "ExportOptions",
     "ExportRequest",
     "ExportUsageError",
     "Exported",
+    "PlanOptions",
     "export",
 ]
 

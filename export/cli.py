@@ -212,7 +212,7 @@ def command(
     for library in EXTRA:  # one that is missing is told before any work
         import_module(library)
     from deepmask.export.options import ExportOptions
-    from deepmask.export.plans import EngineOptions
+    from deepmask.export.plans import PlanOptions
     from deepmask.export.request import ExportRequest, export
 
     options = ExportOptions(
@@ -231,7 +231,7 @@ def command(
     )
     plans = None
     if build_engine:
-        plans = EngineOptions(engine or "auto", target, max_size or 0, cache)
+        plans = PlanOptions(engine or "auto", target, max_size or 0, cache)
     with progress_bar() as show:
         export(ExportRequest(checkpoint, out, options, plans, triton), click.echo, show)
 

@@ -11,7 +11,7 @@ from deepmask.export.convert import convert_model
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.export.plans import EngineBuilder, EngineOptions
+from deepmask.export.plans import PlanBuilder, PlanOptions
 from deepmask.export.triton_repository import require_ours, servable_name, write_repository
 from deepmask.runtime.errors import OneLineError, UsageError, system_problem
 from deepmask.runtime.model.folder import load_manifest
@@ -39,7 +39,7 @@ class ExportRequest:
     source: Path
     out: Path | None = None
     options: ExportOptions = field(default_factory=ExportOptions)
-    plans: EngineOptions | None = None
+    plans: PlanOptions | None = None
     triton: Path | None = None
 
 
@@ -81,7 +81,7 @@ def _export(request: ExportRequest, report: Report, progress: Progress) -> Expor
         raise ExportUsageError(f"{source}: no such checkpoint file, or folder of an exported model")
     _require_fit(request)
     out = request.out or _beside(source, options.precision)
-    builder = None if request.plans is None else EngineBuilder(request.plans)
+    builder = None if request.plans is None else PlanBuilder(request.plans)
     if request.triton is not None:
         known = load_manifest(source).name if source.is_dir() else source.stem
         require_ours(request.triton, servable_name(options.name or known))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,7 +53,7 @@ _SHARED = {
     "cudnn": ("cudnnGetVersion", ["libcudnn.so.9"], "nvidia.cudnn"),
 }
 _PROVIDERS = {CUDA: "CUDA", "CPUExecutionProvider": "CPU"}
-#: Seconds that the trial may take: TensorRT builds its engines in it, the first time.
+#: Seconds that the trial may take: TensorRT builds its plans in it, the first time.
 _PATIENCE = 3600
 
 #: Loads a model as every caller does, runs a gray picture, prints the engine and why auto took it.
@@ -144,24 +143,22 @@ def _libraries() -> list[Library]:
 
 
 def _cached(cache: Path | None) -> str:
-    """The engines in the cache, and their size."""
+    """The plans in the cache, and the size of all that is kept."""
     try:
-        from deepmask.runtime.engines.tensorrt import plan_store
+        from deepmask.runtime.engines.tensorrt import plan_cache
     except ImportError as error:
         return f"unknown ({error})"
-    folder = cache or plan_store.default_folder()
-    engines = plan_store.described(folder)
-    count = f"{len(engines)} engine{'s' * (len(engines) != 1)}"
-    return f"{count}, {plan_store.size_of(folder) / 1e6:.1f} MB, {folder}" + "".join(
-        f"\n{'':<13}{number} of {text}" for text, number in Counter(engines).items()
-    )
+    folder = cache or plan_cache.default_folder()
+    plans = sum(path.suffix == ".plan" for path in plan_cache.files(folder))
+    size = plan_cache.size_of(folder) / 1e6
+    return f"{plans} TensorRT plan{'s' * (plans != 1)}, {size:.1f} MB, {folder}"
 
 
 def _clear(cache: Path | None) -> None:
-    from deepmask.runtime.engines.tensorrt import plan_store
+    from deepmask.runtime.engines.tensorrt import plan_cache
 
-    folder = cache or plan_store.default_folder()
-    size = plan_store.clear(folder)
+    folder = cache or plan_cache.default_folder()
+    size = plan_cache.clear(folder)
     click.echo(f"removed {size / 1e6:.1f} MB from {folder}")
 
 

@@ -13,14 +13,7 @@ from types import ModuleType
 from deepmask.runtime import distribution
 from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.engines.base import DeviceError, Engine, EngineError, Tensor
-from deepmask.runtime.engines.tensorrt import (
-    build,
-    cuda,
-    flavours,
-    plan_cache,
-    plan_store,
-    runtime_cache,
-)
+from deepmask.runtime.engines.tensorrt import build, cuda, flavours, plan_cache
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.model.manifest import Manifest
 
@@ -62,7 +55,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Building:
-    """How TensorRT's engines are made, where they have to be; see `engine_plans`."""
+    """How TensorRT's plans are built, where they have to be; see `model_plans`."""
 
     max_side: int = 0
     cache: Path | None = None
@@ -182,19 +175,17 @@ def _open_tensorrt(flavour: str, manifest: Manifest, folder: Path, building: Bui
     library = flavours.load_library(flavour)
     device = cuda.open_device()
     with device.active():
-        plans = plan_cache.engine_plans(
+        cache, side = building.cache or plan_cache.default_folder(), building.max_side
+        plans = plan_cache.model_plans(
             manifest,
             folder,
             library,
             device.gpu,
-            cache=building.cache,
-            max_side=max(building.max_side, manifest.views.max_side),
+            cache=cache,
+            max_side=side,
             report=building.report,
         )
-    kernels = runtime_cache.KernelFolder(
-        building.cache or plan_store.default_folder(), building.report
-    )
-    return TensorRTEngine(manifest, plans, library, device, kernels)
+    return TensorRTEngine(manifest, plans, library, device, cache, building.report)
 
 
 def _joined(*texts: str) -> str:

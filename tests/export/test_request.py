@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from deepmask.export import (
-    EngineOptions,
     ExportError,
     ExportOptions,
     ExportRequest,
     ExportUsageError,
+    PlanOptions,
     export,
     request,
 )
 from deepmask.export.exporter import parity
-from deepmask.export.plans import EngineBuilder
+from deepmask.export.plans import PlanBuilder
 from deepmask.runtime.model.manifest import load_manifest
 
 
@@ -77,7 +77,7 @@ def test_what_would_have_no_effect_is_refused(tmp_path: Path) -> None:
         export(ExportRequest(tmp_path, options=ExportOptions(opset=19)))
     int8 = ExportOptions(precision="int8")
     with pytest.raises(ExportUsageError, match="takes no zero points"):
-        export(ExportRequest(tmp_path, options=int8, plans=EngineOptions()))
+        export(ExportRequest(tmp_path, options=int8, plans=PlanOptions()))
 
 
 def test_an_interrupt_says_what_is_left(
@@ -93,8 +93,8 @@ def test_an_interrupt_says_what_is_left(
     monkeypatch.setattr(request, "write_repository", stop)
     with pytest.raises(KeyboardInterrupt, match=r"is complete, nothing was added to .*served"):
         export(asked)
-    monkeypatch.setattr(EngineBuilder, "__init__", lambda builder, options: None)
-    monkeypatch.setattr(EngineBuilder, "build", stop)
+    monkeypatch.setattr(PlanBuilder, "__init__", lambda builder, options: None)
+    monkeypatch.setattr(PlanBuilder, "build", stop)
     with pytest.raises(KeyboardInterrupt, match="is complete, the plans that were done are kept"):
-        export(replace(asked, triton=None, plans=EngineOptions()))
+        export(replace(asked, triton=None, plans=PlanOptions()))
     assert load_manifest(tmp_path / "model").name == "tiny"

@@ -15,7 +15,16 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from deepmask.runtime.io.checksum import sha256_of
-from deepmask.runtime.model.manifest import Coarse, Graph, Manifest, Scales, write_manifest
+from deepmask.runtime.model.folder import write_manifest
+from deepmask.runtime.model.manifest import (
+    Coarse,
+    Grid,
+    Manifest,
+    Scales,
+    Stage,
+    TensorSpec,
+    Views,
+)
 
 PATCH, STRIDE, MASK_SIZE, BORDER = 64, 16, 16, 48
 CELLS = PATCH // STRIDE
@@ -38,40 +47,54 @@ def write_square_model(folder: Path, through_code: bool = False, refined: bool =
     if refined:
         graphs |= {"coarse_trunk": graphs["trunk"], "coarse_mask": graphs["mask"]}
         graphs |= {"trunk": _trunk(with_skips=True), "mask": _refined_mask()}
-    described = {}
+    plain: dict[str, Stage] = {}
+    described: dict[str, Stage] = {}
     for name, model in graphs.items():
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, folder / f"{name}.onnx")
-        described[name] = Graph(
+        short = name.removeprefix("coarse_")
+        stage = Stage(
+            name=short,
             file=f"{name}.onnx",
             sha256=sha256_of(folder / f"{name}.onnx"),
-            inputs=tuple(value.name for value in model.graph.input),
-            outputs=tuple(value.name for value in model.graph.output),
+            per="windows" if short == "mask" else "view",
+            inputs={value.name: _spec(value) for value in model.graph.input},
+            outputs={value.name: _spec(value) for value in model.graph.output},
+            layers={},
         )
-    plain = {name: described.pop(f"coarse_{name}") for name in ("trunk", "mask") if refined}
-    write_manifest(
-        Manifest(
-            name="squares",
-            patch=PATCH,
-            stride=STRIDE,
-            mask_size=PATCH if refined else MASK_SIZE,
-            border=BORDER,
-            fill=FILL,
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-            score_head="contrast",
-            precision="fp32",
-            weights="fp32",
-            opset=18,
-            scales=Scales(-2.0, 1.0, 0.5),
-            threshold=0.5,
-            graphs=described,
-            parity={},
-            coarse=Coarse(MASK_SIZE, plain) if refined else None,
-        ),
-        folder,
+        (plain if name != short else described)[short] = stage
+    size = PATCH if refined else MASK_SIZE
+    coarse = None
+    if refined:
+        stages = (plain["trunk"], described["score"], plain["mask"])
+        coarse = Coarse((_grid(MASK_SIZE),), stages)
+    manifest = Manifest(
+        name="squares",
+        precision="fp32",
+        views=Views(Scales(-2.0, 1.0, 0.5), 1333, False, BORDER, FILL, STRIDE),
+        grids=(_grid(size),),
+        stages=tuple(described.values()),
+        threshold=0.5,
+        overlap=0.75,
+        scale_prior=0.0,
+        categories=None,
+        coarse=coarse,
+        about={},
     )
+    write_manifest(manifest, folder)
     return folder
+
+
+def _grid(size: int) -> Grid:
+    return Grid("windows", "score", 0, STRIDE, PATCH, size, 0.0)
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    kind = value.type.tensor_type
+    known = {"h": f"height/{STRIDE}", "w": f"width/{STRIDE}"}
+    axes = tuple(d.dim_value or known.get(d.dim_param, d.dim_param) for d in kind.shape.dim)
+    role = value.name if value.name in ("image", "locations", "score", "mask") else "map"
+    return TensorSpec(role, "int64" if kind.elem_type == TensorProto.INT64 else "float32", axes)
 
 
 def _trunk(with_skips: bool = False) -> onnx.ModelProto:

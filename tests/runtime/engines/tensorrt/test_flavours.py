@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.engines.tensorrt.flavours import Messages, load_library
+from deepmask.runtime.engines.tensorrt.flavours import load_library
 
 
 @pytest.fixture(autouse=True)
@@ -100,12 +100,9 @@ def test_the_logger_keeps_warnings_and_errors(
     library.logger.log(2, "a warning of two lines")
     assert library.messages.take() == ["a warning of two lines", "an error"]
     assert library.messages.take() == []
-
-
-def test_messages_are_one_line_each() -> None:
-    messages = Messages()
-    messages.add("  one\n\ttwo ")
-    assert messages.take() == ["one two"]
+    assert library.said() == ""
+    library.logger.log(1, "  one\n\ttwo ")
+    assert library.said() == ": one two"
 
 
 def test_the_package_loads_no_library() -> None:
