@@ -60,6 +60,11 @@ def write_model(
                 layers={},
             )
         )
+    return described(stages)
+
+
+def described(stages: Sequence[Stage] = ()) -> Manifest:
+    """A manifest of stages."""
     return Manifest(
         name="fake",
         precision="fp32",

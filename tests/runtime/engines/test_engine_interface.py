@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 from deepmask.runtime.engines.base import Engine
 from deepmask.runtime.engines.choose import Choice, open_engine
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
-from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.model.folder import load_manifest
 from tests.runtime.fake_gpu import FakeDevice
 from tests.runtime.fake_tensorrt import fake_library, fake_plans
 
