@@ -23,7 +23,7 @@ from deepmask.evaluate.contact_sheet import SHEET_NAME
 from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.runtime.engines.tensorrt.plan_cache import engine_plans
-from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.model.folder import load_manifest
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.conftest import draw_coco_set
 from tests.evaluate.scenes import labelled_set
@@ -135,7 +135,7 @@ class Export(Command):
     def require_whole(self, folder: Path) -> None:
         """The model folder is one, hashes and all, and nothing is in it that is not described."""
         if (folder / "model").exists():
-            files = {graph.file for graph in load_manifest(folder / "model").files()}
+            files = set(load_manifest(folder / "model").files())
             assert {path.name for path in (folder / "model").iterdir()} == {"model.json", *files}
 
     def content(self, folder: Path) -> Any:
