@@ -60,7 +60,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Building:
-    """How TensorRT's engines are made, where they have to be; see `engine_plans`."""
+    """How TensorRT's engines are made, where they have to be; see `engine_plans`.
+
+    They are made for the model's own `max_side` at least.
+    """
 
     max_side: int = 0
     cache: Path | None = None

@@ -144,8 +144,14 @@ def test_an_explicit_choice_that_cannot_be_met_is_an_error(
         choose("tvm")
 
 
+@pytest.mark.parametrize(("asked", "fitting"), [(None, 1333), (300, 1333), (3000, 3000)])
 def test_tensorrt_opens_what_the_cache_gives(
-    gpu: FakeDevice, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpu: FakeDevice,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int | None,
+    fitting: int,
 ) -> None:
     """Where engines are kept and what they must take reaches the cache, and reports come back."""
 
@@ -153,12 +159,12 @@ def test_tensorrt_opens_what_the_cache_gives(
         manifest: Manifest, folder: Path, library: flavours.Library, gpu: Gpu, **rest: Any
     ) -> Mapping[str, bytes]:
         rest.pop("report")("building")
-        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": 300})
+        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": fitting})
         return fake_plans(manifest, folder)
 
     monkeypatch.setattr(plan_cache, "engine_plans", plans)
     lines: list[str] = []
-    with DeepMask.load(model_folder, cache=tmp_path, max_side=300, report=lines.append) as model:
+    with DeepMask.load(model_folder, cache=tmp_path, max_side=asked, report=lines.append) as model:
         assert model.engine.description == "tensorrt 10.99.0 on Fake GPU"
         assert model(np.zeros((40, 40, 3), np.uint8)).image_size == (40, 40)
     assert lines == ["building"]

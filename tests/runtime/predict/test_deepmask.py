@@ -236,7 +236,7 @@ def test_score_map_of_a_wrong_size_is_refused(model: DeepMask) -> None:
     """A model folder whose border is not that of its graphs."""
     views = replace(model.manifest.views, border=64)
     broken = DeepMask(replace(model.manifest, views=views), model.engine, model.choice)
-    with pytest.raises(EngineError, match=r"score map score is .* expected \(1, 1, 3, 3\)"):
+    with pytest.raises(EngineError, match=r"score map score is .* expected \(1, .*, 3, 3\)"):
         broken(np.zeros((20, 20, 3), np.uint8), scales=Scales(0, 0, 1))
 
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from deepmask.runtime.predict.soft_nms import demote_duplicates
 
-
 Boxes = npt.NDArray[np.float64]
 Scores = npt.NDArray[np.float32]
 
