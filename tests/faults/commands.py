@@ -251,7 +251,7 @@ def build_engines(model: Path, cache: Path) -> tuple[list[str], dict[str, bytes]
 
     library = fake_library(building=build)
     manifest = write_model(model)
-    return built, engine_plans(manifest, model, library, GPU, cache=cache, report=lambda _: None)
+    return built, engine_plans(manifest, model, library, GPU, cache=cache, max_side=1333)
 
 
 COMMANDS: dict[str, type[Command]] = {

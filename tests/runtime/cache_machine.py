@@ -60,11 +60,6 @@ def write_model(
                 layers={},
             )
         )
-    return described(stages)
-
-
-def described(stages: Sequence[Stage] = ()) -> Manifest:
-    """A manifest of stages."""
     return Manifest(
         name="fake",
         precision="fp32",
@@ -110,7 +105,7 @@ class Machine:
             self.gpu,
             cache=self.cache,
             report=self.lines.append,
-            **options,
+            **{"max_side": 1333, **options},
         )
 
     def files(self, suffix: str) -> list[Path]:

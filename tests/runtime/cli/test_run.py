@@ -244,7 +244,6 @@ def test_defaults_and_choices_are_the_librarys() -> None:
         choice = options[name].type
         assert isinstance(choice, click.Choice)
         assert tuple(choice.choices) == known
-    assert options["max_side"].get_default(click.Context(command)) is None  # the model's own
     assert options["max_pixels"].default == MAX_PIXELS
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from deepmask.runtime.model.folder import read_manifest
 from deepmask.runtime.model.manifest import Axis, Grid, Scales, Views
 from deepmask.runtime.views.grids import axis_size, location_counts, map_shape, window_boxes
 from deepmask.runtime.views.views import View, plan_views
-from tests.runtime.cache_machine import described
 
 grids = st.builds(
     lambda stride, window, offset: Grid("g", "score", 0, stride, window, 16, offset),
@@ -102,10 +103,10 @@ def test_counts_by_hand(length: int, offset: float, count: int, on_map: int) -> 
         ("cols", 7),
     ],
 )
-def test_the_size_of_an_axis(axis: Axis, size: int) -> None:
+def test_the_size_of_an_axis(model_folder: Path, axis: Axis, size: int) -> None:
     """Cells are counted over the canvas, rows and columns on the first grid's map."""
     view = View(1.0, 60, 90, 1.0, 1.0, 160, 192)
-    manifest = described()
+    manifest = read_manifest(model_folder)
     second = replace(manifest.grids[0], name="fine", stride=8)
     manifest = replace(manifest, grids=(*manifest.grids, second))
     assert axis_size(axis, view, manifest, 3) == size

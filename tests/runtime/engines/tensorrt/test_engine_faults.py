@@ -12,7 +12,7 @@ import pytest
 from deepmask import DeepMask
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
-from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.manifest import load_manifest
 from tests.runtime.fake_gpu import FakeDevice
 from tests.runtime.fake_model import Picture, load, picture
 from tests.runtime.fake_tensorrt import DataType, FakeContext, FakeEngine, fake_library, fake_plans
