@@ -97,9 +97,10 @@ class DeepMask:
                  calls take turns with the network: two at once would push each other out of the
                  caches.
         coarse   leave out a SharpMask model's refinement: blunter masks, the same scores, sooner.
-        max_side, cache, report  for TensorRT, which builds plans once, in minutes: for pictures of
-                 up to the `max_side` that calls will ask for, kept in the folder `cache` (by
-                 default among the user's caches). `report` is told what is built and why.
+        max_side, cache, report  for TensorRT, which builds plans once, in minutes: for the largest
+                 `max_side` that calls will ask for, at least the model's own, kept in the folder
+                 `cache` (by default among the user's caches). `report` is told what is built and
+                 why.
         Raises `ModelFolderError` or `EngineError`.
         """
         path = shipped_model() if folder is None else Path(folder)
@@ -108,7 +109,7 @@ class DeepMask:
         if coarse:
             manifest = manifest.coarse_form()
         building = Building(
-            max(max_side or 0, manifest.views.max_side),
+            max_side or 0,
             None if cache is None else Path(cache),
             report,
         )

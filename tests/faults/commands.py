@@ -23,7 +23,7 @@ from deepmask.evaluate.contact_sheet import SHEET_NAME
 from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.runtime.engines.tensorrt.plan_cache import engine_plans
-from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.model.folder import load_manifest
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.conftest import draw_coco_set
 from tests.evaluate.scenes import labelled_set
@@ -130,7 +130,7 @@ class Export(Command):
     def require_whole(self, folder: Path) -> None:
         """Check that the folder is a model, hashes and all, with no file that it does not name."""
         if (folder / "model").exists():
-            files = {graph.file for graph in load_manifest(folder / "model").files()}
+            files = set(load_manifest(folder / "model").files())
             assert {path.name for path in (folder / "model").iterdir()} == {"model.json", *files}
 
     def content(self, folder: Path) -> Any:
@@ -237,7 +237,7 @@ def build_engines(model: Path, cache: Path) -> tuple[list[str], dict[str, bytes]
 
     library = fake_library(building=build)
     manifest = write_model(model)
-    return built, engine_plans(manifest, model, library, GPU, cache=cache, report=lambda _: None)
+    return built, engine_plans(manifest, model, library, GPU, cache=cache, max_side=1333)
 
 
 COMMANDS: dict[str, type[Command]] = {

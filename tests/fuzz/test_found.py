@@ -152,7 +152,7 @@ def test_refusals_do_not_grow_with_the_file(tmp_path: Path) -> None:
         load_checkpoint(saved(tmp_path / "a.pt", content))
     folder = models._folder(tmp_path / "a.pt", refined=False)
     content = json.loads((folder / "model.json").read_text())
-    content["graphs"]["mask"]["outputs"] = ["a" * 100_000]
+    content["stages"][2]["outputs"] = {"a" * 100_000: {}}
     content["a" * 100_000] = 1
     for _ in range(2):
         (folder / "model.json").write_text(json.dumps(content))
@@ -178,7 +178,7 @@ def test_a_broken_graph_is_no_box_of_stars(
     folder = models._folder(tmp_path / "x", refined=False)
     path, content = folder / "trunk.onnx", json.loads((folder / "model.json").read_text())
     path.write_bytes(path.read_bytes().replace(b"SpaceToDepth", b"SpaceToDept\xff"))
-    content["graphs"]["trunk"]["sha256"] = sha256_of(path)
+    content["stages"][0]["sha256"] = sha256_of(path)
     (folder / "model.json").write_text(json.dumps(content))
     with pytest.raises(EngineError, match="onnxruntime cannot load it"):
         DeepMask.load(folder, engine="onnxruntime", device="cpu")
@@ -194,7 +194,8 @@ def test_scales_and_masks_beyond_reason(tmp_path: Path) -> None:
     ):
         model(models.IMAGE.repeat(30, 0).repeat(30, 1), scales=Scales(4.0, 5.0, 0.5))
     content = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**content, "mask_size": 4096}))
+    content["grids"][0]["mask_size"] = 4096
+    (folder / "model.json").write_text(json.dumps(content))
     with pytest.raises(ModelFolderError, match="mask_size is 4096, expected a whole number 2 to"):
         DeepMask.load(folder, device="cpu")
 

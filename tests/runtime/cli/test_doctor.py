@@ -59,7 +59,7 @@ def test_a_graph_that_the_engine_refuses_is_told(model_folder: Path, tmp_path: P
     copy = shutil.copytree(model_folder, tmp_path / "model")
     (copy / "trunk.onnx").write_bytes(b"\x08\x08")  # a model without a graph
     content = json.loads((copy / "model.json").read_text(encoding="utf-8"))
-    content["graphs"]["trunk"]["sha256"] = sha256_of(copy / "trunk.onnx")
+    content["stages"][0]["sha256"] = sha256_of(copy / "trunk.onnx")
     (copy / "model.json").write_text(json.dumps(content), encoding="utf-8")
     done = run("--model", copy, "--engine", "onnxruntime", "--device", "cpu")
     assert done.returncode == 1

@@ -23,7 +23,6 @@ from deepmask.runtime.engines.choose import DEVICES, ENGINES, choose
 from deepmask.runtime.io.images import MAX_PIXELS
 from deepmask.runtime.model.manifest import ModelFolderError
 from deepmask.runtime.predict import deepmask
-from deepmask.runtime.views.pyramid import MAX_SIDE
 
 COMMAND = str(Path(sys.executable).with_name("deepmask-trt-run"))
 
@@ -60,11 +59,11 @@ def test_one_image(folder: Path) -> None:
         assert overlay.size == image.size
         assert (np.asarray(overlay) != np.asarray(image)).any()
     lines = done.stdout.splitlines()
-    assert lines[0] == "model   squares, 64 px, fp32"
+    assert lines[0] == "model   squares, fp32"
     assert lines[1].startswith("engine  onnxruntime 1.")
     assert "on CPU" in lines[1]
     stages = next(line for line in lines if "decode" in line).split()
-    assert stages == ["decode", "pyramid", "trunk", "score", "select", "mask", "encode", "total"]
+    assert stages == ["decode", "resize", "trunk", "score", "select", "mask", "encode", "total"]
     header = next(index for index, line in enumerate(lines) if line.split()[:1] == ["rank"])
     rows = [line.split() for line in lines[header + 1 :] if line.split()[0].isdecimal()]
     assert [row[0] for row in rows] == ["1", "2", "3", "4"]
@@ -120,7 +119,7 @@ def test_results_do_not_depend_on_the_batch(folder: Path) -> None:
 
 
 def test_scales_zoom_and_threshold(folder: Path) -> None:
-    """Options reach the pyramid and the masks."""
+    """Options reach the views and the masks."""
     options = ("pictures/a.png", "--model", "model", "--device", "cpu", "--proposals", 100000)
     plain = run(*options, "--scales=-1:0:1", "--out", "a.json", cwd=folder)
     assert "scales  2^-1 … 2^0 in steps of 2^1" in plain.stdout
@@ -141,9 +140,9 @@ def test_coarse_masks_of_a_refined_model(folder: Path, refined_folder: Path) -> 
     """The same windows in the same order, with the masks of the plain model."""
     options = ("pictures/a.png", "--device", "cpu", "--proposals", 20)
     sharp = run(*options, "--model", refined_folder, "--out", "sharp.json", cwd=folder)
-    assert "model   squares, 64 px, fp32" in sharp.stdout
+    assert "model   squares, fp32" in sharp.stdout
     coarse = run(*options, "--model", refined_folder, "--coarse", "--out", "c.json", cwd=folder)
-    assert "model   squares, coarse, 64 px, fp32" in coarse.stdout
+    assert "model   squares, coarse, fp32" in coarse.stdout
     plain = run(*options, "--model", "model", "--out", "plain.json", cwd=folder)
     found = {name: (folder / f"{name}.json").read_text() for name in ("sharp", "c", "plain")}
     assert (sharp.returncode, coarse.returncode, plain.returncode) == (0, 0, 0)
@@ -262,7 +261,6 @@ def test_defaults_and_choices_are_the_librarys() -> None:
         choice = options[name].type
         assert isinstance(choice, click.Choice)
         assert tuple(choice.choices) == known
-    assert options["max_side"].default == MAX_SIDE
     assert options["max_pixels"].default == MAX_PIXELS
 
 

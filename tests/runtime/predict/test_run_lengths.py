@@ -1,4 +1,4 @@
-"""Masks of windows: sampled where they should be, and encoded as pycocotools encodes them."""
+"""Run lengths of masks: those of the mask drawn pixel by pixel, encoded as pycocotools does."""
 
 from __future__ import annotations
 
@@ -13,32 +13,49 @@ from pycocotools import mask as coco_mask
 from rlemasklib import RLEMask
 
 from deepmask.runtime.io import rle
-from deepmask.runtime.predict.paste import Placement, decode_mask
+from deepmask.runtime.model.manifest import Grid
 from deepmask.runtime.predict.run_lengths import mask_runs
-from deepmask.runtime.views.geometry import WindowGrid, mask_coordinate
-from deepmask.runtime.views.pyramid import plan_pyramid
+from deepmask.runtime.views.geometry import mask_coordinate, window_extent
+from deepmask.runtime.views.grids import window_boxes
+from deepmask.runtime.views.views import View
+from tests.runtime.plain_paste import paste
+
+Boxes = npt.NDArray[np.float64]
+
+
+def grid_of(window: int, stride: int, mask_size: int, offset: float = 0.0) -> Grid:
+    return Grid("windows", "score", 0, stride, window, mask_size, offset)
+
 
 GRIDS = [
-    WindowGrid(224, 16, 56),
-    WindowGrid(160, 16, 56),
-    WindowGrid(160, 16, 40),
-    WindowGrid(64, 16, 7),
-    WindowGrid(32, 16, 2),
-    WindowGrid(160, 16, 160),  # refined masks
-    WindowGrid(112, 8, 56),
+    grid_of(224, 16, 56),
+    grid_of(160, 16, 56),
+    grid_of(160, 16, 40),
+    grid_of(64, 16, 7),
+    grid_of(32, 16, 2),
+    grid_of(160, 16, 160),  # refined masks
+    grid_of(112, 8, 56),
+    grid_of(40, 8, 14, 0.5),
+    grid_of(45, 7, 28, 0.5),
 ]
 
 
-def place(
-    rng: np.random.Generator, count: int, height: int, width: int, grid: WindowGrid
-) -> Placement:
-    """Windows of random scales, 2^-6 … 2^3, at random locations of an image."""
+def place(rng: np.random.Generator, count: int, height: int, width: int, grid: Grid) -> Boxes:
+    """Windows of random scales, 2^-6 … 2^3, at random locations of a picture."""
     factor = 2.0 ** rng.uniform(-6, 3, count)
     h = np.maximum(1, np.rint(factor * height))
     w = np.maximum(1, np.rint(factor * width))
     row = rng.integers(0, np.ceil(h / grid.stride).astype(int) + 1)
     col = rng.integers(0, np.ceil(w / grid.stride).astype(int) + 1)
-    return Placement(row, col, h / height, w / width, height, width, grid)
+    views = [View(1.0, 0, 0, y, x, 0, 0) for y, x in zip(h / height, w / width, strict=True)]
+    return window_boxes(row, col, [grid] * count, views)
+
+
+def place_freely(rng: np.random.Generator, count: int, height: int, width: int) -> Boxes:
+    """Windows of any shape anywhere: far beside the picture, or smaller than a pixel."""
+    sides = 2.0 ** rng.uniform(-3, 10, (count, 2))
+    corners = rng.uniform(-0.5, 1, (count, 2)) * (np.array([height, width]) + sides)
+    return np.hstack([corners, sides])
 
 
 def draw_logits(
@@ -63,18 +80,20 @@ def draw_logits(
     height=st.integers(1, 200),
     width=st.integers(1, 200),
     grid=st.sampled_from(GRIDS),
+    free=st.booleans(),
     kind=st.sampled_from(["blobs", "noise", "levels", "full", "empty"]),
     threshold=st.sampled_from([0.0, -1.3862944, 1.0]),
 )
 def test_runs_equal_pycocotools_on_the_full_canvas(
-    seed: int, height: int, width: int, grid: WindowGrid, kind: str, threshold: float
+    seed: int, height: int, width: int, grid: Grid, free: bool, kind: str, threshold: float
 ) -> None:
     """Solved run ends against every pixel decoded and encoded: text, area and box, to the pixel."""
     rng = np.random.default_rng(seed)
-    placement = place(rng, 8, height, width, grid)
+    size = (height, width)
+    boxes = place_freely(rng, 8, *size) if free else place(rng, 8, *size, grid)
     logits = draw_logits(rng, 8, grid.mask_size, kind)
-    for index, counts in enumerate(mask_runs(logits, threshold, placement)):
-        mask = decode_mask(logits[index], threshold, placement, index)
+    for index, counts in enumerate(mask_runs(logits, threshold, boxes, size)):
+        mask = paste(logits[index], threshold, boxes[index], size)
         expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
         encoded = rle.from_counts(counts, height, width)
         assert rle.to_coco(encoded) == {
@@ -90,34 +109,29 @@ def test_runs_equal_pycocotools_on_the_full_canvas(
 def test_chunks_of_windows_are_joined_in_order(threads: int) -> None:
     """More columns than one chunk holds, one after another and in threads."""
     rng = np.random.default_rng(5)
-    placement = place(rng, 300, 120, 400, GRIDS[1])
+    boxes = place(rng, 300, 120, 400, GRIDS[1])
     logits = draw_logits(rng, 300, 56, "blobs")
-    counts = mask_runs(logits, 0.0, placement, threads)
+    counts = mask_runs(logits, 0.0, boxes, (120, 400), threads)
     assert len(counts) == 300
     for index in range(0, 300, 7):
-        mask = decode_mask(logits[index], 0.0, placement, index)
+        mask = paste(logits[index], 0.0, boxes[index], (120, 400))
         assert_array_equal(rle.to_array(rle.from_counts(counts[index], 120, 400)), mask)
 
 
 def test_no_windows_give_no_runs() -> None:
-    """An empty placement is fine."""
-    placement = place(np.random.default_rng(0), 0, 10, 10, GRIDS[0])
-    assert mask_runs(np.empty((0, 56, 56), np.float32), 0.0, placement) == []
+    """No window is fine."""
+    assert mask_runs(np.empty((0, 56, 56), np.float32), 0.0, np.empty((0, 4)), (10, 10)) == []
 
 
 @pytest.mark.parametrize("pixel", [(0, 0), (0, 39), (29, 0), (29, 39), (13, 21)])
 def test_one_pixel_masks(pixel: tuple[int, int]) -> None:
     """One sample set at a scale where a sample is a pixel: one pixel, in corners and inside."""
-    grid = WindowGrid(64, 16, 64)
-    ones = np.ones(1)
-    placement = Placement(np.array([1]), np.array([2]), ones, ones, 30, 40, grid)
+    boxes = np.array([[-16.0, 0.0, 64.0, 64.0]])
     logits = np.full((1, 64, 64), -1, np.float32)
-    row = int(mask_coordinate(pixel[0], 1, 1.0, grid))
-    col = int(mask_coordinate(pixel[1], 2, 1.0, grid))
-    logits[0, row, col] = 1
-    mask = decode_mask(logits[0], 0.0, placement, 0)
+    logits[0, pixel[0] + 16, pixel[1]] = 1
+    mask = paste(logits[0], 0.0, boxes[0], (30, 40))
     assert np.argwhere(mask).tolist() == [list(pixel)]
-    [counts] = mask_runs(logits, 0.0, placement)
+    [counts] = mask_runs(logits, 0.0, boxes, (30, 40))
     before = pixel[1] * 30 + pixel[0]
     assert counts.tolist() == [before, 1, 1200 - before - 1][: 2 if before == 1199 else 3]
 
@@ -129,32 +143,32 @@ def test_one_pixel_masks(pixel: tuple[int, int]) -> None:
     grid=st.sampled_from(GRIDS[:2]),
 )
 def test_a_square_painted_in_the_logits_comes_back_where_it_was(
-    seed: int, size: tuple[int, int], grid: WindowGrid
+    seed: int, size: tuple[int, int], grid: Grid
 ) -> None:
     """Logits sampled from the distance to a square's edge give that square, in every window."""
     rng = np.random.default_rng(seed)
     height, width = size
-    placement = place(rng, 1, height, width, grid)
-    (y_start, y_stop), (x_start, x_stop) = placement.extent_y(), placement.extent_x()
-    rows, cols = int((y_stop - y_start)[0]), int((x_stop - x_start)[0])
-    top = y_start[0] + rng.uniform(0.1, 0.4) * rows
-    left = x_start[0] + rng.uniform(0.1, 0.4) * cols
+    [box] = place(rng, 1, height, width, grid)
+    y_start, y_stop = window_extent(box[0], box[2], height)
+    x_start, x_stop = window_extent(box[1], box[3], width)
+    rows, cols = int(y_stop - y_start), int(x_stop - x_start)
+    top = float(y_start + rng.uniform(0.1, 0.4) * rows)
+    left = float(x_start + rng.uniform(0.1, 0.4) * cols)
     bottom, right = top + 0.5 * rows, left + 0.5 * cols
 
-    def signed(low: float, high: float, location: int, ratio: float) -> npt.NDArray[np.float64]:
+    def signed(low: float, high: float, start: float, length: float) -> npt.NDArray[np.float64]:
         """Distance into low … high along one axis, in mask samples, at each mask sample."""
-        ends = mask_coordinate([low - 0.5, high - 0.5], location, ratio, grid)
+        ends = mask_coordinate([low - 0.5, high - 0.5], start, length, grid.mask_size)
         samples = np.arange(grid.mask_size)
         distance: npt.NDArray[np.float64] = np.minimum(samples - ends[0], ends[1] - samples)
         return distance
 
-    along_y = signed(top, bottom, placement.row[0], placement.ratio_y[0])
-    along_x = signed(left, right, placement.col[0], placement.ratio_x[0])
+    along_y = signed(top, bottom, box[0], box[2])
+    along_x = signed(left, right, box[1], box[3])
     logits = np.minimum(along_y[:, None], along_x[None, :]).astype(np.float32)
-    mask = decode_mask(logits, 0.0, placement, 0)
+    mask = paste(logits, 0.0, box, size)
     # Corners are rounded by at most a sample, the longer the larger the sample is.
-    sample_y = grid.patch / grid.mask_size / placement.ratio_y[0]
-    sample_x = grid.patch / grid.mask_size / placement.ratio_x[0]
+    sample_y, sample_x = box[2:] / grid.mask_size
     y, x = np.arange(height) + 0.5, np.arange(width) + 0.5
     inner = ((y > top + sample_y) & (y < bottom - sample_y))[:, None] & (
         (x > left + sample_x) & (x < right - sample_x)
@@ -169,12 +183,10 @@ def test_a_square_painted_in_the_logits_comes_back_where_it_was(
 def test_sampling_is_bilinear_and_clamped() -> None:
     """Against the formula, pixel by pixel, in float64."""
     rng = np.random.default_rng(8)
-    grid = WindowGrid(160, 16, 56)
-    placement = Placement(
-        np.array([2]), np.array([3]), np.array([37 / 61]), np.array([50 / 83]), 61, 83, grid
-    )
+    view = View(0.6, 37, 50, 37 / 61, 50 / 83, 0, 0)
+    [box] = window_boxes(np.array([2]), np.array([3]), [grid_of(160, 16, 56)], [view])
     logits = rng.normal(size=(56, 56)).astype(np.float32)
-    mask = decode_mask(logits, 0.25, placement, 0)
+    mask = paste(logits, 0.25, box, (61, 83))
     wrong = 0
     for v in range(61):
         for u in range(83):
@@ -201,11 +213,3 @@ def test_overlaps_count_shared_pixels() -> None:
         shared = [int((array & other).sum()) for other in arrays]
         assert rle.overlaps(first, masks).tolist() == shared
     assert rle.overlaps(masks[0], []).shape == (0,)
-
-
-def test_placement_uses_the_ratios_after_rounding(model: object) -> None:
-    """The scaled size is rounded; ratios are those of the rounded size."""
-    levels = plan_pyramid(101, 57, (0.3,), model.manifest)  # type: ignore[attr-defined]
-    assert (levels[0].height, levels[0].width) == (30, 17)
-    assert levels[0].ratio_y == 30 / 101
-    assert levels[0].ratio_x == 17 / 57
