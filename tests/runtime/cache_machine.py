@@ -11,7 +11,16 @@ from typing import Any
 from deepmask.runtime.engines.tensorrt.device import Gpu
 from deepmask.runtime.engines.tensorrt.plan_cache import engine_plans
 from deepmask.runtime.engines.tensorrt.plan_metadata import hash_of
-from deepmask.runtime.model.manifest import Graph, Manifest, Scales
+from deepmask.runtime.model.manifest import (
+    VIEW,
+    WINDOWS,
+    Grid,
+    Manifest,
+    Scales,
+    Stage,
+    TensorSpec,
+    Views,
+)
 from tests.runtime.fake_builder import fake_library
 
 GPU = Gpu("NVIDIA L4", (8, 9), "12.8", 24 << 30)
@@ -21,36 +30,48 @@ INPUTS = {
     "mask": {"features": [1, 7, -1, -1], "locations": [-1, 2]},
 }
 OUTPUTS = {"trunk": "features", "score": "score", "mask": "mask"}
+TENSORS = {
+    "image": TensorSpec("image", "float32", (1, 3, "height", "width")),
+    "features": TensorSpec("map", "float32", (1, 7, "height/16", "width/16")),
+    "score": TensorSpec("score", "float32", (1, 1, "rows", "cols")),
+    "locations": TensorSpec("locations", "int64", ("n", 2)),
+    "mask": TensorSpec("mask", "float32", ("n", 16, 16)),
+}
 
 
 def write_model(
     folder: Path, layers: Sequence[Sequence[str]] = (("CONVOLUTION", "FLOAT"),), **more: str
-) -> Any:
+) -> Manifest:
     """A model folder of graphs as the fake builder reads them; gives its manifest."""
     folder.mkdir(exist_ok=True)
-    graphs = {}
+    stages = []
     for name, inputs in INPUTS.items():
         graph = {"name": name, "inputs": inputs, "layers": layers, **more}
         content = json.dumps(graph).encode()
         (folder / f"{name}.onnx").write_bytes(content)
-        graphs[name] = Graph(f"{name}.onnx", hash_of(content), tuple(inputs), (OUTPUTS[name],))
+        stages.append(
+            Stage(
+                name=name,
+                file=f"{name}.onnx",
+                sha256=hash_of(content),
+                per=WINDOWS if name == "mask" else VIEW,
+                inputs={tensor: TENSORS[tensor] for tensor in inputs},
+                outputs={OUTPUTS[name]: TENSORS[OUTPUTS[name]]},
+                layers={},
+            )
+        )
     return Manifest(
         name="fake",
-        patch=64,
-        stride=16,
-        mask_size=16,
-        border=48,
-        fill=127.5,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        score_head="shared",
         precision="fp32",
-        weights="fp32",
-        opset=18,
-        scales=Scales(-1.0, 0.0, 0.5),
+        views=Views(Scales(-1.0, 0.0, 0.5), 1333, False, 48, 127.5, 16),
+        grids=(Grid("windows", "score", 0, 16, 64, 16, 0.0),),
+        stages=tuple(stages),
         threshold=0.5,
-        graphs=graphs,
-        parity={},
+        overlap=1.0,
+        scale_prior=0.0,
+        categories=None,
+        coarse=None,
+        about={},
     )
 
 
@@ -91,4 +112,4 @@ class Machine:
         return sorted(self.cache.glob(f"*{suffix}"))
 
     def trunk(self) -> Path:
-        return next(self.cache.glob(f"{self.manifest.graphs['trunk'].sha256[:16]}*.plan"))
+        return next(self.cache.glob(f"{self.manifest.stage('trunk').sha256[:16]}*.plan"))

@@ -237,21 +237,11 @@ def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
 def fake_plans(manifest: Manifest, folder: Path, max_side: int = 640) -> Mapping[str, bytes]:
     """Plans with the profiles that real ones get."""
     plans = {}
-    for name, graph in manifest.graphs.items():
-        session = ort.InferenceSession(str(folder / graph.file), providers=["CPUExecutionProvider"])
-        own = {value.name: value.shape for value in session.get_inputs()}
+    for stage in manifest.stages:
         shapes = [
-            {
-                key: [_filled(shape, own[key]) for shape in (span.min, span.opt, span.max)]
-                for key, span in profile.items()
-            }
-            for profile in profiles(manifest, graph, max_side)
+            {name: [span.min, span.opt, span.max] for name, span in profile.items()}
+            for profile in profiles(manifest, stage, max_side)
         ]
-        described = {"path": str(folder / graph.file), "profiles": shapes}
-        plans[name] = json.dumps(described).encode()
+        described = {"path": str(folder / stage.file), "profiles": shapes}
+        plans[stage.name] = json.dumps(described).encode()
     return plans
-
-
-def _filled(shape: tuple[int, ...], own: list[Any]) -> list[int]:
-    """The profile's shape, with the axes that the graph itself fixes."""
-    return [fixed if size < 0 else size for size, fixed in zip(shape, own, strict=True)]
