@@ -9,7 +9,7 @@ import numpy as np
 from deepmask import DeepMask
 from deepmask.runtime.engines.choose import Choice
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
-from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.model.folder import load_manifest
 from tests.runtime.fake_gpu import FakeDevice
 from tests.runtime.fake_tensorrt import fake_library, fake_plans
 
