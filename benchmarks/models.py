@@ -14,14 +14,16 @@ from pathlib import Path
 import torch
 
 import deepmask.export
-import deepmask.train
+import deepmask.networks
+import deepmask.runtime.model
 from benchmarks.scenes import write_picture
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
 from deepmask.networks.config import MODEL_PRESETS, ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.heads import LowRankMaskHead
-from deepmask.runtime.model.manifest import MANIFEST_NAME, ModelFolderError
+from deepmask.runtime.model.folder import MANIFEST_NAME
+from deepmask.runtime.model.manifest import ModelFolderError
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, shipped_model
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 
@@ -102,8 +104,14 @@ def random_network(config: ModelConfig) -> DeepMaskNetwork:
 
 
 def _code_digest() -> str:
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for room in (deepmask.export, deepmask.train):
-        for path in sorted(Path(str(room.__file__)).parent.glob("*.py")):
-            digest.update(path.read_bytes())
+    digest = hashlib.sha256()
+    for path in code_files():
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def code_files() -> list[Path]:
+    """Return the source files that decide what an exported model of random weights is."""
+    rooms = (deepmask.export, deepmask.networks, deepmask.runtime.model)
+    folders = [Path(str(room.__file__)).parent for room in rooms]
+    return [Path(__file__), *(path for one in folders for path in sorted(one.rglob("*.py")))]

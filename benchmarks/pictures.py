@@ -24,7 +24,7 @@ from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.figures import draw_recall
 from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import RECORDS_NAME, RUN_NAME, read_records, read_run, write_text
-from deepmask.runtime.io.overlay import choose_distinct
+from deepmask.runtime.io.overlay import choose_distinct, draw_masks
 from deepmask.runtime.io.results import write_picture
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL
 
@@ -123,8 +123,12 @@ def draw_both_forms(path: Path) -> None:
     for is_coarse in (True, False):
         with DeepMask.load(coarse=is_coarse) as model:
             forms.append(model(image, overlap=1))  # the network's order is that of both
-    chosen = np.array(choose_distinct(forms[1], SHOWN))
-    sides = [form.ranked(chosen, form.scores[chosen]).draw(image, top=SHOWN) for form in forms]
+    blunt, sharp = forms
+    chosen = choose_distinct(sharp.encoded, sharp.areas, sharp.scores, SHOWN)
+    sides = [
+        draw_masks(image, [form.encoded[index] for index in chosen], form.scores[chosen], SHOWN)
+        for form in (blunt, sharp)
+    ]
     write_picture(path, np.hstack(sides))
 
 

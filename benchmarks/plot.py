@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 #: One colour a stage, in the order they happen; the network's three graphs are the blues.
 COLOURS = {
     "decode": "#999999",
-    "pyramid": "#e6b450",
+    "resize": "#e6b450",
     "trunk": "#1f4e8c",
     "score": "#4a86c8",
     "select": "#7a5195",

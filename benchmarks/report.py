@@ -14,6 +14,9 @@ from typing import Any
 
 from benchmarks.measure import fitted_exponent
 
+#: Names that stages had in earlier files of results.
+_STAGES = {"pyramid": "resize"}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -31,11 +34,18 @@ def read_records(path: Path) -> list[Record]:
 
 
 def records_of(content: Mapping[str, Any]) -> list[Record]:
-    """Return the records of such a file's content."""
+    """Return the records of such a file's content, stages by the names that they have today."""
     return [
-        Record(one["name"], one["group"], one["stats"]["median"], one["extra_info"])
+        Record(one["name"], one["group"], one["stats"]["median"], _renamed(one["extra_info"]))
         for one in content["benchmarks"]
     ]
+
+
+def _renamed(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "stages_ms" not in info:
+        return info
+    stages = {_STAGES.get(name, name): value for name, value in info["stages_ms"].items()}
+    return {**info, "stages_ms": stages}
 
 
 def compared_lines(when: str, earlier: Sequence[Record], records: Sequence[Record]) -> list[str]:

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict.paste import Placement
-from deepmask.runtime.views.geometry import WindowGrid
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,11 @@ def write_picture(path: Path, height: int, width: int, seed: int = 0) -> Path:
 
 def draw_masks(
     count: int, height: int, width: int, seed: int = 0
-) -> tuple[npt.NDArray[np.float32], Placement]:
-    """Draw mask logits (count, 56, 56) of smooth shapes, in windows of the 160 px model's pyramid.
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Return mask logits (count, 56, 56) of smooth shapes and their windows in a picture.
 
-    Windows are drawn uniformly over scales and then over places, so small and large ones occur.
+    Windows are (count, 4): top, left, height and width in pixels, of the 160 px model's views. They
+    are drawn uniformly over scales and then over places, so small and large ones occur.
     """
     rng = np.random.default_rng(seed)
     low = rng.normal(0, 2, (count, 7, 7)).astype(np.float32)
@@ -69,5 +68,5 @@ def draw_masks(
     ratio = rng.choice(Scales(-2.5, 0.5, 0.5).factors(), count)
     row = (rng.random(count) * height * ratio / 16).astype(np.int64)
     col = (rng.random(count) * width * ratio / 16).astype(np.int64)
-    grid = WindowGrid(patch=160, stride=16, mask_size=56)
-    return logits, Placement(row, col, ratio, ratio, height, width, grid)
+    top, left = (16 * row - 80) / ratio, (16 * col - 80) / ratio
+    return logits, np.stack([top, left, 160 / ratio, 160 / ratio], axis=1)

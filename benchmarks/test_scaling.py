@@ -12,11 +12,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.measure import measure, run_child
 from benchmarks.models import candidate
 from benchmarks.scenes import COCO, write_picture
+from deepmask.networks.dense.deepmask import MAX_SIDE
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, DeepMask
-from deepmask.runtime.views.pyramid import MAX_SIDE
 
-#: Above any side measured here: the pyramid must grow with the image.
+#: Above any side measured here: the views must grow with the image.
 NO_LIMIT = 4096
 #: Stages whose time depends on the number of proposals.
 AFTER_SCORES = ("select", "mask", "encode")

@@ -19,7 +19,6 @@ from deepmask.runtime.cli.batch import Settings, expand, run_batch
 from deepmask.runtime.io.images import MAX_PIXELS, read_image
 from deepmask.runtime.io.results import ResultsWriter, image_ids
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, DeepMask
-from deepmask.runtime.views.pyramid import MAX_SIDE
 
 IMAGES = 8
 
@@ -43,10 +42,10 @@ def test_folder(
         manifest = opened.manifest
         settings = Settings(
             proposals=1000,
-            scales=manifest.scales,
+            scales=manifest.views.scales,
             threshold=manifest.threshold,
             overlap=manifest.overlap,
-            max_side=MAX_SIDE,
+            max_side=manifest.views.max_side,
             max_pixels=MAX_PIXELS,
             top=20,
         )
