@@ -34,7 +34,7 @@ def build_plan(
     trt = library.module
     library.messages.take()
     builder = started(library, trt.Builder)
-    network = builder.create_network(_strongly_typed(trt))
+    network = builder.create_network(strongly_typed(trt))
     parser = trt.OnnxParser(network, library.logger)  # owns weights: must outlive the build
     if not parser.parse(graph):
         raise EngineError(f"{library.flavour} refuses graph {name}: {_parser_error(parser)}")
@@ -78,7 +78,7 @@ def target_name(trt: ModuleType, capability: str) -> str:
     return name
 
 
-def _strongly_typed(trt: ModuleType) -> int:
+def strongly_typed(trt: ModuleType) -> int:
     """Flags of a network that computes each layer in the type that the graph gives it.
 
     From version 11 on there is no other kind, and no flag.
