@@ -2,7 +2,8 @@
 
 The trunk keeps the contrast to gray at three resolutions. A score is contrast in the middle of a
 window against its rim; a mask is the contrast in the window, at the resolution that gives 16
-samples a side. All sums are exact in float32, so squares of a grid's own size score `BEST`, to the bit.
+samples a side. All sums are exact in float32, so squares of a grid's own size
+score `BEST`, to the bit.
 """
 
 from __future__ import annotations
@@ -189,5 +190,5 @@ def _model(
         for side in (inputs.items(), outputs.items())
     ]
     initialisers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "grids", *edges, initialisers)
+    graph = helper.make_graph(nodes, "grids", edges[0], edges[1], initialisers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
