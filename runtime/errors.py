@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class OneLineError(Exception):
-    """An error whose text is one printable line, whatever names an input file gave."""
+    """An error whose text is one printable line, whatever names an input file gave.
+
+    A command that ends in it prints the line and exits with `exit_code`: 1 for work that failed.
+    """
+
+    exit_code: ClassVar[int] = 1
 
     def __init__(self, text: str) -> None:
         super().__init__(printable(text))
+
+
+class UsageError(OneLineError):
+    """What was asked for cannot be done: a wrong file, folder or value; exit code 2."""
+
+    exit_code = 2
 
 
 def printable(text: str) -> str:

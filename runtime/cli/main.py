@@ -1,0 +1,166 @@
+"""Run a click command as every command of this project runs: help, errors, Ctrl-C, exit codes.
+
+A command is declared with `@click.command(cls=Command)`, and its `main` calls `run_command`. Exit
+codes are 0 for done, 1 for failed work, 2 for wrong use, 130 for Ctrl-C and 143 for SIGTERM. What a
+user can cause is one line on standard error; a traceback is a fault of the program.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+import deepmask
+from deepmask.runtime.cli.streams import steady_streams
+from deepmask.runtime.errors import OneLineError, one_line, printable
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: What a user can do about an error of the operating system.
+_ADVICE = {
+    errno.ENOENT: "check the path",
+    errno.EISDIR: "give the name of a file",
+    errno.ENOTDIR: "a part of the path is a file, give a folder",
+    errno.EACCES: "check who may read and write there, or give another path",
+    errno.EPERM: "check who may read and write there, or give another path",
+    errno.EROFS: "give a path that can be written",
+    errno.ENOSPC: "free some space, or give another path",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
+
+#: The signals that came, in order.
+_received: list[int] = []
+
+
+class Interrupted(OneLineError):
+    """A command that was stopped by Ctrl-C or SIGTERM and says what it left behind."""
+
+
+class Command(click.Command):
+    """A command with the settings that all commands share, and `--version`."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        shared = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+        settings["context_settings"] = {**shared, **(settings.get("context_settings") or {})}
+        super().__init__(*arguments, **settings)
+        version = click.version_option(deepmask.__version__, message="%(prog)s %(version)s")
+        version(self)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the callback; click would print an empty line for Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted") from error
+
+
+class Group(Command, click.Group):
+    """The same for a command with subcommands."""
+
+    command_class = Command
+
+
+def run_command(
+    command: click.Command, name: str, extra: str = "", arguments: Sequence[str] | None = None
+) -> NoReturn:
+    """Run a command and exit with its code; what the user got wrong is told in one line.
+
+    The command's callback returns its exit code, or None for 0. `extra` names the optional
+    libraries it needs, as in `pip install 'deepmask[extra]'`. `arguments` are `sys.argv`'s unless
+    given. Work goes on when standard output is closed or full; the command then ends with one line
+    that says so, and exit code 1.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell's background jobs have
+        signal.signal(signal.SIGINT, _interrupt)
+    with steady_streams() as output:
+        code = _attempt(command, name, extra, arguments)
+        output.flush()
+        if output.failure is not None:
+            reason = output.failure.strerror or one_line(output.failure)
+            code = _tell(f"standard output is cut short ({reason})", code or 1)
+    sys.exit(code)
+
+
+@contextmanager
+def one_interrupt() -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM interrupt the block, and ignore those that follow.
+
+    For a block that ends by writing what was done: a second Ctrl-C must not cut that short. After
+    an interrupt they stay ignored, for what the command still has to say.
+    """
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def interrupt_once(number: int, frame: FrameType | None) -> NoReturn:
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        _interrupt(number, frame)
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, interrupt_once)
+    known = len(_received)
+    try:
+        yield
+    finally:
+        if len(_received) == known:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _attempt(command: click.Command, name: str, extra: str, arguments: Sequence[str] | None) -> int:
+    """Return the command's exit code, once what went wrong is told."""
+    try:
+        code = command.main(arguments, prog_name=name, standalone_mode=False)
+    except click.UsageError as error:
+        return _tell(f"{one_line(error.format_message())} ({name} --help explains)", 2)
+    except click.ClickException as error:
+        return _tell(one_line(error.format_message()), error.exit_code)
+    except (Interrupted, click.Abort, KeyboardInterrupt) as error:
+        return _tell(str(error) or "interrupted", 128 + (_received or [signal.SIGINT])[-1])
+    except OneLineError as error:
+        return _tell(str(error), error.exit_code)
+    except MemoryError:
+        return _tell("not enough memory: close other programs, or give less to do at a time", 1)
+    except ImportError as error:
+        return _tell(_import_problem(error, extra), 1)
+    except OSError as error:
+        return _tell(_system_problem(error), 1)
+    except SystemExit as error:
+        code = error.code
+    return code if isinstance(code, int) else 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    _received.append(number)
+    raise KeyboardInterrupt
+
+
+def _tell(problem: str, code: int) -> int:
+    click.echo(f"Error: {problem}", err=True)
+    return code
+
+
+def _import_problem(error: ImportError, extra: str) -> str:
+    library = (error.name or "").partition(".")[0]
+    if library == "deepmask":
+        raise error  # a fault of this program
+    if not isinstance(error, ModuleNotFoundError):
+        return f"{one_line(error)} (deepmask-doctor shows what does not load)"
+    wanted = f"deepmask[{extra}]" if extra else "deepmask"
+    return f"{library} is not installed: pip install '{wanted}'"
+
+
+def _system_problem(error: OSError) -> str:
+    given = (error.filename, error.filename2)
+    names = [os.fsdecode(name) for name in given if isinstance(name, str | bytes)]
+    reason = error.strerror or one_line(error)
+    advice = _ADVICE.get(error.errno or 0, "check the path, its permissions and the space left")
+    return printable(": ".join([*names, reason, advice]))
