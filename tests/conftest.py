@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import settings
+
+from deepmask.networks.config import ModelConfig
+from deepmask.networks.patches.recipe import RECIPES, Recipe
 
 #: The same examples in every run, so that a failure is always a change's; to look for new ones:
 #: `pytest --hypothesis-profile=default`.
@@ -124,3 +127,42 @@ def data_dir() -> Path:
     if not (folder / "coco").is_dir():
         pytest.skip(f"no real data at {folder} (set DEEPMASK_DATA)")
     return folder
+
+
+@pytest.fixture
+def tiny_model() -> ModelConfig:
+    """A network small enough to train in a test."""
+    return ModelConfig(
+        patch=64,
+        context=16,
+        trunk="resnet18",
+        channels=8,
+        mask_head="low-rank",
+        rank=16,
+        mask_size=14,
+        score_head="shared",
+        score_width=16,
+    )
+
+
+@pytest.fixture
+def tiny_refined(tiny_model: ModelConfig) -> ModelConfig:
+    """The same with a refinement of four levels, to half of the patch."""
+    return replace(
+        tiny_model, refine_widths=(8, 6, 4, 4, 4), skip_widths=(8, 6, 6, 4), sharp_size=32
+    )
+
+
+@pytest.fixture
+def tiny_recipe() -> Recipe:
+    """The small preset's recipe with few, small batches and no limit on magnification."""
+    return replace(
+        RECIPES["deepmask-r18"],
+        steps=6,
+        batch=8,
+        negatives=3,
+        loss_size=28,
+        negative_shift=16.0,
+        max_octaves=6.0,
+        warmup=1,
+    )

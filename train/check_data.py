@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from deepmask.coco.training_labels import AnnotatedSet, DataError, Problem, full_mask
-from deepmask.train.crops import read_picture
+from deepmask.networks.patches.crops import read_picture
 
 
 def check_pictures(found: AnnotatedSet) -> Iterator[Problem]:

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from deepmask.networks.config import MODEL_PRESETS, ConfigError
+from deepmask.networks.patches.recipe import RECIPES, Recipe
 from deepmask.runtime.cli.options import Number
-from deepmask.train.recipe import RECIPES, Recipe
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)

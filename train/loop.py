@@ -14,15 +14,15 @@ from types import FrameType
 from tqdm import tqdm
 
 from deepmask.coco.training_labels import DataError
+from deepmask.networks.patches.batches import Batch, BatchMaker, prefetch
+from deepmask.networks.patches.validation import validate
 from deepmask.runtime.io.atomic import sweep
-from deepmask.train.batches import Batch, BatchMaker, prefetch
 from deepmask.train.checkpoint import save_checkpoint
 from deepmask.train.log import Log, brief
 from deepmask.train.optimise import learning_rate
 from deepmask.train.parallel import PeerLostError
 from deepmask.train.recall import DECIDING, RecallImage, measure_recall
 from deepmask.train.trainer import Trainer
-from deepmask.train.validate import validate
 
 LAST = "last.pt"
 BEST = "best.pt"

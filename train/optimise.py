@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.recipe import Recipe
+from deepmask.networks.patches.recipe import Recipe
 
 
 def freeze(model: DeepMaskNetwork, recipe: Recipe) -> None:

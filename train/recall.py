@@ -16,8 +16,8 @@ from deepmask.evaluate.metrics import COUNTS, Totals, measures
 from deepmask.evaluate.proposals_json import to_candidates
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
+from deepmask.networks.patches.crops import read_picture
 from deepmask.runtime.predict.proposals import Proposals
-from deepmask.train.crops import read_picture
 from deepmask.train.device import Hardware
 
 KINDS = ("segm", "bbox")

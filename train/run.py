@@ -15,13 +15,15 @@ from deepmask.coco.categories import with_categories
 from deepmask.coco.training_labels import AnnotatedSet, DataError, read_annotations
 from deepmask.networks.config import MODEL_PRESETS, ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.patches.batches import Batch, BatchMaker
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.device_crops import DeviceCropper
+from deepmask.networks.patches.recipe import Recipe
+from deepmask.networks.patches.sampling import Sampler
 from deepmask.runtime.errors import one_line
-from deepmask.train.batches import Batch, BatchMaker
 from deepmask.train.check_data import check_pictures
 from deepmask.train.checkpoint import CheckpointError, load_checkpoint
-from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware, choose_hardware
-from deepmask.train.device_crops import DeviceCropper
 from deepmask.train.initialise import (
     InitialiseError,
     initialise_refined,
@@ -32,8 +34,6 @@ from deepmask.train.loop import LAST, Schedule, train
 from deepmask.train.parallel import PeerLostError, Team, join, local_device
 from deepmask.train.provenance import changes, conditions
 from deepmask.train.recall import recall_images
-from deepmask.train.recipe import Recipe
-from deepmask.train.sampling import Sampler
 from deepmask.train.trainer import Trainer
 
 VALIDATION_BATCH = 32

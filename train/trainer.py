@@ -14,10 +14,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.batches import Batch, Counts, augment
+from deepmask.networks.patches.batches import Batch, Counts, augment
+from deepmask.networks.patches.losses import Losses
+from deepmask.networks.patches.recipe import BEFORE, Recipe
 from deepmask.train.checkpoint import Checkpoint, CheckpointError
 from deepmask.train.device import Hardware
-from deepmask.train.losses import Losses
 from deepmask.train.optimise import (
     Average,
     freeze,
@@ -26,7 +27,6 @@ from deepmask.train.optimise import (
     set_learning_rate,
 )
 from deepmask.train.parallel import ALONE, Team
-from deepmask.train.recipe import BEFORE, Recipe
 
 #: Losses on these devices are fetched so many steps at a time: it takes waiting for all they do.
 LATE = ("cuda",)

@@ -14,13 +14,13 @@ import torch
 
 from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.patches.recipe import Recipe
 from deepmask.networks.trunks import TRUNKS, Trunk
 from deepmask.train.checkpoint import FORMAT, Checkpoint, CheckpointError, load_checkpoint
 from deepmask.train.device import choose_hardware
 from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
 from deepmask.train.optimise import set_learning_rate
 from deepmask.train.provenance import changes
-from deepmask.train.recipe import Recipe
 from deepmask.train.safe_load import TensorFileError, read_tensors
 from deepmask.train.trainer import Trainer
 from tests.fuzz.mutations import VALUES, damaged

@@ -9,7 +9,7 @@ import pytest
 
 from deepmask.coco.categories import VOC, with_categories
 from deepmask.coco.training_labels import DataError, read_annotations
-from deepmask.train.sampling import Sampler
+from deepmask.networks.patches.sampling import Sampler
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import torch
 
 from deepmask.coco.training_labels import read_annotations
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.batches import BatchMaker
-from deepmask.train.crops import Cropper
+from deepmask.networks.patches.batches import BatchMaker
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.device import Hardware
-from deepmask.train.sampling import Sampler
 from deepmask.train.trainer import Trainer
 
 COMMAND = str(Path(sys.executable).with_name("deepmask-train"))

@@ -12,18 +12,18 @@ import torch
 from deepmask.coco.training_labels import read_annotations
 from deepmask.networks.config import MODEL_PRESETS
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.batches import BatchMaker, augment, prefetch
+from deepmask.networks.patches.batches import BatchMaker, augment, prefetch
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.recipe import RECIPES
+from deepmask.networks.patches.sampling import Sampler
+from deepmask.networks.patches.validation import validate
 from deepmask.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
 from deepmask.train.log import Log
 from deepmask.train.loop import BEST, LAST, LOG, Schedule, train
 from deepmask.train.optimise import learning_rate
 from deepmask.train.recall import DECIDING, RECALLS
-from deepmask.train.recipe import RECIPES
-from deepmask.train.sampling import Sampler
 from deepmask.train.trainer import Trainer
-from deepmask.train.validate import validate
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
 

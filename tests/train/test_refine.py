@@ -14,18 +14,18 @@ from deepmask.coco.training_labels import read_annotations
 from deepmask.networks.config import MODEL_PRESETS, ConfigError, constant_widths, halved_widths
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
+from deepmask.networks.patches.batches import BatchMaker
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.recipe import RECIPES
+from deepmask.networks.patches.sampling import Sampler
+from deepmask.networks.patches.validation import validate
 from deepmask.networks.trunks import PADDING_MODES
 from deepmask.runtime.model.manifest import Scales
-from deepmask.train.batches import BatchMaker
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
 from deepmask.train.initialise import InitialiseError, initialise_refined
 from deepmask.train.optimise import freeze
-from deepmask.train.recipe import RECIPES
-from deepmask.train.sampling import Sampler
 from deepmask.train.trainer import Trainer
-from deepmask.train.validate import validate
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
 REFINED = [name for name, config in MODEL_PRESETS.items() if config.refined]

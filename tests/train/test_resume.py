@@ -10,13 +10,13 @@ import torch
 
 from deepmask.coco.training_labels import DataError, read_annotations
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.batches import BatchMaker
+from deepmask.networks.patches.batches import BatchMaker
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
 from deepmask.train.log import COLUMNS
 from deepmask.train.loop import LAST, LOG, Schedule, train
-from deepmask.train.sampling import Sampler
 from deepmask.train.trainer import Trainer
 
 CPU = Hardware(torch.device("cpu"), bf16=False)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepmask.coco.training_labels import DataError, Image, Instance
-from deepmask.train.crops import ByteCache, Cropper, read_picture
-from deepmask.train.sampling import Window
+from deepmask.networks.patches.crops import ByteCache, Cropper, read_picture
+from deepmask.networks.patches.sampling import Window
 
 WIDTH, HEIGHT = 300, 200
 

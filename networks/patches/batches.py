@@ -14,11 +14,11 @@ from torch import Tensor
 
 from deepmask.coco.training_labels import Image
 from deepmask.networks.config import ModelConfig
-from deepmask.train.crops import Cropper
-from deepmask.train.device_crops import DeviceCropper
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.device_crops import DeviceCropper
+from deepmask.networks.patches.recipe import Recipe
+from deepmask.networks.patches.sampling import Negative, Positive, Sampler, Window
 from deepmask.train.parallel import ALONE, Team
-from deepmask.train.recipe import Recipe
-from deepmask.train.sampling import Negative, Positive, Sampler, Window
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.batches import Batch
+from deepmask.networks.patches.batches import Batch
 from deepmask.train.device import Hardware
 
 

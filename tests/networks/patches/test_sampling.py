@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 
 from deepmask.coco.training_labels import AnnotatedSet, Image, Instance, read_annotations
 from deepmask.networks.config import MODEL_PRESETS
-from deepmask.train.recipe import RECIPES, Recipe
-from deepmask.train.sampling import Sampler, Window, canonical, category_weights, is_negative
+from deepmask.networks.patches.recipe import RECIPES, Recipe
+from deepmask.networks.patches.sampling import (
+    Sampler,
+    Window,
+    canonical,
+    category_weights,
+    is_negative,
+)
 
 PAPER = RECIPES["deepmask-vgg-a"]
 VGG = MODEL_PRESETS["deepmask-vgg-a"]

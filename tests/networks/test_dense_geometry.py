@@ -11,11 +11,11 @@ import pytest
 from deepmask.coco.training_labels import Image, Instance
 from deepmask.networks.config import BORDER_FILL, MODEL_PRESETS
 from deepmask.networks.dense.graphs import border_of
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.sampling import Window
 from deepmask.runtime.predict.paste import Placement, decode_mask
 from deepmask.runtime.views.geometry import WindowGrid
 from deepmask.runtime.views.pyramid import plan_pyramid, render_level
-from deepmask.train.crops import Cropper
-from deepmask.train.sampling import Window
 
 HEIGHT, WIDTH = 150, 210
 STRIDE = 16

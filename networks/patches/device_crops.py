@@ -20,8 +20,15 @@ from tqdm import tqdm
 
 from deepmask.coco.training_labels import DataError, Image, Instance, full_mask
 from deepmask.networks.config import BORDER_FILL
-from deepmask.train.crops import level_of, level_sizes, matrix_of, pyramid, read_picture, tight
-from deepmask.train.sampling import Positive, Window
+from deepmask.networks.patches.crops import (
+    level_of,
+    level_sizes,
+    matrix_of,
+    pyramid,
+    read_picture,
+    tight,
+)
+from deepmask.networks.patches.sampling import Positive, Window
 
 Thing = TypeVar("Thing")
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from deepmask.train.recipe import RECIPES, Recipe
+from deepmask.networks.patches.recipe import RECIPES, Recipe
 
 PAPER = RECIPES["deepmask-vgg-a"]
 NUMBERS = [item.name for item in fields(Recipe) if type(item.default) in (int, float)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deepmask.coco.training_labels import AnnotatedSet, Image, Instance
 from deepmask.networks.config import ModelConfig
-from deepmask.train.recipe import Recipe
+from deepmask.networks.patches.recipe import Recipe
 
 #: Draws of one negative before another picture is tried, and pictures before giving up.
 TRIES_PER_IMAGE = 10

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepmask.coco.training_labels import DataError, read_annotations
-from deepmask.train.batches import BatchMaker
-from deepmask.train.crops import Cropper
-from deepmask.train.device_crops import DeviceCropper, PixelTable
-from deepmask.train.sampling import Positive, Sampler, Window
+from deepmask.networks.patches.batches import BatchMaker
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.device_crops import DeviceCropper, PixelTable
+from deepmask.networks.patches.sampling import Positive, Sampler, Window
 
 CPU = torch.device("cpu")
 
@@ -108,6 +108,6 @@ def test_too_little_memory_is_said_before_anything_is_decoded(scene, monkeypatch
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "empty", refuse)
-    monkeypatch.setattr("deepmask.train.device_crops.read_picture", None)
+    monkeypatch.setattr("deepmask.networks.patches.device_crops.read_picture", None)
     with pytest.raises(DataError, match=r"0\.0 GB .* more than cpu has free: use --crops host"):
         DeviceCropper(scene.images, scene.instances, CPU, threads=1)

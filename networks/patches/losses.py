@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.batches import Counts
+from deepmask.networks.patches.batches import Counts
 from deepmask.train.device import Hardware
 
 
