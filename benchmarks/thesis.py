@@ -14,10 +14,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.scenes import COCO
-from deepmask.networks.config import MODEL_PRESETS, ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.describe import describe
 from deepmask.networks.dense.graphs import graph_sources, skip_width
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.presets import PRESETS
 from deepmask.runtime.model.manifest import GRAPHS, TENSORS, Graph
 from deepmask.runtime.views.pyramid import Level, plan_pyramid
 
@@ -40,7 +41,7 @@ SECONDS: Mapping[str, float | None] = {
 }
 
 
-def gflop(config: ModelConfig) -> dict[str, float]:
+def gflop(config: DeepMaskConfig) -> dict[str, float]:
     """GFLOP of each graph for one 640×480 image and `MASKS` masks, at the network's own scales."""
     sources = graph_sources(DeepMaskNetwork(config).eval(), "dilated", dense_mask=False)
     graphs = {name: Graph("", "", sources[name].inputs, sources[name].outputs) for name in GRAPHS}
@@ -66,7 +67,7 @@ def table() -> str:
     head = ["", "M param.", *GRAPHS, "GFLOP", "thesis, s"]
     rows = [f"{head[0]:<22}" + "".join(f"{one:>10}" for one in head[1:])]
     for preset, seconds in SECONDS.items():
-        config = MODEL_PRESETS[preset]
+        config = PRESETS[preset].config
         found = gflop(config)
         with torch.device("meta"):
             size = (
@@ -84,7 +85,7 @@ def _flop(module: torch.nn.Module, inputs: list[torch.Tensor]) -> int:
     return int(counter.get_total_flops())
 
 
-def _empty(name: str, level: Level, windows: int, config: ModelConfig) -> torch.Tensor:
+def _empty(name: str, level: Level, windows: int, config: DeepMaskConfig) -> torch.Tensor:
     """An input of a graph at one level: a shape and a type, without values."""
     sizes = {
         "height": level.canvas_height,

@@ -18,12 +18,12 @@ from deepmask.export.options import ExportOptions, check_name, check_precision
 from deepmask.export.precision.calibration_set import choose_photographs
 from deepmask.export.precision.reduce import write_reduced
 from deepmask.export.weights import require_finite, round_to_half, store_as_half
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.describe import describe
 from deepmask.networks.dense.graphs import GraphSource, example_inputs, graph_sources
 from deepmask.networks.dense.score import INTERLEAVINGS
 from deepmask.networks.dense.trunk import fold_batchnorm
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.model.manifest import GRAPHS, Graph, Manifest, write_manifest
 from deepmask.train.checkpoint import load_checkpoint
@@ -52,17 +52,19 @@ def export_model(
     loaded = load_checkpoint(checkpoint)
     if options.scores_from is not None:
         loaded = with_scores_of(loaded, load_checkpoint(options.scores_from))
+    assert isinstance(loaded.model, DeepMaskConfig)
     if options.interleaving and loaded.model.score_head != "pooled":
         raise ExportUsageError(
             f"{checkpoint} has the {loaded.model.score_head} score head, which has no pooling to "
             "interleave: leave --interleave out"
         )
-    if options.dense_mask and loaded.model.refined:
+    if options.dense_mask and isinstance(loaded.model, SharpMaskConfig):
         raise ExportUsageError(
             f"{checkpoint} has refined masks, which are made window by window: leave --dense-mask "
             "out"
         )
     original = loaded.build()
+    assert isinstance(original, DeepMaskNetwork)
     require_finite(original.state_dict())
     folded = fold_batchnorm(original)
     exported = original
@@ -95,7 +97,7 @@ def _write_float(
         path = folder / f"{graph}.onnx"
         _write_graph(source, path, original.config, options)
         report(f"{path.name:<17}{path.stat().st_size / 1e6:7.1f} MB")
-    if original.config.refined:
+    if isinstance(original.config, SharpMaskConfig):
         path = write_coarse_trunk(folder)
         report(f"{path.name:<17}{path.stat().st_size / 1e6:7.1f} MB")
     deviations, rounding = parity.compare(folder, sources, exported, original)
@@ -103,7 +105,7 @@ def _write_float(
     parity.require_parity(deviations)
     graphs = {name: _described(folder, name, sources[name]) for name in GRAPHS}
     coarse = None
-    if original.config.refined:
+    if isinstance(original.config, SharpMaskConfig):
         trunk = replace(sources["trunk"], outputs=COARSE_OUTPUTS)
         coarse = {
             "trunk": _described(folder, COARSE_GRAPHS["trunk"], trunk),
@@ -133,7 +135,7 @@ def _described(folder: Path, name: str, source: GraphSource) -> Graph:
 
 
 def _write_graph(
-    source: GraphSource, path: Path, config: ModelConfig, options: ExportOptions
+    source: GraphSource, path: Path, config: DeepMaskConfig, options: ExportOptions
 ) -> None:
     examples = example_inputs(config)
     graph = to_onnx(

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepmask.export.errors import ExportError
-from deepmask.networks.config import BORDER_FILL, ModelConfig
+from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.graphs import GraphSource, border_of, margin_of
-from deepmask.networks.heads import LowRankMaskHead
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.sharpmask import SharpMaskNetwork
 
 #: Largest accepted max |a − b| / max(1, max |b|).
 TOLERANCE = 1e-4
@@ -61,7 +62,7 @@ class Sample:
     locations: Tensor
 
 
-def samples(config: ModelConfig) -> list[Sample]:
+def samples(config: DeepMaskConfig) -> list[Sample]:
     """A smooth random picture of each size in `PICTURE_SIZES`, the same in every export."""
     random = torch.Generator().manual_seed(0)
     result = []
@@ -112,8 +113,7 @@ def predict_with_torch(model: DeepMaskNetwork, sample: Sample) -> Tensors:
             "score": torch.cat(score).view(1, 1, rows, cols),
             "mask": torch.cat([model.mask(windows(some)) for some in chosen]),
         }
-        if model.refine is not None:
-            assert isinstance(model.mask_head, LowRankMaskHead)  # ModelConfig saw to it
+        if isinstance(model, SharpMaskNetwork):
             shared = model.refine.shared(stages)
             refined = []
             for some in chosen:

@@ -16,8 +16,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 
-from deepmask.networks.config import ModelConfig
-from deepmask.networks.patches.recipe import RECIPES, Recipe
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.recipe import DeepMaskRecipe
+from deepmask.networks.presets import PRESETS
 
 #: The same examples in every run, so that a failure is always a change's; to look for new ones:
 #: `pytest --hypothesis-profile=default`.
@@ -130,9 +131,9 @@ def data_dir() -> Path:
 
 
 @pytest.fixture
-def tiny_model() -> ModelConfig:
+def tiny_model() -> DeepMaskConfig:
     """A network small enough to train in a test."""
-    return ModelConfig(
+    return DeepMaskConfig(
         patch=64,
         context=16,
         trunk="resnet18",
@@ -146,7 +147,7 @@ def tiny_model() -> ModelConfig:
 
 
 @pytest.fixture
-def tiny_refined(tiny_model: ModelConfig) -> ModelConfig:
+def tiny_refined(tiny_model: DeepMaskConfig) -> DeepMaskConfig:
     """The same with a refinement of four levels, to half of the patch."""
     return replace(
         tiny_model, refine_widths=(8, 6, 4, 4, 4), skip_widths=(8, 6, 6, 4), sharp_size=32
@@ -154,10 +155,10 @@ def tiny_refined(tiny_model: ModelConfig) -> ModelConfig:
 
 
 @pytest.fixture
-def tiny_recipe() -> Recipe:
+def tiny_recipe() -> DeepMaskRecipe:
     """The small preset's recipe with few, small batches and no limit on magnification."""
     return replace(
-        RECIPES["deepmask-r18"],
+        PRESETS["deepmask-r18"].recipe,
         steps=6,
         batch=8,
         negatives=3,

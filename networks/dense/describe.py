@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from math import log2
 from typing import Any
 
-from deepmask.networks.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD, ModelConfig
+from deepmask.networks.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD
 from deepmask.networks.dense.graphs import border_of
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import Coarse, Graph, Manifest, Scales
 
 #: Mask probability above which a pixel belongs to the object (0.2 on COCO, §4).
@@ -26,7 +27,7 @@ def default_scales(patch: int) -> Scales:
 
 
 def describe(
-    config: ModelConfig,
+    config: DeepMaskConfig,
     graphs: Mapping[str, Graph],
     *,
     name: str,

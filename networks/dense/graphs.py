@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.mask import (
     CodeMaskDenseGraph,
@@ -19,11 +18,15 @@ from deepmask.networks.dense.refinement import RefinedMaskGraph, SkipTrunkGraph
 from deepmask.networks.dense.score import PooledScoreGraph, SharedScoreGraph, WindowScoreGraph
 from deepmask.networks.dense.trunk import TrunkGraph
 from deepmask.networks.heads import (
+    FullMaskHead,
     LowRankMaskHead,
     PooledScoreHead,
     SeparateScoreHead,
     SharedScoreHead,
+    WindowScoreHead,
 )
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
+from deepmask.networks.sharpmask import SharpMaskNetwork
 
 #: Pixels that a window at the picture's edge sees beyond itself: half of the thesis' 32 (§3.4).
 SURROUNDINGS = 16
@@ -47,13 +50,15 @@ def border_of(patch: int) -> int:
     return patch // 2 + SURROUNDINGS
 
 
-def margin_of(config: ModelConfig) -> int:
+def margin_of(config: DeepMaskConfig) -> int:
     """Feature cells between the border's edge and the first window."""
     return SURROUNDINGS // config.stride
 
 
-def skip_width(config: ModelConfig) -> int:
+def skip_width(config: DeepMaskConfig) -> int:
     """Values that a cell of the skip maps holds; 0 without refinement."""
+    if not isinstance(config, SharpMaskConfig):
+        return 0
     return sum(width << (2 * level) for level, width in enumerate(config.refine_widths[1:]))
 
 
@@ -71,7 +76,7 @@ def graph_sources(
     mask: CodeMaskGraph | WindowMaskGraph
     dense: nn.Module
     if isinstance(model.score_head, SharedScoreHead):
-        assert isinstance(model.mask_head, LowRankMaskHead)  # ModelConfig saw to it
+        assert isinstance(model.mask_head, LowRankMaskHead)  # DeepMaskConfig saw to it
         score = SharedScoreGraph(model.mask_head, model.score_head, cells, margin)
         graphs["score"] = GraphSource(score, ("features",), ("score", "code"))
         start = "code"
@@ -82,14 +87,16 @@ def graph_sources(
             apart = PooledScoreGraph(model.score_head, cells, margin, interleaving)
         else:
             own = model.score_head if isinstance(model.score_head, SeparateScoreHead) else None
+            assert isinstance(model.score_head, WindowScoreHead)
             reduce = (own or model.mask_head).reduce
             apart = WindowScoreGraph(reduce, model.score_head, cells, margin)
         graphs["score"] = GraphSource(apart, ("features",), ("score",))
         start = "features"
+        assert isinstance(model.mask_head, LowRankMaskHead | FullMaskHead)
         mask = WindowMaskGraph(model.mask_head, cells, margin)
         dense = WindowMaskDenseGraph(model.mask_head, cells, margin)
     graphs["mask"] = GraphSource(mask, (start, "locations"), ("mask",))
-    if model.refine is not None:
+    if isinstance(model, SharpMaskNetwork):
         refined = RefinedMaskGraph(mask, model.refine, margin)
         graphs["coarse_mask"] = graphs["mask"]
         graphs["mask"] = GraphSource(refined, (start, "skips", "locations"), ("mask",))
@@ -99,13 +106,13 @@ def graph_sources(
 
 
 def _trunk_source(model: DeepMaskNetwork) -> GraphSource:
-    if model.refine is not None:
+    if isinstance(model, SharpMaskNetwork):
         return GraphSource(SkipTrunkGraph(model), ("image",), ("features", "skips"))
     trunk = TrunkGraph(model, border_of(model.config.patch))
     return GraphSource(trunk, ("image",), ("features",))
 
 
-def example_inputs(config: ModelConfig) -> dict[str, Tensor]:
+def example_inputs(config: DeepMaskConfig) -> dict[str, Tensor]:
     """A tensor of each graph's input for a picture of 80×112 px: shapes to trace with."""
     rows, cols, border = 6, 8, border_of(config.patch)
     stride = config.stride

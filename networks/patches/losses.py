@@ -1,51 +1,46 @@
-"""The training loss of DeepMask, eq. 1."""
+"""The training loss of DeepMask, eq. 1, and of SharpMask, its first term."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.batches import Counts
-from deepmask.train.device import Hardware
+from deepmask.networks.patches.batches import PatchBatch, augment
+from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 
 
-class Losses(nn.Module):
-    """Mask loss and score loss of a network as one module, which data parallel training wraps."""
+def deepmask_weights(recipe: DeepMaskRecipe) -> Mapping[str, float]:
+    """Return the weights of both terms of eq. 1."""
+    return {"mask": recipe.loss_scale, "score": recipe.loss_scale * recipe.score_weight}
 
-    def __init__(self, model: DeepMaskNetwork, hardware: Hardware) -> None:
-        """`hardware` says in which precision the network runs, and whether compiled.
 
-        The trunk alone is compiled: it is nearly all the arithmetic, and its shapes stay the same
-        where the number of masks and of labels differs from batch to batch.
-        """
-        super().__init__()
-        self.model = model
-        self._hardware = hardware
-        self._stages = torch.compile(model.stages) if hardware.compiled else model.stages
+def sharpmask_weights(recipe: SharpMaskRecipe) -> Mapping[str, float]:
+    """Return the weight of the masks' loss, the only one of a refinement."""
+    return {"mask": recipe.loss_scale}
 
-    def forward(
-        self, patches: Tensor, masks: Tensor, labels: Tensor, counts: Counts
-    ) -> tuple[Tensor, Tensor]:
-        """Losses of a share of a batch, scalars; the branch a batch does not train is not run (§3).
 
-        patches: (N, 3, P, P) float 0…255; masks, labels and counts: see `Batch`.
-        """
-        zero = patches.new_zeros(())
-        with self._hardware.autocast():
-            stages = self._stages(patches)
-            mask_logits = (
-                self.model.masks([one[: len(masks)] for one in stages]) if len(masks) else None
-            )
-            windows = self.model.inner(stages[-1])
-            score_logits = self.model.score(windows) if counts.objects + counts.others else None
-        return (
-            zero if mask_logits is None else mask_loss(mask_logits.float(), masks, counts.masks),
-            zero
-            if score_logits is None
-            else score_loss(score_logits.float(), labels, (counts.objects, counts.others)),
-        )
+def patch_losses(network: DeepMaskNetwork, batch: PatchBatch) -> dict[str, Tensor]:
+    """Return the losses of a share of a batch; a branch that the batch does not train is not run.
+
+    "mask" where the whole batch has masks, "score" where it has labels (§3).
+    """
+    patches = augment(batch.patches.float(), batch.colours)
+    masks, counts = batch.masks, batch.counts
+    stages = network.stages(patches)
+    losses = {}
+    if counts.masks:
+        losses["mask"] = patches.new_zeros(())  # where other processes have all the masks
+        if len(masks):
+            logits = network.masks([one[: len(masks)] for one in stages])
+            losses["mask"] = mask_loss(logits.float(), masks, counts.masks)
+    if counts.objects + counts.others:
+        logits = network.score(network.inner(stages[-1]))
+        losses["score"] = score_loss(logits.float(), batch.labels, (counts.objects, counts.others))
+    return losses
 
 
 def mask_loss(logits: Tensor, masks: Tensor, count: int | None = None) -> Tensor:

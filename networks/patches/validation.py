@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from deepmask.coco.training_labels import AnnotatedSet
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.batches import Batch
-from deepmask.train.device import Hardware
+from deepmask.networks.patches.batches import PatchBatch, PatchBatches
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.recipe import PatchRecipe
+from deepmask.networks.patches.sampling import Sampler
+
+BATCH = 32
+SEED = 0
+#: Mean IoU at probability 0.5, and the mean of the score's accuracy on objects and on others, 0…1.
+MEASURES = ("mask_iou", "score_accuracy")
 
 
-@dataclass(frozen=True)
-class PatchQuality:
-    """mask_iou: mean IoU at probability 0.5, 0…1; score_accuracy: mean of both classes', 0…1."""
+def validation_batches(
+    labelled: AnnotatedSet, config: DeepMaskConfig, recipe: PatchRecipe, count: int
+) -> list[PatchBatch]:
+    """Return the fixed patches: `count` objects, as many negatives, no colour change."""
+    plain = replace(recipe, brightness=0.0, contrast=0.0, saturation=0.0)
+    sampler = Sampler(labelled, [], config, plain)
+    batches = PatchBatches(sampler, Cropper(10**9), config, plain, SEED)
+    rng = np.random.default_rng(SEED)
+    sizes = [min(BATCH, count - done) for done in range(0, count, BATCH)]
+    return [
+        batches.cut(sampler.score_positives(size, rng), sampler.negatives(size, rng), rng)
+        for size in sizes
+    ]
 
-    mask_iou: float
-    score_accuracy: float
 
-
-@torch.no_grad()
-def validate(model: DeepMaskNetwork, batches: Sequence[Batch], hardware: Hardware) -> PatchQuality:
-    """Measure `model` on `batches`, in evaluation mode; leaves the model's mode as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+def measure_patches(network: DeepMaskNetwork, batches: Iterable[PatchBatch]) -> dict[str, float]:
+    """Return `MEASURES` of a network in evaluation mode."""
     ious, hits, labels = [], [], []
     for batch in batches:
-        patches = batch.patches.to(hardware.device).float()
-        with hardware.autocast():
-            masks, scores = model(patches)
-        truth = batch.masks.to(hardware.device)
-        ious.append(_iou(masks[: len(truth)].float(), truth))
-        wanted = batch.labels.to(hardware.device)
-        hits.append((scores > 0) == (wanted > 0.5))
-        labels.append(wanted)
-    for module, mode in modes:
-        module.training = mode
+        masks, scores = network(batch.patches.float())
+        ious.append(_iou(masks[: len(batch.masks)].float(), batch.masks))
+        hits.append((scores > 0) == (batch.labels > 0.5))
+        labels.append(batch.labels)
     hit, label = torch.cat(hits).float(), torch.cat(labels)
     accuracy = (hit[label == 1].mean() + hit[label == 0].mean()) / 2
-    return PatchQuality(float(torch.cat(ious).mean()), float(accuracy))
+    return dict(zip(MEASURES, (float(torch.cat(ious).mean()), float(accuracy)), strict=True))
 
 
 def _iou(logits: Tensor, masks: Tensor) -> Tensor:

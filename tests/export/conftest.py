@@ -10,12 +10,13 @@ import torch
 
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.networks.config import MODEL_PRESETS, ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.presets import PRESETS
 from deepmask.networks.trunks import VggA
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 
-TINY = ModelConfig(
+TINY = DeepMaskConfig(
     patch=64,
     context=16,
     trunk="resnet18",
@@ -34,7 +35,7 @@ TINY_SHARP = replace(
 HEAD_A = replace(TINY_SHARP, score_head="separate")
 
 
-def random_model(config: ModelConfig) -> DeepMaskNetwork:
+def random_model(config: DeepMaskConfig) -> DeepMaskNetwork:
     """Random weights and random BatchNorm statistics, the same each time.
 
     Refinement and VGG-A get larger ones, so that what they give is about as large as of trained
@@ -69,7 +70,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def r18_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("r18")
-    return write_checkpoint(random_model(MODEL_PRESETS["deepmask-r18"]), folder / "r18.pt")
+    return write_checkpoint(random_model(PRESETS["deepmask-r18"].config), folder / "r18.pt")
 
 
 @pytest.fixture(scope="session", params=["fp32", "fp16"])

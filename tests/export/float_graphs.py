@@ -10,12 +10,14 @@ import onnx
 import onnxruntime
 
 from deepmask.export.onnx_graph import to_onnx
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.dense.graphs import example_inputs, graph_sources
+from deepmask.networks.patches.config import DeepMaskConfig
 from tests.export.conftest import random_model
 
 
-def graphs_of(config: ModelConfig, interleaving: str, folder: Path) -> Iterator[tuple[str, Path]]:
+def graphs_of(
+    config: DeepMaskConfig, interleaving: str, folder: Path
+) -> Iterator[tuple[str, Path]]:
     sources = graph_sources(random_model(config), interleaving, dense_mask=True)
     examples = example_inputs(config)
     for name, source in sources.items():

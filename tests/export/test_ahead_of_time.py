@@ -28,12 +28,14 @@ from deepmask.export.precision.calibration import Feed
 from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.int8 import SYMMETRIC, quantise
 from deepmask.export.weights import store_as_single
-from deepmask.networks.config import BORDER_FILL, MODEL_PRESETS, ModelConfig
+from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.describe import describe
 from deepmask.networks.dense.graphs import example_inputs, graph_sources
 from deepmask.networks.dense.score import INTERLEAVINGS
 from deepmask.networks.dense.trunk import fold_batchnorm
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.presets import PRESETS
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.build import Plan, build_plan, target_name
 from deepmask.runtime.engines.tensorrt.flavours import Library, load_library
@@ -77,7 +79,7 @@ FORMS = [
 ]
 ALL_GRAPHS = [
     (preset, name, form)
-    for preset, config in MODEL_PRESETS.items()
+    for preset, config in PRESETS.items()
     for name in GRAPHS
     for form in (INTERLEAVINGS if name == "score" and config.score_head == "pooled" else [""])
 ]
@@ -100,7 +102,7 @@ def library() -> Library:
     return load_library("tensorrt-rtx")
 
 
-def kind(config: ModelConfig, name: str) -> tuple[object, ...]:
+def kind(config: DeepMaskConfig, name: str) -> tuple[object, ...]:
     """What decides which operations a graph is made of; the rest is sizes."""
     refined = (config.padding, len(config.refine_widths)) if config.refined else ()
     if name == "trunk":
@@ -111,12 +113,12 @@ def kind(config: ModelConfig, name: str) -> tuple[object, ...]:
     return (start, config.mask_head, *refined)
 
 
-def smaller(config: ModelConfig) -> ModelConfig:
+def smaller(config: DeepMaskConfig) -> DeepMaskConfig:
     """With an eighth of the full mask head, whose one weight is 1.3 GB."""
     return replace(config, channels=64) if config.mask_head == "full" else config
 
 
-def export(preset: str, config: ModelConfig, name: str, interleaving: str) -> Form:
+def export(preset: str, config: DeepMaskConfig, name: str, interleaving: str) -> Form:
     """A graph with all its profiles."""
     torch.manual_seed(0)
     sources = graph_sources(
@@ -173,7 +175,7 @@ def check_builds(library: Library, form: Form) -> None:
 def test_every_kind_of_graph_builds_in_fp32_and_fp16(
     library: Library, preset: str, name: str, interleaving: str
 ) -> None:
-    form = export(preset, smaller(MODEL_PRESETS[preset]), name, interleaving)
+    form = export(preset, smaller(PRESETS[preset].config), name, interleaving)
     check_builds(library, form if preset == "deepmask-r18" else ends_of(form))
 
 
@@ -183,7 +185,7 @@ def test_every_kind_of_graph_builds_in_fp32_and_fp16(
 def test_every_graph_builds_at_full_size(
     library: Library, preset: str, name: str, interleaving: str
 ) -> None:
-    check_builds(library, export(preset, MODEL_PRESETS[preset], name, interleaving))
+    check_builds(library, export(preset, PRESETS[preset].config, name, interleaving))
 
 
 def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
@@ -201,7 +203,7 @@ def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
 
 def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library) -> None:
     """Cells repeated and a frame around them, which the ResNet's trunk has not."""
-    form = ends_of(export("deepmask-vgg-a", MODEL_PRESETS["deepmask-vgg-a"], "trunk", ""))
+    form = ends_of(export("deepmask-vgg-a", PRESETS["deepmask-vgg-a"].config, "trunk", ""))
     canvas = np.full((1, 3, 320, 352), BORDER_FILL, np.float32)
     canvas[:, :, 128:-128, 128:-128] = np.random.default_rng(0).uniform(0, 255, (64, 96))
     plan = build(library, form, symmetric(form, {"image": canvas}))
@@ -217,7 +219,7 @@ def test_an_int8_score_builds_from_the_symmetric_form(
     library: Library, preset: str, expected: dict[str, int]
 ) -> None:
     """What gives the code for masks keeps it in float32, and so the layer that reads it."""
-    config = smaller(MODEL_PRESETS[preset])
+    config = smaller(PRESETS[preset].config)
     form = ends_of(export(preset, config, "score", INTERLEAVINGS[0]))
     features = np.random.default_rng(0).random((1, config.features, 20, 24), np.float32)
     model = symmetric(form, {"features": features})
@@ -230,7 +232,7 @@ def test_an_int8_score_builds_from_the_symmetric_form(
 def test_int8_masks_of_the_features_build_from_the_symmetric_form(library: Library) -> None:
     """The convolution and the product that are quantised, and the last layer, which is not."""
     preset = "deepmask-ours-head-b"
-    form = ends_of(export(preset, MODEL_PRESETS[preset], "mask", ""))
+    form = ends_of(export(preset, PRESETS[preset].config, "mask", ""))
     features = np.random.default_rng(0).random((1, 1024, 14, 14), np.float32)
     model = symmetric(form, {"features": features, "locations": np.zeros((1, 2), np.int64)})
     plan = build(library, form, model)
@@ -240,10 +242,10 @@ def test_int8_masks_of_the_features_build_from_the_symmetric_form(library: Libra
 
 def test_every_preset_is_made_of_graphs_that_are_built() -> None:
     def kinds(graphs: Iterable[tuple[str, str, str]]) -> set[object]:
-        return {(name, *kind(MODEL_PRESETS[preset], name), form) for preset, name, form in graphs}
+        return {(name, *kind(PRESETS[preset].config, name), form) for preset, name, form in graphs}
 
     assert kinds(FORMS) == kinds(ALL_GRAPHS)
-    assert {preset for preset, _, _ in ALL_GRAPHS} == set(MODEL_PRESETS)
+    assert {preset for preset, _, _ in ALL_GRAPHS} == set(PRESETS)
 
 
 def test_a_graph_that_is_no_graph_is_refused_in_one_line(library: Library) -> None:

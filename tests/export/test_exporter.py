@@ -22,8 +22,8 @@ from deepmask.export.exporter import export_model
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.options import ExportOptions
 from deepmask.export.parity import PICTURE_SIZES
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.dense.graphs import example_inputs, graph_sources
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.model.manifest import GRAPHS, TENSORS, Scales, load_manifest
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, save_checkpoint
@@ -114,7 +114,7 @@ def test_parity_figures_are_kept(r18_export: Path) -> None:
         assert rounding is None
 
 
-PAPER_LIKE = ModelConfig(
+PAPER_LIKE = DeepMaskConfig(
     patch=64,
     context=0,
     trunk="resnet18",
@@ -125,7 +125,7 @@ PAPER_LIKE = ModelConfig(
     score_head="pooled",
     score_width=20,
 )
-FULL_LIKE = ModelConfig(**{**PAPER_LIKE.to_dict(), "patch": 96, "mask_head": "full", "rank": 0})
+FULL_LIKE = DeepMaskConfig(**{**PAPER_LIKE.to_dict(), "patch": 96, "mask_head": "full", "rank": 0})
 VGG_LIKE = replace(PAPER_LIKE, trunk="vgg-a")
 
 
@@ -135,7 +135,7 @@ VGG_LIKE = replace(PAPER_LIKE, trunk="vgg-a")
     ids=["low-rank", "full", "vgg-a"],
 )
 def test_models_with_a_pooled_score_head_export(
-    config: ModelConfig, interleaving: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: DeepMaskConfig, interleaving: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:2])
     checkpoint = write_checkpoint(random_model(config), tmp_path / "pooled.pt")

@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper
 
 from deepmask.export.precision.calibration import covering
 from deepmask.export.precision.int8 import quantise, quantised_nodes
-from deepmask.networks.config import ModelConfig
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.views.pyramid import plan_pyramid
 from tests.export.conftest import HEAD_A, TINY, TINY_SHARP
 from tests.export.float_graphs import graphs_of, random_feed
@@ -46,7 +46,7 @@ def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path
     ids=["low-rank", "refined", "coarse"],
 )
 def test_windows_of_features_are_gathered_and_multiplied_as_integers(
-    config: ModelConfig, name: str, form: str, tmp_path: Path
+    config: DeepMaskConfig, name: str, form: str, tmp_path: Path
 ) -> None:
     """1×1 convolution and product; what is behind the code stays in float32."""
     path = dict(graphs_of(config, "dilated", tmp_path))[name]
@@ -133,7 +133,9 @@ def test_skip_maps_stay_in_float32_for_openvino(tmp_path: Path) -> None:
     [TINY_SHARP, replace(TINY_SHARP, sharp_size=32), HEAD_A, VGG_LIKE],
     ids=["sharp", "half-sharp", "sharp-of-features", "vgg-a"],
 )
-def test_openvino_is_as_near_to_float32_as_onnxruntime(config: ModelConfig, tmp_path: Path) -> None:
+def test_openvino_is_as_near_to_float32_as_onnxruntime(
+    config: DeepMaskConfig, tmp_path: Path
+) -> None:
     """It rearranges the quantised graph before it computes, and one rearrangement is wrong."""
     engine = pytest.importorskip("deepmask.runtime.engines.openvino")
     int8 = tmp_path / "int8.onnx"

@@ -23,7 +23,7 @@ from deepmask.export.precision.agreement import Agreement, LogitError, found_aga
 from deepmask.export.precision.calibration_set import COMPARED, choose_photographs, drawn_pictures
 from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.reduce import as_lines
-from deepmask.networks.config import ModelConfig
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import TENSORS, Scales, load_manifest
 from tests.export.conftest import HEAD_A, TINY, random_model, write_checkpoint
 from tests.export.float_graphs import graphs_of, random_feed
@@ -161,7 +161,7 @@ def test_the_symmetric_form_has_no_zero_points(reduced: Path) -> None:
     ids=["shared", "pooled-dilated", "pooled-shifted", "vgg-a"],
 )
 def test_half_graphs_are_typed_throughout(
-    config: ModelConfig, interleaving: str, tmp_path: Path
+    config: DeepMaskConfig, interleaving: str, tmp_path: Path
 ) -> None:
     for name, path in graphs_of(config, interleaving, tmp_path):
         half = tmp_path / "half.onnx"
@@ -187,7 +187,7 @@ def test_half_graphs_are_typed_throughout(
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
 @pytest.mark.parametrize("config", [VGG_LIKE, HEAD_A], ids=["vgg-a", "refined"])
 def test_models_with_masks_of_the_features_are_lowered(
-    config: ModelConfig, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: DeepMaskConfig, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calibrated as they will be fed, window by window; every graph still gives what it gave."""
     monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", exporter.parity.PICTURE_SIZES[:1])

@@ -28,11 +28,11 @@ from deepmask.export.options import ExportOptions
 from deepmask.export.parity import PICTURE_SIZES, predict_with_torch, relative_error, samples
 from deepmask.export.precision.calibration_set import Photographs
 from deepmask.export.precision.reduce import write_reduced
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork as Network
 from deepmask.networks.dense.graphs import GraphSource, border_of, graph_sources, margin_of
 from deepmask.networks.dense.refinement import doubled, folded, joined_linear
 from deepmask.networks.dense.torch_engine import runnable
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import Scales, load_manifest
 from deepmask.runtime.predict import network
 from tests.export.conftest import TINY_SHARP, random_model, write_checkpoint
@@ -344,7 +344,7 @@ def test_masks_of_every_window_at_once_are_refused(tmp_path: Path) -> None:
 )
 def test_windows_begin_on_cells(trunk: str, patch: int, border: int, margin: int) -> None:
     """Whatever the stride: half a patch of border and whole cells of surroundings."""
-    config = ModelConfig(**{**TINY_SHARP.coarse().to_dict(), "trunk": trunk, "patch": patch})
+    config = DeepMaskConfig(**{**TINY_SHARP.coarse().to_dict(), "trunk": trunk, "patch": patch})
     assert (border_of(patch), margin_of(config)) == (border, margin)
     assert (border - patch // 2) == margin * config.stride
     assert (2 * border) % config.stride == 0

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.recipe import Recipe
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.recipe import DeepMaskRecipe
+from deepmask.networks.pretrained import InitialiseError, initialise_trunk
 from deepmask.networks.trunks import TRUNKS, Trunk
 from deepmask.train.checkpoint import FORMAT, Checkpoint, CheckpointError, load_checkpoint
 from deepmask.train.device import choose_hardware
-from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
+from deepmask.train.initialise import read_weights
 from deepmask.train.optimise import set_learning_rate
 from deepmask.train.provenance import changes
 from deepmask.train.safe_load import TensorFileError, read_tensors
@@ -26,7 +27,7 @@ from deepmask.train.trainer import Trainer
 from tests.fuzz.mutations import VALUES, damaged
 from tests.fuzz.target import Target
 
-SMALL = ModelConfig(64, 0, "resnet18", 8, "low-rank", 16, 14, "shared", 16)
+SMALL = DeepMaskConfig(64, 0, "resnet18", 8, "low-rank", 16, 14, "shared", 16)
 
 
 @cache
@@ -99,7 +100,7 @@ def read(path: Path) -> None:
     load_checkpoint(path).build()
 
 
-RECIPE = Recipe(steps=4, average=0.9)
+RECIPE = DeepMaskRecipe(steps=4, average=0.9)
 
 
 def trainer() -> Trainer:

@@ -23,13 +23,14 @@ from deepmask.evaluate.contact_sheet import write_sheet
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.merge import merge
 from deepmask.evaluate.report import measure
-from deepmask.networks.config import MODEL_PRESETS
+from deepmask.networks.presets import PRESETS
+from deepmask.networks.pretrained import InitialiseError
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.io.images import ImageError
 from deepmask.runtime.model.manifest import ModelFolderError, Scales
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from deepmask.train.initialise import InitialiseError, read_weights
+from deepmask.train.initialise import read_weights
 from deepmask.train.log import COLUMNS, Log
 from tests.fuzz import checkpoints, labels, models
 
@@ -129,8 +130,8 @@ def test_configurations_beyond_reason(tmp_path: Path, change: dict[Any, Any], te
 
 def test_sizes_that_the_file_does_not_hold() -> None:
     """A network of terabytes was made before a file of kilobytes was asked for its weights."""
-    model = MODEL_PRESETS["deepmask-r18"].to_dict() | {"rank": 1 << 16, "channels": 1 << 16}
-    config = checkpoints.ModelConfig.from_dict(model)
+    model = PRESETS["deepmask-r18"].config.to_dict() | {"rank": 1 << 16, "channels": 1 << 16}
+    config = checkpoints.DeepMaskConfig.from_dict(model)
     with pytest.raises(CheckpointError, match=r"do not fit its configuration: '.*' is missing"):
         Checkpoint(config, {}, {}).build()
     with torch.device("meta"):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from deepmask.coco.training_labels import Image, Instance
-from deepmask.networks.config import BORDER_FILL, MODEL_PRESETS
+from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.dense.graphs import border_of
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.sampling import Window
+from deepmask.networks.presets import PRESETS
 from deepmask.runtime.predict.paste import Placement, decode_mask
 from deepmask.runtime.views.geometry import WindowGrid
 from deepmask.runtime.views.pyramid import plan_pyramid, render_level
@@ -21,10 +22,10 @@ HEIGHT, WIDTH = 150, 210
 STRIDE = 16
 
 
-@pytest.mark.parametrize("preset", MODEL_PRESETS)
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(("row", "col"), [(0, 0), (4, 7), (10, 14)])
 def test_a_location_shows_the_patch_centred_there(tmp_path, preset, row, col):
-    config = MODEL_PRESETS[preset]
+    config = PRESETS[preset].config
     pixels = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), pixels[:, :, ::-1])
     image = Image(1, tmp_path / "a.png", WIDTH, HEIGHT)

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepmask.networks.config import BORDER_FILL, MODEL_PRESETS, ModelConfig
+from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.presets import PRESETS
 
 PICTURE, ENDLESS = 96, 256
 #: Largest difference over the largest value that rounding may make.
@@ -41,7 +43,7 @@ def deviation(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-def random_model(config: ModelConfig) -> DeepMaskNetwork:
+def random_model(config: DeepMaskConfig) -> DeepMaskNetwork:
     torch.manual_seed(0)
     return DeepMaskNetwork(config).eval()
 
@@ -85,7 +87,7 @@ def test_a_location_equals_its_crop_where_the_context_reaches(tiny_refined, padd
 @torch.no_grad()
 def test_cells_of_a_patch_are_dense_where_their_field_is_inside(padding):
     """VGG-A at W = 160 with 32 px more: its field reaches 67 px from a cell's middle."""
-    preset = MODEL_PRESETS["w160-p4-d8-vgg"]
+    preset = PRESETS["w160-p4-d8-vgg"].config
     model = random_model(replace(preset, channels=2, rank=2, padding=padding))
     picture = 255 * torch.rand((1, 3, 40, 40), generator=torch.Generator().manual_seed(1))
     picture = functional.interpolate(picture, (320, 320), mode="bilinear")

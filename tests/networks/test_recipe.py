@@ -7,10 +7,11 @@ from dataclasses import fields, replace
 
 import pytest
 
-from deepmask.networks.patches.recipe import RECIPES, Recipe
+from deepmask.networks.patches.recipe import DeepMaskRecipe
+from deepmask.networks.presets import PRESETS
 
-PAPER = RECIPES["deepmask-vgg-a"]
-NUMBERS = [item.name for item in fields(Recipe) if type(item.default) in (int, float)]
+PAPER = PRESETS["deepmask-vgg-a"].recipe
+NUMBERS = [item.name for item in fields(DeepMaskRecipe) if type(item.default) in (int, float)]
 
 
 @pytest.mark.parametrize("name", NUMBERS)

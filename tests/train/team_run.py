@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from deepmask.coco.training_labels import read_annotations
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.batches import BatchMaker
+from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.crops import Cropper
-from deepmask.networks.patches.recipe import Recipe
+from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.device import Hardware
 from deepmask.train.parallel import join
@@ -30,14 +30,14 @@ def main(spec: Path, out: Path) -> None:
     labelled, partly = (
         read_annotations(Path(given["annotations"]), Path(given["images"])) for _ in range(2)
     )
-    config = ModelConfig(**given["model"])
+    config = DeepMaskConfig(**given["model"])
     hardware = Hardware(torch.device("cpu"), bf16=False)
     results = []
     with join(hardware.device) as team:
-        for recipe in (Recipe(**values) for values in given["recipes"]):
+        for recipe in (DeepMaskRecipe(**values) for values in given["recipes"]):
             trainer = Trainer(without_dropout(config), recipe, 0, hardware, team)
             sampler = Sampler(labelled, [partly], config, recipe)
-            make_batch = BatchMaker(sampler, Cropper(10**8), config, recipe, 0, team)
+            make_batch = ScoredPatchBatches(sampler, Cropper(10**8), config, recipe, 0, team)
             losses = []
             for step in range(recipe.steps):
                 trainer.train_step(make_batch(step))
@@ -47,7 +47,7 @@ def main(spec: Path, out: Path) -> None:
             torch.save({"size": team.size, "results": results}, out)
 
 
-def without_dropout(config: ModelConfig) -> DeepMaskNetwork:
+def without_dropout(config: DeepMaskConfig) -> DeepMaskNetwork:
     """A network whose random start is the same each time."""
     torch.manual_seed(0)
     model = DeepMaskNetwork(config)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.pretrained import InitialiseError, initialise_trunk
 from deepmask.networks.trunks import TRUNKS
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
+from deepmask.train.initialise import read_weights
 
 
 def test_round_trip_rebuilds_the_model(tmp_path, tiny_model):

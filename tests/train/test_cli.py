@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepmask.networks.config import MODEL_PRESETS
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.presets import PRESETS
 from deepmask.networks.trunks import TRUNKS
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -179,7 +179,7 @@ def test_failed_work_is_one_line(drawn, tmp_path):
 def test_two_stages_change_nothing_of_the_first(drawn, tmp_path):
     """A network is trained, then refined: all it was is in the second checkpoint byte for byte."""
     torch.manual_seed(0)
-    config = MODEL_PRESETS["deepmask-r18"]
+    config = PRESETS["deepmask-r18"].config
     base = Checkpoint(config, DeepMaskNetwork(config).state_dict(), {})
     save_checkpoint(base, tmp_path / "base.pt")
     out = tmp_path / "sharp"
@@ -191,7 +191,7 @@ def test_two_stages_change_nothing_of_the_first(drawn, tmp_path):
     assert first.returncode == 0, first.stderr
     assert "AR@100 masks" in first.stdout
     refined = load_checkpoint(out / "last.pt")
-    assert refined.model == MODEL_PRESETS["sharpmask-r18"]
+    assert refined.model == PRESETS["sharpmask-r18"].config
     assert all(torch.equal(value, refined.weights[name]) for name, value in base.weights.items())
     assert load_checkpoint(out / "best.pt").training["step"] == 2
     longer = run(*arguments, "--steps", "3", "--resume")
@@ -205,7 +205,7 @@ def test_two_stages_change_nothing_of_the_first(drawn, tmp_path):
 
 
 def test_wrong_use_of_two_stages_is_one_line(drawn, tmp_path):
-    save_checkpoint(Checkpoint(MODEL_PRESETS["w112-p3-d21"], {}, {}), tmp_path / "other.pt")
+    save_checkpoint(Checkpoint(PRESETS["w112-p3-d21"].config, {}, {}), tmp_path / "other.pt")
     sharp = [*data(drawn), "--preset", "sharpmask-r18", "--out", tmp_path / "x"]
     plain = [*data(drawn), "--init", "random", "--out", tmp_path / "x"]
     cases = {

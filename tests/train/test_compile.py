@@ -13,7 +13,7 @@ import torch
 
 from deepmask.coco.training_labels import read_annotations
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.batches import BatchMaker
+from deepmask.networks.patches.batches import ScoredPatchBatches
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.device import Hardware
@@ -28,7 +28,7 @@ def test_compiled_steps_are_those_of_eager_ones_but_for_rounding(drawn, tiny_mod
     counters = torch._dynamo.utils.counters
     counters.clear()
     sampler = Sampler(read_annotations(*drawn), [], tiny_model, tiny_recipe)
-    make = BatchMaker(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
+    make = ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
     losses, states = [], []
     for compiled in (False, True):
         torch.manual_seed(0)

@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from deepmask.coco.training_labels import read_annotations
-from deepmask.networks.config import MODEL_PRESETS
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.batches import BatchMaker, augment, prefetch
+from deepmask.networks.patches.batches import ScoredPatchBatches, augment
 from deepmask.networks.patches.crops import Cropper
-from deepmask.networks.patches.recipe import RECIPES
 from deepmask.networks.patches.sampling import Sampler
-from deepmask.networks.patches.validation import validate
+from deepmask.networks.presets import PRESETS
 from deepmask.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from deepmask.train.device import Hardware
 from deepmask.train.log import Log
 from deepmask.train.loop import BEST, LAST, LOG, Schedule, train
 from deepmask.train.optimise import learning_rate
+from deepmask.train.prefetch import prefetch
 from deepmask.train.recall import DECIDING, RECALLS
 from deepmask.train.trainer import Trainer
+from deepmask.train.validate import validate
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
 
@@ -33,7 +33,7 @@ def maker(drawn, tiny_model, tiny_recipe):
     def make(recipe=tiny_recipe, seed=0):
         found = read_annotations(*drawn)
         sampler = Sampler(found, [], tiny_model, recipe)
-        return BatchMaker(sampler, Cropper(10**8), tiny_model, recipe, seed)
+        return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, recipe, seed)
 
     return make
 
@@ -286,10 +286,10 @@ def test_colour_changes_keep_range_and_identity():
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():
-    recipe = RECIPES["deepmask-r18"]
+    recipe = PRESETS["deepmask-r18"].recipe
     assert learning_rate(0, recipe) == pytest.approx(recipe.lr / recipe.warmup)
     assert learning_rate(recipe.steps - 1, recipe) < 1e-3 * recipe.lr
-    assert learning_rate(10**5, RECIPES["deepmask-vgg-a"]) == 0.001
+    assert learning_rate(10**5, PRESETS["deepmask-vgg-a"].recipe) == 0.001
 
 
 def test_validation_of_a_perfect_network_is_one(maker, tiny_model, tiny_recipe):
@@ -309,7 +309,7 @@ def test_validation_of_a_perfect_network_is_one(maker, tiny_model, tiny_recipe):
 
 
 def test_paper_recipe_is_the_papers():
-    recipe = RECIPES["deepmask-vgg-a"]
+    recipe = PRESETS["deepmask-vgg-a"].recipe
     assert (recipe.batch, recipe.lr, recipe.momentum, recipe.weight_decay) == (32, 1e-3, 0.9, 5e-5)
     assert recipe.score_weight == 1 / 32
     assert recipe.sum_loss
@@ -317,7 +317,7 @@ def test_paper_recipe_is_the_papers():
     assert (recipe.negative_shift, recipe.negative_octaves) == (32, 1)
     assert recipe.alternate
     assert recipe.optimiser == "sgd"
-    assert MODEL_PRESETS["deepmask-vgg-a"].object_size == 128
+    assert PRESETS["deepmask-vgg-a"].config.object_size == 128
 
 
 def test_summed_loss_moves_sgd_by_the_batch_size_times_the_mean(maker, tiny_model, tiny_recipe):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from deepmask.coco.training_labels import read_annotations
-from deepmask.networks.patches.batches import BatchMaker
+from deepmask.networks.patches.batches import ScoredPatchBatches
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.losses import mask_loss, score_loss
 from deepmask.networks.patches.sampling import Sampler
@@ -31,7 +31,7 @@ def maker(drawn, tiny_model):
     def make(recipe, team=ALONE):
         found = read_annotations(*drawn)
         sampler = Sampler(found, [found], tiny_model, recipe)
-        return BatchMaker(sampler, Cropper(10**8), tiny_model, recipe, 0, team)
+        return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, recipe, 0, team)
 
     return make
 

@@ -11,24 +11,26 @@ import torch
 from torch.nn import functional
 
 from deepmask.coco.training_labels import read_annotations
-from deepmask.networks.config import MODEL_PRESETS, ConfigError, constant_widths, halved_widths
+from deepmask.networks.config import ConfigError
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
-from deepmask.networks.patches.batches import BatchMaker
+from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.config import constant_widths, halved_widths
 from deepmask.networks.patches.crops import Cropper
-from deepmask.networks.patches.recipe import RECIPES
 from deepmask.networks.patches.sampling import Sampler
-from deepmask.networks.patches.validation import validate
+from deepmask.networks.presets import PRESETS
+from deepmask.networks.pretrained import InitialiseError
 from deepmask.networks.trunks import PADDING_MODES
 from deepmask.runtime.model.manifest import Scales
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from deepmask.train.device import Hardware
-from deepmask.train.initialise import InitialiseError, initialise_refined
+from deepmask.train.initialise import initialise_from
 from deepmask.train.optimise import freeze
 from deepmask.train.trainer import Trainer
+from deepmask.train.validate import validate
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
-REFINED = [name for name, config in MODEL_PRESETS.items() if config.refined]
+REFINED = [name for name, config in PRESETS.items() if config.refined]
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def recipe(tiny_recipe):
 def make(drawn, tiny_refined, recipe):
     found = read_annotations(*drawn)
     sampler = Sampler(found, [], tiny_refined, recipe)
-    return BatchMaker(sampler, Cropper(10**8), tiny_refined, recipe, 0)
+    return ScoredPatchBatches(sampler, Cropper(10**8), tiny_refined, recipe, 0)
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def base(tiny_model) -> Checkpoint:
 def trainer_of(config, base, recipe) -> Trainer:
     torch.manual_seed(0)
     model = DeepMaskNetwork(config)
-    initialise_refined(model, base)
+    initialise_from(model, base)
     return Trainer(model, recipe, 0, CPU)
 
 
@@ -63,18 +65,18 @@ def same(first, second, names) -> bool:
 def test_schedules_are_those_of_the_thesis():
     assert constant_widths(4) == (32, 32, 32, 32, 32)
     assert halved_widths(4) == (32, 16, 8, 4, 2)
-    assert MODEL_PRESETS["sharpmask"].skip_widths == (64, 64, 64, 64)
-    assert MODEL_PRESETS["sharpmask"].output_size == MODEL_PRESETS["sharpmask"].patch
+    assert PRESETS["sharpmask"].config.skip_widths == (64, 64, 64, 64)
+    assert PRESETS["sharpmask"].config.output_size == PRESETS["sharpmask"].config.patch
 
 
 @pytest.mark.parametrize("preset", REFINED)
 def test_refinement_adds_under_three_million_parameters(preset):
     with torch.device("meta"):
-        model = DeepMaskNetwork(MODEL_PRESETS[preset])
+        model = DeepMaskNetwork(PRESETS[preset].config)
     added = sum(parameter.numel() for parameter in model.refine.parameters())
     assert 1e6 < added < 3e6
     with torch.device("meta"):
-        coarse = DeepMaskNetwork(MODEL_PRESETS[preset].coarse())
+        coarse = DeepMaskNetwork(PRESETS[preset].config.coarse())
     whole = sum(parameter.numel() for parameter in model.parameters())
     assert whole == added + sum(parameter.numel() for parameter in coarse.parameters())
 
@@ -139,7 +141,7 @@ def test_every_size_of_mask_can_be_asked_for(tiny_refined, sharp_size, widths):
 
 def test_the_start_is_the_coarse_mask_interpolated(base, tiny_refined):
     model = DeepMaskNetwork(tiny_refined).eval()
-    initialise_refined(model, base)
+    initialise_from(model, base)
     patches = 255 * torch.rand(2, 3, 96, 96)
     with torch.no_grad():
         coarse = model.mask(model.windows(patches))
@@ -232,13 +234,13 @@ def test_a_stopped_refinement_goes_on_exactly(tmp_path, base, tiny_refined, reci
 def test_another_base_is_refused_and_named(base, tiny_refined):
     other = DeepMaskNetwork(replace(tiny_refined, rank=8, padding="reflect"))
     with pytest.raises(InitialiseError, match="rank is 16, not 8; padding is zero, not reflect"):
-        initialise_refined(other, base)
+        initialise_from(other, base)
 
 
 def test_a_refined_base_is_refused(tiny_refined):
     again = Checkpoint(tiny_refined, DeepMaskNetwork(tiny_refined).state_dict(), {})
     with pytest.raises(InitialiseError, match="refine_widths is"):
-        initialise_refined(DeepMaskNetwork(tiny_refined), again)
+        initialise_from(DeepMaskNetwork(tiny_refined), again)
 
 
 def test_recall_is_measured_on_the_sharp_masks(tiny_refined):
@@ -267,5 +269,5 @@ def test_nothing_of_a_refined_network_but_its_refinement_is_in_training_mode(tin
 
 @pytest.mark.parametrize("preset", REFINED)
 def test_recipes_of_refined_presets_draw_positives_only(preset):
-    assert RECIPES[preset].negatives == 0
-    assert all(RECIPES[name].negatives for name in RECIPES if name not in REFINED)
+    assert PRESETS[preset].recipe.negatives == 0
+    assert all(PRESETS[name].recipe.negatives for name in PRESETS if name not in REFINED)

@@ -10,7 +10,7 @@ import torch
 
 from deepmask.coco.training_labels import DataError, read_annotations
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.batches import BatchMaker
+from deepmask.networks.patches.batches import ScoredPatchBatches
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
@@ -27,7 +27,7 @@ SCHEDULE = Schedule(log_every=2, validate_every=2, save_seconds=1e9)
 def make(drawn, tiny_model, tiny_recipe):
     found = read_annotations(*drawn)
     sampler = Sampler(found, [], tiny_model, tiny_recipe)
-    return BatchMaker(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
+    return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import torch
 from deepmask import DeepMask as RuntimeModel
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import Scales
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from deepmask.train.score_swap import with_scores_of
@@ -39,7 +39,7 @@ def config(request, tiny_model):
     return replace(tiny_model, **request.param)
 
 
-def random_checkpoint(config: ModelConfig, seed: int) -> Checkpoint:
+def random_checkpoint(config: DeepMaskConfig, seed: int) -> Checkpoint:
     torch.manual_seed(seed)
     return Checkpoint(config, DeepMaskNetwork(config).state_dict(), {})
 

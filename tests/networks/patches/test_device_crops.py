@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepmask.coco.training_labels import DataError, read_annotations
-from deepmask.networks.patches.batches import BatchMaker
+from deepmask.networks.patches.batches import ScoredPatchBatches
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.device_crops import DeviceCropper, PixelTable
 from deepmask.networks.patches.sampling import Positive, Sampler, Window
@@ -83,7 +83,7 @@ def test_batches_from_either_cropper_agree(drawn, tiny_model, tiny_recipe):
     found = read_annotations(*drawn)
     sampler = Sampler(found, [], tiny_model, tiny_recipe)
     batches = [
-        BatchMaker(sampler, cropper, tiny_model, tiny_recipe, 0)(5)
+        ScoredPatchBatches(sampler, cropper, tiny_model, tiny_recipe, 0)(5)
         for cropper in (
             Cropper(10**8),
             DeviceCropper(found.images, found.instances, CPU, threads=2),

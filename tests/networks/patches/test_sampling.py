@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepmask.coco.training_labels import AnnotatedSet, Image, Instance, read_annotations
-from deepmask.networks.config import MODEL_PRESETS
-from deepmask.networks.patches.recipe import RECIPES, Recipe
+from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import (
     Sampler,
     Window,
@@ -21,9 +20,10 @@ from deepmask.networks.patches.sampling import (
     category_weights,
     is_negative,
 )
+from deepmask.networks.presets import PRESETS
 
-PAPER = RECIPES["deepmask-vgg-a"]
-VGG = MODEL_PRESETS["deepmask-vgg-a"]
+PAPER = PRESETS["deepmask-vgg-a"].recipe
+VGG = PRESETS["deepmask-vgg-a"].config
 DRAWS = 1500
 
 
@@ -69,7 +69,7 @@ def test_positives_stay_within_the_jitter(x, y, width, height, seed):
         assert abs(window.y - home.y) * window.scale <= 16 + 1e-6
 
 
-def violates(window: Window, item: Instance, recipe: Recipe, object_size: float) -> bool:
+def violates(window: Window, item: Instance, recipe: DeepMaskRecipe, object_size: float) -> bool:
     """The rule in plain words: near in place and near in scale."""
     home = canonical(item, object_size)
     off = max(abs(window.x - home.x), abs(window.y - home.y)) * window.scale
@@ -78,9 +78,9 @@ def violates(window: Window, item: Instance, recipe: Recipe, object_size: float)
     )
 
 
-@pytest.mark.parametrize("preset", RECIPES)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_thousands_of_negatives_obey_the_rule(preset):
-    recipe, model = RECIPES[preset], MODEL_PRESETS[preset]
+    recipe, model = PRESETS[preset].recipe, PRESETS[preset].config
     recipe = replace(recipe, near_negatives=0.5)
     found = make_set((40, 60, 120, 80), (300, 200, 60, 160), (420, 30, 40, 40), (5, 400, 30, 20))
     sampler = Sampler(found, [], model, recipe)
