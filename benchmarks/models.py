@@ -18,10 +18,11 @@ import deepmask.train
 from benchmarks.scenes import write_picture
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
+from deepmask.networks.config import NetworkConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.heads import LowRankMaskHead
-from deepmask.networks.patches.config import DeepMaskConfig
-from deepmask.networks.presets import PRESETS
+from deepmask.networks.families import build
+from deepmask.networks.presets import PRESETS as NETWORKS
+from deepmask.networks.sharpmask import SharpMaskNetwork
 from deepmask.runtime.model.manifest import MANIFEST_NAME, ModelFolderError
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, shipped_model
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
@@ -49,7 +50,7 @@ class Candidate:
 
 def candidate(name: str, cache: Path) -> Candidate:
     """A preset, with the shipped weights where it has some, or a model folder by its path."""
-    if name not in (*PRESETS, *MODELS):
+    if name not in (*NETWORKS, *MODELS):
         return Candidate(Path(name).name, Path(name), "given")
     if name == SHIPPED_MODEL:
         try:
@@ -71,7 +72,7 @@ def random_export(name: str, cache: Path) -> tuple[Path, Path]:
         for outdated in cache.glob(f"{preset}-*"):
             shutil.rmtree(outdated)
         folder.mkdir(parents=True)
-        network = random_network(PRESETS[preset].config)
+        network = random_network(NETWORKS[preset].config)
         save_checkpoint(Checkpoint(network.config, network.state_dict(), {}), checkpoint)
     if not (model / MANIFEST_NAME).is_file():
         options = ExportOptions(name=name)
@@ -89,15 +90,15 @@ def _photographs(folder: Path) -> Path:
     return folder
 
 
-def random_network(config: DeepMaskConfig) -> DeepMaskNetwork:
+def random_network(config: NetworkConfig) -> DeepMaskNetwork:
     """Random weights, the same each time, and masks that are about a disc."""
     torch.manual_seed(0)
-    network = DeepMaskNetwork(config).eval()
-    steps = torch.linspace(-1, 1, config.mask_size)
+    network = build(config).eval()
+    assert isinstance(network, DeepMaskNetwork)
+    steps = torch.linspace(-1, 1, network.config.mask_size)
     radius = steps.square() + steps.square()[:, None]
-    network.mask_head.classify.bias.data = (_DISC_LOGIT * (0.3 - radius)).flatten()
-    if network.refine is not None:
-        assert isinstance(network.mask_head, LowRankMaskHead)  # DeepMaskConfig saw to it
+    network.mask_head.get_submodule("classify").bias.data = (_DISC_LOGIT * (0.3 - radius)).flatten()
+    if isinstance(network, SharpMaskNetwork):
         network.refine.start_from(network.mask_head)
     return network
 

@@ -21,7 +21,7 @@ from deepmask.runtime.io.images import read_image
 from deepmask.runtime.predict.deepmask import DeepMask
 
 #: What `baseline.py` can run. What refinement costs is measured against the coarse form instead.
-UNREFINED = [name for name in MODELS if not PRESETS[name.removesuffix(INT8)].config.refined]
+UNREFINED = [name for name in MODELS if PRESETS[name.removesuffix(INT8)].family == "deepmask"]
 
 
 @pytest.mark.benchmark(group="baseline")

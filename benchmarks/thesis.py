@@ -17,6 +17,7 @@ from benchmarks.scenes import COCO
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.describe import describe
 from deepmask.networks.dense.graphs import graph_sources, skip_width
+from deepmask.networks.families import build
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.presets import PRESETS
 from deepmask.runtime.model.manifest import GRAPHS, TENSORS, Graph
@@ -43,7 +44,9 @@ SECONDS: Mapping[str, float | None] = {
 
 def gflop(config: DeepMaskConfig) -> dict[str, float]:
     """GFLOP of each graph for one 640×480 image and `MASKS` masks, at the network's own scales."""
-    sources = graph_sources(DeepMaskNetwork(config).eval(), "dilated", dense_mask=False)
+    network = build(config).eval()
+    assert isinstance(network, DeepMaskNetwork)
+    sources = graph_sources(network, "dilated", dense_mask=False)
     graphs = {name: Graph("", "", sources[name].inputs, sources[name].outputs) for name in GRAPHS}
     manifest = describe(config, graphs, name="", weights="fp32", opset=0, parity={})
     levels = plan_pyramid(COCO.height, COCO.width, manifest.scales.factors(), manifest)
@@ -68,11 +71,10 @@ def table() -> str:
     rows = [f"{head[0]:<22}" + "".join(f"{one:>10}" for one in head[1:])]
     for preset, seconds in SECONDS.items():
         config = PRESETS[preset].config
+        assert isinstance(config, DeepMaskConfig)
         found = gflop(config)
         with torch.device("meta"):
-            size = (
-                sum(parameter.numel() for parameter in DeepMaskNetwork(config).parameters()) / 1e6
-            )
+            size = sum(parameter.numel() for parameter in build(config).parameters()) / 1e6
         figures = [size, *found.values(), sum(found.values())]
         time = "-" if seconds is None else f"{seconds:.2f}"
         rows.append(f"{preset:<22}" + "".join(f"{one:>10.1f}" for one in figures) + f"{time:>10}")

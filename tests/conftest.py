@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import settings
 
-from deepmask.networks.patches.config import DeepMaskConfig
-from deepmask.networks.patches.recipe import DeepMaskRecipe
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig, sharpened
+from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 from deepmask.networks.presets import PRESETS
 
 #: The same examples in every run, so that a failure is always a change's; to look for new ones:
@@ -147,18 +147,18 @@ def tiny_model() -> DeepMaskConfig:
 
 
 @pytest.fixture
-def tiny_refined(tiny_model: DeepMaskConfig) -> DeepMaskConfig:
+def tiny_refined(tiny_model: DeepMaskConfig) -> SharpMaskConfig:
     """The same with a refinement of four levels, to half of the patch."""
-    return replace(
-        tiny_model, refine_widths=(8, 6, 4, 4, 4), skip_widths=(8, 6, 6, 4), sharp_size=32
-    )
+    return sharpened(tiny_model, (8, 6, 4, 4, 4), (8, 6, 6, 4), 32)
 
 
 @pytest.fixture
 def tiny_recipe() -> DeepMaskRecipe:
     """The small preset's recipe with few, small batches and no limit on magnification."""
+    recipe = PRESETS["deepmask-r18"].recipe
+    assert isinstance(recipe, DeepMaskRecipe)
     return replace(
-        PRESETS["deepmask-r18"].recipe,
+        recipe,
         steps=6,
         batch=8,
         negatives=3,
@@ -166,4 +166,14 @@ def tiny_recipe() -> DeepMaskRecipe:
         negative_shift=16.0,
         max_octaves=6.0,
         warmup=1,
+    )
+
+
+@pytest.fixture
+def tiny_sharp_recipe() -> SharpMaskRecipe:
+    """The recipe of the small refined preset with few, small batches."""
+    recipe = PRESETS["sharpmask-r18"].recipe
+    assert isinstance(recipe, SharpMaskRecipe)
+    return replace(
+        recipe, steps=6, batch=6, loss_size=32, negative_shift=16.0, max_octaves=6.0, warmup=1
     )

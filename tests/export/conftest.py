@@ -11,7 +11,8 @@ import torch
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.families import build
+from deepmask.networks.patches.config import DeepMaskConfig, sharpened
 from deepmask.networks.presets import PRESETS
 from deepmask.networks.trunks import VggA
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
@@ -28,9 +29,7 @@ TINY = DeepMaskConfig(
     score_width=20,
 )
 #: The same network refined, with masks at full resolution.
-TINY_SHARP = replace(
-    TINY, refine_widths=(8, 6, 5, 4, 3), skip_widths=(7, 6, 5, 4), sharp_size=TINY.patch
-)
+TINY_SHARP = sharpened(TINY, (8, 6, 5, 4, 3), (7, 6, 5, 4), TINY.patch)
 #: The same refined network with masks that start from the features.
 HEAD_A = replace(TINY_SHARP, score_head="separate")
 
@@ -42,14 +41,16 @@ def random_model(config: DeepMaskConfig) -> DeepMaskNetwork:
     ones, and nothing in it is lost below a tolerance.
     """
     torch.manual_seed(0)
-    model = DeepMaskNetwork(config)
+    model = build(config)
+    assert isinstance(model, DeepMaskNetwork)
     for name, buffer in model.named_buffers():
         if "running_mean" in name:
             buffer.normal_(0, 0.3)
         elif "running_var" in name:
             buffer.uniform_(0.5, 2)
-    for parameter in model.refine.parameters() if model.refine is not None else ():
-        parameter.data *= 3
+    for name, parameter in model.named_parameters():
+        if name.startswith("refine."):
+            parameter.data *= 3
     if isinstance(model.trunk, VggA):
         for parameter in model.trunk.parameters():
             parameter.data *= 2.4  # the gain of a ReLU behind PyTorch's own initialisation

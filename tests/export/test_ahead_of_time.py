@@ -29,12 +29,12 @@ from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.int8 import SYMMETRIC, quantise
 from deepmask.export.weights import store_as_single
 from deepmask.networks.config import BORDER_FILL
-from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.describe import describe
 from deepmask.networks.dense.graphs import example_inputs, graph_sources
 from deepmask.networks.dense.score import INTERLEAVINGS
 from deepmask.networks.dense.trunk import fold_batchnorm
-from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.families import build as build_network
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.networks.presets import PRESETS
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.build import Plan, build_plan, target_name
@@ -79,9 +79,9 @@ FORMS = [
 ]
 ALL_GRAPHS = [
     (preset, name, form)
-    for preset, config in PRESETS.items()
+    for preset, one in PRESETS.items()
     for name in GRAPHS
-    for form in (INTERLEAVINGS if name == "score" and config.score_head == "pooled" else [""])
+    for form in (INTERLEAVINGS if name == "score" and one.config.score_head == "pooled" else [""])
 ]
 FULL_SIZE = "DEEPMASK_FULL_SIZE"
 #: The phase of a build that takes longest.
@@ -104,7 +104,8 @@ def library() -> Library:
 
 def kind(config: DeepMaskConfig, name: str) -> tuple[object, ...]:
     """What decides which operations a graph is made of; the rest is sizes."""
-    refined = (config.padding, len(config.refine_widths)) if config.refined else ()
+    sharp = isinstance(config, SharpMaskConfig)
+    refined = (config.padding, len(config.refine_widths)) if sharp else ()
     if name == "trunk":
         return (config.trunk, config.padding, *refined)
     if name == "score":
@@ -122,7 +123,7 @@ def export(preset: str, config: DeepMaskConfig, name: str, interleaving: str) ->
     """A graph with all its profiles."""
     torch.manual_seed(0)
     sources = graph_sources(
-        fold_batchnorm(DeepMaskNetwork(config)), interleaving or INTERLEAVINGS[0], False
+        fold_batchnorm(build_network(config)), interleaving or INTERLEAVINGS[0], False
     )
     graphs = {
         key: Graph(f"{key}.onnx", "", one.inputs, one.outputs) for key, one in sources.items()

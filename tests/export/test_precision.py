@@ -23,7 +23,7 @@ from deepmask.export.precision.agreement import Agreement, LogitError, found_aga
 from deepmask.export.precision.calibration_set import COMPARED, choose_photographs, drawn_pictures
 from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.reduce import as_lines
-from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.runtime.model.manifest import TENSORS, Scales, load_manifest
 from tests.export.conftest import HEAD_A, TINY, random_model, write_checkpoint
 from tests.export.float_graphs import graphs_of, random_feed
@@ -196,13 +196,18 @@ def test_models_with_masks_of_the_features_are_lowered(
         precision=form,
         photographs=write_photographs(tmp_path / "photographs", 2),
         scales=ONE_SCALE,
-        dense_mask=not config.refined,
+        dense_mask=not isinstance(config, SharpMaskConfig),
     )
     manifest = export_model(checkpoint, tmp_path / "model", options)
     figures = manifest.parity["against_fp32"]
     for name in ("scores", "masks"):
         assert 0 < figures[name]["rms"] < 0.2 * figures[name]["reference_rms"]
-    graphs = ["trunk", "score", "mask", *(["coarse_mask"] if config.refined else [])]
+    graphs = [
+        "trunk",
+        "score",
+        "mask",
+        *(["coarse_mask"] if isinstance(config, SharpMaskConfig) else []),
+    ]
     for name in graphs:
         nodes = onnx.load(tmp_path / "model" / f"{name}.onnx").graph.node
         assert "QuantizeLinear" in {node.op_type for node in nodes}

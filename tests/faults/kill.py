@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -109,7 +109,7 @@ def _start(command: Command, folder: Path) -> int:
         said = os.open(folder.parent / "said.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        PRESETS["deepmask-r18"].config = TINY  # type: ignore[index]
+        PRESETS["deepmask-r18"] = replace(PRESETS["deepmask-r18"], config=TINY)
         sys.argv = arguments
         _MAINS[arguments[0]]()
         code = 0

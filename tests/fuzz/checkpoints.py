@@ -35,7 +35,13 @@ def content(whole: bool = False) -> dict[str, Any]:
     """A checkpoint; mostly without the large weights, as copying them would be all the work."""
     weights = DeepMaskNetwork(SMALL).state_dict()
     some = {name: value for name, value in weights.items() if whole or value.numel() < 3000}
-    return {"format": FORMAT, "model": SMALL.to_dict(), "weights": some, "training": {"step": 1}}
+    return {
+        "format": FORMAT,
+        "family": "deepmask",
+        "model": SMALL.to_dict(),
+        "weights": some,
+        "training": {"step": 1},
+    }
 
 
 @cache
@@ -169,7 +175,7 @@ def trunk() -> Trunk:
 
 def read_trunk(path: Path) -> None:
     """The trunk with the file's weights."""
-    initialise_trunk(trunk(), read_weights(str(path), "resnet18"))
+    initialise_trunk(trunk(), read_weights(str(path), ""))
 
 
 TARGETS = (

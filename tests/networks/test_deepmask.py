@@ -10,6 +10,7 @@ from torch import nn
 
 from deepmask.networks.config import TRUNK_STAGES, ConfigError
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.families import build
 from deepmask.networks.patches.config import MASK_HEADS, SCORE_HEADS, DeepMaskConfig
 from deepmask.networks.presets import PRESETS
 from deepmask.networks.trunks import PADDING_MODES, TRUNKS
@@ -18,7 +19,7 @@ from deepmask.networks.trunks import PADDING_MODES, TRUNKS
 def parameters(config: DeepMaskConfig) -> float:
     """Millions of parameters."""
     with torch.device("meta"):
-        return sum(p.numel() for p in DeepMaskNetwork(config).parameters()) / 1e6
+        return sum(p.numel() for p in build(config).parameters()) / 1e6
 
 
 def test_paper_network_has_about_75_million_parameters():

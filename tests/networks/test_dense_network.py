@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from deepmask.networks.config import BORDER_FILL
-from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.config import SharpMaskConfig
 from deepmask.networks.presets import PRESETS
+from deepmask.networks.sharpmask import SharpMaskNetwork
 
 PICTURE, ENDLESS = 96, 256
 #: Largest difference over the largest value that rounding may make.
@@ -43,13 +43,13 @@ def deviation(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-def random_model(config: DeepMaskConfig) -> DeepMaskNetwork:
+def random_model(config: SharpMaskConfig) -> SharpMaskNetwork:
     torch.manual_seed(0)
-    return DeepMaskNetwork(config).eval()
+    return SharpMaskNetwork(config).eval()
 
 
 @torch.no_grad()
-def at_location(model: DeepMaskNetwork, row: int, col: int, border: int) -> tuple[Tensor, Tensor]:
+def at_location(model: SharpMaskNetwork, row: int, col: int, border: int) -> tuple[Tensor, Tensor]:
     """Sharp mask and score of a location, cut from maps of the picture with this border."""
     config = model.config
     stages = model.stages(square(endless(), -border, -border, PICTURE + 2 * border))
@@ -63,9 +63,9 @@ def at_location(model: DeepMaskNetwork, row: int, col: int, border: int) -> tupl
 
 
 @torch.no_grad()
-def on_its_crop(model: DeepMaskNetwork, row: int, col: int, context: int) -> tuple[Tensor, Tensor]:
+def on_its_crop(model: SharpMaskNetwork, row: int, col: int, context: int) -> tuple[Tensor, Tensor]:
     """The same by the network as it is trained, on a patch with so much context."""
-    wider = DeepMaskNetwork(replace(model.config, context=context)).eval()
+    wider = SharpMaskNetwork(replace(model.config, context=context)).eval()
     wider.load_state_dict(model.state_dict())
     top, left = (16 * k - model.config.patch // 2 - context for k in (row, col))
     return wider(square(endless(), top, left, wider.config.input_size))

@@ -36,12 +36,14 @@ def main(spec: Path, out: Path) -> None:
     with join(hardware.device) as team:
         for recipe in (DeepMaskRecipe(**values) for values in given["recipes"]):
             trainer = Trainer(without_dropout(config), recipe, 0, hardware, team)
-            sampler = Sampler(labelled, [partly], config, recipe)
-            make_batch = ScoredPatchBatches(sampler, Cropper(10**8), config, recipe, 0, team)
+            sampler = Sampler(labelled, [partly], config, recipe, recipe.score_partly)
+            make_batch = ScoredPatchBatches(
+                sampler, Cropper(10**8), config, recipe, 0, team.rank, team.size
+            )
             losses = []
             for step in range(recipe.steps):
                 trainer.train_step(make_batch(step))
-                losses.append(trainer.mean_losses())
+                losses.append(list(trainer.mean_losses().values()))
             results.append({"losses": losses, "weights": trainer.weights()})
         if team.leads:
             torch.save({"size": team.size, "results": results}, out)

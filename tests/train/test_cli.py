@@ -48,7 +48,7 @@ def test_train_and_resume(drawn, tmp_path):
     arguments += ["--out", out, "--precision", "fp32"]
     first = run(*arguments, "--init", tmp_path / "init.pth")
     assert first.returncode == 0, first.stderr
-    assert "val IoU" in first.stdout
+    assert "val mask_iou" in first.stdout
     assert "AR@100 masks" in first.stdout
     checkpoint = load_checkpoint(out / "last.pt")
     assert checkpoint.training["step"] == 3
@@ -214,7 +214,7 @@ def test_wrong_use_of_two_stages_is_one_line(drawn, tmp_path):
         "--negatives has no effect": (2, [*sharp, "--negatives", "2"]),
         "--freeze-stem has no effect": (2, [*sharp, "--freeze-stem"]),
         "--from is for the presets that refine": (2, [*plain, "--from", tmp_path / "other.pt"]),
-        "--negatives is 0": (2, [*plain, "--negatives", "0"]),
+        "negatives is 0, it must be at least 1": (2, [*plain, "--negatives", "0"]),
         "no such checkpoint file": (1, [*sharp, "--from", tmp_path / "none.pt"]),
         "patch is 112, not 160; trunk is": (1, [*sharp, "--from", tmp_path / "other.pt"]),
     }

@@ -30,8 +30,10 @@ TEAM_RUN = Path(__file__).with_name("team_run.py")
 def maker(drawn, tiny_model):
     def make(recipe, team=ALONE):
         found = read_annotations(*drawn)
-        sampler = Sampler(found, [found], tiny_model, recipe)
-        return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, recipe, 0, team)
+        sampler = Sampler(found, [found], tiny_model, recipe, recipe.score_partly)
+        return ScoredPatchBatches(
+            sampler, Cropper(10**8), tiny_model, recipe, 0, team.rank, team.size
+        )
 
     return make
 

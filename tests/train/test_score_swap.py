@@ -11,9 +11,9 @@ import torch
 from deepmask import DeepMask as RuntimeModel
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
-from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.families import build
+from deepmask.networks.patches.config import DeepMaskConfig, sharpened
 from deepmask.runtime.model.manifest import Scales
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from deepmask.train.score_swap import with_scores_of
@@ -36,12 +36,16 @@ REFINED = {"refine_widths": (6, 4, 4), "skip_widths": (5, 5), "sharp_size": 8}
     ids=lambda changes: "-".join(str(value) for value in changes.values()) or "shared",
 )
 def config(request, tiny_model):
-    return replace(tiny_model, **request.param)
+    changes = dict(request.param)
+    if "sharp_size" in changes:
+        head = changes.pop("score_head", tiny_model.score_head)
+        return sharpened(replace(tiny_model, score_head=head), **changes)
+    return replace(tiny_model, **changes)
 
 
 def random_checkpoint(config: DeepMaskConfig, seed: int) -> Checkpoint:
     torch.manual_seed(seed)
-    return Checkpoint(config, DeepMaskNetwork(config).state_dict(), {})
+    return Checkpoint(config, build(config).state_dict(), {})
 
 
 def test_masks_are_the_firsts_and_scores_the_seconds(config, tmp_path):

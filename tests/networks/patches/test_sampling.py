@@ -144,7 +144,8 @@ def test_partly_labelled_sets_train_masks_and_never_give_negatives():
     assert {p.instance.id for p in sampler.score_positives(100, rng)} == {0}
     assert {n.image.id for n in sampler.negatives(100, rng)} == {1}
 
-    both = Sampler(labelled, [partly], VGG, replace(PAPER, score_partly=True, near_negatives=0.5))
+    near = replace(PAPER, near_negatives=0.5)
+    both = Sampler(labelled, [partly], VGG, near, score_partly=True)
     assert all(p.scored for p in both.mask_positives(300, rng))
     assert {p.instance.id for p in both.score_positives(300, rng)} == {0, 10, 11}
     assert {n.image.id for n in both.negatives(100, rng)} == {1}
