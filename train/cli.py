@@ -239,7 +239,7 @@ def command(**options: Any) -> int:
     \b
     torchrun --nproc-per-node 4 -m deepmask.train.cli --preset deepmask-vgg-a ...
     """
-    recipe = _recipe(options)
+    recipe = given_recipe(options)
     from deepmask.train.data import DataFiles, check_data
     from deepmask.train.loop import Schedule
     from deepmask.train.run import Request, train
@@ -255,8 +255,11 @@ def command(**options: Any) -> int:
     return 128 + result.stopped if result.stopped else 0
 
 
-def _recipe(options: dict[str, Any]) -> Recipe:
-    """The preset's recipe with what was given instead; takes its options out of `options`."""
+def given_recipe(options: dict[str, Any]) -> Recipe:
+    """Return the preset's recipe with what was given; takes its settings out of `options`.
+
+    Raises `click.UsageError` for settings that cannot be trained with.
+    """
     recipe = PRESETS[options["preset"]].recipe
     given: Mapping[str, Any] = {item.name: options.pop(item.name) for item in fields(recipe)}
     try:
