@@ -1,4 +1,4 @@
-"""How fast the runtime is, and how far from what the machine's arithmetic allows.
+"""Measure how fast the runtime is, and how far from what the machine's arithmetic allows.
 
-`pytest benchmarks/ --benchmark` from the repository root; NOTES.md says what was found.
+Run `pytest benchmarks/ --benchmark` from the repository root; NOTES.md has the findings.
 """

@@ -1,8 +1,8 @@
-"""DeepMask as most people would write its inference: what the runtime's speed is a ratio to.
+"""Run DeepMask as most people would write its inference, to compare the runtime's speed with.
 
 Eager PyTorch; the patch network's linear layers as convolutions over the whole feature map (§3.3),
 so a mask at every location of every scale; the best masks resized and pasted on full canvases, and
-those encoded by pycocotools. Same weights, same pyramid, same locations and scores as the runtime;
+those encoded by pycocotools. Same weights, same views, same locations and scores as the runtime;
 masks differ by the rounding of window corners to whole pixels.
 """
 
@@ -22,39 +22,41 @@ from torch import Tensor, nn
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.heads import LowRankMaskHead, SharedScoreHead
 from deepmask.runtime.model.manifest import Manifest
-from deepmask.runtime.views.pyramid import Level, plan_pyramid, render_level
+from deepmask.runtime.views.grids import location_counts
+from deepmask.runtime.views.views import View, plan_views, render_view
 from deepmask.train.checkpoint import load_checkpoint
 
 
 class Baseline:
-    """A checkpoint, run by PyTorch on the CPU; `manifest` of its export has border and scales."""
+    """Run a checkpoint with PyTorch on the CPU; its `manifest` has border and scales."""
 
     def __init__(self, checkpoint: Path, manifest: Manifest) -> None:
-        """Load the network."""
         self.model: DeepMaskNetwork = load_checkpoint(checkpoint).build()
         self.manifest = manifest
+        (self.grid,) = manifest.grids
 
     @torch.inference_mode()
     def __call__(self, image: npt.NDArray[np.uint8], proposals: int = 1000) -> list[dict[str, Any]]:
-        """(H, W, 3) RGB → COCO results, best first."""
+        """Return COCO results of an image, (H, W, 3) RGB, best first."""
         height, width = image.shape[:2]
-        levels = plan_pyramid(height, width, self.manifest.scales.factors(), self.manifest)
+        views = self.manifest.views
         masks: list[Tensor] = []
         scores: list[Tensor] = []
-        places: list[tuple[Level, int, int]] = []
-        for level in levels:
-            picture = torch.from_numpy(render_level(image, level, self.manifest))
+        places: list[tuple[View, int, int]] = []
+        for view in plan_views(height, width, views.scales.factors(), views):
+            picture = torch.from_numpy(render_view(image, view, views))
             mask, score = self._dense(self.model.features(picture))
             masks.append(mask[0].flatten(1).T)
             scores.append(score.flatten())
-            places += [(level, row, col) for row in range(level.rows) for col in range(level.cols)]
+            rows, cols = location_counts(view, self.grid)
+            places += [(view, row, col) for row in range(rows) for col in range(cols)]
         best = torch.cat(scores).topk(min(proposals, len(places)))
         size = self.manifest.mask_size
         chosen = torch.cat(masks)[best.indices].view(-1, size, size)
         results = []
         for logits, logit, index in zip(chosen.numpy(), best.values, best.indices, strict=True):
-            level, row, col = places[index]
-            canvas = self._paste(logits, level, row, col, height, width)
+            view, row, col = places[index]
+            canvas = self._paste(logits, view, row, col, height, width)
             rle = coco_mask.encode(np.asfortranarray(canvas))
             rle["counts"] = rle["counts"].decode("ascii")
             box = coco_mask.toBbox(rle).tolist()
@@ -70,10 +72,10 @@ class Baseline:
         return results
 
     def _dense(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, C, h, w) → masks (1, mask_size², rows, cols) and scores (1, 1, rows, cols)."""
+        """Map (1, C, h, w) to masks (1, mask_size², rows, cols) and scores (1, 1, rows, cols)."""
         mask_head, score_head = self.model.mask_head, self.model.score_head
         cells = self.model.config.cells
-        crop = (self.manifest.border - self.manifest.patch // 2) // self.manifest.stride
+        crop = (self.manifest.views.border - self.grid.window // 2) // self.grid.stride
         inner = features[:, :, crop : features.shape[2] - crop, crop : features.shape[3] - crop]
         code = torch.relu(mask_head.reduce(inner))
         if isinstance(mask_head, LowRankMaskHead):
@@ -92,17 +94,17 @@ class Baseline:
     def _paste(
         self,
         logits: npt.NDArray[np.float32],
-        level: Level,
+        view: View,
         row: int,
         col: int,
         height: int,
         width: int,
     ) -> npt.NDArray[np.uint8]:
-        """A window's mask on a canvas of the image's size."""
-        patch, stride, cut = self.manifest.patch, self.manifest.stride, self.manifest.threshold
-        top = round((stride * row - patch / 2) / level.ratio_y)
-        left = round((stride * col - patch / 2) / level.ratio_x)
-        size = (round(patch / level.ratio_x), round(patch / level.ratio_y))
+        """Paint a window's mask on a canvas of the image's size."""
+        patch, stride, cut = self.grid.window, self.grid.stride, self.manifest.threshold
+        top = round((stride * row - patch / 2) / view.ratio_y)
+        left = round((stride * col - patch / 2) / view.ratio_x)
+        size = (round(patch / view.ratio_x), round(patch / view.ratio_y))
         window = cv2.resize(logits, size) > np.log(cut / (1 - cut))
         canvas = np.zeros((height, width), np.uint8)
         y, x = max(top, 0), max(left, 0)
@@ -112,6 +114,6 @@ class Baseline:
 
 
 def _slide(linear: nn.Linear, features: Tensor, cells: int, dilation: int = 1) -> Tensor:
-    """A linear layer on windows of cells × cells, at every location."""
+    """Apply a linear layer to windows of cells × cells, at every location."""
     weight = linear.weight.view(linear.out_features, -1, cells, cells)
     return F.conv2d(features, weight, linear.bias, dilation=dilation)

@@ -1,4 +1,4 @@
-"""One image in a process of its own: start-up in parts, and peak memory.
+"""Run one image in a process of its own, to time its start and to measure its peak memory.
 
 `python -m benchmarks.cold_start MODEL IMAGE [--proposals N] [--threads N] [--max-side N]
 [--engine E] [--device D]` prints one JSON object: seconds to import, to load and for the first
@@ -16,7 +16,6 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run, print, exit."""
     begin = time.perf_counter()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)

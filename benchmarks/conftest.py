@@ -1,4 +1,4 @@
-"""The `--benchmark` flag, what the suites share, and the table at the end."""
+"""Add the flag `--benchmark`, what the suites share, and the table at the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PLUGINS_STORAGE = "file://./.benchmarks"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The suite's own options, beside pytest-benchmark's."""
+    """Add this suite's options to those of pytest-benchmark."""
     group = parser.getgroup("deepmask benchmarks")
     group.addoption("--benchmark", action="store_true", help="Run the benchmarks.")
     group.addoption(
@@ -56,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without the flag nothing runs."""
+    """Skip everything without the flag."""
     if not config.option.benchmark:
         for item in items:
             if item.path.is_relative_to(Path(__file__).parent):
@@ -64,14 +64,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that takes `model_name` runs for each of `MODELS`, or for each folder given."""
+    """Run a test that takes `model_name` for each of `MODELS`, or for each folder given."""
     if "model_name" in metafunc.fixturenames:
         names = metafunc.config.option.benchmark_model or MODELS
         metafunc.parametrize("model_name", names, ids=[Path(name).name for name in names])
 
 
 def pytest_benchmark_generate_machine_info(config: pytest.Config) -> dict[str, Any]:
-    """The machine as `machine.py` describes it: no host name."""
+    """Describe the machine without its host name."""
     return describe_machine()
 
 
@@ -86,13 +86,13 @@ def pytest_benchmark_compare_machine_info(
 
 
 def pytest_benchmark_update_commit_info(config: pytest.Config, commit_info: dict[str, Any]) -> None:
-    """The commit, without branch and project."""
+    """Keep the commit, without branch and project."""
     commit_info.clear()
     commit_info.update(describe_commit())
 
 
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
-    """A model folder's name, without the path to it."""
+    """Keep a model folder's name, without the path to it."""
     for benchmark in output_json["benchmarks"]:
         params = benchmark["params"] or {}
         if "model_name" in params:
@@ -100,7 +100,7 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The table of latencies and the other suites' figures; or why there are none."""
+    """Print the latencies and the other suites' figures, or why there are none."""
     records: list[Record] = config.stash[_records]
     terminalreporter.ensure_newline()
     if not config.option.benchmark:
@@ -113,13 +113,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @pytest.fixture
 def threads(request: pytest.FixtureRequest) -> int:
-    """CPU threads to measure with."""
+    """Return how many CPU threads to measure with."""
     return int(request.config.option.benchmark_threads) or cores_available()
 
 
 @pytest.fixture(params=[engine for engine in ENGINES if engine != "auto"])
 def cpu_engine(request: pytest.FixtureRequest) -> str:
-    """Each engine that can run on this machine's CPU."""
+    """Return each engine that can run on this machine's CPU."""
     try:
         choose(request.param, "cpu")
     except EngineError as error:
@@ -129,13 +129,13 @@ def cpu_engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def cache(request: pytest.FixtureRequest) -> Path:
-    """Where exports of random weights stay between runs: pytest's own cache."""
+    """Return where exports of random weights stay between runs: pytest's own cache."""
     return Path(request.config.cache.mkdir("benchmark-models"))
 
 
 @pytest.fixture
 def model(model_name: str, cache: Path) -> Candidate:
-    """The model folder of `model_name`."""
+    """Return the model folder of `model_name`."""
     return candidate(model_name, cache)
 
 
@@ -143,7 +143,7 @@ def model(model_name: str, cache: Path) -> Candidate:
 def recorded(
     benchmark: BenchmarkFixture, request: pytest.FixtureRequest
 ) -> Iterator[BenchmarkFixture]:
-    """pytest-benchmark's fixture, whose figures also go to the table at the end."""
+    """Return pytest-benchmark's fixture, whose figures also go to the table at the end."""
     yield benchmark
     if benchmark.stats is not None and not benchmark.has_error:
         record = Record(

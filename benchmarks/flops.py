@@ -1,8 +1,8 @@
-"""The arithmetic of a plan: multiply-adds of the exported graphs on a pyramid's canvases."""
+"""Count the multiply-adds of the exported graphs on the views of a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
 
@@ -10,8 +10,9 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
-from deepmask.runtime.model.manifest import GRAPHS, Manifest
-from deepmask.runtime.views.pyramid import Level
+from deepmask.runtime.model.manifest import WINDOWS, Manifest, Stage
+from deepmask.runtime.views.grids import axis_size
+from deepmask.runtime.views.views import View
 
 Shape = tuple[int, ...]
 
@@ -24,36 +25,22 @@ _LARGEST_INDEX = 4096
 
 
 def plan_gflop(
-    folder: Path, manifest: Manifest, levels: Sequence[Level], windows: int
+    folder: Path, manifest: Manifest, views: Sequence[View], windows: int
 ) -> dict[str, float]:
-    """GFLOP of each graph for one image: every level scored, `windows` locations segmented.
+    """Return the GFLOP of each stage for one image: every view scored, `windows` segmented.
 
     A multiply-add is two operations; only convolutions and matrix products count.
     """
-    graphs = {
-        name: without_weights(onnx.load(folder / manifest.graphs[name].file)) for name in GRAPHS
+    return {
+        stage.name: 2e-9 * _of_stage(folder, stage, manifest, views, windows)
+        for stage in manifest.stages
     }
-    total = dict.fromkeys(GRAPHS, 0)
-    one_window = 0
-    for level in levels:
-        shapes: dict[str, Shape] = {"image": (1, 3, level.canvas_height, level.canvas_width)}
-        for name in ("trunk", "score"):
-            count, made = multiply_adds(graphs[name], shapes)
-            total[name] += count
-            shapes |= made
-        one, two = (
-            multiply_adds(graphs["mask"], {**shapes, "locations": (n, 2)})[0] for n in (1, 2)
-        )
-        one_window = two - one
-        total["mask"] += one - one_window  # what all windows of a level share
-    total["mask"] += windows * one_window
-    return {name: 2e-9 * count for name, count in total.items()}
 
 
 def multiply_adds(
     model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]
 ) -> tuple[int, dict[str, Shape]]:
-    """Multiply-adds of a graph whose inputs have these shapes, and the shapes of its outputs.
+    """Count a graph's multiply-adds for inputs of these shapes; return its outputs' shapes too.
 
     Raises `ValueError` naming an operator that multiplies and whose shapes cannot be inferred.
     """
@@ -69,8 +56,23 @@ def multiply_adds(
     return count, {value.name: known[value.name] for value in model.graph.output}
 
 
+def total_of_views(
+    of_view: Callable[[View, int], int], per: str, views: Sequence[View], windows: int
+) -> int:
+    """Return the multiply-adds of a stage over all views, and over `windows` windows in them.
+
+    of_view  gives those of one view and so many windows: a share of the view's, and an equal part
+             for each window.
+    """
+    total = sum(of_view(view, 1) for view in views)
+    if per == WINDOWS:
+        one_window = of_view(views[0], 2) - of_view(views[0], 1)
+        total += (windows - len(views)) * one_window
+    return total
+
+
 def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph with its weights as inputs: shapes only, quick to copy."""
+    """Return the graph with its weights as inputs: shapes only, quick to copy."""
     small = onnx.ModelProto()
     small.CopyFrom(model)
     kept = []
@@ -83,6 +85,21 @@ def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     del small.graph.initializer[:]
     small.graph.initializer.extend(kept)
     return small
+
+
+def _of_stage(
+    folder: Path, stage: Stage, manifest: Manifest, views: Sequence[View], windows: int
+) -> int:
+    graph = without_weights(onnx.load(folder / stage.file))
+
+    def of_view(view: View, count: int) -> int:
+        shapes = {
+            name: tuple(axis_size(axis, view, manifest, count) for axis in spec.axes)
+            for name, spec in stage.inputs.items()
+        }
+        return multiply_adds(graph, shapes)[0]
+
+    return total_of_views(of_view, stage.per, views, windows)
 
 
 def _of_node(node: onnx.NodeProto, known: Mapping[str, Shape]) -> int:

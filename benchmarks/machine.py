@@ -1,4 +1,4 @@
-"""What a figure depends on: processor, memory, library versions, commit. Never who or where."""
+"""Describe what a figure depends on: processor, memory, versions, commit; never who or where."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, memory, GPU if any, and library versions; `machine` is a name for the reader."""
+    """Return processor, memory, GPU if any, and library versions; `machine` is a name for them."""
     cpu = cpuinfo.get_cpu_info()
     cores, brand = cores_available(), str(cpu.get("brand_raw", "unknown processor"))
     memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
@@ -51,7 +51,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_commit() -> dict[str, Any]:
-    """The commit measured, and whether files differed from it; empty outside a checkout."""
+    """Return the commit and whether files differ from it; nothing outside a checkout."""
     try:
         commit = _git("rev-parse", "HEAD")
         return {"id": commit, "dirty": bool(_git("status", "--porcelain", "-uno"))}

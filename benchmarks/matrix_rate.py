@@ -1,4 +1,4 @@
-"""The machine's measured matrix rate: what a graph's arithmetic is held against."""
+"""Measure the machine's rate of matrix products, to hold a graph's arithmetic against."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SECONDS = 1.5
 
 
 def matrix_rates(threads: int) -> dict[str, float]:
-    """GFLOP/s of a large float32 matrix product in each library, on so many CPU threads.
+    """Return GFLOP/s of a large float32 matrix product in each library, on so many CPU threads.
 
-    The best of repeated products: a floor is what the machine can do, not what it did on average.
+    Takes the best of repeated products: what the machine can do, not what it did on average.
     """
     rng = np.random.default_rng(0)
     left, right = (rng.standard_normal((SIDE, SIDE)).astype(np.float32) for _ in range(2))
@@ -45,7 +45,7 @@ def _onnxruntime(
     right: np.ndarray[tuple[int, int], np.dtype[np.float32]],
     threads: int,
 ) -> Callable[[], object]:
-    """A product with a constant right side, as the graphs' own, so packed once."""
+    """Multiply by a constant, as the graphs do, so that it is packed once."""
     shape = [SIDE, SIDE]
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["left", "right"], ["product"])],

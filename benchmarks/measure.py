@@ -1,4 +1,4 @@
-"""How a thing is timed: warmed up, in as many rounds as its budget allows, percentiles kept."""
+"""Time functions: warm up, run as many rounds as the budget allows, keep percentiles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 def measure(
     benchmark: BenchmarkFixture, function: Callable[[], Result], budget: float = BUDGET
 ) -> list[Result]:
-    """Time `function`, each round begun when the last is complete; gives what each round returned.
+    """Time `function` in rounds, one after another; return what each round returned.
 
     Two rounds come before those that count: the first pays for what is done once, the second tells
     how many fit into `budget` seconds. Percentiles go to the benchmark's `extra_info`, in ms, with
@@ -46,30 +46,30 @@ def measure(
 
 
 def durations(benchmark: BenchmarkFixture) -> list[float]:
-    """Seconds of each round that was measured."""
+    """Return the seconds of each measured round."""
     if benchmark.stats is None:
         raise RuntimeError("nothing was timed: leave --benchmark-disable out")
     return list(benchmark.stats.stats.data)
 
 
 def rounds_in(budget: float, seconds: float) -> int:
-    """How many rounds of so many seconds a budget allows, within bounds."""
+    """Return how many rounds of so many seconds a budget allows, within bounds."""
     return int(np.clip(budget / max(seconds, 1e-9), LEAST_ROUNDS, MOST_ROUNDS))
 
 
 def percentiles_ms(seconds: Sequence[float]) -> dict[str, float]:
-    """`PERCENTILES` of durations, in milliseconds."""
+    """Return `PERCENTILES` of durations, in milliseconds."""
     values = np.percentile(np.asarray(seconds), PERCENTILES) * 1e3
     return {f"p{p}": round(float(v), 3) for p, v in zip(PERCENTILES, values, strict=True)}
 
 
 def fitted_exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """The k of cost = c · size^k, by least squares on logarithms."""
+    """Fit cost = c · size^k by least squares on logarithms; return k."""
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
 def run_child(arguments: Sequence[str]) -> dict[str, Any]:
-    """Run `benchmarks.cold_start` in a process of its own and give what it prints."""
+    """Run `benchmarks.cold_start` in a process of its own; return what it prints."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.cold_start", *arguments],
         cwd=_ROOT,

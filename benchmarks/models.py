@@ -1,7 +1,7 @@
-"""The models to measure: the shipped one, and every preset with random weights.
+"""Provide the models to measure: the shipped one, and every preset with random weights.
 
-Weights do not change the network's time. Masks of random weights would, being noise, take longer to
-encode than those of objects; the mask head's bias is therefore a disc, which outweighs the noise.
+Weights do not change the network's time. Masks of random weights would be noise and take longer to
+encode than those of objects; so the mask head's bias is a disc, which outweighs the noise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 import deepmask.export
-import deepmask.train
+import deepmask.networks
+import deepmask.runtime.model
 from benchmarks.scenes import write_picture
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
@@ -23,7 +24,8 @@ from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.families import build
 from deepmask.networks.presets import PRESETS as NETWORKS
 from deepmask.networks.sharpmask import SharpMaskNetwork
-from deepmask.runtime.model.manifest import MANIFEST_NAME, ModelFolderError
+from deepmask.runtime.model.folder import MANIFEST_NAME
+from deepmask.runtime.model.manifest import ModelFolderError
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, shipped_model
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 
@@ -49,7 +51,7 @@ class Candidate:
 
 
 def candidate(name: str, cache: Path) -> Candidate:
-    """A preset, with the shipped weights where it has some, or a model folder by its path."""
+    """Return a preset, with the shipped weights if it has some, or the model folder of a path."""
     if name not in (*NETWORKS, *MODELS):
         return Candidate(Path(name).name, Path(name), "given")
     if name == SHIPPED_MODEL:
@@ -61,7 +63,7 @@ def candidate(name: str, cache: Path) -> Candidate:
 
 
 def random_export(name: str, cache: Path) -> tuple[Path, Path]:
-    """Checkpoint and model folder of one of `MODELS` or a preset with random weights, made once.
+    """Make a checkpoint and a model folder of a preset with random weights, once.
 
     They lie in `cache` under a name that changes with the code that makes them.
     """
@@ -91,21 +93,27 @@ def _photographs(folder: Path) -> Path:
 
 
 def random_network(config: NetworkConfig) -> DeepMaskNetwork:
-    """Random weights, the same each time, and masks that are about a disc."""
+    """Build a network with random weights, the same each time, whose masks are about a disc."""
     torch.manual_seed(0)
     network = build(config).eval()
     assert isinstance(network, DeepMaskNetwork)
     steps = torch.linspace(-1, 1, network.config.mask_size)
     radius = steps.square() + steps.square()[:, None]
-    network.mask_head.get_submodule("classify").bias.data = (_DISC_LOGIT * (0.3 - radius)).flatten()
+    network.mask_head.classify.bias.data = (_DISC_LOGIT * (0.3 - radius)).flatten()
     if isinstance(network, SharpMaskNetwork):
         network.refine.start_from(network.mask_head)
     return network
 
 
 def _code_digest() -> str:
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for room in (deepmask.export, deepmask.train):
-        for path in sorted(Path(str(room.__file__)).parent.glob("*.py")):
-            digest.update(path.read_bytes())
+    digest = hashlib.sha256()
+    for path in code_files():
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def code_files() -> list[Path]:
+    """Return the source files that decide what an exported model of random weights is."""
+    rooms = (deepmask.export, deepmask.networks, deepmask.runtime.model)
+    folders = [Path(str(room.__file__)).parent for room in rooms]
+    return [Path(__file__), *(path for one in folders for path in sorted(one.rglob("*.py")))]

@@ -1,7 +1,7 @@
-"""Every picture and table of the README, from real runs.
+"""Draw every picture and table of the README from real runs.
 
-`python -m benchmarks.pictures [RUN...]`: each RUN is an --out folder of deepmask-eval and takes the
-place of the run of that name in `results/recall/`, from which everything is drawn. Makes
+`python -m benchmarks.pictures [RUN...]`: each RUN is an --out folder of deepmask-eval and replaces
+the run of that name in `results/recall/`, from which everything is drawn. Makes
 `docs/astronaut.jpg` and `docs/coarse-and-sharp.jpg` with the shipped model, `docs/recall.png`, and
 the README's table.
 """
@@ -24,7 +24,7 @@ from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.figures import draw_recall
 from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import RECORDS_NAME, RUN_NAME, read_records, read_run, write_text
-from deepmask.runtime.io.overlay import choose_distinct
+from deepmask.runtime.io.overlay import choose_distinct, draw_masks
 from deepmask.runtime.io.results import write_picture
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL
 
@@ -49,7 +49,7 @@ PUBLISHED = ("DeepMask", "Selective Search")
 
 
 def store(run: Path) -> Path:
-    """Copy what a run's figures are computed from into the store; returns the folder there."""
+    """Copy what a run's figures are computed from into the store; return the folder there."""
     name = re.sub(r"\W+", "-", str(read_run(run)["name"]).lower()).strip("-")
     for _ in read_records(run):  # raises EvalError for what is none, before anything is replaced
         pass
@@ -61,7 +61,7 @@ def store(run: Path) -> Path:
 
 
 def stored() -> list[Path]:
-    """Runs of the store, the shipped model's first, as others are held against it, then models."""
+    """List the stored runs: the shipped model's, with which others are compared, then models."""
     folders = sorted(path.parent for path in STORE.glob(f"*/{RUN_NAME}"))
     if not folders:
         raise EvalError(f"{STORE}: no runs yet: name one, a folder of deepmask-eval --out")
@@ -75,7 +75,7 @@ def stored() -> list[Path]:
 
 
 def table(comparison: Comparison) -> str:
-    """The comparison in Markdown: each run, later runs minus the first, the paper's rows."""
+    """Return the comparison in Markdown: each run, later runs minus the first, published rows."""
     objects = comparison.runs[0][1]["bbox"]["objects"]["all"]
     place, columns, published = TABLES[comparison.dataset]
     lines = [_row(["", *COLUMNS.values()]), _row(["---"] * (1 + len(COLUMNS)))]
@@ -99,7 +99,7 @@ def table(comparison: Comparison) -> str:
 
 
 def with_table(readme: str, text: str) -> str:
-    """The README with `text` between its marks; raises ValueError where they are not, once each."""
+    """Put `text` between the README's marks; raises ValueError unless each is there once."""
     if readme.count(BEGIN) != 1 or readme.count(END) != 1:
         raise ValueError(f"README.md: expected {BEGIN} and {END}, once each")
     before, rest = readme.split(BEGIN)
@@ -107,14 +107,14 @@ def with_table(readme: str, text: str) -> str:
 
 
 def draw_overlay(path: Path) -> None:
-    """The best objects of a photograph, by the shipped model: NASA's, which is free to use."""
+    """Draw the best objects of a photograph of NASA's, by the shipped model."""
     image = read_image(Path(data_dir) / "astronaut.png")
     with DeepMask.load() as model:
         write_picture(path, model(image).draw(image))
 
 
 def draw_both_forms(path: Path) -> None:
-    """Coarse masks beside the refined ones of the same windows, as in figure 3.2 of the thesis.
+    """Draw coarse masks beside the refined ones of the same windows, as in the thesis' figure 3.2.
 
     The photograph is in the public domain (CC0).
     """
@@ -123,13 +123,16 @@ def draw_both_forms(path: Path) -> None:
     for is_coarse in (True, False):
         with DeepMask.load(coarse=is_coarse) as model:
             forms.append(model(image, overlap=1))  # the network's order is that of both
-    chosen = np.array(choose_distinct(forms[1], SHOWN))
-    sides = [form.ranked(chosen, form.scores[chosen]).draw(image, top=SHOWN) for form in forms]
+    blunt, sharp = forms
+    chosen = choose_distinct(sharp.encoded, sharp.areas, sharp.scores, SHOWN)
+    sides = [
+        draw_masks(image, [form.encoded[index] for index in chosen], form.scores[chosen], SHOWN)
+        for form in (blunt, sharp)
+    ]
     write_picture(path, np.hstack(sides))
 
 
 def main() -> None:
-    """Make everything, say what was made."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("runs", nargs="*", type=Path, help="Folders of deepmask-eval --out.")
     given = parser.parse_args()
@@ -160,7 +163,7 @@ def _figure(metrics: Mapping[str, Any], kind: str, key: str) -> str:
 
 
 def _difference(change: Mapping[str, Any], kind: str, key: str) -> str:
-    """The first run minus this one, with its interval: the other way round than `change`."""
+    """Return the first run minus this one, with its interval: `change` is the other way round."""
     value = change.get(kind, {}).get(key)
     if value is None:
         return "–"
@@ -169,7 +172,7 @@ def _difference(change: Mapping[str, Any], kind: str, key: str) -> str:
 
 
 def _signed(value: float) -> str:
-    """0.0312 as +.031, with a real minus sign."""
+    """Print 0.0312 as +.031, with a real minus sign."""
     return f"{round(value, 3) + 0.0:+.3f}".replace("0.", ".", 1).replace("-", "−")
 
 

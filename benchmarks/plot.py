@@ -1,4 +1,4 @@
-"""Stage times stacked, a bar for each model and precision, with the paper's line.
+"""Plot stage times as a stacked bar for each model and precision, with the paper's line.
 
 `python -m benchmarks.plot [RESULTS.json] [--out latency.png]`: by default the newest file of
 `benchmarks/results`, into `benchmarks/results/latency.png`.
@@ -20,7 +20,7 @@ RESULTS = Path(__file__).parent / "results"
 #: One colour a stage, in the order they happen; the network's three graphs are the blues.
 COLOURS = {
     "decode": "#999999",
-    "pyramid": "#e6b450",
+    "resize": "#e6b450",
     "trunk": "#1f4e8c",
     "score": "#4a86c8",
     "select": "#7a5195",
@@ -30,7 +30,7 @@ COLOURS = {
 
 
 def draw(records: Sequence[Record]) -> Figure:
-    """A panel for each image size."""
+    """Draw a panel for each image size."""
     latency = [record for record in records if record.group == "latency"]
     sizes = sorted({(r.info["width"], r.info["height"]) for r in latency}, reverse=True)
     figure = Figure(figsize=(9, 1.2 + 0.27 * len(latency)), layout="constrained")
@@ -62,7 +62,7 @@ def draw(records: Sequence[Record]) -> Figure:
 
 
 def _label(record: Record) -> str:
-    """Model, precision, engine; the device where it is not the CPU."""
+    """Name model, precision, engine, and the device if it is not the CPU."""
     info = record.info
     model = str(info["model"]).removesuffix(f"-{info['precision']}")
     where = "" if info["device"] == "cpu" else f" on {info['device']}"
@@ -70,12 +70,11 @@ def _label(record: Record) -> str:
 
 
 def newest(folder: Path) -> Path | None:
-    """The results file with the highest number, if there is any; they are `*/0001_name.json`."""
+    """Return the results file with the highest number, or None; they are `*/0001_name.json`."""
     return max(folder.glob("*/[0-9]*_*.json"), key=lambda path: path.name, default=None)
 
 
 def main() -> None:
-    """Read a results file, write a picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, nargs="?", help="A file of benchmarks/results.")
     parser.add_argument("--out", type=Path, default=RESULTS / "latency.png", help="The picture.")

@@ -1,4 +1,4 @@
-"""Time against the number of masks, refined and coarse, from a results file.
+"""Plot time against the number of masks, refined and coarse, from a results file.
 
 `python -m benchmarks.recall_curve RESULTS.json --out curve.png`
 """
@@ -19,7 +19,7 @@ _COLOURS = ("#1f4e8c", "#d1603d", "#3c8d5a", "#7a5195")
 
 
 def draw(records: Sequence[Record]) -> Figure:
-    """A pair of curves for each model."""
+    """Draw a pair of curves for each model."""
     found = [record for record in records if record.group == "refinement"]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -48,7 +48,6 @@ def draw(records: Sequence[Record]) -> Figure:
 
 
 def main() -> None:
-    """Read a results file, write a picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, help="A file of benchmarks/results.")
     parser.add_argument("--out", type=Path, default=Path("curve.png"), help="Picture to write.")

@@ -1,4 +1,4 @@
-"""The printed tables, from this run's figures or from a results file.
+"""Print tables of this run's figures, or of a results file's.
 
 `python -m benchmarks.report RESULTS.json` prints those of an earlier run.
 """
@@ -14,10 +14,13 @@ from typing import Any
 
 from benchmarks.measure import fitted_exponent
 
+#: Names that stages had in earlier files of results.
+_STAGES = {"pyramid": "resize"}
+
 
 @dataclass(frozen=True)
 class Record:
-    """One benchmark: its median in seconds, and the facts its suite noted in `extra_info`."""
+    """A benchmark: its median in seconds, and the facts that its suite noted in `extra_info`."""
 
     name: str
     group: str
@@ -26,20 +29,27 @@ class Record:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a file that pytest-benchmark saved."""
+    """Read the records of a file that pytest-benchmark saved."""
     return records_of(json.loads(path.read_text(encoding="utf-8")))
 
 
 def records_of(content: Mapping[str, Any]) -> list[Record]:
-    """The records of such a file's content."""
+    """Return the records of such a file's content, stages by the names that they have today."""
     return [
-        Record(one["name"], one["group"], one["stats"]["median"], one["extra_info"])
+        Record(one["name"], one["group"], one["stats"]["median"], _renamed(one["extra_info"]))
         for one in content["benchmarks"]
     ]
 
 
+def _renamed(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "stages_ms" not in info:
+        return info
+    stages = {_STAGES.get(name, name): value for name, value in info["stages_ms"].items()}
+    return {**info, "stages_ms": stages}
+
+
 def compared_lines(when: str, earlier: Sequence[Record], records: Sequence[Record]) -> list[str]:
-    """Medians now and in an earlier run, of the benchmarks that both have."""
+    """Print medians now and in an earlier run, of the benchmarks that both have."""
     before = {record.name: record.median for record in earlier}
     rows = [
         [r.name, f"{before[r.name]:.4f}", f"{r.median:.4f}", f"{r.median / before[r.name]:.2f}"]
@@ -56,7 +66,7 @@ def compared_lines(when: str, earlier: Sequence[Record], records: Sequence[Recor
 
 
 def report_lines(records: Sequence[Record]) -> list[str]:
-    """All tables that the records allow."""
+    """Print all tables for which there are records."""
     lines: list[str] = []
     for make in (_latency, _stages, _baseline, _refinement, _encode, _scaling, _others):
         if made := make(records):
@@ -65,7 +75,7 @@ def report_lines(records: Sequence[Record]) -> list[str]:
 
 
 def _latency(records: Sequence[Record]) -> list[str]:
-    """The one table: ours, the paper's, the arithmetic, the machine's rate, the distance."""
+    """Print latency: ours, the paper's, the arithmetic, the machine's rate, and the distance."""
     rows = []
     for record in _of(records, "latency"):
         info, seconds = record.info, record.median
@@ -191,7 +201,7 @@ def _maybe(value: float | None, form: str) -> str:
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A title and right-aligned columns under it; nothing without rows."""
+    """Print a title and right-aligned columns under it; nothing without rows."""
     if not rows:
         return []
     cells = [list(head), *map(list, rows)]

@@ -1,4 +1,4 @@
-"""What is measured on: a drawn photograph, and mask logits that look like objects."""
+"""Draw a photograph to measure on, and mask logits that look like objects."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict.paste import Placement
-from deepmask.runtime.views.geometry import WindowGrid
 
 
 @dataclass(frozen=True)
 class Size:
-    """A usual image of a data set, and the seconds the paper gives for one (§4, K40m GPU)."""
+    """A usual image size of a data set, and the paper's seconds for one image (§4, K40m GPU)."""
 
     name: str
     height: int
@@ -31,7 +29,7 @@ SIZES = (COCO, PASCAL)
 
 
 def draw_picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """(height, width, 3) RGB: twenty soft-edged ellipses on a textured ground."""
+    """Draw twenty soft-edged ellipses on a textured ground, (height, width, 3) RGB."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(60, 190, (height // 16, width // 16, 3)).astype(np.uint8)
     picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -48,17 +46,18 @@ def draw_picture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8
 
 
 def write_picture(path: Path, height: int, width: int, seed: int = 0) -> Path:
-    """`draw_picture` as a JPEG of quality 90."""
+    """Write a drawn picture as a JPEG of quality 90."""
     Image.fromarray(draw_picture(height, width, seed)).save(path, quality=90)
     return path
 
 
 def draw_masks(
     count: int, height: int, width: int, seed: int = 0
-) -> tuple[npt.NDArray[np.float32], Placement]:
-    """Mask logits (count, 56, 56) of smooth shapes, in windows of the 160 px model's pyramid.
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+    """Return mask logits (count, 56, 56) of smooth shapes and their windows in a picture.
 
-    Windows are drawn uniformly over scales and then over places, so small and large ones occur.
+    Windows are (count, 4): top, left, height and width in pixels, of the 160 px model's views. They
+    are drawn uniformly over scales and then over places, so small and large ones occur.
     """
     rng = np.random.default_rng(seed)
     low = rng.normal(0, 2, (count, 7, 7)).astype(np.float32)
@@ -69,5 +68,5 @@ def draw_masks(
     ratio = rng.choice(Scales(-2.5, 0.5, 0.5).factors(), count)
     row = (rng.random(count) * height * ratio / 16).astype(np.int64)
     col = (rng.random(count) * width * ratio / 16).astype(np.int64)
-    grid = WindowGrid(patch=160, stride=16, mask_size=56)
-    return logits, Placement(row, col, ratio, ratio, height, width, grid)
+    top, left = (16 * row - 80) / ratio, (16 * col - 80) / ratio
+    return logits, np.stack([top, left, 160 / ratio, 160 / ratio], axis=1)

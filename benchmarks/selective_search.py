@@ -1,8 +1,8 @@
-"""Selective Search on a labelled set, for comparison: its boxes as COCO results, in its own order.
+"""Run Selective Search on a labelled set, for comparison: its boxes, in its order, as COCO results.
 
 `python -m benchmarks.selective_search --annotations J.json --images DIR --out boxes.json`, then
 `deepmask-eval --annotations J.json --proposals-json boxes.json`. Needs `cv2.ximgproc`, the extra
-`[selective-search]`. OpenCV hands out the boxes of the segments but not the segments: masks cannot
+`[selective-search]`. OpenCV gives the boxes of the segments but not the segments, so masks cannot
 be measured.
 
 Method: Uijlings, van de Sande, Gevers, Smeulders, IJCV 2013; the implementation is OpenCV's.
@@ -27,16 +27,18 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from deepmask import read_image
-from deepmask.coco.annotations import GroundTruth, Picture, read_coco
+from deepmask.coco.annotations import Image
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.ground_truth import GroundTruth, coco_truth
 from deepmask.evaluate.records import write_text
 from deepmask.evaluate.sources import check_size
+from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.io.images import ImageError
 from deepmask.runtime.io.results import ResultsError, ResultsWriter
 
 MODES = ("fast", "quality", "single")
 MISSING = (
-    "this OpenCV has no ximgproc: pip install 'deepmask[selective-search]' (its cv2 takes the "
+    f"this OpenCV has no ximgproc: {pip_install('selective-search')} (its cv2 takes the "
     "place of opencv-python-headless's and has everything of it)"
 )
 
@@ -44,10 +46,10 @@ Boxes = npt.NDArray[np.int32]
 
 
 class Journal:
-    """What an unfinished run has done, a line an image; the same command goes on from it."""
+    """Record what an unfinished run has done, a line an image; the same command continues it."""
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
-        """Opens the journal of these settings; raises `EvalError` for one of others."""
+        """Open the journal of these settings; raises `EvalError` for one of other settings."""
         self.path = path
         self._settings = settings
         lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
@@ -65,17 +67,17 @@ class Journal:
             self._write(settings)
 
     def add(self, image_id: int, seconds: float, boxes: Boxes) -> None:
-        """Note an image; the line is on its way to disk at once."""
+        """Record an image; the line is flushed at once."""
         self._write({"image_id": image_id, "seconds": seconds, "boxes": boxes.tolist()})
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """All images that were noted, one at a time."""
+        """Yield all images that were recorded."""
         with self.path.open("rb") as file:
             next(file)
             yield from map(json.loads, file)
 
     def close(self, *, remove: bool) -> None:
-        """Close the file; `remove` it when what it holds is kept elsewhere."""
+        """Close the file; with `remove`, delete it, as its content is kept elsewhere."""
         self._file.close()
         if remove:
             self.path.unlink()
@@ -86,12 +88,12 @@ class Journal:
 
 
 def ximgproc() -> Any:
-    """OpenCV's module of that name, which only its contrib builds have; else None."""
+    """Return OpenCV's module of that name, which only its contrib builds have; else None."""
     return getattr(cv2, "ximgproc", None)
 
 
 def search(image: npt.NDArray[np.uint8], mode: str, seed: int) -> Boxes:
-    """Boxes of an image, (H, W, 3) uint8 RGB, best first: int32 (n, 4) XYWH.
+    """Return the boxes of an image, (H, W, 3) uint8 RGB, best first: int32 (n, 4) XYWH.
 
     OpenCV ranks by depth in the hierarchy times C's `rand()`; `seed` makes that the same each time.
     """
@@ -109,7 +111,7 @@ def search(image: npt.NDArray[np.uint8], mode: str, seed: int) -> Boxes:
 
 
 def to_results(boxes: Sequence[Sequence[int]], image_id: int) -> list[dict[str, Any]]:
-    """COCO results whose scores, from 1 towards 0, keep the order of the boxes."""
+    """Return COCO results whose scores, from 1 towards 0, keep the order of the boxes."""
     return [
         {
             "image_id": image_id,
@@ -138,13 +140,13 @@ def run(truth: GroundTruth, images: Path, mode: str, proposals: int, journal: Jo
 
 
 def write(journal: Journal, truth: GroundTruth, out: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """The results at `out`, and beside them how they were made; returns the latter."""
+    """Write the results to `out`, and beside them how they were made; return the latter."""
     seconds = []
     with ResultsWriter(out) as writer:
         for entry in journal.read():
             picture = truth.pictures[entry["image_id"]]
             results = to_results(entry["boxes"], picture.id)
-            writer.add(results, picture.id, picture.file_name, picture.height, picture.width)
+            writer.add(results, picture.id, str(picture.path), picture.height, picture.width)
             seconds.append(entry["seconds"])
     about |= {"images": len(seconds)}
     if seconds:
@@ -154,7 +156,6 @@ def write(journal: Journal, truth: GroundTruth, out: Path, about: dict[str, Any]
 
 
 def main() -> None:
-    """Search, write, say what it cost."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--annotations", type=Path, required=True, help="COCO instances JSON.")
     parser.add_argument("--images", type=Path, required=True, help="Folder of its images.")
@@ -183,7 +184,7 @@ def main() -> None:
 
 def _search_and_write(given: argparse.Namespace) -> list[str]:
     cv2.setNumThreads(given.threads)
-    truth = read_coco(given.annotations)
+    truth = coco_truth(given.annotations)
     settings = {
         "method": f"Selective Search, {given.mode}",
         "annotations": {"name": truth.name, "sha256": truth.digest},
@@ -206,8 +207,8 @@ def _search_and_write(given: argparse.Namespace) -> list[str]:
     return failed
 
 
-def _read(images: Path, picture: Picture) -> npt.NDArray[np.uint8]:
-    image = read_image(images / picture.file_name)
+def _read(images: Path, picture: Image) -> npt.NDArray[np.uint8]:
+    image = read_image(images / picture.path)
     check_size(picture, image.shape)
     return image
 

@@ -1,4 +1,4 @@
-"""How many times faster than the plain way of writing it, with the same weights."""
+"""Compare the runtime with the plain way of writing it, on the same weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_baseline(
     threads: int,
     tmp_path: Path,
 ) -> None:
-    """Rounds of the two take turns, so that both see the machine in the same state."""
+    """Measure rounds of the two in turns, so that both see the machine in the same state."""
     torch.set_num_threads(threads)
     checkpoint, folder = random_export(name, cache)
     picture = write_picture(tmp_path / "picture.jpg", COCO.height, COCO.width)

@@ -1,4 +1,4 @@
-"""A thousand masks to COCO RLE: on full canvases, window by window, and without their pixels."""
+"""Encode a thousand masks: on full canvases, window by window, and without their pixels."""
 
 from __future__ import annotations
 
@@ -12,59 +12,65 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from rlemasklib import RLEMask
 
 from benchmarks.measure import measure
-from benchmarks.scenes import COCO, draw_masks
+from benchmarks.scenes import COCO, Size, draw_masks
 from deepmask.runtime.io import rle
-from deepmask.runtime.predict.paste import Placement, decode_mask, excess, interpolate
 from deepmask.runtime.predict.run_lengths import mask_runs
-from deepmask.runtime.views.geometry import bilinear_taps, mask_coordinate
+from deepmask.runtime.views.geometry import bilinear_taps, mask_coordinate, window_extent
 
 COUNT = 1000
 THRESHOLD = float(np.log(0.2 / 0.8))
 
 Logits = npt.NDArray[np.float32]
+Boxes = npt.NDArray[np.float64]
 
 
-def full_canvas(logits: Logits, placement: Placement) -> list[str]:
-    """Every mask on a canvas of the image's size, encoded by pycocotools."""
+def full_canvas(logits: Logits, boxes: Boxes, size: Size) -> list[str]:
+    """Paste every mask on a canvas of the image's size; encode it by pycocotools."""
     counts = []
-    for index, one in enumerate(logits):
-        canvas = decode_mask(one, THRESHOLD, placement, index)
-        encoded = coco_mask.encode(np.asfortranarray(canvas.view(np.uint8)))
+    for one, box in zip(logits, boxes, strict=True):
+        top, left, window = in_window(one, box, size)
+        canvas = np.zeros((size.height, size.width), np.uint8)
+        canvas[top : top + window.shape[0], left : left + window.shape[1]] = window
+        encoded = coco_mask.encode(np.asfortranarray(canvas))
         counts.append(encoded["counts"].decode("ascii"))
     return counts
 
 
-def window_library(logits: Logits, placement: Placement) -> list[str]:
+def window_library(logits: Logits, boxes: Boxes, size: Size) -> list[str]:
     """Every mask in its window only, encoded and its runs padded by rlemasklib."""
-    (tops, bottoms), (lefts, rights) = placement.extent_y(), placement.extent_x()
-    size, counts = placement.grid.mask_size, []
-    for index, one in enumerate(logits):
-        top, bottom = int(tops[index]), int(bottoms[index])
-        left, right = int(lefts[index]), int(rights[index])
-        ratio_y, ratio_x = placement.ratio_y[index], placement.ratio_x[index]
-        rows = mask_coordinate(
-            np.arange(top, bottom), placement.row[index], ratio_y, placement.grid
-        )
-        cols = mask_coordinate(
-            np.arange(left, right), placement.col[index], ratio_x, placement.grid
-        )
-        along_x = interpolate(excess(one, THRESHOLD).T, *bilinear_taps(cols, size))
-        turned = np.ascontiguousarray(along_x.T)
-        window = interpolate(turned, *bilinear_taps(rows, size)) > 0
+    counts = []
+    for one, box in zip(logits, boxes, strict=True):
+        top, left, window = in_window(one, box, size)
+        bottom, right = size.height - top - len(window), size.width - left - window.shape[1]
         mask = RLEMask.from_array(np.asfortranarray(window.view(np.uint8)))
-        padded = mask.pad(top, placement.height - bottom, left, placement.width - right)
-        counts.append(rle.to_coco(padded)["counts"])
+        counts.append(rle.to_coco(mask.pad(top, bottom, left, right))["counts"])
     return counts
 
 
-def runtime_runs(logits: Logits, placement: Placement) -> list[str]:
+def runtime_runs(logits: Logits, boxes: Boxes, size: Size) -> list[str]:
     """The runtime's way: run ends are solved for, no pixel is visited."""
-    runs = mask_runs(logits, THRESHOLD, placement)
-    masks = [rle.from_counts(counts, placement.height, placement.width) for counts in runs]
+    runs = mask_runs(logits, THRESHOLD, boxes, (size.height, size.width))
+    masks = [rle.from_counts(counts, size.height, size.width) for counts in runs]
     return [rle.to_coco(mask)["counts"] for mask in masks]
 
 
-WAYS: dict[str, Callable[[Logits, Placement], list[str]]] = {
+def in_window(
+    logits: Logits, box: npt.NDArray[np.float64], size: Size
+) -> tuple[int, int, npt.NDArray[np.bool_]]:
+    """Sample one mask at the image's pixels in its window: first row, first column, the pixels."""
+    values, firsts = logits - np.float32(THRESHOLD), []
+    for side, limit in ((1, size.width), (0, size.height)):  # columns first
+        start, length = box[side], box[side + 2]
+        first, stop = (int(end) for end in window_extent(start, length, limit))
+        pixels = mask_coordinate(np.arange(first, stop), start, length, len(logits))
+        knot, before, after = bilinear_taps(pixels, len(logits))
+        values = values.T[knot] * before[:, None] + values.T[knot + 1] * after[:, None]
+        firsts.append(first)
+    left, top = firsts
+    return top, left, values > 0
+
+
+WAYS: dict[str, Callable[[Logits, Boxes, Size], list[str]]] = {
     "full canvas, pycocotools": full_canvas,
     "window, rlemasklib": window_library,
     "run ends, runtime/runs.py": runtime_runs,
@@ -75,7 +81,7 @@ WAYS: dict[str, Callable[[Logits, Placement], list[str]]] = {
 @pytest.mark.parametrize("way", WAYS)
 def test_encode(recorded: BenchmarkFixture, way: str) -> None:
     """Time of each way; all three give the same text."""
-    logits, placement = draw_masks(COUNT, COCO.height, COCO.width)
-    found = measure(recorded, lambda: WAYS[way](logits, placement), budget=4)
-    assert found[0] == runtime_runs(logits, placement)
+    logits, boxes = draw_masks(COUNT, COCO.height, COCO.width)
+    found = measure(recorded, lambda: WAYS[way](logits, boxes, COCO), budget=4)
+    assert found[0] == runtime_runs(logits, boxes, COCO)
     recorded.extra_info |= {"way": way, "masks": COUNT}

@@ -1,4 +1,4 @@
-"""One image at a time, file to run-length masks: every model on every engine of this machine."""
+"""Time one image from file to run lengths: every model on every engine of this machine."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from benchmarks.scenes import SIZES, Size, write_picture
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.choose import DEVICES, ENGINES, choose
 from deepmask.runtime.io.images import read_image
-from deepmask.runtime.predict.deepmask import STAGES, DeepMask
-from deepmask.runtime.views.pyramid import plan_pyramid
+from deepmask.runtime.predict.deepmask import DeepMask
+from deepmask.runtime.views.views import plan_views
 
 PROPOSALS = 1000
 
@@ -40,7 +40,7 @@ def test_latency(
     threads: int,
     tmp_path: Path,
 ) -> None:
-    """Median and percentiles of the whole, medians of the stages, distance to the floor."""
+    """Measure percentiles of the whole, medians of the stages, and the distance to the floor."""
     try:
         choose(engine, device)
     except EngineError as error:
@@ -48,9 +48,10 @@ def test_latency(
     picture = write_picture(tmp_path / "picture.jpg", size.height, size.width)
     with DeepMask.load(model.folder, engine=engine, device=device, threads=threads) as opened:
         rounds = measure(recorded, lambda: run_image(opened, picture))
-        manifest = opened.manifest
-    levels = plan_pyramid(size.height, size.width, manifest.scales.factors(), manifest)
-    gflop = plan_gflop(model.folder, manifest, levels, PROPOSALS)
+        manifest, stages = opened.manifest, opened.stages
+    factors = manifest.views.scales.factors()
+    views = plan_views(size.height, size.width, factors, manifest.views)
+    gflop = plan_gflop(model.folder, manifest, views, PROPOSALS)
     options = ["--engine", engine, "--device", device, "--threads", str(threads)]
     recorded.extra_info |= {
         "model": model.name,
@@ -65,7 +66,7 @@ def test_latency(
         "paper_s": size.paper_seconds,
         "stages_ms": {
             stage: round(1e3 * float(np.median([one[stage] for one in rounds])), 3)
-            for stage in STAGES
+            for stage in stages
         },
         "gflop": round(sum(gflop.values()), 2),
         "gflop_by_graph": {name: round(value, 2) for name, value in gflop.items()},
@@ -75,7 +76,7 @@ def test_latency(
         rates = _rates(threads)
         rate = max(rates.values())
         total = float(np.median([sum(one.values()) for one in rounds]))
-        network = sum(recorded.extra_info["stages_ms"][graph] for graph in gflop) / 1e3
+        network = sum(recorded.extra_info["stages_ms"].get(stage, 0) for stage in gflop) / 1e3
         recorded.extra_info |= {
             "matrix_gflop_s": round(rate, 1),
             "matrix_gflop_s_by_library": {name: round(value, 1) for name, value in rates.items()},
@@ -85,7 +86,7 @@ def test_latency(
 
 
 def run_image(model: DeepMask, picture: Path) -> Mapping[str, float]:
-    """An image from file to COCO results: seconds of each stage."""
+    """Run an image from file to COCO results; return the seconds of each stage."""
     start = time.perf_counter()
     image = read_image(picture)
     decoded = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What refinement costs: SharpMask and its own coarse form in turns, against the number of masks.
+"""Measure what refinement costs: SharpMask and its coarse form, against the number of masks.
 
 On a busy machine times are not the programs'; the ratio is of processor seconds, taken in turns.
 """
@@ -34,7 +34,7 @@ def test_sharp_and_coarse(
     threads: int,
     tmp_path: Path,
 ) -> None:
-    """640×480 to COCO results, both forms one after the other in every round."""
+    """Run both forms in every round, from 640×480 to COCO results."""
     model = candidate(preset, cache)
     image = read_image(write_picture(tmp_path / "picture.jpg", COCO.height, COCO.width))
 
@@ -65,7 +65,7 @@ def test_sharp_and_coarse(
 def seconds(
     model: DeepMask, image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], proposals: int
 ) -> tuple[float, float]:
-    """Seconds of the clock and of the processor from an image to COCO results."""
+    """Return clock and processor seconds from an image to COCO results."""
     start, busy = time.perf_counter(), time.process_time()
     model(image, proposals=proposals).to_coco(image_id=1)
     return time.perf_counter() - start, time.process_time() - busy

@@ -1,4 +1,4 @@
-"""Time and memory against the image's area and against the number of proposals."""
+"""Measure time and memory against the image's area and the number of proposals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.measure import measure, run_child
 from benchmarks.models import candidate
 from benchmarks.scenes import COCO, write_picture
+from deepmask.networks.dense.deepmask import MAX_SIDE
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, DeepMask
-from deepmask.runtime.views.pyramid import MAX_SIDE
 
-#: Above any side measured here: the pyramid must grow with the image.
+#: Above any side measured here: the views must grow with the image.
 NO_LIMIT = 4096
 #: Stages whose time depends on the number of proposals.
 AFTER_SCORES = ("select", "mask", "encode")
@@ -27,7 +27,7 @@ AFTER_SCORES = ("select", "mask", "encode")
 def test_area(
     recorded: BenchmarkFixture, times: int, cache: Path, threads: int, tmp_path: Path
 ) -> None:
-    """Sides of 640×480 times 1, 2, 3."""
+    """Measure sides of 640×480 times 1, 2, 3."""
     height, width = COCO.height * times, COCO.width * times
     what = {"size": times**2, "what": f"{width}x{height}"}
     _measure(recorded, height, width, 1000, cache, threads, tmp_path)
@@ -39,7 +39,7 @@ def test_area(
 def test_proposals(
     recorded: BenchmarkFixture, proposals: int, cache: Path, threads: int, tmp_path: Path
 ) -> None:
-    """640×480, more and more masks."""
+    """Measure 640×480 with more and more masks."""
     _measure(recorded, COCO.height, COCO.width, proposals, cache, threads, tmp_path)
     recorded.extra_info |= {"size": proposals, "what": str(proposals)}
 
@@ -48,7 +48,7 @@ def test_proposals(
 def test_twelve_megapixels(
     recorded: BenchmarkFixture, cache: Path, threads: int, tmp_path: Path
 ) -> None:
-    """4000×3000 as anyone would run it: the longer side is limited by default."""
+    """Measure 4000×3000 with defaults, which limit the longer side."""
     height, width = 3000, 4000
     _measure(recorded, height, width, 1000, cache, threads, tmp_path, MAX_SIDE)
     info = recorded.extra_info
@@ -74,7 +74,7 @@ def _measure(
     with DeepMask.load(model.folder, engine="onnxruntime", device="cpu", threads=threads) as opened:
 
         def run() -> float:
-            """Seconds after the last score: they depend on the proposals."""
+            """Return the seconds after the last score, which depend on the proposals."""
             found = opened(image, proposals=proposals, max_side=max_side)
             start = time.perf_counter()
             found.to_coco(image_id=1)

@@ -1,4 +1,4 @@
-"""Cold start: from the start of a process to its first result."""
+"""Time the start of a process to its first result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.scenes import COCO, write_picture
 def test_first_result(
     recorded: BenchmarkFixture, model: Candidate, cpu_engine: str, threads: int, tmp_path: Path
 ) -> None:
-    """Python itself, imports, loading the model, the first image."""
+    """Time Python itself, imports, loading the model, and the first image."""
     picture = write_picture(tmp_path / "picture.jpg", COCO.height, COCO.width)
     arguments = [str(model.folder), str(picture), "--engine", cpu_engine, "--threads", str(threads)]
     found = measure(recorded, lambda: run_child(arguments), budget=5)
@@ -42,7 +42,7 @@ def test_first_result(
     ],
 )
 def test_import(recorded: BenchmarkFixture, module: str) -> None:
-    """What importing costs, Python's own start included."""
+    """Time an import, Python's own start included."""
     pytest.importorskip(module)
     code = f"import {module}"
     command = [sys.executable, "-c", code]

@@ -1,4 +1,4 @@
-"""Images per second over a folder, as the command works through one."""
+"""Measure images per second over a folder, as the command works through one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from deepmask.runtime.cli.batch import Settings, expand, run_batch
 from deepmask.runtime.io.images import MAX_PIXELS, read_image
 from deepmask.runtime.io.results import ResultsWriter, image_ids
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, DeepMask
-from deepmask.runtime.views.pyramid import MAX_SIDE
 
 IMAGES = 8
 
@@ -28,9 +27,9 @@ IMAGES = 8
 def test_folder(
     recorded: BenchmarkFixture, cpu_engine: str, cache: Path, threads: int, tmp_path: Path
 ) -> None:
-    """Decoding, network, encoding and writing of a folder of COCO-sized images.
+    """Decode, run, encode and write a folder of COCO-sized images.
 
-    In turns with the same work done one image after another: what the overlap gains.
+    Takes turns with the same work done one image after another, to show what the overlap gains.
     """
     folder = tmp_path / "images"
     folder.mkdir()
@@ -43,10 +42,10 @@ def test_folder(
         manifest = opened.manifest
         settings = Settings(
             proposals=1000,
-            scales=manifest.scales,
+            scales=manifest.views.scales,
             threshold=manifest.threshold,
             overlap=manifest.overlap,
-            max_side=MAX_SIDE,
+            max_side=manifest.views.max_side,
             max_pixels=MAX_PIXELS,
             top=20,
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from deepmask.coco.training_labels import AnnotatedSet, DataError
+from deepmask.coco.annotations import LabelledSet
+from deepmask.coco.errors import LabelError
 
 #: PASCAL VOC's 20 categories: COCO's name, and VOC's own where it differs.
 VOC: Mapping[str, str] = {
@@ -32,12 +33,12 @@ VOC: Mapping[str, str] = {
 }
 
 
-def with_categories(sets: Sequence[AnnotatedSet], wanted: str) -> list[AnnotatedSet]:
+def with_categories(sets: Sequence[LabelledSet], wanted: str) -> list[LabelledSet]:
     """The sets with all their images, but only the objects of some categories.
 
     wanted: ids or names between commas, "voc" for PASCAL's 20 under COCO's or VOC's names, or ""
     for all. As in the paper, other objects are background then, to the score branch as well.
-    Raises `DataError` for a category that no set has.
+    Raises `LabelError` for a category that no set has.
     """
     if not wanted:
         return list(sets)
@@ -46,7 +47,7 @@ def with_categories(sets: Sequence[AnnotatedSet], wanted: str) -> list[Annotated
     everywhere = set().union(*known)
     for item in asked:
         if not (_spellings(item) & everywhere):
-            raise DataError(
+            raise LabelError(
                 f"category {item!r} is in none of the annotation files, which have "
                 f"{_some(sets)}; give ids or names between commas, or voc"
             )
@@ -61,19 +62,19 @@ def _spellings(item: str) -> set[str]:
     return {*VOC, *VOC.values()} if item == "voc" else {item}
 
 
-def _known(found: AnnotatedSet) -> dict[str, int]:
+def _known(found: LabelledSet) -> dict[str, int]:
     """Every way to write a category of a set, id or name, and its id."""
     ids = {item.category for item in found.instances} | set(found.categories)
     names = {name.casefold(): number for number, name in found.categories.items()}
     return {str(number): number for number in ids} | names
 
 
-def _only(found: AnnotatedSet, ids: set[int]) -> AnnotatedSet:
-    kept = tuple(item for item in found.instances if item.category in ids)
-    return replace(found, instances=kept)
+def _only(found: LabelledSet, ids: set[int]) -> LabelledSet:
+    kept = tuple(item for item in found.annotations if item.category in ids)
+    return replace(found, annotations=kept)
 
 
-def _some(sets: Sequence[AnnotatedSet]) -> str:
+def _some(sets: Sequence[LabelledSet]) -> str:
     """A few categories for an error."""
     names = sorted({name for found in sets for name in found.categories.values()})
     if not names:

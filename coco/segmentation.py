@@ -9,6 +9,8 @@ import numpy as np
 import pycocotools.mask as coco_mask
 from rlemasklib import RLEMask
 
+from deepmask.coco.values import Box, brief
+
 #: pycocotools walks a polygon pixel by pixel: a corner this far away is a mistake, and a slow one.
 FARTHEST_CORNER = 1e5
 #: Nor would it come back from going round and round: most pixels around one object, and polygons.
@@ -58,10 +60,16 @@ def encode(segmentation: Any, height: int, width: int) -> Rle:
     return encoded
 
 
+def tight_box(segmentation: Any, height: int, width: int) -> Box:
+    """Return x, y, width, height around a segmentation that was checked before, in pixels."""
+    x, y, w, h = coco_mask.toBbox(encode(segmentation, height, width)).tolist()
+    return x, y, w, h
+
+
 def _check_runs(segmentation: dict[str, Any], height: int, width: int) -> None:
     size, counts = segmentation.get("size"), _as_bytes(segmentation.get("counts"))
     if not isinstance(size, list) or size != [height, width]:
-        raise ValueError(f"has size {_short(size)}, the image has [{height}, {width}]")
+        raise ValueError(f"has size {brief(size)}, the image has [{height}, {width}]")
     if isinstance(counts, bytes):
         try:
             RLEMask.from_dict({"size": size, "counts": counts})
@@ -78,7 +86,10 @@ def _as_bytes(counts: Any) -> Any:
     return counts.encode("ascii", errors="replace") if isinstance(counts, str) else counts
 
 
-def _check_polygons(polygons: list[Any]) -> None:
+def _check_polygons(polygons: Sequence[Any]) -> None:
+    if len(polygons) > MOST_POLYGONS:
+        raise ValueError(f"has {len(polygons)} polygons, at most {MOST_POLYGONS} are read")
+    outline = 0.0
     for polygon in polygons:
         if not isinstance(polygon, Sequence) or len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("has a polygon that is not a list of three or more x, y pairs")
@@ -86,23 +97,9 @@ def _check_polygons(polygons: list[Any]) -> None:
             raise ValueError(
                 f"has a polygon corner that is no number or beyond {FARTHEST_CORNER:.0f} px"
             )
-    _check_outline(polygons)
-
-
-def _check_outline(polygons: Sequence[Sequence[float]]) -> None:
-    """Raise ValueError for polygons that take forever to walk around."""
-    if len(polygons) > MOST_POLYGONS:
-        raise ValueError(f"has {len(polygons)} polygons, at most {MOST_POLYGONS} are read")
-    outline = 0.0
-    for polygon in polygons:
         points = np.array([*polygon, *polygon[:2]], np.float64).reshape(-1, 2)
         outline += float(np.abs(np.diff(points, axis=0)).max(axis=1).sum())
-    if outline > LONGEST_OUTLINE:
+    if outline > LONGEST_OUTLINE:  # takes forever to walk around
         raise ValueError(
             f"has an outline of {outline:.0f} px, at most {LONGEST_OUTLINE:.0f} are walked around"
         )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
+from deepmask.evaluate.request import Evaluation, Request
+from deepmask.runtime.cli.main import Group, Interrupted, one_interrupt, run_command
 from deepmask.runtime.cli.options import (
     cache_option,
     coarse_option,
@@ -16,10 +18,15 @@ from deepmask.runtime.cli.options import (
     engine_option,
     overlap_option,
     parse_scales,
+    say_aside,
     scales_option,
     threshold_option,
     zoom_option,
 )
+from deepmask.runtime.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from deepmask.runtime.model.manifest import Scales
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -29,15 +36,18 @@ _MODEL_OPTIONS = (
     *("model", "engine", "device", "cache"),
     *("scales", "threshold", "overlap", "zoom", "coarse"),
 )
+#: Failed images that are named one by one.
+_NAMED_FAILURES = 5
 
 
-@click.group(
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@click.option("--annotations", type=_FILE, help="Objects of the images: COCO instances JSON.")
+@click.group(cls=Group, invoke_without_command=True)
+@click.option("--annotations", type=_FILE, help="COCO instances JSON with the images' objects.")
 @click.option("--images", type=_FOLDER, help="Folder of the images that the annotations name.")
-@click.option("--voc", type=_FOLDER, help="A PASCAL VOC 2007 folder instead; boxes only.")
+@click.option(
+    "--voc",
+    type=_FOLDER,
+    help="PASCAL VOC 2007 folder to measure on instead of --annotations; boxes only.",
+)
 @click.option("--proposals-json", type=_FILE, help="Measure these COCO results; run no model.")
 @click.option("--model", type=_FOLDER, help="Model folder.  [default: the shipped one]")
 @engine_option
@@ -48,7 +58,7 @@ _MODEL_OPTIONS = (
     type=click.IntRange(1, 1000),
     default=1000,
     show_default=True,
-    help="Most proposals of an image that count.",
+    help="Maximum number of proposals per image that count.",
 )
 @scales_option
 @threshold_option
@@ -56,14 +66,18 @@ _MODEL_OPTIONS = (
 @zoom_option
 @coarse_option
 @click.option(
-    "--out", type=_NEW_FOLDER, help="Keep records, metrics, table, figures and pictures here."
+    "--out",
+    type=_NEW_FOLDER,
+    help="Folder to write records, metrics, table, figures and pictures to.",
 )
-@click.option("--name", help="What tables call this run.  [default: the model's or file's name]")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N images.")
-@click.option("--shard", metavar="i/n", help="Only part i of n; `merge` joins the parts.")
+@click.option("--name", help="Name of this run in tables.  [default: the model's or file's name]")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Measure only the first N images."
+)
+@click.option("--shard", metavar="i/n", help="Measure only part i of n; `merge` joins the parts.")
 @click.option("--resume", is_flag=True, help="Continue the interrupted run in --out.")
 @click.pass_context
-def command(context: click.Context, /, **options: Any) -> None:
+def command(context: click.Context, /, **options: Any) -> int:
     """Measure object proposals as the DeepMask paper does.
 
     Runs a model over labelled images, or takes proposals that anything made, and reports
@@ -84,37 +98,36 @@ def command(context: click.Context, /, **options: Any) -> None:
       deepmask-eval --annotations val.json --images val/ --shard 2/2 --out part2
       deepmask-eval merge part1 part2 --out whole
 
-    Exit code 0: all done; 1: some image failed, the others are measured; 2: wrong use; 130: stopped
-    by Ctrl-C, what was done is in --out.
+    Exit code 0: all images are measured; 1: some image failed, the others are measured; 2: wrong
+    use; 130 or 143: stopped by Ctrl-C or SIGTERM, what was done is in --out.
     """
     given = [
         name
         for name in options
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
     if context.invoked_subcommand is not None:
         if given:
             flag = given[0].replace("_", "-")
             raise click.UsageError(f"--{flag} does not go with {context.invoked_subcommand}")
-        return
+        return 0
     if not given:
         click.echo(context.get_help())
-        return
-    shard = _shard(options["shard"])
-    _check(options, given)
-    scales = None
-    if options["scales"] is not None:
-        scales = parse_scales(options["scales"])
-    from deepmask.evaluate.evaluator import Request, run_evaluation
+        return 0
+    request = _request(options, given)
+    from deepmask.evaluate.evaluator import evaluate
 
-    context.exit(run_evaluation(Request(**{**options, "scales": scales, "shard": shard})))
+    with one_interrupt():
+        with progress_bar() as show:
+            result = evaluate(request, say_aside, show)
+        return _tell(result)
 
 
-@command.command(short_help="Hold several runs against each other.")
+@command.command(short_help="Compare several runs.")
 @click.argument("runs", nargs=-1, required=True, type=_FOLDER, metavar="RUN...")
-@click.option("--out", type=_NEW_FOLDER, help="Keep the table and the figure here.")
+@click.option("--out", type=_NEW_FOLDER, help="Folder to write the table and the figure to.")
 def compare(runs: tuple[Path, ...], out: Path | None) -> None:
-    """Hold evaluations of the same objects against each other: one table, one figure.
+    """Compare evaluations of the same objects in one table and one figure.
 
     Each RUN is an --out folder of deepmask-eval. The table has each run with its 95 % interval,
     then each run's difference from the first, with the interval of that difference over the same
@@ -142,48 +155,28 @@ def merge(parts: tuple[Path, ...], out: Path) -> None:
 
     Each PART is the --out folder of one --shard.
     """
-    from deepmask.evaluate.evaluator import report
+    from deepmask.evaluate.evaluator import write_report
     from deepmask.evaluate.merge import merge as merge_parts
 
     merge_parts(parts, out)
-    report(out)
+    _tell_metrics(write_report(out), out)
 
 
-def main() -> None:
-    """Run the command; whatever the user got wrong is told in one line."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        code = command.main(standalone_mode=False)
-    except click.UsageError as error:
-        _fail(f"{error.format_message()} (deepmask-eval --help explains)", 2)
-    except click.Abort:
-        _fail("interrupted, nothing was written", 130)
-    except Exception as error:
-        known = _exit_code(error)
-        if known is None:
-            raise
-        _fail(str(error), known)
-    sys.exit(code if isinstance(code, int) else 0)
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `deepmask-eval`."""
+    run_command(command, "deepmask-eval", "eval", arguments)
 
 
-def _check(options: dict[str, Any], given: list[str]) -> None:
-    """Raise `click.UsageError` for options that do not go together."""
-    if options["annotations"] is not None and options["voc"] is not None:
-        raise click.UsageError("--annotations and --voc exclude each other")
-    if options["annotations"] is None and options["voc"] is None:
-        raise click.UsageError("--annotations (or --voc) is missing: what are the objects?")
-    if options["proposals_json"] is not None:
-        useless = [name for name in given if name in _MODEL_OPTIONS]
-        if useless:
-            raise click.UsageError(f"--{useless[0]} has no effect on --proposals-json: leave it")
-    elif options["images"] is None and options["voc"] is None:
-        raise click.UsageError(
-            "--images is missing: the folder of images to run the model on "
-            "(or give --proposals-json)"
-        )
-    for name in ("resume", "shard"):
-        if options[name] and options["out"] is None:
-            raise click.UsageError(f"--{name} needs --out, the folder that holds the records")
+def _request(options: dict[str, Any], given: list[str]) -> Request:
+    """Raises `click.UsageError` or `EvalUsageError` for options that do not go together."""
+    scales: Scales | None = None
+    if options["scales"] is not None:
+        scales = parse_scales(options["scales"])
+    request = Request(**{**options, "scales": scales, "shard": _shard(options["shard"])})
+    useless = [name for name in given if name in _MODEL_OPTIONS]
+    if request.proposals_json is not None and useless:
+        raise click.UsageError(f"--{useless[0]} has no effect on --proposals-json: leave it")
+    return request
 
 
 def _shard(text: str | None) -> tuple[int, int]:
@@ -196,21 +189,24 @@ def _shard(text: str | None) -> tuple[int, int]:
     return int(index), int(count)
 
 
-def _exit_code(error: Exception) -> int | None:
-    """The exit code for an error that a user can cause; None for a fault of the program."""
-    from deepmask.evaluate.errors import EvalError
-    from deepmask.runtime.engines.base import EngineError
-    from deepmask.runtime.model.manifest import ModelFolderError
+def _tell(result: Evaluation) -> int:
+    """Print what was measured and what was not; the exit code."""
+    if result.metrics is not None:
+        _tell_metrics(result.metrics, result.folder)
+    for line in result.failures[:_NAMED_FAILURES]:
+        click.echo(f"Error: {line}", err=True)
+    if len(result.failures) > _NAMED_FAILURES:
+        more = len(result.failures) - _NAMED_FAILURES
+        click.echo(f"Error: {more} more images failed", err=True)
+    if result.interrupted:
+        advice = "" if result.folder is None else "; the same command with --resume continues"
+        raise Interrupted(f"interrupted, {result.measured} of {result.images} images done{advice}")
+    return 1 if result.failures else 0
 
-    if isinstance(error, ModelFolderError | EngineError):
-        return 2
-    return 1 if isinstance(error, EvalError | OSError) else None
 
+def _tell_metrics(metrics: dict[str, Any], folder: Path | None) -> None:
+    from deepmask.evaluate.report import describe
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
-    sys.exit(code)
+    click.echo(describe(metrics))
+    if folder is not None:
+        click.echo(f"wrote metrics.json, table.txt, figures and contact sheet in {folder}")

@@ -1,8 +1,8 @@
-"""Several evaluations side by side: one table, differences in pairs, one figure.
+"""Compare evaluations: one table, paired differences, one figure.
 
-Everything is computed on the images that every folder has. Two methods on the same images err
-together, so the interval of their difference, resampled over the same images, is far narrower than
-their own intervals suggest.
+Everything is computed on the images that every folder has. Two methods tend to fail on the same
+images, so the interval of their difference, resampled over these images, is far narrower than the
+intervals of the two.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Comparison:
 
 
 def compare(folders: Sequence[Path]) -> Comparison:
-    """Measure folders on the images they share, the first one being what others are held against.
+    """Measure folders on the images that they share, and each against the first.
 
     Raises `EvalError` if their annotations differ or they share no image.
     """
@@ -71,7 +71,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
 
 
 def describe(comparison: Comparison) -> str:
-    """The comparison's tables, as printed and kept in `table.txt`."""
+    """Return the comparison's tables, as printed and kept in `table.txt`."""
     runs, first = comparison.runs, comparison.runs[0][0]
     columns = TABLES[comparison.dataset][1]
     place = f"{comparison.annotations}, the {comparison.images} images that all runs have"
@@ -105,7 +105,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> None:
 def _difference(
     first: dict[str, dict[str, Floats]], other: dict[str, dict[str, Floats]]
 ) -> dict[str, Any]:
-    """other − first by kind and metric: value and paired 95 % interval; NaN becomes None."""
+    """Return other − first by kind and metric, with paired 95 % intervals; NaN becomes None."""
     table: dict[str, Any] = {}
     for kind in first:
         if kind not in other:
@@ -122,7 +122,7 @@ def _difference(
 
 
 def _names(folders: Sequence[Path], runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Run names, with the folder's where two runs are called the same."""
+    """Return the runs' names, with the folder added where two are the same."""
     names = [str(run["name"]) for run in runs]
     unique = [
         name if names.count(name) == 1 else f"{name} ({folder})"

@@ -1,7 +1,7 @@
-"""The paper's figure 3 from one's own images: the best proposal of each object, missed ones in red.
+"""Draw a run as in the paper's figure 3: the best proposal of each object, missed ones in red.
 
-While a run goes on, a few of its images become tiles in the folder; at the end the tiles are laid
-out on one sheet. So the sheet needs neither the images nor the proposals again.
+During a run a few of its images become tiles in the folder; at the end the tiles are laid out on
+one sheet. So the sheet needs neither the images nor the proposals again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import pycocotools.mask as coco_mask
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
-from deepmask.coco.annotations import GroundTruth, Objects
+from deepmask.evaluate.ground_truth import GroundTruth, Objects
 from deepmask.evaluate.matching import Candidates, overlaps
-from deepmask.runtime.io.atomic import sweep, whole_file
+from deepmask.runtime.io.atomic import atomic_write, remove_stale
 
 TILES_FOLDER = "tiles"
 SHEET_NAME = "contact-sheet.jpg"
@@ -41,7 +41,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def choose_tiles(truth: GroundTruth, image_ids: Sequence[int], count: int = TILES) -> set[int]:
-    """Images to show: with objects, evenly spaced over the run."""
+    """Choose images to show: with objects, evenly spaced over the run."""
     shown = [image_id for image_id in image_ids if truth.annotations.get(image_id)]
     if len(shown) <= count:
         return set(shown)
@@ -71,13 +71,13 @@ def write_tile(
     (folder / TILES_FOLDER).mkdir(exist_ok=True)
     path = folder / TILES_FOLDER / f"{image_id:012d}.png"
     pixels = tile.clip(0, 255).astype(np.uint8)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         Image.fromarray(pixels).save(file, format="PNG", pnginfo=caption)
-    sweep(path)
+    remove_stale(path)
 
 
 def write_sheet(folder: Path, title: str) -> Path | None:
-    """Lay the folder's tiles out in rows of equal width; returns the sheet, None without tiles."""
+    """Lay the folder's tiles out in rows of equal width; return the sheet, None without tiles."""
     paths = sorted((folder / TILES_FOLDER).glob("*.png"))[:TILES]
     tiles = [tile for path in paths if (tile := _read_tile(path)) is not None]
     if not tiles:
@@ -97,14 +97,14 @@ def write_sheet(folder: Path, title: str) -> Path | None:
             x += image.width + _GAP
         y += row[0][0].height + _CAPTION + _GAP
     path = folder / SHEET_NAME
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         sheet.save(file, format="JPEG", quality=90)
-    sweep(path)
+    remove_stale(path)
     return path
 
 
 def _read_tile(path: Path) -> tuple[Image.Image, str] | None:
-    """A tile and its caption; None for a file that `write_tile` did not write.
+    """Return a tile and its caption; None for a file that `write_tile` did not write.
 
     Folders that are merged may come from anywhere, and Pillow starts other programs for some of the
     formats that it knows by their content.
@@ -121,7 +121,7 @@ def _read_tile(path: Path) -> tuple[Image.Image, str] | None:
 def _justify(
     tiles: Sequence[tuple[Image.Image, str]],
 ) -> list[list[tuple[Image.Image, str]]]:
-    """Rows as wide as the sheet: tiles of one row share a height. The last row is not stretched."""
+    """Arrange tiles in rows as wide as the sheet; tiles of a row share a height."""
     rows: list[list[tuple[Image.Image, str]]] = [[]]
     for tile in tiles:
         if rows[-1] and _row_width(rows[-1]) + tile[0].width + _GAP > _SHEET_WIDTH * 1.1:
@@ -148,7 +148,7 @@ def _row_width(row: Sequence[tuple[Image.Image, str]]) -> int:
 
 
 def _distinct(count: int) -> list[tuple[int, int, int]]:
-    """Bright colours around the wheel, leaving out the red of missed objects."""
+    """Return bright colours around the wheel, without the red of missed objects."""
     hues = (0.11 + 0.8 * ((k * 0.618) % 1.0) for k in range(count))
     return [
         (int(255 * r), int(255 * g), int(255 * b))
@@ -163,7 +163,7 @@ def _shape_of(
     image_shape: tuple[int, ...],
     size: tuple[int, int],
 ) -> Pixels:
-    """A mask or filled box at the size of the tile, 0 or 1."""
+    """Return a mask or filled box at the size of the tile, 0 or 1."""
     if kind == "segm" and source.rles is not None:
         mask = coco_mask.decode(source.rles[index])
         scaled = cv2.resize(mask * np.uint8(255), size, interpolation=cv2.INTER_AREA)

@@ -1,7 +1,7 @@
-"""The papers' recall curves, measured: against number of proposals, by object size, against IoU.
+"""Draw recall curves as the papers do: against number of proposals, by object size, against IoU.
 
-Every figure takes any number of runs, so that one run and a comparison are drawn alike. matplotlib
-is imported by the functions that draw.
+Every figure takes any number of runs, so one run and a comparison are drawn alike. The functions
+that draw import matplotlib.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepmask.evaluate.metrics import COUNTS
 from deepmask.evaluate.published import TABLES
-from deepmask.runtime.io.atomic import sweep, whole_file
+from deepmask.runtime.io.atomic import atomic_write, remove_stale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ _FORMATS: Mapping[str, dict[str, Any]] = {
 
 
 def draw_run(folder: Path, name: str, metrics: Mapping[str, Any]) -> list[Path]:
-    """The three figures of one run, as PNG and SVG in `folder`; returns their paths."""
+    """Draw the three figures of one run, as PNG and SVG in `folder`; return their paths."""
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
@@ -68,7 +68,7 @@ def draw_run(folder: Path, name: str, metrics: Mapping[str, Any]) -> list[Path]:
 
 
 def draw_recall(path: Path, runs: Runs) -> None:
-    """AR against number of proposals, boxes beside masks, to one picture, .png or .svg."""
+    """Draw AR against number of proposals, boxes beside masks, to a .png or .svg file."""
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
@@ -78,7 +78,7 @@ def draw_recall(path: Path, runs: Runs) -> None:
 
 
 def draw_comparison(folder: Path, runs: Runs) -> list[Path]:
-    """One figure of several runs, all panels, as PNG and SVG in `folder`; returns their paths."""
+    """Draw several runs in one figure, as PNG and SVG in `folder`; return their paths."""
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
@@ -132,7 +132,7 @@ def _figure_comparison(runs: Runs) -> Figure:
 
 
 def _canvas(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
-    """A figure whose panels share the vertical axis within a row, so that heights compare."""
+    """Make a figure whose panels share the vertical axis within a row, so that heights compare."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(0.3 + 3.1 * columns, 0.4 + 2.8 * rows), layout="constrained")
@@ -141,14 +141,14 @@ def _canvas(rows: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
 
 
 def _legend(figure: Figure, axis: Axes) -> None:
-    """One legend above the panels, an entry over each."""
+    """Put one legend above the panels."""
     handles, labels = axis.get_legend_handles_labels()
     ncols = min(len(figure.axes), len(labels))
     figure.legend(handles, labels, loc="outside upper left", ncols=ncols)
 
 
 def _panel_proposals(axis: Axes, runs: Runs, kind: str) -> None:
-    """AR against number of proposals, with the papers' figures as points."""
+    """Draw AR against number of proposals, with the papers' figures as points."""
     _draw_counts(axis, runs, kind, "AR")
     dataset = runs[0][1]["run"]["dataset"]
     place, columns, rows = TABLES[dataset]
@@ -169,7 +169,7 @@ def _panel_proposals(axis: Axes, runs: Runs, kind: str) -> None:
 
 
 def _panel_size(axis: Axes, runs: Runs, size: str) -> None:
-    """AR against number of proposals for objects of one size."""
+    """Draw AR against number of proposals, for objects of one size."""
     kind = _kinds(runs)[-1]
     _draw_counts(axis, runs, kind, f"AR_{size}")
     axis.set_title(f"{TITLES[kind]}, {SIZES[size]}")
@@ -198,7 +198,7 @@ def _draw_counts(axis: Axes, runs: Runs, kind: str, key: str) -> None:
 def _draw_iou(
     axis: Axes, metrics: Mapping[str, Any], kind: str, count: int, label: str, index: int
 ) -> None:
-    """Recall against IoU at one number of proposals."""
+    """Draw recall against IoU at one number of proposals."""
     curves = metrics[kind]["curves"]
     axis.plot(curves["iou"], _plottable(curves[f"recall@{count}"]), label=label, **_style(index))
     axis.set_xlim(0.5, 0.95)
@@ -209,7 +209,7 @@ def _draw_iou(
 
 
 def _kinds(runs: Runs) -> list[str]:
-    """Boxes, and masks if any run has them."""
+    """Return "bbox", and "segm" if any run has masks."""
     return [kind for kind in TITLES if any(kind in metrics for _, metrics in runs)]
 
 
@@ -226,13 +226,12 @@ def _plottable(values: Sequence[float | None]) -> list[float]:
 
 
 def _label_left(axis: Axes, text: str) -> None:
-    """Name the vertical axis once a row: the panels share it."""
+    """Name the vertical axis once in each row, whose panels share it."""
     place = axis.get_subplotspec()
     axis.set_ylabel(text if place is None or place.is_first_col() else "")
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
-    """Write stem.png and stem.svg."""
     _lay_out(figure)
     paths = [stem.with_name(stem.name + suffix) for suffix in _FORMATS]
     for path in paths:
@@ -241,7 +240,6 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
 
 
 def _lay_out(figure: Figure) -> None:
-    """Place everything, once for all formats."""
     for axis in figure.axes:
         axis.set_ylim(bottom=0)  # only now that a row has all its curves
     figure.draw_without_rendering()
@@ -249,7 +247,6 @@ def _lay_out(figure: Figure) -> None:
 
 
 def _write(figure: Figure, path: Path) -> None:
-    """Write a figure as its suffix says, whole or not at all."""
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         figure.savefig(file, format=path.suffix[1:], **_FORMATS[path.suffix])
-    sweep(path)
+    remove_stale(path)

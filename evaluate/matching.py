@@ -1,9 +1,9 @@
-"""Which proposal finds which object: COCOeval's greedy matching, kept as ranks.
+"""Match proposals to objects as COCOeval does, and keep the result as ranks.
 
-COCOeval visits an image's proposals by falling score and gives each to the free object it overlaps
-most. What the k best proposals find is therefore the beginning of what the 1000 best find, and the
-rank of the proposal that took an object says from which k on the object counts as found. Those
-ranks are all that average recall, its curves and its intervals need.
+COCOeval visits an image's proposals by falling score and gives each to the free object that it
+overlaps most. So what the k best proposals find is the beginning of what the 1000 best find: the
+rank of the proposal that took an object is the k from which on that object counts as found. Average
+recall, its curves and its intervals need these ranks only.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pycocotools.mask as coco_mask
 
-from deepmask.coco.annotations import Objects
 from deepmask.coco.segmentation import Rle
+from deepmask.evaluate.ground_truth import Objects
 
 #: IoU 0.5, 0.55, …, 0.95, the very floats of pycocotools' Params.
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10, endpoint=True)
@@ -46,18 +46,18 @@ class Candidates:
 
 
 def rank_matches(candidates: Candidates, objects: Objects, kinds: tuple[str, ...]) -> Ranks:
-    """Ranks by kind ("segm", "bbox") and area range: (objects in the range, 10) int64.
+    """Return ranks by kind ("segm", "bbox") and area range: (objects in the range, 10) int64.
 
-    Entry (g, t) is the 1-based rank of the proposal matched to object g at `IOU_THRESHOLDS[t]`,
-    or 0. COCOeval matches anew for each area range with the objects outside it ignored. A proposal
-    takes an ignored object (or a crowd) only when no counted one is left for it, so ignored objects
-    never change which counted ones are found: matching the range's own objects gives the same.
+    Entry (g, t) is the 1-based rank of the proposal matched to object g at `IOU_THRESHOLDS[t]`, or
+    0. COCOeval matches anew for each area range, ignoring the objects outside it. A proposal takes
+    an ignored object (or a crowd) only if no counted one is left for it. So ignored objects never
+    change which counted ones are found, and matching the range's own objects gives the same.
     """
     return {kind: _by_area(overlaps(candidates, objects, kind), objects) for kind in kinds}
 
 
 def overlaps(candidates: Candidates, objects: Objects, kind: str) -> npt.NDArray[np.float64]:
-    """IoU of each proposal with each object, (d, g) float64, by pycocotools."""
+    """Return the IoU of each proposal with each object, (d, g) float64, by pycocotools."""
     count = (len(candidates.scores), len(objects.ids))
     if not all(count):
         return np.zeros(count)
@@ -70,10 +70,10 @@ def overlaps(candidates: Candidates, objects: Objects, kind: str) -> npt.NDArray
 
 
 def match(ious: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Greedy matching of one image: IoUs (d, g), rows by falling score → ranks (g, 10).
+    """Match one image greedily: IoUs (d, g), rows by falling score, to ranks (g, 10).
 
-    Each proposal in turn takes the free object of highest IoU that is at least the threshold;
-    between equal IoUs the later object, as COCOeval does.
+    Each proposal in turn takes the free object of highest IoU that is at least the threshold; of
+    equal IoUs it takes the later object, as COCOeval does.
     """
     ranks = np.zeros((ious.shape[1], len(IOU_THRESHOLDS)), np.int64)
     if not ious.size:

@@ -1,4 +1,4 @@
-"""Shards of one evaluation → one evaluation."""
+"""Merge the shards of an evaluation into one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from deepmask.evaluate.records import (
 def merge(folders: Sequence[Path], out: Path) -> None:
     """Write the records of `folders`, shards of one run, into the new folder `out`.
 
-    Raises `EvalError` if they are not shards of the same run, if one is given twice, or if `out`
-    already holds records. Missing shards are allowed: the report then says that it is partial.
+    Missing shards are allowed; the report then says that it is partial. Raises `EvalError` if they
+    are not shards of the same run, if one is given twice, or if `out` already holds records.
     """
     runs = [read_run(folder) for folder in folders]
     shared = [{k: v for k, v in run.items() if k not in ("shard", "images")} for run in runs]

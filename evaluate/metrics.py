@@ -1,14 +1,14 @@
-"""Average recall and its relatives from records, in one pass and constant memory.
+"""Compute average recall and related metrics from records, in one pass and constant memory.
 
-Average recall (AR) is the mean over IoU 0.5, 0.55 … 0.95 of the share of objects found by the k
-best proposals of each image. AUC is AR averaged over proposal counts spaced evenly in their
-logarithm from 1 to 1000 (`AUC_COUNTS`), the area under the paper's recall curves: joining the
-paper's own AR at 10, 100 and 1000 on that axis gives its AUC (DeepMask §4).
+Average recall (AR) is the mean over IoU 0.5, 0.55 … 0.95 of the share of objects that the k best
+proposals of each image find. AUC is AR averaged over proposal counts from 1 to 1000 that are evenly
+spaced in their logarithm (`AUC_COUNTS`). It is the area under the paper's recall curves: the
+paper's own AR at 10, 100 and 1000, joined on that axis, gives its AUC (DeepMask §4).
 
 Intervals are bootstrap percentiles over images, by Poisson weights: each of `RESAMPLES` replicas
-counts an image w ~ Poisson(1) times. The weights of an image depend on the seed and its id only, so
-neither the order of the images nor shards matter, and two methods measured on the same images are
-resampled together, as comparing them in pairs needs.
+counts an image w ~ Poisson(1) times. An image's weights depend on the seed and its id alone. So
+neither the order of images nor shards matter, and two methods that were measured on the same images
+are resampled together, which comparing them in pairs needs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Totals:
-    """Weighted sums over images, one row for the plain sum and one for each bootstrap replica.
+    """Weighted sums over images, a row for the plain sum and one for each of r bootstrap replicas.
 
     objects (1 + r, areas): objects seen. hits (1 + r, areas, counts, 10): objects found, by area
     range, number of proposals and IoU threshold.
@@ -66,7 +66,7 @@ class Totals:
             self._fold()
 
     def recalls(self) -> tuple[Floats, Floats]:
-        """Objects (1 + r, areas); recall (1 + r, areas, counts, 10), NaN where no objects are."""
+        """Return objects (1 + r, areas); recall (1 + r, areas, counts, 10), NaN without objects."""
         self._fold()
         table = self._sums.reshape(1 + self._resamples, len(_AREAS), -1)
         objects, hits = table[:, :, 0], table[:, :, 1:]
@@ -81,7 +81,7 @@ class Totals:
 
 
 def total(records: Iterable[Record], kinds: Iterable[str]) -> dict[str, Totals]:
-    """One pass over records: the `Totals` of each kind."""
+    """Sum up records in one pass: the `Totals` of each kind."""
     totals = {kind: Totals() for kind in kinds}
     for record in records:
         for kind, sums in totals.items():
@@ -90,7 +90,7 @@ def total(records: Iterable[Record], kinds: Iterable[str]) -> dict[str, Totals]:
 
 
 def measures(totals: Totals) -> dict[str, Floats]:
-    """Every metric by name, (1 + r,): the value, then its bootstrap replicas."""
+    """Return every metric by name, (1 + r,): the value, then its bootstrap replicas."""
     _, recall = totals.recalls()
     average = recall.mean(axis=3)
     grid = [_COLUMN[k] for k in AUC_COUNTS]
@@ -108,7 +108,7 @@ def measures(totals: Totals) -> dict[str, Floats]:
 
 
 def interval(replicas: Floats) -> tuple[float, float]:
-    """The central `LEVEL` of bootstrap replicas, (low, high); NaN if there are none."""
+    """Return the middle `LEVEL` of bootstrap replicas, (low, high); NaN if there are none."""
     kept = replicas[~np.isnan(replicas)]
     if not kept.size:
         return (float("nan"), float("nan"))
@@ -118,7 +118,7 @@ def interval(replicas: Floats) -> tuple[float, float]:
 
 
 def summary(totals: Totals) -> dict[str, Any]:
-    """What `metrics.json` says of one kind: metrics, their intervals, the curves of the figures."""
+    """Return what `metrics.json` holds of one kind: metrics, intervals, curves for the figures."""
     found = measures(totals)
     objects, recall = totals.recalls()
     average = recall.mean(axis=3)
@@ -141,11 +141,11 @@ def summary(totals: Totals) -> dict[str, Any]:
 
 
 def _tally(ranks: npt.NDArray[np.int64]) -> Floats:
-    """One image, one area range: number of objects, then objects found, (counts, 10) flattened."""
+    """Count the objects of one image and area range, then those found, (counts, 10) flattened."""
     found = (ranks[None] > 0) & (ranks[None] <= _KS[:, None, None])
     return np.concatenate(([float(len(ranks))], found.sum(axis=1).ravel().astype(np.float64)))
 
 
 def _number(value: float) -> float | None:
-    """A float for JSON, which has no NaN: no objects of a size means no figure."""
+    """Return None for NaN, which JSON lacks; there were no objects of that size."""
     return None if np.isnan(value) else float(value)

@@ -1,4 +1,4 @@
-"""Proposals from a COCO results file of any size: one image in memory at a time."""
+"""Read proposals from a COCO results file of any size, one image in memory at a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 import pycocotools.mask as coco_mask
 
-from deepmask.coco.annotations import Picture, is_box, is_id
+from deepmask.coco.annotations import Image
 from deepmask.coco.segmentation import to_rle
+from deepmask.coco.values import whole, xywh
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import MAX_PROPOSALS, Candidates
 
@@ -23,14 +24,14 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 
 
 class ResultsFile:
-    """A results file, indexed: where in it the results of each image lie.
+    """A results file with an index of where the results of each image lie.
 
     `has_masks` tells whether its results carry segmentations. Results of one image that lie
     together, as every tool writes them, cost one index entry; shuffled files work too.
     """
 
-    def __init__(self, path: Path, pictures: Mapping[int, Picture]) -> None:
-        """Walk through the file once; raises `EvalError` for anything that is not a result."""
+    def __init__(self, path: Path, pictures: Mapping[int, Image]) -> None:
+        """Index the file in one pass; raises `EvalError` for anything that is not a result."""
         self.path = path
         self._pictures = pictures
         self._spans: dict[int, list[tuple[int, int]]] = {}
@@ -59,11 +60,11 @@ class ResultsFile:
         self.has_masks = masked > 0
 
     def images(self) -> set[int]:
-        """Ids of the images that have at least one result."""
+        """Return the ids of the images that have at least one result."""
         return set(self._spans)
 
     def candidates(self, image_id: int, limit: int = MAX_PROPOSALS) -> Candidates:
-        """The best `limit` proposals of an image; equal scores keep the order of COCOeval."""
+        """Return an image's best `limit` proposals; equal scores keep the order of COCOeval."""
         picture = self._pictures[image_id]
         try:
             return to_candidates(self._read(image_id), picture, self.has_masks, limit)
@@ -91,9 +92,9 @@ class ResultsFile:
 
 
 def to_candidates(
-    results: list[dict[str, Any]], picture: Picture, with_masks: bool, limit: int = MAX_PROPOSALS
+    results: list[dict[str, Any]], picture: Image, with_masks: bool, limit: int = MAX_PROPOSALS
 ) -> Candidates:
-    """COCO results of one image as `Candidates`, best first.
+    """Convert the COCO results of one image to `Candidates`, best first.
 
     Raises ValueError saying which result (counted from 0) is wrong, and how.
     """
@@ -106,12 +107,12 @@ def to_candidates(
     rles = [_mask(i, results[i], picture) for i in order] if with_masks else None
     boxes = np.zeros((len(order), 4))
     for row, i in enumerate(order):
-        box = results[i].get("bbox")
-        if not box and rles is not None:
-            box = coco_mask.toBbox(rles[row]).tolist()
-        if not is_box(box):
+        given = results[i].get("bbox")
+        if not given and rles is not None:
+            given = coco_mask.toBbox(rles[row]).tolist()
+        if (box := xywh(given)) is None:
             raise ValueError(
-                f"result {i}: bbox must be finite numbers x, y, width, height, not {box!r:.60}"
+                f"result {i}: bbox must be finite numbers x, y, width, height, not {given!r:.60}"
             )
         boxes[row] = box
     return Candidates(np.array([scores[i] for i in order], np.float64), boxes, rles)
@@ -125,13 +126,13 @@ def _score(index: int, result: dict[str, Any]) -> float:
 
 
 def _category(index: int, result: dict[str, Any]) -> int:
-    category: Any = result.get("category_id", 1)
-    if not is_id(category):
-        raise ValueError(f"result {index}: category_id must be a number, not {category!r:.30}")
-    return int(category)
+    given: Any = result.get("category_id", 1)
+    if (category := whole(given)) is None:
+        raise ValueError(f"result {index}: category_id must be a number, not {given!r:.30}")
+    return category
 
 
-def _mask(index: int, result: dict[str, Any], picture: Picture) -> dict[str, Any]:
+def _mask(index: int, result: dict[str, Any], picture: Image) -> dict[str, Any]:
     try:
         return to_rle(result["segmentation"], picture.height, picture.width)
     except ValueError as error:
@@ -139,7 +140,7 @@ def _mask(index: int, result: dict[str, Any], picture: Picture) -> dict[str, Any
 
 
 def _walk(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
-    """The objects of a JSON list with the bytes they lie at: (first, one past the last, object)."""
+    """Yield (first byte, one past the last, object) for each object of a JSON list."""
     decoder = json.JSONDecoder(parse_constant=_refuse)
     with path.open("rb") as file:
         window = _Window(file)
@@ -166,10 +167,10 @@ def _walk(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
 
 
 class _Window:
-    """The part of a file being parsed.
+    """Hold the part of a file that is being parsed.
 
     Bytes are read as Latin-1, one character each, so that positions are positions in the file;
-    JSON's own characters and an RLE's are ASCII in every encoding JSON allows.
+    JSON's own characters and an RLE's are ASCII in every encoding that JSON allows.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -182,7 +183,7 @@ class _Window:
         return self._base + self.at
 
     def next_character(self) -> str:
-        """The next character that is not blank, without taking it; "" at the end of the file."""
+        """Return the next character that is not blank, without taking it; "" at the end."""
         while True:
             blank = _BLANK.match(self.text, self.at)
             self.at = blank.end() if blank else self.at
@@ -192,7 +193,7 @@ class _Window:
                 return ""
 
     def decode(self, decoder: json.JSONDecoder, path: Path) -> tuple[int, int, Any]:
-        """Take one JSON value: its first byte, the byte after its last, and itself."""
+        """Take one JSON value; return its first byte, the byte after its last, and itself."""
         while True:
             try:
                 value, end = decoder.raw_decode(self.text, self.at)

@@ -1,4 +1,4 @@
-"""The papers' figures, to stand beside measured ones.
+"""Hold the papers' figures, to print beside measured ones.
 
 Sources: DeepMask, Pinheiro, Collobert, Dollár, NIPS 2015, arXiv:1506.06204 (tables 1 and 2);
 SharpMask, Pinheiro, Lin, Collobert, Dollár, ECCV 2016, arXiv:1603.08695; thesis, Tsung-Yi Lin,
@@ -34,7 +34,7 @@ VOC_COLUMNS: tuple[tuple[str, str], ...] = COCO_COLUMNS[:4]
 
 @dataclass(frozen=True)
 class Published:
-    """One row of a paper's table; None where the paper gives no figure."""
+    """A row of a paper's table; None where the paper gives no figure."""
 
     method: str
     source: str
@@ -42,7 +42,7 @@ class Published:
 
 
 def _rows(source: str, text: str) -> tuple[Published, ...]:
-    """Rows written as `method | figures`, a dash for none; bars only help the eye."""
+    """Parse rows written as `method | figures`, with a dash for none; further bars are ignored."""
     rows = []
     for line in text.strip().splitlines():
         method, figures = line.split("|", 1)

@@ -1,8 +1,8 @@
-"""What is kept of each image: one line of JSON, written as soon as the image is done.
+"""Write and read an evaluation's records: one line of JSON for each image, as soon as it is done.
 
-A folder of an evaluation holds `run.json`, what was measured and how, and `records.jsonl`, one line
-an image. Metrics, curves and intervals are computed from the lines alone, in one pass, so runs
-resume, shards merge and results are compared without the images.
+An evaluation's folder holds `run.json`, what was measured and how, and `records.jsonl`, a line for
+each image. Metrics, curves and intervals are computed from the lines alone, in one pass. So runs
+resume, shards merge, and results are compared without the images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS, MAX_PROPOSALS, Ranks
 from deepmask.evaluate.published import TABLES
-from deepmask.runtime.io.atomic import sweep, whole_file
+from deepmask.runtime.io.atomic import atomic_write, remove_stale
 from deepmask.runtime.validation import ContentError, integer, mapping
 from deepmask.runtime.validation import number as checked_number
 
@@ -33,8 +33,12 @@ _KINDS = ("segm", "bbox")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image: its id, how long its proposals took (seconds, None if not timed), how many there
-    were, and the `Ranks` that found its objects."""
+    """The record of one image.
+
+    seconds    how long its proposals took; None if that was not timed.
+    proposals  how many there were.
+    ranks      the proposals that found its objects, see `matching`.
+    """
 
     image_id: int
     seconds: float | None
@@ -43,7 +47,7 @@ class Record:
 
 
 class RecordWriter:
-    """Appends records to a folder; a context manager. Each line is on its way to disk at once."""
+    """Append records to a folder. A context manager; each line is flushed at once."""
 
     def __init__(self, folder: Path) -> None:
         self._file = (folder / RECORDS_NAME).open("ab")
@@ -60,7 +64,7 @@ class RecordWriter:
         self._file.close()
 
     def write(self, record: Record) -> None:
-        """Append one record; a line is written whole or, if the process dies, repaired later."""
+        """Append one record. If the process dies in a line, `repair` removes it later."""
         ranks = {
             kind: {area: array.tolist() for area, array in areas.items()}
             for kind, areas in record.ranks.items()
@@ -76,9 +80,9 @@ class RecordWriter:
 
 
 def read_records(folder: Path, kinds: Sequence[str] = ()) -> Iterator[Record]:
-    """The records of a folder in the order they were written, one at a time.
+    """Yield the records of a folder in the order in which they were written.
 
-    Raises `EvalError` for what is no record, or lacks the ranks of one of `kinds`.
+    Raises `EvalError` for a line that is no record, or lacks the ranks of one of `kinds`.
     """
     path = folder / RECORDS_NAME
     try:
@@ -90,7 +94,7 @@ def read_records(folder: Path, kinds: Sequence[str] = ()) -> Iterator[Record]:
 
 
 def repair(folder: Path) -> set[int]:
-    """Cut off a last line that was not finished; returns the ids of the images already done."""
+    """Cut off a last line that is not complete; return the ids of the images already done."""
     path = folder / RECORDS_NAME
     if not path.exists():
         return set()
@@ -105,12 +109,11 @@ def repair(folder: Path) -> set[int]:
 
 
 def write_run(folder: Path, run: Mapping[str, Any]) -> None:
-    """Write `run.json`."""
     write_text(folder / RUN_NAME, json.dumps({"format": FORMAT, **run}, indent=1) + "\n")
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """The content of a folder's `run.json`; raises `EvalError` if it is no evaluation folder."""
+    """Return a folder's `run.json`; raises `EvalError` if it is no evaluation folder."""
     path = folder / RUN_NAME
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
@@ -130,14 +133,14 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all; raises `OSError`."""
-    with whole_file(path) as file:
+    """Write a file that appears whole or not at all; raises `OSError`."""
+    with atomic_write(path) as file:
         file.write(text.encode())
-    sweep(path)
+    remove_stale(path)
 
 
 def _check_run(run: dict[str, Any]) -> None:
-    """Raise KeyError or `ContentError` for what a report could not be made of."""
+    """Raise KeyError or `ContentError` if a report could not be made of it."""
     for values, key in ((run, "name"), (mapping(run, "annotations"), "name")):
         if not isinstance(values[key], str) or not values[key].isprintable():
             raise ContentError(f"{key} is {values[key]!r:.60}, expected a text")

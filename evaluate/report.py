@@ -1,4 +1,4 @@
-"""A finished evaluation folder: `metrics.json`, `table.txt` and the figures, from its records."""
+"""Write a finished evaluation's `metrics.json`, `table.txt` and figures from its records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TABLE_NAME = "table.txt"
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """The content of `metrics.json` for a folder of records, in one pass over them."""
+    """Compute the content of `metrics.json` from a folder's records, in one pass."""
     run = read_run(folder)
     totals = {kind: Totals() for kind in run["kinds"]}
     images = proposals = timed = 0
@@ -42,7 +42,7 @@ def measure(folder: Path) -> dict[str, Any]:
 
 
 def describe(metrics: dict[str, Any]) -> str:
-    """The tables and the lines around them, as printed and kept in `table.txt`."""
+    """Return the tables and the lines around them, as printed and kept in `table.txt`."""
     run = metrics["run"]
     kind = next(k for k in ("segm", "bbox") if k in metrics)
     objects = metrics[kind]["objects"]["all"]
@@ -72,6 +72,5 @@ def describe(metrics: dict[str, Any]) -> str:
 
 
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
-    """Write `metrics.json` and `table.txt`."""
     write_text(folder / METRICS_NAME, json.dumps(metrics, indent=1, allow_nan=False) + "\n")
     write_text(folder / TABLE_NAME, describe(metrics) + "\n")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from deepmask.coco.annotations import GroundTruth, Objects, Picture
+from deepmask.coco.annotations import Image
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.ground_truth import GroundTruth, Objects
 from deepmask.evaluate.matching import Candidates, rank_matches
 from deepmask.evaluate.records import (
     RECORDS_NAME,
@@ -19,17 +19,18 @@ from deepmask.evaluate.records import (
     repair,
     write_run,
 )
+from deepmask.runtime.progress import Progress, no_progress
 
 #: What a resumed run may change: how many images it takes in.
 _MAY_GROW = ("limit", "images", "images_of_all_shards")
 
-Watcher = Callable[[Picture, Objects, Candidates], None]
+Watcher = Callable[[Image, Objects, Candidates], None]
 
 
 class Source(Protocol):
     """Whatever makes proposals for an image of the set."""
 
-    def propose(self, picture: Picture) -> tuple[Candidates, float | None]:
+    def propose(self, picture: Image) -> tuple[Candidates, float | None]:
         """The proposals of an image, and the seconds they took (None if they were made before).
 
         Raises `EvalError` if this image cannot be done.
@@ -83,30 +84,31 @@ def open_folder(
     return [image_id for image_id in image_ids if image_id not in done]
 
 
-def evaluate(
+def evaluate_images(
     truth: GroundTruth,
     source: Source,
     kinds: tuple[str, ...],
     folder: Path,
     image_ids: Sequence[int],
     watch: Watcher | None = None,
+    progress: Progress = no_progress,
 ) -> Outcome:
     """Measure the images that a folder has no record of; `watch` sees each of them.
 
-    An image that fails is named and the others are still done; Ctrl-C ends the run with every
-    finished image on disk.
+    An image that fails is named and the others are still done; `KeyboardInterrupt` ends the run
+    with every finished image on disk.
     """
     outcome = Outcome()
-    with RecordWriter(folder) as writer, _progress(len(image_ids)) as bar:
+    with RecordWriter(folder) as writer:
         try:
-            for image_id in image_ids:
+            for count, image_id in enumerate(image_ids):
+                progress("images", count, len(image_ids))
                 picture = truth.pictures[image_id]
                 try:
                     objects = truth.objects(image_id)
                     candidates, seconds = source.propose(picture)
                 except EvalError as error:
                     outcome.failed.append(str(error))
-                    bar.update(1)
                     continue
                 ranks = rank_matches(candidates, objects, kinds)
                 # First, as an image with a record is never looked at again.
@@ -114,13 +116,7 @@ def evaluate(
                     watch(picture, objects, candidates)
                 writer.write(Record(image_id, seconds, len(candidates.scores), ranks))
                 outcome.done += 1
-                bar.update(1)
+            progress("images", len(image_ids), len(image_ids))
         except KeyboardInterrupt:
             outcome.interrupted = True
     return outcome
-
-
-def _progress(total: int) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit="image", disable=not sys.stderr.isatty(), smoothing=0.1)

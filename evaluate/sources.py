@@ -1,4 +1,4 @@
-"""Where proposals come from: a results file, or a model that makes them now."""
+"""Give an image's proposals from a results file, or from a model that makes them now."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepmask.coco.annotations import Picture
+from deepmask.coco.annotations import Image
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import Candidates
 from deepmask.evaluate.proposals_json import ResultsFile, to_candidates
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class FileSource:
-    """Proposals that were made before, by anything that writes COCO results."""
+    """Take proposals from a COCO results file."""
 
-    def __init__(self, path: Path, pictures: Mapping[int, Picture], limit: int) -> None:
+    def __init__(self, path: Path, pictures: Mapping[int, Image], limit: int) -> None:
         """Index the file; `limit` is how many proposals of an image to take."""
         self._path = path
         self._limit = limit
@@ -32,15 +32,15 @@ class FileSource:
         self.has_masks = self._file.has_masks
 
     def images(self) -> set[int]:
-        """Ids of the images it has proposals for."""
+        """Return the ids of the images that the file has proposals for."""
         return self._file.images()
 
-    def propose(self, picture: Picture) -> tuple[Candidates, None]:
-        """The proposals of an image; none if the file has none."""
+    def propose(self, picture: Image) -> tuple[Candidates, None]:
+        """Return an image's proposals; none if the file has none."""
         return self._file.candidates(picture.id, self._limit), None
 
     def about(self) -> dict[str, Any]:
-        """What `run.json` keeps of it."""
+        """Return what `run.json` keeps of this source."""
         return {
             "proposals_json": self._path.name,
             "sha256": sha256_of(self._path),
@@ -49,7 +49,7 @@ class FileSource:
 
 
 class ModelSource:
-    """Proposals made by an exported model, image by image."""
+    """Make proposals with an exported model, image by image."""
 
     has_masks = True
 
@@ -72,11 +72,11 @@ class ModelSource:
         self._overlap = overlap
         self._warm = False
 
-    def propose(self, picture: Picture) -> tuple[Candidates, float | None]:
-        """Image file to boxes and run lengths; the first image, a warm-up, is not timed."""
+    def propose(self, picture: Image) -> tuple[Candidates, float | None]:
+        """Return an image's proposals and the seconds they took; the first image is not timed."""
         start = time.perf_counter()
         try:
-            image = read_image(self._images / picture.file_name)
+            image = read_image(self._images / picture.path)
             check_size(picture, image.shape)
             proposals = self._model(
                 image,
@@ -94,12 +94,12 @@ class ModelSource:
         return candidates, seconds if timed else None
 
     def about(self) -> dict[str, Any]:
-        """What `run.json` keeps of it."""
+        """Return what `run.json` keeps of this source."""
         manifest = self._model.manifest
         return {
             "model": manifest.name,
             "precision": manifest.precision,
-            "graphs": {name: graph.sha256 for name, graph in manifest.graphs.items()},
+            "graphs": {stage.name: stage.sha256 for stage in manifest.stages},
             "proposals": self._proposals,
             "scales": asdict(self._scales),
             "threshold": self._threshold,
@@ -108,10 +108,10 @@ class ModelSource:
         }
 
 
-def check_size(picture: Picture, shape: tuple[int, ...]) -> None:
+def check_size(picture: Image, shape: tuple[int, ...]) -> None:
     """Raise `EvalError` if an image (H, W, 3) is not the one that was annotated."""
     if shape[:2] != (picture.height, picture.width):
         raise EvalError(
-            f"image {picture.id}: {picture.file_name} is {shape[1]} x {shape[0]} pixels, its "
+            f"image {picture.id}: {picture.path} is {shape[1]} x {shape[0]} pixels, its "
             f"annotations are for {picture.width} x {picture.height}"
         )

@@ -1,4 +1,4 @@
-"""The papers' table 1 (and 2) in text: what was measured above what was published."""
+"""Print tables like the papers' table 1 and 2: measured rows above published ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Metrics = Mapping[str, Any]
 
 
 def results_table(dataset: str, runs: Sequence[tuple[str, Metrics]], measured_on: str) -> str:
-    """A table of measured runs, each with its 95 % interval, and the papers' rows beside them.
+    """Return a table of measured runs with 95 % intervals, and the papers' rows below.
 
     runs         (name, content of `metrics.json`) in the order to print.
     measured_on  what was measured, for the line above the measured rows.
@@ -39,7 +39,7 @@ def results_table(dataset: str, runs: Sequence[tuple[str, Metrics]], measured_on
 def differences_table(
     columns: Sequence[tuple[str, str]], differences: Sequence[tuple[str, Metrics]]
 ) -> str:
-    """Differences of runs by metric, their 95 % intervals below; a star where these exclude 0."""
+    """Return runs' differences by metric, 95 % intervals below; a star where these exclude 0."""
     columns = tuple(c for c in columns if any(c[0] in change for _, change in differences))
     rows: list[tuple[str, list[str]] | str] = []
     for name, change in differences:
@@ -56,7 +56,7 @@ def differences_table(
 
 
 def sizes_table(runs: Sequence[tuple[str, Metrics]]) -> str:
-    """What the paper's table leaves out: AR by object size, recall at single IoUs, objects."""
+    """Return what the papers' tables leave out: AR by object size, recall at one IoU, objects."""
     keys = [
         *(f"AR@{k}_{size}" for size in ("small", "medium", "large") for k in (10, 100, 1000)),
         *(f"recall@{k}_iou{iou}" for iou in (0.5, 0.7) for k in (10, 100, 1000)),
@@ -104,12 +104,12 @@ def _excludes_zero(bound: Sequence[float | None] | None) -> bool:
 
 
 def _signed(value: float | None) -> str:
-    """-0.0312 as -.031."""
+    """Print -0.0312 as -.031."""
     return "-" if value is None else f"{value:+.3f}".replace("0.", ".", 1)
 
 
 def _figure(value: float | None) -> str:
-    """0.1534 as the papers print it: .153."""
+    """Print 0.1534 as the papers do: .153."""
     if value is None:
         return "-"
     return f"{value:.3f}".removeprefix("0")

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-import textwrap
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 from click.core import ParameterSource
 
-from deepmask.runtime.cli.options import IOU, PROBABILITY, Number, cache_option, parse_scales
+from deepmask.export.errors import ExportUsageError
+from deepmask.runtime.cli.main import Command, run_command
+from deepmask.runtime.cli.options import (
+    IOU,
+    PATH,
+    PROBABILITY,
+    Number,
+    cache_option,
+    parse_scales,
+)
+from deepmask.runtime.cli.progress import progress_bar
 
-if TYPE_CHECKING:
-    from deepmask.export.plans import EngineBuilder
-
-LONGEST_MESSAGE = 500
 #: Libraries of the extra `export`.
 EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
 #: Options that need a checkpoint.
@@ -28,15 +32,14 @@ _CHECKPOINTS = {
 }
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("checkpoint", metavar="CHECKPOINT|MODEL", type=click.Path(path_type=Path))
+@click.command(cls=Command)
+@click.argument("checkpoint", metavar="CHECKPOINT|MODEL", type=PATH)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
-    help="The model folder to write; beside the checkpoint and named after it by default, with "
-    "the precision added for a MODEL. An exported model that is there is replaced, anything else "
-    "is not.",
+    help="Model folder to write. An exported model that is there is replaced, anything else is "
+    "not.  [default: beside the checkpoint and named after it; for a MODEL with its precision]",
 )
 @click.option("--name", help="The model's name in model.json.  [default: the source's]")
 @click.option(
@@ -44,53 +47,47 @@ _CHECKPOINTS = {
     type=click.Choice(["fp32", "fp16"]),
     default="fp32",
     show_default=True,
-    help="How weights are stored. fp16 halves the files; the arithmetic stays fp32.",
+    help="How weights are stored. fp16 halves the size of the files; the arithmetic stays fp32.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "fp16", "int8", "int8-symmetric"]),
     default="fp32",
     show_default=True,
-    help="What the graphs compute in. int8 is the fastest form on a CPU; "
-    "int8-symmetric is the one that TensorRT takes; fp16 is for GPUs. Inputs, outputs and the "
-    "layers that rank stay fp32.",
+    help="Precision of the graphs' arithmetic. int8 is the fastest on a CPU; int8-symmetric is the "
+    "int8 form for TensorRT; fp16 is for GPUs. Inputs, outputs and the layers that rank stay fp32.",
 )
 @click.option(
     "--calibration",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
-    help="Folder of photographs like those the model will see, some dozens: int8 measures its "
-    "ranges on them, and needs it; ten are kept apart to compare with fp32 on. fp16 compares on "
-    "them, or on drawn pictures without.",
+    help="Folder of some dozens of photographs like those the model will see. int8 needs it to "
+    "measure value ranges, and keeps ten of them apart for the comparison with fp32. fp16 uses "
+    "them for the comparison only; without them it uses drawn pictures.",
 )
 @click.option(
     "--scales",
     metavar="FROM:TO:STEP",
-    help="Pyramid scales the runtime uses by default, as powers of two.  "
+    help="Scales of the image pyramid that the runtime uses by default, as powers of two.  "
     "[default: -2:1:0.5 for a 224 px model, -2.5:0.5:0.5 for 160 px, in proportion for others]",
 )
 @click.option(
     "--threshold",
     type=PROBABILITY,
-    default=0.2,
-    show_default=True,
-    help="Mask probability above which the runtime counts a pixel as the object's.",
+    help="Probability above which a pixel belongs to a mask, unless the runtime is told another.  "
+    "[default: the network's own, 0.2 in the paper]",
 )
 @click.option(
     "--overlap",
     type=IOU,
-    default=1.0,
-    show_default=True,
-    help="IoU with a better proposal above which the runtime ranks a near-duplicate lower; 1: "
-    "never, as in the paper.",
+    help="The runtime ranks a proposal lower where its IoU with a better one is above this; 1: "
+    "never, as in the paper.  [default: the network's own]",
 )
 @click.option(
     "--scale-prior",
     type=Number(-10, 10),
-    default=0.0,
-    show_default=True,
     help="Logits that the runtime adds to a score for each octave its scale is below 1, so that "
-    "parts rank below whole objects; 0: none, as in the paper.",
+    "parts rank below whole objects; 0: none, as in the paper.  [default: the network's own]",
 )
 @click.option(
     "--interleave",
@@ -106,7 +103,7 @@ _CHECKPOINTS = {
 )
 @click.option(
     "--scores-from",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="PT",
     help="Rank this checkpoint's masks by the scores of another one of the same preset, as the "
     "paper's DeepMask20* does. Both networks run: twice the time.",
@@ -121,13 +118,13 @@ _CHECKPOINTS = {
 @click.option(
     "--build-engine",
     is_flag=True,
-    help="Also build TensorRT's engines of the model, which deepmask-trt-run would build on first "
-    "use. The options below are for this one.",
+    help="Also build the model's TensorRT plans, which deepmask-trt-run would otherwise build on "
+    "first use. The next four options need this one.",
 )
 @click.option(
     "--engine",
     type=click.Choice(["auto", "tensorrt", "tensorrt-rtx"]),
-    help="Which TensorRT builds.  [default: auto, the first that is installed]",
+    help="TensorRT library that builds.  [default: auto, the first that is installed]",
 )
 @click.option(
     "--target",
@@ -139,8 +136,8 @@ _CHECKPOINTS = {
 @click.option(
     "--max-size",
     type=click.IntRange(1333, 8192),
-    help="The longest side of an image that the engines take without shrinking it, the largest "
-    "--max-side of deepmask-trt-run.  [default: 1333]",
+    help="Longest side of an image that the plans take without shrinking it: the largest "
+    "--max-side of deepmask-trt-run.  [default: the model's]",
 )
 @cache_option
 @click.option(
@@ -159,9 +156,9 @@ def command(
     precision: str,
     calibration: Path | None,
     scales: str | None,
-    threshold: float,
-    overlap: float,
-    scale_prior: float,
+    threshold: float | None,
+    overlap: float | None,
+    scale_prior: float | None,
     interleave: str | None,
     dense_mask: bool,
     scores_from: Path | None,
@@ -187,6 +184,9 @@ def command(
     --precision is then compared with the fp32 graphs: logits, and how many of their best 100
     proposals it finds again; below 95 % for fp16 and 85 % for int8 it warns.
 
+    Exit code 0: written; 1: the export failed; 2: wrong use; 130 or 143: stopped by Ctrl-C or
+    SIGTERM.
+
     \b
     Examples:
       deepmask-export runs/x/best.pt
@@ -198,26 +198,22 @@ def command(
     """
     wanted = None if scales is None else parse_scales(scales)
     if not checkpoint.exists():  # told before libraries that take seconds to load
-        _fail(f"{checkpoint}: no such checkpoint file, or folder of an exported model", 2)
-    exported = checkpoint.is_dir()
-    for key, option in _CHECKPOINTS.items() if exported else ():
+        raise ExportUsageError(
+            f"{checkpoint}: no such checkpoint file, or folder of an exported model"
+        )
+    for key, option in _CHECKPOINTS.items() if checkpoint.is_dir() else ():
         if context.get_parameter_source(key) is ParameterSource.COMMANDLINE:
-            _fail(f"{option} is for a checkpoint: leave it out for an exported model", 2)
+            raise ExportUsageError(
+                f"{option} is for a checkpoint: leave it out for an exported model"
+            )
     given = {"--engine": engine, "--target": target, "--max-size": max_size, "--cache": cache}
     if not build_engine and (idle := [name for name, value in given.items() if value]):
-        _fail(f"{idle[0]} is for --build-engine: add that, or leave it out", 2)
-    if build_engine and precision == "int8":
-        _fail("TensorRT takes no zero points: --build-engine needs --precision int8-symmetric", 2)
-    _require_libraries()
-    from deepmask.export.convert import lower_model
-    from deepmask.export.errors import ExportError, ExportUsageError
-    from deepmask.export.exporter import export_model
+        raise ExportUsageError(f"{idle[0]} is for --build-engine: add that, or leave it out")
+    for library in EXTRA:  # one that is missing is told before any work
+        import_module(library)
     from deepmask.export.options import ExportOptions
-    from deepmask.export.plans import EngineBuilder, EngineOptions
-    from deepmask.export.triton_repository import require_ours, servable_name, write_repository
-    from deepmask.runtime.model.manifest import ModelFolderError, load_manifest
-    from deepmask.runtime.views.pyramid import MAX_SIDE
-    from deepmask.train.checkpoint import CheckpointError
+    from deepmask.export.plans import PlanOptions
+    from deepmask.export.request import ExportRequest, export
 
     options = ExportOptions(
         name=name,
@@ -233,72 +229,16 @@ def command(
         overlap=overlap,
         scale_prior=scale_prior,
     )
-    out = out or _beside(checkpoint, precision)
-    wanted_engines = EngineOptions(engine or "auto", target, max_size or MAX_SIDE, cache)
-    try:
-        builder = EngineBuilder(wanted_engines) if build_engine else None
-        if triton is not None:
-            known = load_manifest(checkpoint).name if exported else checkpoint.stem
-            require_ours(triton, servable_name(name or known))
-        if exported:
-            lower_model(checkpoint, out, options, click.echo)
-        else:
-            export_model(checkpoint, out, options, click.echo)
-        click.echo(f"wrote {out}")
-        if triton is not None:
-            click.echo(f"wrote {write_repository(out, triton)}")
-        if builder is not None:
-            _build(builder, out)
-    except (ExportUsageError, CheckpointError, ModelFolderError) as error:
-        _fail(str(error), 2)
-    except (ExportError, OSError) as error:
-        _fail(str(error), 1)
+    plans = None
+    if build_engine:
+        plans = PlanOptions(engine or "auto", target, max_size or 0, cache)
+    with progress_bar() as show:
+        export(ExportRequest(checkpoint, out, options, plans, triton), click.echo, show)
 
 
-def _beside(source: Path, precision: str) -> Path:
-    """Where the model goes if nobody says."""
-    if source.is_file():
-        return source.with_suffix("")
-    named = source if source.name.strip(".") else source.resolve()
-    if not named.name:
-        _fail(f"{source} has no name to put beside it: give --out", 2)
-    return named.with_name(f"{named.name}-{precision}")
-
-
-def _build(builder: EngineBuilder, out: Path) -> None:
-    try:
-        builder.build(out, click.echo)
-    except KeyboardInterrupt:
-        _fail(f"interrupted; {out} is complete, and the engines that were done are kept", 130)
-
-
-def _require_libraries() -> None:
-    for library in EXTRA:
-        try:
-            import_module(library)
-        except ModuleNotFoundError as error:
-            _fail(f"{error.name} is not installed: pip install 'deepmask[export]'", 1)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    one_line = textwrap.shorten(message, LONGEST_MESSAGE, placeholder=" …")
-    click.echo(f"Error: {one_line}", err=True)
-    sys.exit(code)
-
-
-def main() -> None:
-    """Run the command; whatever the user got wrong is told in one line."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        command.main(standalone_mode=False)
-    except click.UsageError as error:
-        _fail(f"{error.format_message()} (deepmask-export --help explains)", 2)
-    except click.Abort:
-        _fail("interrupted, nothing was written", 130)
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `deepmask-export`."""
+    run_command(command, "deepmask-export", "export", arguments)
 
 
 if __name__ == "__main__":

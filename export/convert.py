@@ -6,15 +6,14 @@ Whoever has only the exported model, the shipped one say, gets its fp16 and int8
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
-from deepmask.export.coarse import COARSE_GRAPHS
 from deepmask.export.errors import ExportError, ExportUsageError
-from deepmask.export.folder import DENSE_MASK, require_replaceable, staged
+from deepmask.export.folder import extra_files, require_replaceable, staged
 from deepmask.export.onnx_graph import name_nodes
 from deepmask.export.options import ExportOptions, check_name, check_precision
 from deepmask.export.precision.calibration_set import choose_photographs
@@ -22,16 +21,18 @@ from deepmask.export.precision.reduce import FP32, write_reduced
 from deepmask.export.weights import store_as_single
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.errors import one_line
-from deepmask.runtime.io.checksum import sha256_of
-from deepmask.runtime.model.manifest import Graph, Manifest, load_manifest, write_manifest
+from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
+from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.predict.deepmask import DeepMask
+from deepmask.runtime.progress import Progress, no_progress
 
 
-def lower_model(
+def convert_model(
     source: Path,
     out: Path,
     options: ExportOptions,
     report: Callable[[str], None] = lambda line: None,
+    progress: Progress = no_progress,
 ) -> Manifest:
     """Write the model folder `source`, which computes in float32, to `out` in another precision.
 
@@ -55,14 +56,16 @@ def lower_model(
     photographs = None
     if options.photographs is not None:
         photographs = choose_photographs(options.photographs, report)
-    if (source / DENSE_MASK).exists():
-        report(f"{DENSE_MASK} is left out: it is made of a checkpoint")
+    for name in extra_files(source):
+        report(f"{name} is left out: it is made of a checkpoint")
     with staged(out) as stage:
         reference = stage / FP32
         reference.mkdir()
         try:
             _write_single(manifest, source, reference)
-            lowered = write_reduced(reference, stage, options.precision, photographs, report)
+            lowered = write_reduced(
+                reference, stage, options.precision, photographs, report, progress
+            )
         except Exception as error:  # those of onnx and its quantiser share no base class
             raise ExportError(
                 f"{source}: its graphs cannot be made {options.precision}: {one_line(error)}"
@@ -79,10 +82,6 @@ def _checked(source: Path) -> Manifest:
             f"{source} computes in {manifest.precision} already: give the fp32 model, or the "
             "checkpoint"
         )
-    if manifest.coarse and (strange := sorted(set(manifest.coarse.graphs) - set(COARSE_GRAPHS))):
-        raise ExportUsageError(
-            f"{source}: its coarse form has a {strange[0]} graph of its own, which no export writes"
-        )
     try:
         for coarse in (False, True) if manifest.coarse else (False,):
             DeepMask.load(source, engine="onnxruntime", device="cpu", coarse=coarse).close()
@@ -92,27 +91,12 @@ def _checked(source: Path) -> Manifest:
 
 
 def _write_single(manifest: Manifest, source: Path, folder: Path) -> None:
-    """The model in `folder`, files and nodes named as in every export, its weights float32."""
-    graphs = {
-        name: _write_graph(graph, source, folder, name) for name, graph in manifest.graphs.items()
-    }
-    coarse = manifest.coarse
-    if coarse is not None:
-        coarse = replace(coarse, graphs=_coarse_graphs(coarse.graphs, source, folder))
-    write_manifest(replace(manifest, weights=FP32, graphs=graphs, coarse=coarse), folder)
+    """Write the model to `folder` with float32 weights and names for all nodes."""
+    for file in manifest.files():
+        model = onnx.load(source / file)
+        store_as_single(model)
+        name_nodes(model)
+        onnx.save_model(model, folder / file)
 
-
-def _coarse_graphs(graphs: Mapping[str, Graph], source: Path, folder: Path) -> dict[str, Graph]:
-    return {
-        name: _write_graph(graph, source, folder, COARSE_GRAPHS[name])
-        for name, graph in graphs.items()
-    }
-
-
-def _write_graph(graph: Graph, source: Path, folder: Path, name: str) -> Graph:
-    file = f"{name}.onnx"
-    model = onnx.load(source / graph.file)
-    store_as_single(model)
-    name_nodes(model)
-    onnx.save_model(model, folder / file)
-    return replace(graph, file=file, sha256=sha256_of(folder / file))
+    about = {**manifest.about, "weights": FP32, "extra": []}
+    write_manifest(with_checksums(replace(manifest, about=about), folder), folder)

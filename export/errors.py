@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from deepmask.runtime.errors import OneLineError, UsageError
 
-class ExportError(Exception):
+
+class ExportError(OneLineError):
     """The export was tried and failed; nothing of it is left behind."""
 
 
-class ExportUsageError(ExportError):
+class ExportUsageError(ExportError, UsageError):
     """What was asked for cannot be done: wrong file, wrong folder, wrong value."""

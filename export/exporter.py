@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
 from deepmask.export import parity
-from deepmask.export.coarse import COARSE_GRAPHS, COARSE_OUTPUTS, write_coarse_trunk
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.options import ExportOptions, check_name, check_precision
+from deepmask.export.part import write_part
 from deepmask.export.precision.calibration_set import choose_photographs
 from deepmask.export.precision.reduce import write_reduced
 from deepmask.export.weights import require_finite, round_to_half, store_as_half
-from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.dense.describe import describe
-from deepmask.networks.dense.graphs import GraphSource, example_inputs, graph_sources
-from deepmask.networks.dense.score import INTERLEAVINGS
+from deepmask.networks.config import ConfigError
+from deepmask.networks.dense.graphs import (
+    DenseGraph,
+    DenseModel,
+    DenseOptions,
+    Description,
+    example_inputs,
+    manifest_of,
+)
 from deepmask.networks.dense.trunk import fold_batchnorm
-from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
-from deepmask.runtime.io.checksum import sha256_of
-from deepmask.runtime.model.manifest import GRAPHS, Graph, Manifest, write_manifest
+from deepmask.networks.families import family_of
+from deepmask.runtime.model.folder import with_checksums, write_manifest
+from deepmask.runtime.model.manifest import Manifest
+from deepmask.runtime.progress import Progress, no_progress
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.score_swap import with_scores_of
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is written and compared; `dense`, `network` and `exact` as in `parity.compare`."""
+
+    dense: DenseModel
+    network: DenseModel
+    exact: DenseModel | None
+    description: Description
+    name: str
+    options: ExportOptions
+    report: Callable[[str], None]
 
 
 def export_model(
@@ -35,15 +54,17 @@ def export_model(
     out: Path,
     options: ExportOptions,
     report: Callable[[str], None] = lambda line: None,
+    progress: Progress = no_progress,
 ) -> Manifest:
     """Write the model folder `out` from a checkpoint and return its manifest.
 
-    `report` is given lines of progress and the parity table. Raises `CheckpointError` for a file
-    that is no checkpoint, `ExportUsageError` for a folder that must not be replaced, and
-    `ExportError` for weights that are not finite or graphs that deviate; `out` is untouched then.
+    report  is given lines of progress and the parity table.
+    Raises `CheckpointError` for a file that is no checkpoint, `ExportUsageError` for a folder that
+    must not be replaced or options that do not fit the network, and `ExportError` for weights that
+    are not finite or graphs that deviate; `out` is untouched then.
     """
-    name_of_model = options.name or checkpoint.stem
-    check_name(name_of_model)
+    name = options.name or checkpoint.stem
+    check_name(name)
     check_precision(options)
     require_replaceable(out)
     photographs = None
@@ -52,100 +73,64 @@ def export_model(
     loaded = load_checkpoint(checkpoint)
     if options.scores_from is not None:
         loaded = with_scores_of(loaded, load_checkpoint(options.scores_from))
-    assert isinstance(loaded.model, DeepMaskConfig)
-    if options.interleaving and loaded.model.score_head != "pooled":
-        raise ExportUsageError(
-            f"{checkpoint} has the {loaded.model.score_head} score head, which has no pooling to "
-            "interleave: leave --interleave out"
-        )
-    if options.dense_mask and isinstance(loaded.model, SharpMaskConfig):
-        raise ExportUsageError(
-            f"{checkpoint} has refined masks, which are made window by window: leave --dense-mask "
-            "out"
-        )
     original = loaded.build()
-    assert isinstance(original, DeepMaskNetwork)
     require_finite(original.state_dict())
+    wanted = DenseOptions(options.interleaving, options.dense_mask)
+    family = family_of(loaded.model)
     folded = fold_batchnorm(original)
-    exported = original
-    if options.weights == "fp16":
-        exported = folded = round_to_half(folded)
-    interleaving = options.interleaving or INTERLEAVINGS[0]
-    sources = graph_sources(folded, interleaving, options.dense_mask)
+    try:
+        network, exact = family.dense(original, wanted), None
+        if options.weights == "fp16":
+            folded = round_to_half(folded)
+        dense = family.dense(folded, wanted)
+        if options.weights == "fp16":
+            network, exact = dense, network
+    except ConfigError as error:
+        raise ExportUsageError(f"{checkpoint}: {error}") from error
+    description = family.describe(loaded.model).with_defaults(
+        options.scales, options.threshold, options.overlap, options.scale_prior
+    )
+    job = _Job(dense, network, exact, description, name, options, report)
     with staged(out) as stage:
         if options.precision == "fp32":
-            return _write_float(stage, sources, exported, original, name_of_model, options, report)
+            return _write_float(stage, job)
         reference = stage / "fp32"
         reference.mkdir()
-        _write_float(reference, sources, exported, original, name_of_model, options, report)
-        manifest = write_reduced(reference, stage, options.precision, photographs, report)
+        _write_float(reference, job)
+        manifest = write_reduced(reference, stage, options.precision, photographs, report, progress)
         shutil.rmtree(reference)
     return manifest
 
 
-def _write_float(
-    folder: Path,
-    sources: Mapping[str, GraphSource],
-    exported: DeepMaskNetwork,
-    original: DeepMaskNetwork,
-    name: str,
-    options: ExportOptions,
-    report: Callable[[str], None],
-) -> Manifest:
-    """The float32 graphs, compared with PyTorch, and their manifest."""
-    for graph, source in sources.items():
-        path = folder / f"{graph}.onnx"
-        _write_graph(source, path, original.config, options)
-        report(f"{path.name:<17}{path.stat().st_size / 1e6:7.1f} MB")
-    if isinstance(original.config, SharpMaskConfig):
-        path = write_coarse_trunk(folder)
-        report(f"{path.name:<17}{path.stat().st_size / 1e6:7.1f} MB")
-    deviations, rounding = parity.compare(folder, sources, exported, original)
-    report(parity.as_table(deviations, rounding))
+def _write_float(folder: Path, job: _Job) -> Manifest:
+    """Write the float32 graphs and their manifest, and compare them with PyTorch."""
+    options, dense = job.options, job.dense
+    sketch = manifest_of(dense, job.description, name=job.name, about={})
+    for graph in dense.files():
+        path = folder / f"{graph.file}.onnx"
+        if graph.part_of:
+            write_part(folder / f"{graph.part_of}.onnx", path, graph.outputs)
+        else:
+            _write_graph(graph, path, sketch, options)
+        job.report(f"{path.name:<17}{path.stat().st_size / 1e6:7.1f} MB")
+    deviations, rounding = parity.compare(folder, sketch, dense, job.network, job.exact)
+    job.report(parity.as_table(deviations, rounding))
     parity.require_parity(deviations)
-    graphs = {name: _described(folder, name, sources[name]) for name in GRAPHS}
-    coarse = None
-    if isinstance(original.config, SharpMaskConfig):
-        trunk = replace(sources["trunk"], outputs=COARSE_OUTPUTS)
-        coarse = {
-            "trunk": _described(folder, COARSE_GRAPHS["trunk"], trunk),
-            "mask": _described(folder, COARSE_GRAPHS["mask"], sources[COARSE_GRAPHS["mask"]]),
-        }
-    record = parity.as_record(deviations, rounding)
-    manifest = describe(
-        original.config,
-        graphs,
-        name=name,
-        weights=options.weights,
-        opset=options.opset,
-        parity=record,
-        scales=options.scales,
-        threshold=options.threshold,
-        overlap=options.overlap,
-        scale_prior=options.scale_prior,
-        coarse=coarse,
-    )
+    about = {
+        "weights": options.weights,
+        "opset": options.opset,
+        "parity": parity.as_record(deviations, rounding),
+        "extra": [f"{graph.file}.onnx" for graph in dense.extra],
+    }
+    manifest = manifest_of(dense, job.description, name=job.name, about=about)
+    manifest = with_checksums(manifest, folder)
     write_manifest(manifest, folder)
     return manifest
 
 
-def _described(folder: Path, name: str, source: GraphSource) -> Graph:
-    file = f"{name}.onnx"
-    return Graph(file, sha256_of(folder / file), source.inputs, source.outputs)
-
-
-def _write_graph(
-    source: GraphSource, path: Path, config: DeepMaskConfig, options: ExportOptions
-) -> None:
-    examples = example_inputs(config)
-    graph = to_onnx(
-        source.module,
-        [examples[name] for name in source.inputs],
-        source.inputs,
-        source.outputs,
-        options.opset,
-    )
+def _write_graph(graph: DenseGraph, path: Path, manifest: Manifest, options: ExportOptions) -> None:
+    model = to_onnx(graph, example_inputs(graph, manifest), options.opset)
     if options.weights == "fp16":
-        store_as_half(graph)
-    onnx.save_model(graph, path)
+        store_as_half(model)
+    onnx.save_model(model, path)
     onnx.checker.check_model(path, full_check=True)

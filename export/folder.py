@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from deepmask.export.errors import ExportUsageError
-from deepmask.runtime.io.atomic import NEW, OLD, sweep, workplace
-from deepmask.runtime.model.manifest import FORMAT, MANIFEST_NAME
-
-#: Masks of every location at once, for other tools: written if asked for, and in no manifest.
-DENSE_MASK = "mask_dense.onnx"
-#: Every file that an export may write; a folder with any other file in it is not replaced.
-FILES = (
-    MANIFEST_NAME,
-    *("trunk.onnx", "score.onnx", "mask.onnx", DENSE_MASK),
-    *("coarse_trunk.onnx", "coarse_mask.onnx"),
-)
+from deepmask.runtime.io.atomic import NEW, OLD, remove_stale, staging_folder
+from deepmask.runtime.model.folder import MANIFEST_NAME, read_manifest
+from deepmask.runtime.model.manifest import ModelFolderError
 
 
 def require_replaceable(folder: Path) -> None:
@@ -30,16 +21,23 @@ def require_replaceable(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     if not names:
         return
-    if not _is_model(folder / MANIFEST_NAME):
+    try:
+        written = {MANIFEST_NAME, *read_manifest(folder).files(), *extra_files(folder)}
+    except ModelFolderError as error:
         raise ExportUsageError(
-            f"{folder} exists and is no exported model (no {MANIFEST_NAME} of one in it): "
-            "give another --out"
-        )
-    if strangers := sorted(names - set(FILES)):
+            f"{folder} exists and is no exported model ({error}): give another --out"
+        ) from error
+    if strangers := sorted(names - written):
         raise ExportUsageError(
             f"{folder} also holds {strangers[0]}, which no export wrote: move it away, "
             "or give another --out"
         )
+
+
+def extra_files(folder: Path) -> list[str]:
+    """Return the files of an exported model that no stage runs: graphs for other tools."""
+    extra = read_manifest(folder).about.get("extra", [])
+    return [name for name in extra if isinstance(name, str)] if isinstance(extra, list) else []
 
 
 @contextmanager
@@ -50,13 +48,13 @@ def staged(folder: Path) -> Iterator[Path]:
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with workplace(folder) as place:
+    with staging_folder(folder) as place:
         stage = place / NEW
         stage.mkdir()
         yield stage
         require_replaceable(folder)
         _swap(stage, folder, place / OLD)
-    sweep(folder)  # only now: a killed swap may have left the old model there
+    remove_stale(folder)  # only now: a killed swap may have left the old model there
 
 
 def _swap(stage: Path, folder: Path, old: Path) -> None:
@@ -68,11 +66,3 @@ def _swap(stage: Path, folder: Path, old: Path) -> None:
         if old.exists() and not folder.exists():
             old.replace(folder)
         raise
-
-
-def _is_model(manifest: Path) -> bool:
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("format") == FORMAT

@@ -10,44 +10,42 @@ from collections.abc import Iterator, Sequence
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepmask.export.errors import ExportError
-from deepmask.runtime.model.manifest import FIXED_AXES, TENSORS
+from deepmask.networks.dense.graphs import DenseGraph
 
 PRODUCER = "deepmask-export"
 #: What one protobuf message, and so one ONNX file without external data, can hold.
 LARGEST_GRAPH = 2**31 - 2**20
 
 
-def to_onnx(
-    module: nn.Module,
-    examples: Sequence[Tensor],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    opset: int,
-) -> onnx.ModelProto:
-    """Trace `module` and return its graph; `inputs` and `outputs` are names from `TENSORS`.
+def to_onnx(source: DenseGraph, examples: Sequence[Tensor], opset: int) -> onnx.ModelProto:
+    """Trace a dense graph and return it as ONNX.
 
-    `examples` have the inputs' shapes for some picture; every axis that `TENSORS` names and that
-    is not fixed for one model stays dynamic. Raises `ExportError` for weights beyond 2 GB.
+    examples  have the inputs' shapes for some picture; axes that are no fixed size stay dynamic.
+    Raises `ExportError` for weights beyond 2 GB.
     """
-    size = sum(parameter.nbytes for parameter in module.parameters())
+    size = sum(parameter.nbytes for parameter in source.module.parameters())
     if size > LARGEST_GRAPH:
         raise ExportError(
-            f"the graph of {', '.join(outputs)} would be {size / 1e9:.1f} GB, and one ONNX file "
-            "holds at most 2: give the model a low-rank mask head or fewer channels"
+            f"the graph of {', '.join(source.outputs)} would be {size / 1e9:.1f} GB, and one ONNX "
+            "file holds at most 2: give the model a low-rank mask head or fewer channels"
         )
     dynamic = tuple(
-        {k: torch.export.Dim.DYNAMIC for k, axis in enumerate(TENSORS[name].axes) if _varies(axis)}
-        for name in inputs
+        {
+            index: torch.export.Dim.DYNAMIC
+            for index, axis in enumerate(spec.axes)
+            if isinstance(axis, str)
+        }
+        for spec in source.inputs.values()
     )
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            module.eval(),
+            source.module.eval(),
             tuple(examples),
-            input_names=list(inputs),
-            output_names=list(outputs),
+            input_names=list(source.inputs),
+            output_names=list(source.outputs),
             dynamic_shapes=dynamic,
             opset_version=opset,
             dynamo=True,
@@ -58,7 +56,7 @@ def to_onnx(
     assert program is not None
     graph = program.model_proto
     strip(graph)
-    _declare(graph)
+    _declare(graph, source)
     return graph
 
 
@@ -87,10 +85,6 @@ def strip(model: onnx.ModelProto) -> None:
         del tensor.metadata_props[:]
 
 
-def _varies(axis: int | str) -> bool:
-    return isinstance(axis, str) and axis not in FIXED_AXES
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporter's progress and its notes on missing libraries from the user."""
@@ -105,11 +99,12 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _declare(model: onnx.ModelProto) -> None:
-    """Name the dynamic axes of inputs and outputs as `TENSORS` does."""
+def _declare(model: onnx.ModelProto, source: DenseGraph) -> None:
+    """Name the dynamic axes of inputs and outputs as `model.json` does."""
+    specs = {**source.inputs, **source.outputs}
     for value in [*model.graph.input, *model.graph.output]:
         shape = value.type.tensor_type.shape
-        for axis, dim in zip(TENSORS[value.name].axes, shape.dim, strict=True):
-            if isinstance(axis, str) and _varies(axis):
+        for axis, dim in zip(specs[value.name].axes, shape.dim, strict=True):
+            if isinstance(axis, str):
                 dim.Clear()
                 dim.dim_param = axis

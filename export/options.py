@@ -7,7 +7,6 @@ from pathlib import Path
 
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.precision.int8 import QUANTISED_FORMS
-from deepmask.networks.dense.describe import OVERLAP, THRESHOLD
 from deepmask.runtime.model.manifest import Scales
 
 _LONGEST_NAME = 200
@@ -20,7 +19,7 @@ class ExportOptions:
     name           the model's name in `model.json`; the checkpoint's file name by default.
     opset          ONNX operator set.
     weights        "fp32", or "fp16": stored rounded to float16, computed with in float32.
-    interleaving   form of a pooled score head, one of `score.INTERLEAVINGS`; by default the first.
+    interleaving   form of a pooled score head: "dilated" or "shifted".
     dense_mask     also write `mask_dense.onnx`, masks of every location. It is compared like the
                    others, but the manifest does not list it: the runtime has no use for it. Not
                    for refined masks; in float32 also where the other graphs are int8.
@@ -41,9 +40,9 @@ class ExportOptions:
     interleaving: str | None = None
     dense_mask: bool = False
     scales: Scales | None = None
-    threshold: float = THRESHOLD
-    overlap: float = OVERLAP
-    scale_prior: float = 0.0
+    threshold: float | None = None
+    overlap: float | None = None
+    scale_prior: float | None = None
     precision: str = "fp32"
     photographs: Path | None = None
     scores_from: Path | None = None

@@ -1,9 +1,8 @@
-"""The comparison that ends every export: the written graphs against the PyTorch network."""
+"""Compare the written graphs with the PyTorch network: the end of every export."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepmask.export.errors import ExportError
-from deepmask.networks.config import BORDER_FILL
-from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.dense.graphs import GraphSource, border_of, margin_of
-from deepmask.networks.patches.config import DeepMaskConfig
-from deepmask.networks.sharpmask import SharpMaskNetwork
+from deepmask.networks.dense.graphs import DenseForm, DenseGraph, DenseModel
+from deepmask.runtime.model.manifest import Manifest
+from deepmask.runtime.views.grids import location_counts
+from deepmask.runtime.views.views import canvas_shape, plan_views
 
 #: Largest accepted max |a − b| / max(1, max |b|).
 TOLERANCE = 1e-4
-#: Heights and widths of the compared pictures; the runtime paints each on a gray canvas whose sides
-#: are multiples of 16.
+#: Heights and widths of the compared pictures.
 PICTURE_SIZES = ((61, 83), (160, 112), (203, 317), (334, 258))
 MASKS_PER_PICTURE = 32
-WINDOWS_AT_ONCE = 32
-#: Masks that graphs give, and the network's masks that they must equal.
-_EXPECTED_MASKS = {"mask": "mask", "mask_dense": "mask", "coarse_mask": "coarse_mask"}
+#: Roles of the tensors that are compared, and what the table calls them.
+COLUMNS = {"map": "features", "score": "scores", "mask": "masks"}
 Tensors = Mapping[str, NDArray[Any]]
 
 
@@ -54,126 +50,89 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Sample:
-    """One canvas and the windows whose masks are compared."""
+    """One canvas (1, 3, H, W), the windows whose masks are compared, and all locations there are.
+
+    windows  (N, 3) grid, row and column.
+    """
 
     height: int
     width: int
     canvas: Tensor
-    locations: Tensor
+    windows: Tensor
+    counts: int
 
 
-def samples(config: DeepMaskConfig) -> list[Sample]:
-    """A smooth random picture of each size in `PICTURE_SIZES`, the same in every export."""
+def samples(manifest: Manifest) -> list[Sample]:
+    """Return a smooth random picture of each size in `PICTURE_SIZES`, the same in every export."""
     random = torch.Generator().manual_seed(0)
+    views, grids = manifest.views, manifest.grids
     result = []
     for height, width in PICTURE_SIZES:
-        stride, border = config.stride, border_of(config.patch)
-        rows, cols = -(-height // stride) + 1, -(-width // stride) + 1
-        canvas = torch.full(
-            (1, 3, stride * (rows - 1) + 2 * border, stride * (cols - 1) + 2 * border), BORDER_FILL
-        )
+        view = plan_views(height, width, (1.0,), views, max(height, width))[0]
+        canvas = torch.full(canvas_shape(view), views.fill)
         coarse = 255 * torch.rand((1, 3, 8, 8), generator=random)
         picture = F.interpolate(coarse, (height, width), mode="bilinear")
         picture += 40 * torch.rand(picture.shape, generator=random) - 20
-        canvas[:, :, border : border + height, border : border + width] = picture.clamp(0, 255)
-        corners = [(0, 0), (0, cols - 1), (rows - 1, 0), (rows - 1, cols - 1)]
-        inner = torch.rand((MASKS_PER_PICTURE - len(corners), 2), generator=random)
-        locations = torch.cat([torch.tensor(corners), (inner * torch.tensor([rows, cols])).long()])
-        result.append(Sample(height, width, canvas, locations))
+        top, left = views.border, views.border
+        canvas[:, :, top : top + height, left : left + width] = picture.clamp(0, 255)
+        counts = [location_counts(view, grid) for grid in grids]
+        corners = [
+            (grid, row, col)
+            for grid, (rows, cols) in enumerate(counts)
+            for row in (0, rows - 1)
+            for col in (0, cols - 1)
+        ]
+        inner = torch.rand((max(0, MASKS_PER_PICTURE - len(corners)), 2), generator=random)
+        grid = torch.arange(len(inner)) % len(grids)
+        inside = (inner * torch.tensor(counts)[grid]).long()
+        windows = torch.cat([torch.tensor(corners), torch.cat([grid[:, None], inside], dim=1)])
+        total = sum(rows * cols for rows, cols in counts)
+        result.append(Sample(height, width, canvas, windows, total))
     return result
 
 
-def predict_with_torch(model: DeepMaskNetwork, sample: Sample) -> Tensors:
-    """features, score at every location and mask at the sample's, by the heads as trained.
+def locations_for(form: DenseForm, sample: Sample) -> Tensor:
+    """Return a sample's windows as the stages of a form take them, (N, 2) or (N, 3) int64."""
+    specs = [spec for graph in form.graphs for spec in graph.inputs.values()]
+    columns = next(spec.axes[1] for spec in specs if spec.role == "locations")
+    assert isinstance(columns, int)
+    return sample.windows[:, 3 - columns :].contiguous()
 
-    The trunk sees the canvas; each head and the refinement see one window at a time. A refined
-    network's own masks are `mask`, its mask head's `coarse_mask`.
-    """
+
+def predict_with_torch(form: DenseForm, sample: Sample) -> Tensors:
+    """Return what the network as it was trained gives for tensors of a form, by name."""
     with torch.inference_mode():
-        stages = model.stages(sample.canvas)
-        features = stages[-1]
-        cells, margin = model.config.cells, margin_of(model.config)
-        rows = features.shape[2] - 2 * margin - cells + 1
-        cols = features.shape[3] - 2 * margin - cells + 1
-
-        def windows(locations: Tensor, maps: Tensor = features, ratio: int = 1) -> Tensor:
-            size = ratio * cells
-            return torch.stack(
-                [
-                    maps[0, :, i : i + size, j : j + size]
-                    for i, j in (ratio * (locations + margin)).tolist()
-                ]
-            )
-
-        everywhere = torch.tensor(list(itertools.product(range(rows), range(cols))))
-        score = [model.score(windows(some)) for some in torch.split(everywhere, WINDOWS_AT_ONCE)]
-        chosen = torch.split(sample.locations, WINDOWS_AT_ONCE)
-        found = {
-            "features": features,
-            "score": torch.cat(score).view(1, 1, rows, cols),
-            "mask": torch.cat([model.mask(windows(some)) for some in chosen]),
-        }
-        if isinstance(model, SharpMaskNetwork):
-            shared = model.refine.shared(stages)
-            refined = []
-            for some in chosen:
-                maps = [windows(some, one, 1 << level) for level, one in enumerate(shared)]
-                refined.append(model.refine(model.mask_head.code(windows(some)), maps))
-            found |= {"coarse_mask": found["mask"], "mask": torch.cat(refined)}
+        found = form.reference(sample.canvas, locations_for(form, sample))
     return {name: tensor.numpy() for name, tensor in found.items()}
 
 
-def predict_with_onnxruntime(
-    sessions: Mapping[str, onnxruntime.InferenceSession],
-    sources: Mapping[str, GraphSource],
-    sample: Sample,
-) -> Tensors:
-    """The same by the graphs, each fed with what the one before gave."""
-    known: dict[str, NDArray[Any]] = {
-        "image": sample.canvas.numpy(),
-        "locations": sample.locations.numpy(),
-    }
-    for name in ("trunk", "score", "mask"):
-        source = sources[name]
-        feed = {key: known[key] for key in source.inputs}
-        outputs = sessions[name].run(list(source.outputs), feed)
-        known |= dict(zip(source.outputs, outputs, strict=True))
-    if "coarse_mask" in sources:
-        (known["coarse_features"],) = sessions["coarse_trunk"].run(None, {"image": known["image"]})
-        feed = {key: known[key] for key in sources["coarse_mask"].inputs}
-        (known["coarse_mask"],) = sessions["coarse_mask"].run(["mask"], feed)
-    if "mask_dense" in sources:
-        source = sources["mask_dense"]
-        feed = {key: known[key] for key in source.inputs}
-        (dense,) = sessions["mask_dense"].run(list(source.outputs), feed)
-        row, col = sample.locations.numpy().T
-        known["mask_dense"] = dense[row * known["score"].shape[3] + col]
+def predict_with_onnxruntime(folder: Path, form: DenseForm, sample: Sample) -> Tensors:
+    """Return every tensor of a form by its graphs, each fed with what those before it gave."""
+    known: dict[str, NDArray[Any]] = {}
+    for graph in form.graphs:
+        for name, spec in graph.inputs.items():
+            if spec.role == "image":
+                known[name] = sample.canvas.numpy()
+            elif spec.role == "locations":
+                known[name] = locations_for(form, sample).numpy()
+        known |= run_graph(folder, graph, known)
     return known
 
 
-def deviation(sample: Sample, found: Tensors, expected: Tensors) -> Deviation:
-    """How far `found` is from `expected`; all forms of features and of masks count alike."""
-    features = [found[name] for name in ("features", "coarse_features") if name in found]
-    masks = [
-        relative_error(found[name], expected[of])
-        for name, of in _EXPECTED_MASKS.items()
-        if name in found
-    ]
-    return Deviation(
-        height=sample.height,
-        width=sample.width,
-        locations=expected["score"].size,
-        masks_compared=len(sample.locations),
-        features=max(relative_error(one, expected["features"]) for one in features),
-        scores=relative_error(found["score"], expected["score"]),
-        masks=max(masks),
+def run_graph(folder: Path, graph: DenseGraph, tensors: Tensors) -> dict[str, NDArray[Any]]:
+    """Run one written graph in ONNX Runtime; returns its outputs by name."""
+    session = onnxruntime.InferenceSession(
+        str(folder / f"{graph.file}.onnx"), providers=["CPUExecutionProvider"]
     )
+    outputs = list(graph.outputs)
+    made = session.run(outputs, {name: tensors[name] for name in graph.inputs})
+    return dict(zip(outputs, made, strict=True))
 
 
 def relative_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
-    """max |found − expected| / max(1, max |expected|); infinite if a value is not finite.
+    """Return max |found − expected| / max(1, max |expected|); infinite for values not finite.
 
-    Raises `ValueError` where the shapes differ.
+    Raises ValueError where the shapes differ.
     """
     if found.shape != expected.shape:
         raise ValueError(f"shapes {found.shape} and {expected.shape} differ")
@@ -184,30 +143,74 @@ def relative_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
 
 def compare(
     folder: Path,
-    sources: Mapping[str, GraphSource],
-    exported: DeepMaskNetwork,
-    original: DeepMaskNetwork,
+    manifest: Manifest,
+    dense: DenseModel,
+    network: DenseModel,
+    exact: DenseModel | None = None,
 ) -> tuple[list[Deviation], list[Deviation]]:
-    """Deviations of the graphs in `folder` from the network, and of rounded weights from exact.
+    """Compare the graphs in `folder` with the network, and rounded weights with exact ones.
 
-    `exported` is the network with the weights that the graphs hold, `original` the checkpoint's;
-    the second list is empty where they are one and the same.
+    dense    the graphs that were written.
+    network  made of the network whose weights they hold; its references are what they must equal.
+    exact    made of the checkpoint's own weights where those were rounded; without it the second
+             list is empty.
     """
-    sessions = {
-        name: onnxruntime.InferenceSession(
-            str(folder / f"{name}.onnx"), providers=["CPUExecutionProvider"]
-        )
-        for name in (*sources, *(["coarse_trunk"] if "coarse_mask" in sources else ()))
-    }
     parity, rounding = [], []
-    for sample in samples(exported.config):
-        expected = predict_with_torch(exported, sample)
-        found = predict_with_onnxruntime(sessions, sources, sample)
-        parity.append(deviation(sample, found, expected))
-        if original is not exported:
-            whole = predict_with_torch(original, sample)
-            rounding.append(deviation(sample, expected, whole))
+    for sample in samples(manifest):
+        pairs, rounded = [], []
+        for name, form in dense.forms().items():
+            expected = predict_with_torch(network.forms()[name], sample)
+            found = predict_with_onnxruntime(folder, form, sample)
+            pairs += list(_pairs(form, found, expected))
+            if name == "main":
+                pairs += list(_extra_pairs(folder, dense, found, sample, expected))
+            if exact is not None:
+                unrounded = predict_with_torch(exact.forms()[name], sample)
+                rounded += list(_pairs(form, expected, unrounded))
+        parity.append(_deviation(sample, pairs))
+        if rounded:
+            rounding.append(_deviation(sample, rounded))
     return parity, rounding
+
+
+_Pair = tuple[str, NDArray[Any], NDArray[Any]]
+
+
+def _pairs(form: DenseForm, found: Tensors, expected: Tensors) -> Iterable[_Pair]:
+    """Yield role, found and expected values of each tensor that the reference gives."""
+    roles = {name: spec.role for graph in form.graphs for name, spec in graph.outputs.items()}
+    for name, values in expected.items():
+        yield roles[name], found[name], values
+
+
+def _extra_pairs(
+    folder: Path, dense: DenseModel, known: Tensors, sample: Sample, expected: Tensors
+) -> Iterable[_Pair]:
+    """Yield masks of every location, row by row, at the compared windows."""
+    for graph in dense.extra:
+        (every,) = run_graph(folder, graph, known).values()
+        _, row, col = sample.windows.numpy().T
+        (cols,) = {known[name].shape[3] for name in _with_role(dense.main, "score")}
+        (mask,) = _with_role(dense.main, "mask")
+        yield "mask", every[row * cols + col], expected[mask]
+
+
+def _with_role(form: DenseForm, role: str) -> list[str]:
+    outputs = {name: spec for graph in form.graphs for name, spec in graph.outputs.items()}
+    return [name for name, spec in outputs.items() if spec.role == role]
+
+
+def _deviation(sample: Sample, pairs: Iterable[_Pair]) -> Deviation:
+    worst = dict.fromkeys(COLUMNS, 0.0)
+    for role, found, expected in pairs:
+        worst[role] = max(worst[role], relative_error(found, expected))
+    return Deviation(
+        height=sample.height,
+        width=sample.width,
+        locations=sample.counts,
+        masks_compared=len(sample.windows),
+        **{COLUMNS[role]: value for role, value in worst.items()},
+    )
 
 
 def require_parity(parity: list[Deviation]) -> None:
@@ -226,7 +229,7 @@ def require_parity(parity: list[Deviation]) -> None:
 
 
 def as_record(parity: list[Deviation], rounding: list[Deviation]) -> dict[str, Any]:
-    """The figures as `model.json` keeps them."""
+    """Return the figures as `model.json` keeps them."""
     record: dict[str, Any] = {
         "measure": "max|a-b| / max(1, max|b|)",
         "tolerance": TOLERANCE,
@@ -240,7 +243,7 @@ def as_record(parity: list[Deviation], rounding: list[Deviation]) -> dict[str, A
 
 
 def as_table(parity: list[Deviation], rounding: list[Deviation]) -> str:
-    """The figures for a person to read."""
+    """Return the figures for a person to read."""
     head = f"{'picture':>9}  {'locations':>9}  {'features':>9}  {'scores':>9}  {'masks':>9}"
     lines = [f"ONNX Runtime against PyTorch, largest relative deviation (limit {TOLERANCE:.0e})"]
     lines += [head, *map(_row, parity)]

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deepmask.export.errors import ExportUsageError
-from deepmask.runtime.io.atomic import NEW, SUFFIX, sweep, workplace
-from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.io.atomic import NEW, SUFFIX, remove_stale, staging_folder
+from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.triton_backend import INPUTS, MODEL, OPTIONAL, OUTPUTS
 
 CONFIG = "config.pbtxt"
@@ -39,7 +39,7 @@ def write_repository(folder: Path, repository: Path) -> Path:
     versions = [int(path.name) for path in place.iterdir() if path.name.isdecimal()]
     version = 1 + max(versions, default=0)
     target = place / str(version)
-    with workplace(target) as work:
+    with staging_folder(target) as work:
         stage = work / NEW
         shutil.copytree(folder, stage / MODEL)
         (stage / "model.py").write_text(_MODEL_PY, encoding="utf-8")
@@ -48,7 +48,7 @@ def write_repository(folder: Path, repository: Path) -> Path:
             written.write_text(config(name), encoding="utf-8")
             written.replace(place / CONFIG)
         stage.replace(target)
-    sweep(target)
+    remove_stale(target)
     return target
 
 

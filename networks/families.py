@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.deepmask import DeepMaskNetwork, train_deepmask
+from deepmask.networks.dense.deepmask import dense_deepmask, describe
+from deepmask.networks.dense.sharpmask import dense_sharpmask, describe_sharpmask
 from deepmask.networks.family import AnyFamily, Family, Validation
 from deepmask.networks.network import Network
 from deepmask.networks.patches.batches import masks_and_scores, masks_only
@@ -27,6 +29,8 @@ FAMILIES: dict[str, AnyFamily] = {
         batches=masks_and_scores,
         loss_weights=deepmask_weights,
         losses=patch_losses,
+        dense=dense_deepmask,
+        describe=describe,
         trainable=train_deepmask,
         validation=Validation(MEASURES, validation_batches, measure_patches),
         with_scores_of=with_scores_of,
@@ -39,6 +43,8 @@ FAMILIES: dict[str, AnyFamily] = {
         batches=masks_only,
         loss_weights=sharpmask_weights,
         losses=patch_losses,
+        dense=dense_sharpmask,
+        describe=describe_sharpmask,
         trainable=train_refinement,
         validation=Validation(MEASURES, validation_batches, measure_patches),
         with_scores_of=with_scores_of,

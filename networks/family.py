@@ -13,8 +13,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from deepmask.coco.training_labels import AnnotatedSet
+from deepmask.coco.annotations import LabelledSet
 from deepmask.networks.config import NetworkConfig
+from deepmask.networks.dense.graphs import DenseModel, DenseOptions, Description
 from deepmask.networks.network import Network, ParameterGroup, train_everything
 from deepmask.networks.recipe import Recipe
 
@@ -72,8 +73,8 @@ class TrainingData:
     threads      how many decode pictures at once when `device` is filled.
     """
 
-    labelled: AnnotatedSet
-    partly: Sequence[AnnotatedSet] = ()
+    labelled: LabelledSet
+    partly: Sequence[LabelledSet] = ()
     seed: int = 0
     rank: int = 0
     size: int = 1
@@ -92,7 +93,7 @@ class Validation(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     """
 
     measures: tuple[str, ...]
-    batches: Callable[[AnnotatedSet, ConfigType, RecipeType, int], Sequence[BatchType]]
+    batches: Callable[[LabelledSet, ConfigType, RecipeType, int], Sequence[BatchType]]
     measure: Callable[[NetworkType, Iterable[BatchType]], Mapping[str, float]]
 
 
@@ -110,6 +111,9 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     losses        scalars by name: this process's share of each loss that the whole batch trains. A
                   batch need not train all, but every process must give the same names. Called under
                   autocast: logits are to be made float32 before a loss is taken of them.
+    dense         the graphs to export of a network in evaluation mode; raises `ConfigError` for
+                  options that it has no use for.
+    describe      what `model.json` says of a network of that configuration.
     trainable     puts the network in training mode and returns the parameters that learn.
     validation    what is measured on fixed batches; None for nothing.
     base          the configuration of the trained network that one starts from (`--from`); None for
@@ -126,6 +130,8 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     batches: Callable[[TrainingData, ConfigType, RecipeType], Callable[[int], BatchType]]
     loss_weights: Callable[[RecipeType], Mapping[str, float]]
     losses: Callable[[NetworkType, BatchType], Mapping[str, Tensor]]
+    dense: Callable[[NetworkType, DenseOptions], DenseModel]
+    describe: Callable[[ConfigType], Description]
     trainable: Callable[[NetworkType, RecipeType], Sequence[ParameterGroup]] = train_everything
     validation: Validation[ConfigType, RecipeType, NetworkType, BatchType] | None = None
     base: Callable[[ConfigType], NetworkConfig] | None = None

@@ -25,6 +25,7 @@ class MaskHead(nn.Module):
 
     layers: ClassVar[tuple[str, ...]]
     reduce: nn.Conv2d
+    classify: nn.Linear
     mask_size: int
 
     @classmethod

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import ClassVar
+
+#: What a user can do about an error of the operating system.
+_ADVICE = {
+    errno.ENOENT: "check the path",
+    errno.EEXIST: "something else is in the way, give another path",
+    errno.EISDIR: "give the name of a file",
+    errno.ENOTDIR: "a part of the path is a file, give a folder",
+    errno.EACCES: "check who may read and write there, or give another path",
+    errno.EPERM: "check who may read and write there, or give another path",
+    errno.EROFS: "give a path that can be written",
+    errno.ENOSPC: "free some space, or give another path",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
 
 
 class OneLineError(Exception):
@@ -31,3 +46,12 @@ def printable(text: str) -> str:
 def one_line(said: object) -> str:
     """Return a library's message as at most 300 characters of one line; its type if it is empty."""
     return printable(" ".join(str(said).split())[:300]) or type(said).__name__
+
+
+def system_problem(error: OSError) -> str:
+    """Return one line for an operating system's error: the file, the reason, and what to do."""
+    given = (error.filename, error.filename2)
+    names = [os.fsdecode(name) for name in given if isinstance(name, str | bytes)]
+    reason = error.strerror or one_line(error)
+    advice = _ADVICE.get(error.errno or 0, "check the path, its permissions and the space left")
+    return printable(": ".join([*names, reason, advice]))

@@ -54,3 +54,19 @@ def triple(values: dict[str, Any], key: str) -> tuple[float, float, float]:
         raise ContentError(f"{key} is {three!r:.60}, expected three numbers")
     red, green, blue = (number({key: value}, key, -1e6, 1e6) for value in three)
     return red, green, blue
+
+
+def boolean(values: dict[str, Any], key: str) -> bool:
+    """Return the truth value under a key."""
+    value = values[key]
+    if not isinstance(value, bool):
+        raise ContentError(f"{key} is {value!r:.60}, expected true or false")
+    return value
+
+
+def items(values: dict[str, Any], key: str, low: int, high: int) -> list[Any]:
+    """Return the list under a key, of low … high items."""
+    value = values[key]
+    if not isinstance(value, list | tuple) or not low <= len(value) <= high:
+        raise ContentError(f"{key} is {value!r:.60}, expected a list of {low} to {high} items")
+    return list(value)

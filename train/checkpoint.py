@@ -14,7 +14,7 @@ from deepmask.networks.config import ConfigError, NetworkConfig
 from deepmask.networks.families import FAMILIES, build, family_name
 from deepmask.networks.network import Network
 from deepmask.runtime.errors import OneLineError
-from deepmask.runtime.io.atomic import whole_file
+from deepmask.runtime.io.atomic import atomic_write
 from deepmask.train.safe_load import TensorFileError, read_tensors
 
 FORMAT = "deepmask-checkpoint/2"
@@ -78,7 +78,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     Raises `OSError` where that fails; what was at `path` is still there.
     """
     try:
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             torch.save(
                 {
                     "format": FORMAT,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepmask.coco.training_labels import AnnotatedSet, read_annotations
+from deepmask.coco.annotations import LabelledSet
+from deepmask.coco.reader import read_coco
 from deepmask.train.check_data import check_pictures
 
 Report = Callable[[str], None]
@@ -42,9 +43,9 @@ class DataFiles:
         return [(self.val_annotations, self.val_images)]
 
 
-def read_sets(sources: Sequence[tuple[Path, Path]], warn: Report) -> list[AnnotatedSet]:
-    """Read (annotations, images) pairs; `warn` is told what was left out. Raises `DataError`."""
-    sets = [read_annotations(*source) for source in sources]
+def read_sets(sources: Sequence[tuple[Path, Path]], warn: Report) -> list[LabelledSet]:
+    """Read (annotations, images) pairs; `warn` is told what was left out. Raises `LabelError`."""
+    sets = [read_coco(*source) for source in sources]
     for (file, _), found in zip(sources, sets, strict=True):
         if found.problems:
             warn(
@@ -57,11 +58,11 @@ def read_sets(sources: Sequence[tuple[Path, Path]], warn: Report) -> list[Annota
 def check_data(files: DataFiles, report: Report) -> int:
     """Report the problems of every annotation file and of its pictures; return their number.
 
-    Raises `DataError` for a file that is no annotation file.
+    Raises `LabelError` for a file that is no annotation file.
     """
     count = 0
     for file, images in [*files.training(), *files.validation()]:
-        found = read_annotations(file, images)
+        found = read_coco(file, images)
         problems = [*found.problems, *check_pictures(found)]
         for problem in problems:
             report(f"{file}: {problem}")

@@ -1,4 +1,4 @@
-"""Where training runs, and in which precision."""
+"""Choose where training runs, and in which precision."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ import torch
 
 @dataclass(frozen=True)
 class Hardware:
-    """A device, whether its arithmetic is bf16 autocast or plain fp32, and compiled or eager."""
+    """A device; whether it computes in bf16 autocast or plain fp32, compiled or eager."""
 
     device: torch.device
     bf16: bool
     compiled: bool = False
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context a forward pass runs in."""
+        """Return the context in which to run a forward pass."""
         if self.bf16:
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
     def __str__(self) -> str:
-        """For the first line of a run."""
         name = (
             torch.cuda.get_device_name(self.device)
             if self.device.type == "cuda"
@@ -35,10 +34,10 @@ class Hardware:
 
 
 def choose_hardware(device: str, precision: str, compiled: bool = False) -> Hardware:
-    """`device`: auto, cpu, cuda or cuda:N; `precision`: auto, bf16 or fp32.
+    """Settle `device` (auto, cpu, cuda or cuda:N) and `precision` (auto, bf16 or fp32).
 
-    Automatic choices take the GPU where there is one, and bf16 where the hardware computes in it.
-    Raises ValueError for an explicit choice that cannot be met.
+    "auto" takes the GPU where there is one, and bf16 where the hardware computes in it. Raises
+    ValueError for an explicit choice that is not available.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from deepmask.networks.family import AnyFamily
-from deepmask.runtime.io.atomic import whole_file
+from deepmask.runtime.io.atomic import atomic_write
 from deepmask.train.recall import RECALLS
 
 #: The columns that every log has, before those of the losses.
@@ -50,7 +50,7 @@ class Log:
         writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(self._kept)
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write(text.getvalue().encode())
 
     def highest(self, column: str) -> float:

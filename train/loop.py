@@ -13,9 +13,9 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from deepmask.coco.training_labels import DataError
+from deepmask.coco.errors import LabelError
 from deepmask.networks.family import Batch
-from deepmask.runtime.io.atomic import sweep
+from deepmask.runtime.io.atomic import remove_stale
 from deepmask.train.checkpoint import save_checkpoint
 from deepmask.train.log import Log, brief, columns, loss_column, measure_column
 from deepmask.train.optimise import learning_rate
@@ -58,7 +58,7 @@ def run_loop(
     Writes `last.pt` on the schedule's timer, when stopped and at the end, `best.pt` whenever
     `DECIDING` recall is higher than ever before, and appends to `log.csv`. Of several processes
     the first does this alone, and a signal to any of them stops all at the same step.
-    Raises DataError for a picture that cannot be read, ValueError where no negative is found and
+    Raises LabelError for a picture that cannot be read, ValueError where no negative is found and
     PeerLostError where another process ended; what was learnt by then is saved first.
     """
     recipe, team = trainer.recipe, trainer.team
@@ -90,7 +90,7 @@ def run_loop(
                     reporter.after_step(done)
                 if done:
                     break
-        except (DataError, ValueError, PeerLostError):  # no further step can be made
+        except (LabelError, ValueError, PeerLostError):  # no further step can be made
             if team.leads:
                 save_checkpoint(trainer.checkpoint(), out / LAST)
             raise
@@ -116,7 +116,7 @@ class _Reporter:
         self._out = out
         self._schedule = schedule
         self._tell = tell
-        sweep(out / LAST, out / BEST, out / LOG)
+        remove_stale(out / LAST, out / BEST, out / LOG)
         self._log = Log(out / LOG, trainer.step, columns(trainer.family, trainer.loss_names))
         self._highest = self._log.highest(DECIDING)
         self._reported = trainer.step
@@ -164,7 +164,7 @@ class _Reporter:
     def _recall(self) -> Mapping[str, float]:
         """Average recall; the checkpoint is kept if it is the best so far."""
         trainer = self._trainer
-        found = measure_recall(trainer.averaged(), self._images, trainer.hardware)  # type: ignore[arg-type]
+        found = measure_recall(trainer.averaged(), self._images, trainer.hardware)
         if found[DECIDING] > self._highest:
             self._highest = found[DECIDING]
             save_checkpoint(trainer.checkpoint(), self._out / BEST)

@@ -1,4 +1,4 @@
-"""Data parallel training: the processes that `torchrun` started work as one team."""
+"""Train one model in several processes that `torchrun` started."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENCE = timedelta(hours=2)
 
 
 class PeerLostError(Exception):
-    """Another process of the team stopped; nothing can be trained without it."""
+    """Another process of the team stopped, so training cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Team:
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum of all processes' `values`, the same everywhere. Raises `PeerLostError`."""
+        """Sum `values` over all processes, with the same result in each. Raises `PeerLostError`."""
         return self._reduce(values, distributed.ReduceOp.SUM)
 
     def most(self, value: int) -> int:
-        """The largest of all processes' values; also a meeting point. Raises `PeerLostError`."""
+        """Wait for all processes; return the largest of their values. Raises `PeerLostError`."""
         if self.size == 1:
             return value
         return int(self._reduce(torch.tensor(value), distributed.ReduceOp.MAX))
@@ -59,7 +59,7 @@ ALONE = Team()
 
 
 def local_device(device: str) -> str:
-    """`device`, or under `torchrun` this process's own GPU where any would do ("auto", "cuda")."""
+    """Return `device`; under `torchrun`, for "auto" and "cuda", this process's own GPU."""
     local = os.environ.get("LOCAL_RANK")
     if local is None or device not in ("auto", "cuda") or not torch.cuda.is_available():
         return device
@@ -68,9 +68,10 @@ def local_device(device: str) -> str:
 
 @contextmanager
 def join(device: torch.device) -> Iterator[Team]:
-    """The team that `torchrun` started this process in; else `ALONE`, as a team of one is too.
+    """Return the team that `torchrun` started this process in; `ALONE` if it is the only one.
 
-    NCCL adds up what is on GPUs. What is on CPUs goes through Gloo: no GPU is waited for.
+    Sums of GPU tensors go through NCCL. Values on CPUs go through Gloo, so that they wait for no
+    GPU.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE

@@ -1,4 +1,4 @@
-"""What a run depends on beside model, recipe and seed: said on --resume where it changed."""
+"""Record what a run depends on beside model, recipe and seed, and name what changed on --resume."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LABELS = "annotations"
 
 
 def conditions(annotations: Sequence[Path], crops: str, hardware: Hardware) -> dict[str, str]:
-    """Plain values for a checkpoint: the arithmetic, where patches are cut, what is learnt from.
+    """Return plain values for a checkpoint: arithmetic, where patches are cut, and the labels.
 
-    annotations: the files trained on. Their content counts, not where they lie.
+    annotations   the files trained on. Their content counts, not where they lie.
     """
     return {
         "precision": "bf16" if hardware.bf16 else "fp32",
@@ -26,9 +26,9 @@ def conditions(annotations: Sequence[Path], crops: str, hardware: Hardware) -> d
 
 
 def changes(before: object, now: Mapping[str, str]) -> list[str]:
-    """A phrase for each condition that differs from those of a checkpoint.
+    """Return a phrase for each condition that differs from those in a checkpoint.
 
-    `before` is what the file holds: nothing, in checkpoints of before conditions were kept.
+    before   what the checkpoint holds; None if it was written before conditions were kept.
     """
     if not isinstance(before, Mapping):
         return []
@@ -37,7 +37,7 @@ def changes(before: object, now: Mapping[str, str]) -> list[str]:
         then = before.get(name)
         if isinstance(then, str) and then != value:
             phrases.append(
-                "the training annotations are not those of before"
+                "the training annotations have changed"
                 if name == LABELS
                 else f"{name} was {printable(then[:20])}, is {value}"
             )

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepmask.coco.annotations import Annotation, GroundTruth, Objects, Picture
-from deepmask.coco.training_labels import AnnotatedSet, DataError, Instance
-from deepmask.evaluate.errors import EvalError
+from deepmask.coco.annotations import Image, LabelledSet
+from deepmask.coco.errors import LabelError
+from deepmask.evaluate.ground_truth import Objects, objects_of
 from deepmask.evaluate.matching import Candidates, rank_matches
 from deepmask.evaluate.metrics import COUNTS, Totals, measures
 from deepmask.evaluate.proposals_json import to_candidates
-from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
+from deepmask.networks.network import Network
 from deepmask.networks.patches.crops import read_picture
 from deepmask.runtime.predict.proposals import Proposals
 from deepmask.train.device import Hardware
@@ -31,30 +31,26 @@ DECIDING = "segm_AR@100"
 class RecallImage:
     """One decoded picture, uint8 RGB (H, W, 3), and the objects to be found in it."""
 
-    picture: Picture
+    picture: Image
     pixels: NDArray[np.uint8]
     objects: Objects
 
 
-def recall_images(found: AnnotatedSet, count: int) -> list[RecallImage]:
+def recall_images(found: LabelledSet, count: int) -> list[RecallImage]:
     """`count` pictures of a set, spread over it by id, read and checked before training starts.
 
-    Raises `DataError` for a picture that cannot be decoded, a mask that cannot be drawn, and when
-    no object is left to be found.
+    Raises `LabelError` for a picture that cannot be decoded, and when there is no object to find.
     """
     ordered = sorted(found.images, key=lambda image: image.id)
     places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
     chosen = [ordered[place] for place in places]
-    truth = _ground_truth(found)
-    try:
-        images = [
-            RecallImage(truth.pictures[image.id], read_picture(image), truth.objects(image.id))
-            for image in chosen
-        ]
-    except EvalError as error:
-        raise DataError(str(error)) from error
+    annotated = found.by_image()
+    images = [
+        RecallImage(image, read_picture(image), objects_of(annotated[image.id], with_masks=True))
+        for image in chosen
+    ]
     if not any(len(image.objects.ids) for image in images):
-        raise DataError(
+        raise LabelError(
             f"no object to find in {len(images)} validation images: raise --recall-images, or turn "
             "average recall off by --recall-every 0"
         )
@@ -62,7 +58,7 @@ def recall_images(found: AnnotatedSet, count: int) -> list[RecallImage]:
 
 
 def measure_recall(
-    network: DeepMaskNetwork, images: Sequence[RecallImage], hardware: Hardware
+    network: Network, images: Sequence[RecallImage], hardware: Hardware
 ) -> Mapping[str, float]:
     """`RECALLS` of `network`, 0…1, with the runtime's own pyramid, ranking and decoding.
 
@@ -83,28 +79,6 @@ def measure_recall(
     }
 
 
-def _candidates(proposals: Proposals, picture: Picture) -> Candidates:
+def _candidates(proposals: Proposals, picture: Image) -> Candidates:
     results = [dict(result) for result in proposals.to_coco(picture.id)]
     return to_candidates(results, picture, with_masks=True)
-
-
-def _ground_truth(found: AnnotatedSet) -> GroundTruth:
-    """The set as the evaluation sees it: no crowds, every category."""
-    return GroundTruth(
-        name="validation",
-        digest="",
-        dataset="coco",
-        kinds=KINDS,
-        pictures={
-            image.id: Picture(image.id, image.path.name, image.width, image.height)
-            for image in found.images
-        },
-        annotations={
-            image_id: [_annotation(item) for item in items if not item.crowd]
-            for image_id, items in found.by_image().items()
-        },
-    )
-
-
-def _annotation(item: Instance) -> Annotation:
-    return Annotation(item.id, item.category, item.area, item.box, item.segmentation)

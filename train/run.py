@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.categories import with_categories
-from deepmask.coco.training_labels import AnnotatedSet
 from deepmask.networks.families import FAMILIES
 from deepmask.networks.family import Batch, TrainingData
 from deepmask.networks.network import Network
@@ -217,7 +217,7 @@ def _run(
 
 
 def _measured_on(
-    held_out: Sequence[AnnotatedSet], preset: Preset, recipe: Recipe, request: Request
+    held_out: Sequence[LabelledSet], preset: Preset, recipe: Recipe, request: Request
 ) -> tuple[Sequence[Batch], Sequence[RecallImage]]:
     """The fixed batches and the images that a run is measured on, as far as a set is held out."""
     batches: Sequence[Batch] = []

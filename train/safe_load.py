@@ -1,4 +1,4 @@
-"""Tensor files that anyone may have written: tensors and plain values, never code."""
+"""Load tensor files from strangers: tensors and plain values, never code."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LARGEST_PICKLE = 64 << 20
 
 
 class TensorFileError(ValueError):
-    """A file that is not one of tensors; the text is one line, without the file's name."""
+    """A file that holds no tensors; the text is one line, without the file's name."""
 
 
 def read_tensors(path: Path) -> Any:
-    """What `torch.save` wrote, on the CPU whatever device wrote it, without running its code.
+    """Load a file that `torch.save` wrote, to the CPU, without running code in it.
 
-    Raises `TensorFileError` for what is no such file, is cut short, holds other objects, or would
-    take more memory than its own size, and `OSError` for a file that cannot be read.
+    Raises `TensorFileError` for a file that is none, is cut short, holds other objects, or would
+    take more memory than its own size, and `OSError` for one that cannot be read.
     """
     with path.open("rb") as file:
         _check_archive(path, file.read(4))
@@ -36,7 +36,7 @@ def read_tensors(path: Path) -> Any:
 
 
 def _check_archive(path: Path, magic: bytes) -> None:
-    """`torch.save` compresses nothing: an archive that unpacks to more than it is, is none of its.
+    """Refuse an archive that unpacks to more than its size: `torch.save` compresses nothing.
 
     Files in PyTorch's format of before 2020 are no archives.
     """

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from rlemasklib import RLEMask
 
 from deepmask.runtime.predict.deepmask import DeepMask
-from deepmask.runtime.predict.select import select_best
-from deepmask.runtime.views.pyramid import plan_pyramid, render_level
+from deepmask.runtime.predict.network import Network
+from deepmask.runtime.predict.select import Selection, select_best
+from deepmask.runtime.predict.stage_timer import StageTimer
+from deepmask.runtime.views.views import plan_views
 
 #: A proposal counts as found if a mask among the other model's best is so much like it.
 SAME_MASK_IOU = 0.9
@@ -56,7 +58,7 @@ def measure_agreement(reference: DeepMask, reduced: DeepMask, images: Iterable[I
     """Compare two models of one checkpoint on `images`, each (H, W, 3) uint8 RGB.
 
     Every image's `REFERENCE_TOP` float32 proposals are looked for among `SEARCHED_TOP` of the other
-    model. Logits are compared at one scale of each image, the middle one: scores at every location,
+    model. Logits are compared at one view of each image, the middle one: scores at every location,
     masks at the float32 model's best.
     """
     found: list[NDArray[np.bool_]] = []
@@ -97,31 +99,21 @@ def logit_error(pairs: Iterable[tuple[Logits, Logits]]) -> LogitError:
 def _logits(
     reference: DeepMask, reduced: DeepMask, image: Image
 ) -> tuple[tuple[Logits, Logits], tuple[Logits, Logits]]:
-    """(float32, other) of scores and of masks at the middle scale of an image."""
-    manifest = reference.manifest
+    """Return (float32, other) of scores and of masks at the middle view of an image."""
+    views = reference.manifest.views
     height, width = image.shape[:2]
-    levels = plan_pyramid(height, width, manifest.scales.factors(), manifest)
-    canvas = render_level(image, levels[len(levels) // 2], manifest)
-    first = _run(reference, {"image": canvas}, ("trunk", "score"))
-    best = select_best([first["score"][0, 0]], MASKS_COMPARED)
-    locations = np.stack([best.row, best.col], axis=1)
-    expected, other = (
-        _run(model, {"image": canvas, "locations": locations}, ("trunk", "score", "mask"))
-        for model in (reference, reduced)
-    )
-    return (expected["score"], other["score"]), (expected["mask"], other["mask"])
-
-
-def _run(
-    model: DeepMask, arrays: dict[str, NDArray[Any]], graphs: tuple[str, ...]
-) -> dict[str, Logits]:
-    """Run some of a model's graphs in turn; every tensor they made, fetched."""
-    engine = model.engine
-    tensors = {name: engine.upload(array) for name, array in arrays.items()}
-    for graph in graphs:
-        inputs = {name: tensors[name] for name in model.manifest.graphs[graph].inputs}
-        tensors |= engine.run(graph, inputs)
-    return {name: engine.fetch(tensors[name]) for name in ("score", "mask") if name in tensors}
+    planned = plan_views(height, width, views.scales.factors(), views)
+    view = planned[len(planned) // 2]
+    chosen: Selection | None = None
+    scores, masks = [], []
+    for model in (reference, reduced):
+        network, timer = Network(model.manifest, model.engine), StageTimer(model.engine)
+        tensors = [network.run_view(image, view, timer)]
+        maps = network.score_maps(tensors, [view])
+        chosen = chosen or select_best(maps, MASKS_COMPARED)
+        scores.append(np.concatenate([one.logits.ravel() for one in maps]))
+        masks.append(network.masks(chosen, tensors, timer))
+    return (scores[0], scores[1]), (masks[0], masks[1])
 
 
 def _rms(values: NDArray[Any]) -> float:

@@ -1,66 +1,75 @@
-"""What each graph is fed while its ranges are measured: what the runtime will feed it."""
+"""What each stage is fed while its ranges are measured: what the runtime will feed it."""
 
 from __future__ import annotations
 
-import itertools
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
 from deepmask.runtime.engines.base import Engine
 from deepmask.runtime.io.images import read_image
-from deepmask.runtime.model.manifest import Manifest
-from deepmask.runtime.views.pyramid import Level, plan_pyramid, render_level
+from deepmask.runtime.model.manifest import WINDOWS, Manifest, Stage
+from deepmask.runtime.progress import Progress, no_progress
+from deepmask.runtime.views.grids import location_counts
+from deepmask.runtime.views.views import View, plan_views, render_view
 
 Feed = dict[str, NDArray[Any]]
 
 
-def trunk_feeds(files: Sequence[Path], manifest: Manifest) -> Iterator[Feed]:
-    """Every canvas of every photograph's pyramid, gray border and all."""
-    for path in _watched(files, "calibrating trunk"):
-        for _, canvas in _canvases(path, manifest):
-            yield {"image": canvas}
-
-
-def later_feeds(
-    name: str, inputs: Sequence[str], files: Sequence[Path], manifest: Manifest, engine: Engine
+def feeds(
+    stage: Stage,
+    files: Sequence[Path],
+    manifest: Manifest,
+    engine: Engine,
+    progress: Progress = no_progress,
 ) -> Iterator[Feed]:
-    """What the float32 trunk makes of the same canvases, by the names of a later graph's `inputs`.
+    """Yield the inputs of a stage, by name, for every view of every photograph.
 
-    `engine` runs the float32 graphs. Locations are such that every cell that a window can hold is
-    in one of theirs.
+    engine  runs the float32 stages in front of it.
+    A stage that runs on windows is fed with locations such that every cell that a window can hold
+    is in one of theirs.
     """
-    for path in _watched(files, f"calibrating {name}"):
-        for level, canvas in _canvases(path, manifest):
-            made = engine.run("trunk", {"image": engine.upload(canvas)})
-            feed: Feed = {key: engine.fetch(made[key]) for key in inputs if key in made}
-            if "locations" in inputs:
-                feed["locations"] = covering(level, manifest.patch // manifest.stride)
-            yield feed
+    for done, path in enumerate(files, 1):
+        image = read_image(path)
+        height, width = image.shape[:2]
+        for view in plan_views(height, width, manifest.views.scales.factors(), manifest.views):
+            canvas = render_view(image, view, manifest.views)
+            tensors = _tensors_before(stage, canvas, manifest, engine)
+            if stage.per == WINDOWS:
+                for name in stage.with_role("locations"):
+                    tensors[name] = covering(view, manifest, stage)
+            yield {name: tensors[name] for name in stage.inputs}
+        progress(f"calibrating {stage.name}", done, len(files))
 
 
-def _canvases(path: Path, manifest: Manifest) -> Iterator[tuple[Level, NDArray[np.float32]]]:
-    image = read_image(path)
-    height, width = image.shape[:2]
-    for level in plan_pyramid(height, width, manifest.scales.factors(), manifest):
-        yield level, render_level(image, level, manifest)
+def covering(view: View, manifest: Manifest, stage: Stage) -> NDArray[np.int64]:
+    """Return locations of windows that hold what a view's windows hold: (N, 2) or (N, 3) int64."""
+    rows: list[tuple[int, int, int]] = []
+    for index, grid in enumerate(manifest.grids):
+        step = max(1, grid.window // grid.stride)
+        vertical, horizontal = (
+            [*range(0, count - 1, step), count - 1] for count in location_counts(view, grid)
+        )
+        rows += [(index, row, col) for row in vertical for col in horizontal]
+    (name,) = stage.with_role("locations")
+    columns = stage.inputs[name].axes[1]
+    assert isinstance(columns, int)
+    return np.array(rows, np.int64)[:, 3 - columns :]
 
 
-def covering(level: Level, cells: int) -> NDArray[np.int64]:
-    """Locations (N, 2) of windows of `cells` cells a side that hold what a level's windows hold."""
-    rows, cols = ([*range(0, count - 1, cells), count - 1] for count in (level.rows, level.cols))
-    return np.array(list(itertools.product(rows, cols)), np.int64)
-
-
-def _watched(files: Sequence[Path], label: str) -> Iterator[Path]:
-    """The same files; on a terminal, with a progress bar and the time left."""
-    if not sys.stderr.isatty():
-        yield from files
-        return
-    with click.progressbar(files, label=label, show_pos=True, file=sys.stderr) as progress:
-        yield from progress
+def _tensors_before(
+    stage: Stage, canvas: NDArray[np.float32], manifest: Manifest, engine: Engine
+) -> Feed:
+    """Return the inputs of a stage that the float32 stages before it make of a canvas."""
+    (image,) = {name for one in manifest.stages for name in one.with_role("image")}
+    if stage.name == manifest.stages[0].name:
+        return {image: canvas}
+    tensors = {image: engine.upload(canvas)}
+    for before in manifest.view_stages:
+        if before.name == stage.name:
+            break
+        tensors |= engine.run(before.name, {name: tensors[name] for name in before.inputs})
+    return {name: engine.fetch(tensors[name]) for name in stage.inputs if name in tensors}

@@ -16,20 +16,23 @@ import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from deepmask.export.errors import ExportError
-from deepmask.export.precision.keep_float32 import normalisation, score_head
+from deepmask.export.precision.keep_float32 import layers_of
+from deepmask.runtime.model.manifest import Stage
 
 _SUFFIX: dict[int, str] = {TensorProto.FLOAT: ".float", TensorProto.FLOAT16: ".half"}
-_SPARED = {"trunk": normalisation, "score": score_head}
+#: Roles of layers that stay in float32: pixel values have more digits than float16, and the ranking
+#: hangs on the score's last layers.
+_KEPT = ("normalisation", "hidden_score", "score")
 
 
-def convert_to_half(source: Path, target: Path, name: str) -> None:
+def convert_to_half(source: Path, target: Path, stage: Stage | None) -> None:
     """Write the float16 form of the float32 graph `source` to `target`.
 
-    `name` is the graph's. The trunk's normalisation and the score head's last layers stay in
-    float32. Raises `ExportError` for weights beyond float16's range.
+    stage  that the graph is of; None for a graph that no stage runs.
+    Raises `ExportError` for weights beyond float16's range.
     """
     model = onnx.load(source)
-    _Conversion(model, _SPARED[name](model) if name in _SPARED else ()).run()
+    _Conversion(model, layers_of(model, stage, *_KEPT) if stage else ()).run()
     onnx.save_model(model, target)
 
 

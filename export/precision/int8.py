@@ -24,7 +24,8 @@ import onnx
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from deepmask.export.precision.calibration import Feed
-from deepmask.export.precision.keep_float32 import last_score_layer, score_head, skip_maps
+from deepmask.export.precision.keep_float32 import layers_of
+from deepmask.runtime.model.manifest import WINDOWS, Stage
 
 INT8, SYMMETRIC = QUANTISED_FORMS = ("int8", "int8-symmetric")
 _PRODUCTS = ["Gemm", "MatMul"]
@@ -53,20 +54,21 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 _PREPARED = ("onnx.quant.pre_process", "onnxruntime.quant")
 
 
-def quantise(source: Path, target: Path, name: str, feeds: Iterable[Feed], form: str) -> None:
+def quantise(source: Path, target: Path, stage: Stage, feeds: Iterable[Feed], form: str) -> None:
     """Write the quantised form of the float32 graph `source` to `target`; a copy if it has none.
 
-    `name` is the graph's, whose nodes have names; `feeds` are its inputs by name, a canvas' each,
-    and not asked for where nothing is quantised; `form` is `INT8` or `SYMMETRIC`.
+    stage  that the graph is of; its nodes have names.
+    feeds  its inputs by name, for each view; not asked for where nothing is quantised.
+    form   `INT8` or `SYMMETRIC`.
     """
     graph = onnx.load(source)
-    chosen = quantised_nodes(graph, name, form)
+    chosen = quantised_nodes(graph, stage, form)
     if not chosen:
         shutil.copyfile(source, target)
         return
     prepared = graph.metadata_props.add()
     prepared.key, prepared.value = _PREPARED
-    gathers = form == INT8 and name not in ("trunk", "score")
+    gathers = form == INT8 and stage.per == WINDOWS
     quantize_static(
         graph,
         target,
@@ -83,42 +85,44 @@ def quantise(source: Path, target: Path, name: str, feeds: Iterable[Feed], form:
     _measure_as_it_comes(target)
 
 
-def quantised_nodes(model: onnx.ModelProto, name: str, form: str) -> list[str]:
-    """Names of the nodes of graph `name` whose layers are quantised; none: it stays in float32.
+def quantised_nodes(model: onnx.ModelProto, stage: Stage, form: str) -> list[str]:
+    """Return the names of the nodes that are quantised; none for a graph that stays in float32.
 
-    Spared are the score's last layer and, in the int8 form, those that give skip maps: they are
-    small, and OpenVINO 2026.4 adds the first channel's bias to all channels of the largest map if
-    they are quantised (of the shipped model's best proposals it found 85.9 % again for 94.7). The
-    score's layer before the last makes no difference to recall, but in the symmetric form its input
-    would be rounded, and where masks are made of codes, that is the code.
+    Kept in float32 are the score's last layer and, in the int8 form, layers that make skip maps:
+    they are small, and OpenVINO 2026.4 adds the first channel's bias to all channels of the largest
+    map if they are quantised (it then found 85.9 % of the shipped model's best proposals for 94.7).
+    The score's layer before the last makes no difference to recall, but in the symmetric form its
+    input would be rounded, and where it is a map that masks are made of, so would that be.
     """
-    if name == "trunk":
-        spared = set(skip_maps(model) if form == INT8 else ())
-    elif name == "score":
-        gives_code = "code" in {output.name for output in model.graph.output}
-        both = form == SYMMETRIC and gives_code
-        spared = set(score_head(model) if both else last_score_layer(model))
-    else:
-        return _window_codes(model)
+    if stage.per == WINDOWS:
+        return _window_codes(model, stage)
+    kept = ["score", *(["skips"] if form == INT8 else [])]
+    if form == SYMMETRIC and stage.with_role("score") and _makes_map(stage):
+        kept.append("hidden_score")
+    spared = set(layers_of(model, stage, *kept))
     return [node.name for node in model.graph.node if node.name not in spared]
 
 
-def _window_codes(masks: onnx.ModelProto) -> list[str]:
-    """The nodes of a mask graph from the features to the codes of gathered windows.
+def _makes_map(stage: Stage) -> bool:
+    return any(spec.role == "map" for spec in stage.outputs.values())
 
-    None if it starts from codes, or goes from the features to masks at once, as the full head.
-    """
-    nodes, made, chosen = list(masks.graph.node), {"features"}, list[str]()
-    if not {value.name for value in masks.graph.input} <= {"features", "skips", "locations"}:
-        return []
-    for index, node in enumerate(nodes):
-        if made & set(node.input) and node.op_type != "Shape":
-            made |= set(node.output)
+
+def _window_codes(model: onnx.ModelProto, stage: Stage) -> list[str]:
+    """Return the nodes from the maps that a stage reads to the layer that ends a window's code."""
+    ends = set(layers_of(model, stage, "code"))
+    nodes = list(model.graph.node)
+    behind = {name for name, spec in stage.inputs.items() if spec.role == "map"}
+    for node in nodes:  # they stand in the order they run in
+        if behind & set(node.input) and node.op_type != "Shape":
+            behind |= set(node.output)
+    chosen: list[str] = []
+    needed: set[str] = set()
+    for node in reversed(nodes):
+        ends_code = node.name in ends and node.op_type in _PRODUCTS
+        if behind & set(node.output) and (ends_code or needed & set(node.output)):
             chosen.append(node.name)
-            if node.op_type in _PRODUCTS:
-                behind = {later.op_type for later in nodes[index + 1 :]}
-                return chosen if behind & {"Conv", *_PRODUCTS} else []
-    return []
+            needed |= set(node.input)
+    return chosen[::-1]
 
 
 def _measure_as_it_comes(path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
-from deepmask.export.coarse import COARSE_GRAPHS, write_coarse_trunk
+from deepmask.export.folder import extra_files
 from deepmask.export.onnx_graph import strip
+from deepmask.export.part import write_part
 from deepmask.export.precision.agreement import (
     REFERENCE_TOP,
     SAME_MASK_IOU,
@@ -19,14 +21,15 @@ from deepmask.export.precision.agreement import (
     LogitError,
     measure_agreement,
 )
-from deepmask.export.precision.calibration import Feed, later_feeds, trunk_feeds
+from deepmask.export.precision.calibration import Feed, feeds
 from deepmask.export.precision.calibration_set import COMPARED, Photographs, drawn_pictures
 from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.int8 import INT8, SYMMETRIC, quantise
-from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.io.images import read_image
-from deepmask.runtime.model.manifest import Graph, Manifest, write_manifest
+from deepmask.runtime.model.folder import with_checksums, write_manifest
+from deepmask.runtime.model.manifest import Manifest, Stage
 from deepmask.runtime.predict.deepmask import DeepMask
+from deepmask.runtime.progress import Progress, no_progress
 
 FP32, FP16 = "fp32", "fp16"
 #: Share of the float32 model's proposals that a good export finds again; below, it warns.
@@ -36,7 +39,12 @@ Report = Callable[[str], None]
 
 
 def write_reduced(
-    reference: Path, out: Path, precision: str, photographs: Photographs | None, report: Report
+    reference: Path,
+    out: Path,
+    precision: str,
+    photographs: Photographs | None,
+    report: Report,
+    progress: Progress = no_progress,
 ) -> Manifest:
     """Write the model folder `reference`, of float32 graphs, to `out` in another precision.
 
@@ -45,23 +53,21 @@ def write_reduced(
     an agreement is reported as a warning.
     """
     with DeepMask.load(reference, engine="onnxruntime", device="cpu") as model:
-        derived = f"{COARSE_GRAPHS['trunk']}.onnx"
-        for source in sorted(reference.glob("*.onnx"), key=lambda path: path.name == derived):
-            target = out / source.name
-            if target.name == derived:  # of the converted trunk, so that its features are the same
-                write_coarse_trunk(out)
-            else:
-                _convert(source, target, precision, photographs, model)
-            report(f"{target.name:<17}{target.stat().st_size / 1e6:7.1f} MB, {precision}")
         plain = model.manifest
-        coarse = plain.coarse and replace(plain.coarse, graphs=_hashed(plain.coarse.graphs, out))
-        manifest = replace(
-            plain,
-            precision=precision,
-            weights=precision,
-            graphs=_hashed(plain.graphs, out),
-            coarse=coarse,
-        )
+        for stage in _files_in_order(plain):
+            target = out / stage.file
+            whole = _cut_from(stage, plain)
+            if whole is not None:  # of the converted graph, so that what both make is the same
+                write_part(out / whole.file, target, stage.outputs)
+            else:
+                files = photographs.calibrated if photographs else ()
+                inputs = feeds(stage, files, plain, model.engine, progress)
+                _convert(reference / stage.file, target, precision, stage, inputs)
+            report(f"{target.name:<17}{target.stat().st_size / 1e6:7.1f} MB, {precision}")
+        for name in extra_files(reference):
+            _convert(reference / name, out / name, precision, None, ())
+        manifest = with_checksums(replace(plain, precision=precision), out)
+        manifest = replace(manifest, about={**plain.about, "weights": precision})
         write_manifest(manifest, out)
         with DeepMask.load(out, engine="onnxruntime", device="cpu") as reduced:
             agreement = measure_agreement(model, reduced, _pictures(photographs))
@@ -73,7 +79,7 @@ def write_reduced(
         "expected_found": EXPECTED_FOUND[precision],
         **agreement.as_record(),
     }
-    manifest = replace(manifest, parity={**plain.parity, "against_fp32": record})
+    manifest = replace(manifest, about={**manifest.about, "against_fp32": record})
     write_manifest(manifest, out)
     return manifest
 
@@ -98,34 +104,35 @@ def as_lines(agreement: Agreement, precision: str, compared_on: str) -> list[str
     return lines
 
 
+def _files_in_order(manifest: Manifest) -> list[Stage]:
+    """Return a stage for each file, the coarse form's after those it may be cut out of."""
+    stages = [*manifest.stages, *(manifest.coarse.stages if manifest.coarse else ())]
+    return list({stage.file: stage for stage in reversed(stages)}.values())[::-1]
+
+
+def _cut_from(stage: Stage, manifest: Manifest) -> Stage | None:
+    """Return the stage that a coarse one does a part of: the same inputs, fewer outputs."""
+    for whole in manifest.stages:
+        same = (whole.name, whole.inputs) == (stage.name, stage.inputs)
+        if same and whole.file != stage.file and stage.outputs.keys() < whole.outputs.keys():
+            return whole
+    return None
+
+
 def _convert(
-    source: Path, target: Path, precision: str, photographs: Photographs | None, model: DeepMask
+    source: Path, target: Path, precision: str, stage: Stage | None, inputs: Iterable[Feed]
 ) -> None:
+    """Write a graph in another precision; one that no stage runs stays float32 in int8 models."""
     if precision == FP16:
-        convert_to_half(source, target, source.stem)
+        convert_to_half(source, target, stage)
+    elif stage is None:
+        shutil.copyfile(source, target)
     else:
-        assert photographs is not None  # ExportOptions saw to it
-        feeds = _feeds(source, photographs.calibrated, model)
-        quantise(source, target, source.stem, feeds, precision)
+        quantise(source, target, stage, inputs, precision)
     graph = onnx.load(target)
     strip(graph)
     onnx.save_model(graph, target)
     onnx.checker.check_model(target, full_check=True)
-
-
-def _feeds(source: Path, files: Sequence[Path], model: DeepMask) -> Iterator[Feed]:
-    if source.stem == "trunk":
-        return trunk_feeds(files, model.manifest)
-    inputs = [value.name for value in onnx.load(source).graph.input]
-    return later_feeds(source.stem, inputs, files, model.manifest, model.engine)
-
-
-def _hashed(graphs: Mapping[str, Graph], folder: Path) -> dict[str, Graph]:
-    """The same graphs with the hashes of their files in `folder`."""
-    return {
-        name: replace(graph, sha256=sha256_of(folder / graph.file))
-        for name, graph in graphs.items()
-    }
 
 
 def _pictures(photographs: Photographs | None) -> Iterator[Image]:

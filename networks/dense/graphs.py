@@ -1,127 +1,188 @@
-"""The table of graphs: which module, which inputs and which outputs each model is exported as."""
+"""What a family gives to export: dense graphs in PyTorch, and what `model.json` says of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.dense.mask import (
-    CodeMaskDenseGraph,
-    CodeMaskGraph,
-    WindowMaskDenseGraph,
-    WindowMaskGraph,
+from deepmask.runtime.model.manifest import (
+    Coarse,
+    Grid,
+    Manifest,
+    Scales,
+    Stage,
+    TensorSpec,
+    Views,
 )
-from deepmask.networks.dense.refinement import RefinedMaskGraph, SkipTrunkGraph
-from deepmask.networks.dense.score import PooledScoreGraph, SharedScoreGraph, WindowScoreGraph
-from deepmask.networks.dense.trunk import TrunkGraph
-from deepmask.networks.heads import (
-    FullMaskHead,
-    LowRankMaskHead,
-    PooledScoreHead,
-    SeparateScoreHead,
-    SharedScoreHead,
-    WindowScoreHead,
-)
-from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
-from deepmask.networks.sharpmask import SharpMaskNetwork
+from deepmask.runtime.views.grids import axis_size
+from deepmask.runtime.views.views import View, plan_views
 
-#: Pixels that a window at the picture's edge sees beyond itself: half of the thesis' 32 (§3.4).
-SURROUNDINGS = 16
+#: Height and width of the picture whose shapes graphs are traced with.
+TRACED_SIZE = (80, 112)
+TRACED_WINDOWS = 3
 
 
 @dataclass(frozen=True)
-class GraphSource:
-    """A module to export, and names of its inputs and outputs in `runtime.manifest.TENSORS`."""
+class DenseGraph:
+    """A module that becomes one ONNX file and one stage of the runtime; fields as in `Stage`.
 
+    module   takes the inputs in order and returns the output, or a tuple of the outputs in order.
+    file     the ONNX file's name without its suffix.
+    part_of  name of the graph that this one is cut out of: the same nodes with fewer outputs, so
+             that what both make is equal to the bit. `module` is then only run in PyTorch.
+    """
+
+    name: str
+    file: str
+    per: str
     module: nn.Module
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    part_of: str = ""
+
+    def stage(self) -> Stage:
+        """Return the runtime's description of the graph, without the checksum of its file."""
+        return Stage(
+            self.name,
+            f"{self.file}.onnx",
+            "",
+            self.per,
+            dict(self.inputs),
+            dict(self.outputs),
+            dict(self.layers),
+        )
+
+    def run(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run the module in PyTorch on tensors by name; returns its outputs by name."""
+        found = self.module(*(tensors[name] for name in self.inputs))
+        made = found if isinstance(found, tuple) else (found,)
+        return dict(zip(self.outputs, made, strict=True))
 
 
-def border_of(patch: int) -> int:
-    """Gray pixels around each scaled picture: what a training patch has around its object's middle.
+#: (canvas (1, 3, H, W), locations (N, 2) or (N, 3)) → what the network as it was trained gives for
+#: some of the tensors of a form, by name: what parity compares the graphs with.
+Reference = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
-    Half a patch and 16 px of context: 96 for 160 px, 128 for 224 px. A wider border costs more area
-    than the recall it adds.
+
+@dataclass(frozen=True)
+class DenseForm:
+    """Graphs that make proposals together, in the order they run, and what they must equal."""
+
+    graphs: tuple[DenseGraph, ...]
+    reference: Reference
+
+
+@dataclass(frozen=True)
+class DenseModel:
+    """All graphs of a network.
+
+    main    what the runtime runs.
+    coarse  the same without refinement; None for a network that has none.
+    extra   graphs for other tools, which no stage runs: masks of every location of the first grid,
+            row by row.
     """
-    return patch // 2 + SURROUNDINGS
+
+    main: DenseForm
+    coarse: DenseForm | None = None
+    extra: tuple[DenseGraph, ...] = ()
+
+    def forms(self) -> dict[str, DenseForm]:
+        """Return the forms by name, "main" first."""
+        return {"main": self.main, **({"coarse": self.coarse} if self.coarse else {})}
+
+    def files(self) -> list[DenseGraph]:
+        """Return every graph that becomes a file, once, those that others are cut out of first."""
+        graphs = [graph for form in self.forms().values() for graph in form.graphs]
+        unique = {graph.file: graph for graph in [*graphs, *self.extra]}
+        return sorted(unique.values(), key=lambda graph: bool(graph.part_of))
 
 
-def margin_of(config: DeepMaskConfig) -> int:
-    """Feature cells between the border's edge and the first window."""
-    return SURROUNDINGS // config.stride
+@dataclass(frozen=True)
+class Description:
+    """What a family says of a network in `model.json`; fields as in `Manifest`."""
+
+    views: Views
+    grids: tuple[Grid, ...]
+    coarse_grids: tuple[Grid, ...] = ()
+    categories: tuple[str, ...] | None = None
+    threshold: float = 0.2
+    overlap: float = 1.0
+    scale_prior: float = 0.0
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_defaults(
+        self,
+        scales: Scales | None = None,
+        threshold: float | None = None,
+        overlap: float | None = None,
+        scale_prior: float | None = None,
+    ) -> Description:
+        """Return the description with other defaults for calls; None leaves one as it is."""
+        return replace(
+            self,
+            views=replace(self.views, scales=scales or self.views.scales),
+            threshold=self.threshold if threshold is None else threshold,
+            overlap=self.overlap if overlap is None else overlap,
+            scale_prior=self.scale_prior if scale_prior is None else scale_prior,
+        )
 
 
-def skip_width(config: DeepMaskConfig) -> int:
-    """Values that a cell of the skip maps holds; 0 without refinement."""
-    if not isinstance(config, SharpMaskConfig):
-        return 0
-    return sum(width << (2 * level) for level, width in enumerate(config.refine_widths[1:]))
+@dataclass(frozen=True)
+class DenseOptions:
+    """What can be chosen about the graphs; a family refuses what it has no use for.
 
-
-def graph_sources(
-    model: DeepMaskNetwork, interleaving: str, dense_mask: bool
-) -> dict[str, GraphSource]:
-    """The graphs of one model, by name; `dense_mask` adds `mask_dense`.
-
-    A model with the shared score head hands the code of each window from score to mask; any other
-    mask graph starts from the features. A refined model's mask graph reads skip maps as well, and
-    what its masks would be without is `coarse_mask`.
+    interleaving  form of a pooled score head; None: the family's first.
+    dense_mask    also make the graph of every location's mask.
     """
-    cells, margin = model.config.cells, margin_of(model.config)
-    graphs = {"trunk": _trunk_source(model)}
-    mask: CodeMaskGraph | WindowMaskGraph
-    dense: nn.Module
-    if isinstance(model.score_head, SharedScoreHead):
-        assert isinstance(model.mask_head, LowRankMaskHead)  # DeepMaskConfig saw to it
-        score = SharedScoreGraph(model.mask_head, model.score_head, cells, margin)
-        graphs["score"] = GraphSource(score, ("features",), ("score", "code"))
-        start = "code"
-        mask, dense = CodeMaskGraph(model.mask_head), CodeMaskDenseGraph(model.mask_head)
-    else:
-        apart: nn.Module
-        if isinstance(model.score_head, PooledScoreHead):
-            apart = PooledScoreGraph(model.score_head, cells, margin, interleaving)
-        else:
-            own = model.score_head if isinstance(model.score_head, SeparateScoreHead) else None
-            assert isinstance(model.score_head, WindowScoreHead)
-            reduce = (own or model.mask_head).reduce
-            apart = WindowScoreGraph(reduce, model.score_head, cells, margin)
-        graphs["score"] = GraphSource(apart, ("features",), ("score",))
-        start = "features"
-        assert isinstance(model.mask_head, LowRankMaskHead | FullMaskHead)
-        mask = WindowMaskGraph(model.mask_head, cells, margin)
-        dense = WindowMaskDenseGraph(model.mask_head, cells, margin)
-    graphs["mask"] = GraphSource(mask, (start, "locations"), ("mask",))
-    if isinstance(model, SharpMaskNetwork):
-        refined = RefinedMaskGraph(mask, model.refine, margin)
-        graphs["coarse_mask"] = graphs["mask"]
-        graphs["mask"] = GraphSource(refined, (start, "skips", "locations"), ("mask",))
-    if dense_mask:
-        graphs["mask_dense"] = GraphSource(dense, (start,), ("mask",))
-    return graphs
+
+    interleaving: str | None = None
+    dense_mask: bool = False
 
 
-def _trunk_source(model: DeepMaskNetwork) -> GraphSource:
-    if isinstance(model, SharpMaskNetwork):
-        return GraphSource(SkipTrunkGraph(model), ("image",), ("features", "skips"))
-    trunk = TrunkGraph(model, border_of(model.config.patch))
-    return GraphSource(trunk, ("image",), ("features",))
+def manifest_of(
+    dense: DenseModel,
+    description: Description,
+    *,
+    name: str,
+    about: Mapping[str, Any],
+) -> Manifest:
+    """Return the manifest of graphs that compute in float32, without checksums of files."""
+
+    def stages(form: DenseForm) -> tuple[Stage, ...]:
+        return tuple(graph.stage() for graph in form.graphs)
+
+    return Manifest(
+        name=name,
+        precision="fp32",
+        views=description.views,
+        grids=description.grids,
+        stages=stages(dense.main),
+        threshold=description.threshold,
+        overlap=description.overlap,
+        scale_prior=description.scale_prior,
+        categories=description.categories,
+        coarse=Coarse(description.coarse_grids, stages(dense.coarse)) if dense.coarse else None,
+        about={**description.about, **about},
+    )
 
 
-def example_inputs(config: DeepMaskConfig) -> dict[str, Tensor]:
-    """A tensor of each graph's input for a picture of 80×112 px: shapes to trace with."""
-    rows, cols, border = 6, 8, border_of(config.patch)
-    stride = config.stride
-    height, width = stride * (rows - 1) + 2 * border, stride * (cols - 1) + 2 * border
-    cells = (1, config.features, height // stride, width // stride)
-    return {
-        "image": torch.zeros(1, 3, height, width),
-        "features": torch.zeros(cells),
-        "skips": torch.zeros(1, height // stride, width // stride, skip_width(config)),
-        "code": torch.zeros(1, config.rank, rows, cols),
-        "locations": torch.zeros(3, 2, dtype=torch.int64),
-    }
+def traced_view(views: Views) -> View:
+    """Return the view of a picture of `TRACED_SIZE` at its own size."""
+    return plan_views(*TRACED_SIZE, (1.0,), views, max(TRACED_SIZE))[0]
+
+
+def example_inputs(graph: DenseGraph, manifest: Manifest) -> list[Tensor]:
+    """Return a tensor of zeros for each input of a graph: shapes to trace with."""
+    view = traced_view(manifest.views)
+    return [
+        torch.zeros(
+            [axis_size(axis, view, manifest, TRACED_WINDOWS) for axis in spec.axes],
+            dtype=getattr(torch, spec.dtype),
+        )
+        for spec in graph.inputs.values()
+    ]

@@ -10,7 +10,7 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
-from deepmask.coco.training_labels import Image
+from deepmask.coco.annotations import Image
 from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.crops import Cropper
@@ -148,7 +148,7 @@ def masks_and_scores(
 ) -> Callable[[int], PatchBatch]:
     """Return the function from a step to its batch for a DeepMask.
 
-    Raises ValueError for sets that have nothing to draw from, `DataError` for pictures that cannot
+    Raises ValueError for sets that have nothing to draw from, `LabelError` for pictures that cannot
     be put on the device.
     """
     sampler = Sampler(data.labelled, data.partly, config, recipe, recipe.score_partly)

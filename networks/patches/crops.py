@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepmask.coco.training_labels import DataError, Image, Instance, full_mask
+from deepmask.coco.annotations import Annotation, Image, full_mask
+from deepmask.coco.errors import LabelError
 from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.patches.sampling import Positive, Window
 
@@ -99,7 +100,9 @@ class Cropper:
             borderValue=(BORDER_FILL, BORDER_FILL, BORDER_FILL),
         )
 
-    def mask(self, instance: Instance, window: Window, patch: int, size: int) -> NDArray[np.uint8]:
+    def mask(
+        self, instance: Annotation, window: Window, patch: int, size: int
+    ) -> NDArray[np.uint8]:
         """The object's mask under `window`, a patch of `patch` px drawn at (size, size): 0 or 1."""
         shape, left, top = self._masks.get(instance, lambda: tight(full_mask(instance)))
         matrix = matrix_of(window, size, patch / size, (1.0, 1.0), (left, top))
@@ -113,20 +116,20 @@ def read_picture(image: Image) -> NDArray[np.uint8]:
     """Decode to uint8 RGB (height, width, 3) in the orientation that was annotated.
 
     COCO annotates pictures as stored, many other tools as shown; the annotated size tells which.
-    Raises `DataError` when the file is unreadable or of another size.
+    Raises `LabelError` when the file is unreadable or of another size.
     """
     found = "nothing that can be decoded"
     for flags in (cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, cv2.IMREAD_COLOR):
         try:
             picture = cv2.imread(str(image.path), flags)
         except cv2.error as error:  # more pixels than OpenCV decodes
-            raise DataError(f"{image.path} (image {image.id}): {error.err}") from error
+            raise LabelError(f"{image.path} (image {image.id}): {error.err}") from error
         if picture is None:
             break
         if picture.shape[:2] == (image.height, image.width):
             return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
         found = f"{picture.shape[1]}×{picture.shape[0]} pixels"
-    raise DataError(
+    raise LabelError(
         f"{image.path} (image {image.id}): annotated as {image.width}×{image.height}, found {found}"
     )
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from deepmask.coco.training_labels import DataError, Image, Instance, full_mask
+from deepmask.coco.annotations import Annotation, Image, full_mask
+from deepmask.coco.errors import LabelError
 from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.patches.crops import (
     level_of,
@@ -41,7 +42,7 @@ class PixelTable:
     ) -> None:
         """Makes room for pictures of these (width, height), to be `put`.
 
-        Raises `DataError` where the device has not so much memory, before anything is decoded.
+        Raises `LabelError` where the device has not so much memory, before anything is decoded.
         """
         pixels = np.array([width * height for width, height in sizes], np.int64)
         self._ends = np.cumsum(pixels)
@@ -50,7 +51,7 @@ class PixelTable:
         try:
             self._rows = torch.empty((total, channels), dtype=torch.uint8, device=device)
         except RuntimeError as error:  # torch.OutOfMemoryError is one
-            raise DataError(
+            raise LabelError(
                 f"--crops device: {total * channels / 1e9:.1f} GB for pictures or masks are more "
                 f"than {device} has free: use --crops host"
             ) from error
@@ -109,13 +110,13 @@ class DeviceCropper:
     def __init__(
         self,
         images: Iterable[Image],
-        instances: Iterable[Instance],
+        instances: Iterable[Annotation],
         device: torch.device,
         threads: int,
     ) -> None:
         """Decodes every picture and draws every mask, with a progress bar on a terminal.
 
-        Raises `DataError` for a picture that is unreadable, and where they need too much memory.
+        Raises `LabelError` for a picture that is unreadable, and where they need too much memory.
         """
         unique = list({image.path: image for image in images}.values())
         self._levels: dict[Hashable, tuple[int, list[tuple[int, int]]]] = {}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from deepmask.coco.training_labels import AnnotatedSet, Image, Instance
+from deepmask.coco.annotations import Annotation, Image, LabelledSet
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import PatchRecipe
 
@@ -40,7 +40,7 @@ class Window:
 class Positive:
     """A window that shows `instance` near its centre; `scored`: may train the score as well."""
 
-    instance: Instance
+    instance: Annotation
     window: Window
     scored: bool
 
@@ -53,7 +53,7 @@ class Negative:
     window: Window
 
 
-def canonical(instance: Instance, object_size: float) -> Window:
+def canonical(instance: Annotation, object_size: float) -> Window:
     """The window with the object centred, its larger box side `object_size` patch px (§3)."""
     x, y = instance.centre
     return Window(x, y, object_size / instance.side)
@@ -89,8 +89,8 @@ class Sampler:
 
     def __init__(
         self,
-        labelled: AnnotatedSet,
-        partly: Sequence[AnnotatedSet],
+        labelled: LabelledSet,
+        partly: Sequence[LabelledSet],
         config: DeepMaskConfig,
         recipe: PatchRecipe,
         score_partly: bool = False,
@@ -136,7 +136,7 @@ class Sampler:
         """Negatives: the recipe's share of them close to an object, the others anywhere."""
         return [self._negative(rng) for _ in range(count)]
 
-    def _usable(self, instance: Instance) -> bool:
+    def _usable(self, instance: Annotation) -> bool:
         recipe = self._recipe
         return (
             not instance.crowd
@@ -145,7 +145,7 @@ class Sampler:
             and self._object_size / instance.side <= 2.0**recipe.max_octaves
         )
 
-    def _canonicals(self, items: Sequence[Instance]) -> NDArray[np.float64]:
+    def _canonicals(self, items: Sequence[Annotation]) -> NDArray[np.float64]:
         windows = [canonical(item, self._object_size) for item in items if not item.crowd]
         return np.array([(w.x, w.y, w.scale) for w in windows], np.float64).reshape(-1, 3)
 
@@ -153,7 +153,7 @@ class Sampler:
     def _choose(cumulative: NDArray[np.float64], count: int, rng: Generator) -> NDArray[np.int64]:
         return np.searchsorted(cumulative, rng.random(count), side="right").astype(np.int64)
 
-    def _positive(self, instance: Instance, scored: bool, rng: Generator) -> Positive:
+    def _positive(self, instance: Annotation, scored: bool, rng: Generator) -> Positive:
         window = jittered(canonical(instance, self._object_size), self._recipe, rng)
         return Positive(instance, window, scored)
 
@@ -179,7 +179,7 @@ class Sampler:
         )
         return not in_crowd and is_negative(window, self._neighbours[image.id], self._recipe)
 
-    def _beside(self, instance: Instance, rng: Generator) -> Window:
+    def _beside(self, instance: Annotation, rng: Generator) -> Window:
         """A window just outside the positive range of `instance`, in place or in scale."""
         recipe = self._recipe
         home = canonical(instance, self._object_size)
@@ -196,7 +196,7 @@ class Sampler:
         return Window(x, y, scale, flip=bool(rng.random() < 0.5))
 
 
-def category_weights(instances: Sequence[Instance], exponent: float) -> NDArray[np.float64]:
+def category_weights(instances: Sequence[Annotation], exponent: float) -> NDArray[np.float64]:
     """Cumulative probabilities (N,) of drawing each instance: (count of its category)^exponent.
 
     0 draws instances alike; −1 draws categories alike, then an instance of the category.

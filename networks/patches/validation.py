@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepmask.coco.training_labels import AnnotatedSet
+from deepmask.coco.annotations import LabelledSet
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.batches import PatchBatch, PatchBatches
 from deepmask.networks.patches.config import DeepMaskConfig
@@ -25,7 +25,7 @@ MEASURES = ("mask_iou", "score_accuracy")
 
 
 def validation_batches(
-    labelled: AnnotatedSet, config: DeepMaskConfig, recipe: PatchRecipe, count: int
+    labelled: LabelledSet, config: DeepMaskConfig, recipe: PatchRecipe, count: int
 ) -> list[PatchBatch]:
     """Return the fixed patches: `count` objects, as many negatives, no colour change."""
     plain = replace(recipe, brightness=0.0, contrast=0.0, saturation=0.0)

@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.errors import printable
-from deepmask.runtime.io.atomic import sweep
+from deepmask.runtime.errors import UsageError, printable
+from deepmask.runtime.io.atomic import remove_stale
 from deepmask.runtime.io.images import SUFFIXES, ImageError, read_image
-from deepmask.runtime.io.overlay import draw_proposals
 from deepmask.runtime.io.results import PICTURES, ResultsWriter, image_ids, write_picture
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import DeepMask
@@ -26,8 +25,8 @@ from deepmask.runtime.predict.proposals import CocoResult, Proposals
 IN_WORK = 2
 
 
-class InputError(Exception):
-    """Inputs that name no image; the text is one line."""
+class InputError(UsageError):
+    """Inputs that name no image, or pictures that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Settings:
     scales: Scales
     threshold: float
     overlap: float
-    max_side: int
+    max_side: int | None
     max_pixels: int
     top: int
 
@@ -105,7 +104,7 @@ def run_batch(
     alone, and a folder less time. Results are written in the order of `paths`. Closed early, it
     waits for what is in work.
     """
-    sweep(*(overlay for overlay in overlays if overlay is not None))
+    remove_stale(*(overlay for overlay in overlays if overlay is not None))
     waiting: deque[tuple[Path, int, Path | None, Future[_Done]]] = deque()
     with ThreadPoolExecutor(IN_WORK) as pool:
         try:
@@ -173,6 +172,6 @@ def _run_image(model: DeepMask, path: Path, image_id: int, draw: bool, settings:
     results = proposals.to_coco(image_id)
     end = time.perf_counter()
     encode = proposals.seconds.get("encode", 0.0) + end - found
-    seconds |= proposals.seconds | {"encode": encode, "total": end - start}
-    drawn = draw_proposals(proposals, image, settings.top) if draw else None
+    seconds |= {**proposals.seconds, "encode": encode, "total": end - start}
+    drawn = proposals.draw(image, settings.top) if draw else None
     return _Done(proposals, results, seconds, drawn)

@@ -7,8 +7,6 @@ user can cause is one line on standard error; a traceback is a fault of the prog
 
 from __future__ import annotations
 
-import errno
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,21 +18,10 @@ import click
 
 import deepmask
 from deepmask.runtime.cli.streams import steady_streams
-from deepmask.runtime.errors import OneLineError, one_line, printable
+from deepmask.runtime.distribution import pip_install
+from deepmask.runtime.errors import OneLineError, one_line, system_problem
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-#: What a user can do about an error of the operating system.
-_ADVICE = {
-    errno.ENOENT: "check the path",
-    errno.EISDIR: "give the name of a file",
-    errno.ENOTDIR: "a part of the path is a file, give a folder",
-    errno.EACCES: "check who may read and write there, or give another path",
-    errno.EPERM: "check who may read and write there, or give another path",
-    errno.EROFS: "give a path that can be written",
-    errno.ENOSPC: "free some space, or give another path",
-    errno.EMFILE: "allow more open files (ulimit -n)",
-}
-
 #: The signals that came, in order.
 _received: list[int] = []
 
@@ -54,11 +41,14 @@ class Command(click.Command):
         version(self)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the callback; click would print an empty line for Ctrl-C."""
+        """Run the callback; click would print an empty line for Ctrl-C.
+
+        A `KeyboardInterrupt` may have a text that says what is left behind.
+        """
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            raise Interrupted("interrupted") from error
+            raise Interrupted(": ".join(["interrupted", *map(str, error.args)])) from error
 
 
 class Group(Command, click.Group):
@@ -73,7 +63,7 @@ def run_command(
     """Run a command and exit with its code; what the user got wrong is told in one line.
 
     The command's callback returns its exit code, or None for 0. `extra` names the optional
-    libraries it needs, as in `pip install 'deepmask[extra]'`. `arguments` are `sys.argv`'s unless
+    libraries it needs, as in `distribution.pip_install(extra)`. `arguments` are `sys.argv`'s unless
     given. Work goes on when standard output is closed or full; the command then ends with one line
     that says so, and exit code 1.
     """
@@ -132,7 +122,7 @@ def _attempt(command: click.Command, name: str, extra: str, arguments: Sequence[
     except ImportError as error:
         return _tell(_import_problem(error, extra), 1)
     except OSError as error:
-        return _tell(_system_problem(error), 1)
+        return _tell(system_problem(error), 1)
     except SystemExit as error:
         code = error.code
     return code if isinstance(code, int) else 0
@@ -152,15 +142,6 @@ def _import_problem(error: ImportError, extra: str) -> str:
     library = (error.name or "").partition(".")[0]
     if library == "deepmask":
         raise error  # a fault of this program
-    if not isinstance(error, ModuleNotFoundError):
+    if not library or not isinstance(error, ModuleNotFoundError):
         return f"{one_line(error)} (deepmask-doctor shows what does not load)"
-    wanted = f"deepmask[{extra}]" if extra else "deepmask"
-    return f"{library} is not installed: pip install '{wanted}'"
-
-
-def _system_problem(error: OSError) -> str:
-    given = (error.filename, error.filename2)
-    names = [os.fsdecode(name) for name in given if isinstance(name, str | bytes)]
-    reason = error.strerror or one_line(error)
-    advice = _ADVICE.get(error.errno or 0, "check the path, its permissions and the space left")
-    return printable(": ".join([*names, reason, advice]))
+    return f"{library} is not installed: {pip_install(extra)}"

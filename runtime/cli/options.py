@@ -17,7 +17,6 @@ class Number(click.FloatRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """The number, or a usage error."""
         number = float(super().convert(value, param, ctx))
         if math.isnan(number):
             self.fail(f"{value} is not a number", param, ctx)
@@ -27,7 +26,7 @@ class Number(click.FloatRange):
 #: A probability that leaves both outcomes possible.
 PROBABILITY = Number(0, 1, min_open=True, max_open=True)
 IOU = Number(0, 1)
-
+PATH = click.Path(path_type=Path)
 
 #: The options that say how a model is run; `None` stands for the model's own value.
 engine_option = click.option(
@@ -37,25 +36,26 @@ engine_option = click.option(
     ),
     default="auto",
     show_default=True,
-    help="What runs the model.",
+    help="Engine that runs the model.",
 )
 device_option = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="Where it runs.",
+    help="Device that the model runs on.",
 )
 cache_option = click.option(
     "--cache",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
-    help="Where TensorRT's engines are kept.  [default: among the user's caches]",
+    help="Folder that keeps TensorRT's plans.  [default: one among the user's caches]",
 )
 scales_option = click.option(
     "--scales",
     metavar="FROM:TO:STEP",
-    help="Pyramid scales as powers of two, as in --scales=-2:1:0.5.  [default: the model's]",
+    help="Scales of the image pyramid as powers of two, as in --scales=-2:1:0.5.  "
+    "[default: the model's]",
 )
 threshold_option = click.option(
     "--threshold",
@@ -65,26 +65,29 @@ threshold_option = click.option(
 overlap_option = click.option(
     "--overlap",
     type=IOU,
-    help="IoU with a better proposal above which a near-duplicate is ranked lower; 1: never.  "
+    help="Rank a proposal lower where its IoU with a better one is above this; 1: never.  "
     "[default: the model's]",
 )
-
-
 coarse_option = click.option(
     "--coarse",
     is_flag=True,
-    help="The blunter masks of a SharpMask model, without its refinement: faster, same ranking.",
+    help="Use the coarse masks of a SharpMask model, without its refinement: faster, same ranking.",
 )
 zoom_option = click.option(
     "--zoom",
     count=True,
     type=click.IntRange(0, 2),
-    help="One larger scale more: finds smaller objects, slower. Given twice, two (Zoom²).",
+    help="Add one larger scale: finds smaller objects, takes longer. Given twice, it adds two.",
 )
 
 
+def say_aside(line: str) -> None:
+    """Print a line that is not a result: to standard error."""
+    click.echo(line, err=True)
+
+
 def parse_scales(text: str) -> Scales:
-    """FROM:TO:STEP, powers of two; raises `click.UsageError`."""
+    """Read FROM:TO:STEP, powers of two; raises `click.UsageError`."""
     try:
         start, stop, step = map(float, text.split(":"))
         return checked_scales(start, stop, step)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict.deepmask import STAGES, DeepMask
+from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.predict.proposals import Proposals
 
 
@@ -15,18 +15,18 @@ def model_lines(model: DeepMask, scales: Scales) -> list[str]:
     """Model, engine and scales in use."""
     manifest, reason = model.manifest, model.choice.reason
     return [
-        f"model   {manifest.name}, {manifest.patch} px, {manifest.precision}",
+        f"model   {manifest.name}, {manifest.precision}",
         f"engine  {model.engine.description}" + (f" (auto: {reason})" if reason else ""),
         f"scales  2^{scales.start:g} … 2^{scales.stop:g} in steps of 2^{scales.step:g}",
     ]
 
 
-def time_lines(seconds: Sequence[Mapping[str, float]]) -> list[str]:
+def time_lines(stages: Sequence[str], seconds: Sequence[Mapping[str, float]]) -> list[str]:
     """Milliseconds of each stage and in all: of one image, or the mean of several.
 
     On a GPU the total is less than the sum: the host and the device work at the same time.
     """
-    names = (*STAGES, "total")
+    names = (*stages, "total")
     means = {name: 1e3 * float(np.mean([run.get(name, 0.0) for run in seconds])) for name in names}
     title = "time" if len(seconds) == 1 else f"mean time of {len(seconds)} images"
     return [

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import signal
-import sys
-import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,44 +12,48 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from deepmask.runtime.cli.main import Command, Interrupted, one_interrupt, run_command
 from deepmask.runtime.cli.options import (
+    PATH,
     cache_option,
     coarse_option,
     device_option,
     engine_option,
     overlap_option,
     parse_scales,
+    say_aside,
     scales_option,
     threshold_option,
     zoom_option,
 )
-from deepmask.runtime.model.manifest import ModelFolderError
+from deepmask.runtime.cli.progress import progress_bar
+from deepmask.runtime.errors import OneLineError
 
 if TYPE_CHECKING:
     from deepmask.runtime.cli.batch import Outcome, Settings
     from deepmask.runtime.io.results import ResultsWriter
     from deepmask.runtime.predict.deepmask import DeepMask
 
-_PATH = click.Path(path_type=Path)
 
-
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("images", nargs=-1, required=True, type=_PATH, metavar="IMAGE...")
-@click.option(
-    "--model", type=_PATH, metavar="DIR", help="Model folder.  [default: the shipped one]"
-)
+@click.command(cls=Command)
+@click.argument("images", nargs=-1, required=True, type=PATH, metavar="IMAGE...")
+@click.option("--model", type=PATH, metavar="DIR", help="Model folder.  [default: the shipped one]")
 @engine_option
 @device_option
 @cache_option
 @click.option(
-    "--threads", type=click.IntRange(0), default=0, help="CPU threads, 0 for one per core."
+    "--threads",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Number of CPU threads; 0: one per core.",
 )
 @click.option(
     "--proposals",
     type=click.IntRange(1),
     default=1000,
     show_default=True,
-    help="Most proposals per image.",
+    help="Maximum number of proposals per image.",
 )
 @scales_option
 @zoom_option
@@ -62,43 +63,42 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--max-side",
     type=click.IntRange(1),
-    default=1333,
-    show_default=True,
-    help="Larger images are searched as if their longer side had so many pixels; masks keep the "
-    "image's own resolution.",
+    help="Search a larger image as if its longer side had this many pixels. The masks keep the "
+    "image's own resolution.  [default: the model's]",
 )
 @click.option(
     "--max-pixels",
     type=click.IntRange(1),
     default=100_000_000,
     show_default=True,
-    help="Images with more pixels are refused before they are decoded.",
+    help="Refuse an image with more pixels than this before it is decoded.",
 )
 @click.option(
     "--out",
-    type=_PATH,
+    type=PATH,
     default=Path("proposals.json"),
     show_default=True,
-    help="COCO results. Beside it OUT with the suffix .images.json says which image an id is.",
+    help="File of COCO results. A second file, OUT with the suffix .images.json, tells which image "
+    "each image_id is.",
 )
 @click.option(
     "--overlay",
-    type=_PATH,
-    help="Picture of the best objects; for several images, a folder of such pictures.",
+    type=PATH,
+    help="Picture to draw the best objects in; for several images, a folder of such pictures.",
 )
 @click.option(
     "--top",
     type=click.IntRange(1),
     default=20,
     show_default=True,
-    help="Most objects in the picture and in the printed table.",
+    help="Maximum number of objects in the picture and in the printed table.",
 )
-def command(images: tuple[Path, ...], **options: Any) -> None:
+def command(images: tuple[Path, ...], **options: Any) -> int:
     """Find the objects in each IMAGE, a file or a folder of files, as ranked masks.
 
     Writes all masks as COCO results: compressed RLE, box and score, best first. Images are turned
-    upright by their EXIF orientation. An image_id is the number in a COCO file name, else a running
-    one.
+    upright by their EXIF orientation. The image_id is the number in a COCO file name; any other
+    file gets the next free number.
 
     \b
     Examples:
@@ -106,33 +106,28 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
       deepmask-trt-run holiday/ --proposals 100 --out holiday.json --overlay pictures/
       deepmask-trt-run --model models/vgg-a --engine onnxruntime --device cuda *.jpg
 
-    Exit code 0: all done; 1: some image failed, the others are done; 2: wrong use; 130: stopped by
-    Ctrl-C, what was done is in the files.
+    Exit code 0: all images are done; 1: some image failed, the others are done; 2: wrong use; 130
+    or 143: stopped by Ctrl-C or SIGTERM, the images that were done are in the files.
     """
     scales = None if options["scales"] is None else parse_scales(options["scales"])
-    from deepmask.runtime.cli.batch import InputError, Settings, expand, overlay_paths
+    from deepmask.runtime.cli.batch import Settings, expand, overlay_paths
     from deepmask.runtime.cli.report import model_lines, proposal_lines, time_lines
-    from deepmask.runtime.engines.base import EngineError
-    from deepmask.runtime.io.results import ResultsError, ResultsWriter
+    from deepmask.runtime.io.results import ResultsWriter
     from deepmask.runtime.predict.deepmask import DeepMask
-    from deepmask.runtime.views.pyramid import MAX_SIDE
 
-    try:
-        paths = expand(images)
-        overlays = overlay_paths(paths, options["overlay"])
-        model = DeepMask.load(
-            options["model"],
-            engine=options["engine"],
-            device=options["device"],
-            threads=options["threads"],
-            coarse=options["coarse"],
-            max_side=max(MAX_SIDE, options["max_side"]),
-            cache=options["cache"],
-            report=lambda line: click.echo(line, err=True),
-        )
-    except (InputError, ModelFolderError, EngineError) as error:
-        _fail(str(error), 2)
-    scales = scales or model.manifest.scales
+    paths = expand(images)
+    overlays = overlay_paths(paths, options["overlay"])
+    model = DeepMask.load(
+        options["model"],
+        engine=options["engine"],
+        device=options["device"],
+        threads=options["threads"],
+        coarse=options["coarse"],
+        max_side=options["max_side"],
+        cache=options["cache"],
+        report=say_aside,
+    )
+    scales = scales or model.manifest.views.scales
     settings = Settings(
         proposals=options["proposals"],
         scales=scales.zoomed(options["zoom"]),
@@ -144,16 +139,12 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
     )
     click.echo("\n".join(model_lines(model, settings.scales)))
     outcomes: list[Outcome] = []
-    stopped = False
-    try:
-        with model, ResultsWriter(options["out"]) as writer:
-            stopped = not _run(model, paths, overlays, settings, writer, outcomes)
-    except ResultsError as error:
-        _fail(str(error), 1)
+    with one_interrupt(), model, ResultsWriter(options["out"]) as writer:
+        finished = _run(model, paths, overlays, settings, writer, outcomes)
 
     done = [outcome for outcome in outcomes if not outcome.error]
     if done:
-        click.echo("\n".join(time_lines([outcome.seconds for outcome in done])))
+        click.echo("\n".join(time_lines(model.stages, [outcome.seconds for outcome in done])))
         click.echo(f"wrote {writer.path} and {writer.images_path}")
     if len(paths) == 1 and done and done[0].proposals is not None:
         click.echo("\n".join(proposal_lines(done[0].proposals, settings.top)))
@@ -162,25 +153,19 @@ def command(images: tuple[Path, ...], **options: Any) -> None:
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
         click.echo(f"Error: {outcome.error}", err=True)
-    if stopped:
-        _fail(f"interrupted after {writer.images} of {len(paths)} images", 130)
+    if not finished:
+        raise Interrupted(f"interrupted after {writer.images} of {len(paths)} images")
     if failed and len(paths) > 1:
-        _fail(f"{len(failed)} of {len(paths)} images failed, the others are done", 1)
-    sys.exit(1 if failed else 0)
+        raise OneLineError(f"{len(failed)} of {len(paths)} images failed, the others are done")
+    return 1 if failed else 0
 
 
-def main() -> None:
-    """Run the command; whatever the user got wrong is told in one line."""
-    signal.signal(signal.SIGTERM, _interrupt)
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `deepmask-trt-run`."""
     # Pillow remarks on odd files; what matters of it is told as an error of that image.
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    try:
-        command.main(standalone_mode=False)
-    except click.UsageError as error:
-        _fail(f"{error.format_message()} (deepmask-trt-run --help explains)", 2)
-    except click.Abort:
-        _fail("interrupted, nothing was written", 130)
+    run_command(command, "deepmask-trt-run", arguments=arguments)
 
 
 def _run(
@@ -191,47 +176,19 @@ def _run(
     writer: ResultsWriter,
     outcomes: list[Outcome],
 ) -> bool:
-    """Fill `outcomes`; False if Ctrl-C stopped it."""
+    """Fill `outcomes`; False if Ctrl-C or SIGTERM stopped it."""
     from deepmask.runtime.cli.batch import run_batch
 
     try:
         # Closed at once when interrupted: nothing may run on when the model is closed.
-        with closing(run_batch(model, paths, overlays, settings, writer)) as batch:
-            for outcome in _watched(batch, len(paths)):
+        with (
+            progress_bar() as show,
+            closing(run_batch(model, paths, overlays, settings, writer)) as batch,
+        ):
+            for outcome in batch:
                 # Proposals are large: only a single image's are shown, and so kept.
                 outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
+                show("images", len(outcomes), len(paths))
     except KeyboardInterrupt:
         return False
-    finally:
-        # What is left is short, and must not be cut short by a second Ctrl-C.
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)
     return True
-
-
-def _watched(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
-    """The same outcomes; several on a terminal get a progress bar with rate and time left."""
-    if total == 1 or not sys.stderr.isatty():
-        yield from outcomes
-        return
-    start, done = time.monotonic(), 0
-    with click.progressbar(
-        outcomes,
-        length=total,
-        label="images",
-        show_pos=True,
-        item_show_func=lambda _: f"{done / (time.monotonic() - start):.1f} images/s",
-        file=sys.stderr,
-    ) as progress:
-        for outcome in progress:
-            done += 1
-            yield outcome
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
-    sys.exit(code)

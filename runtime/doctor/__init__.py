@@ -1,1 +1,1 @@
-"""`deepmask-doctor`: what can run on this machine, and what is missing."""
+"""Find out what can run on this machine, and what is missing."""

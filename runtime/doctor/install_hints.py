@@ -1,4 +1,4 @@
-"""For each thing that is missing on this machine, the command that installs it."""
+"""Give the command that installs each thing that is missing on this machine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _PART_OF = {"libnvinfer": "tensorrt", "cudnn": "onnxruntime-gpu"}
 
 
 def remedies(found: Iterable[Library], providers: Sequence[str], gpu: bool) -> Iterator[str]:
-    """Lines for what is missing among `found`; `providers` are ONNX Runtime's, `gpu` is one there.
+    """Yield a line for each of `found` that is missing, with the command that installs it.
 
-    Libraries that only an NVIDIA GPU can use are told with a note where there is none.
+    providers   ONNX Runtime's execution providers.
+    gpu         whether there is an NVIDIA GPU. If not, lines about libraries for one say so.
     """
     libraries = {one.name: one for one in found}
     note = "" if gpu else "   (of use with an NVIDIA GPU)"
@@ -44,7 +45,7 @@ def _install(one: Library) -> str:
 
 
 def _with_cuda() -> str:
-    """onnxruntime-gpu and the CUDA libraries that go with it."""
+    """Return the requirement for onnxruntime-gpu with its CUDA libraries."""
     name = "onnxruntime-gpu"
     return system_info.requirement(name).replace(name, f"{name}[cuda,cudnn]", 1)
 

@@ -1,6 +1,6 @@
-"""What there is on this machine, asked without risk: nothing here raises or loads a library.
+"""Describe this machine: processor, memory, GPUs, libraries. Nothing here raises.
 
-Libraries are imported by another process, so that one which crashes is only reported.
+Another process imports the libraries, so that one that crashes is only reported.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import platform
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,11 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepmask.runtime import distribution
 from deepmask.runtime.engines.threads import cores_available
 
 #: Seconds that a library may take to load, or a model to run; the first CUDA start is slow.
 PATIENCE = 120
-_PROJECT = "deepmask"
+#: The folder of pyproject.toml, for a checkout.
+_CHECKOUT = Path(__file__).resolve().parents[2]
 #: Instructions that make int8 fast, as Linux names them.
 _INT8 = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp")
 _IMPORT = """
@@ -55,9 +58,11 @@ ABSENT = "not installed"
 
 @dataclass(frozen=True)
 class Library:
-    """A library: its version, "" if it cannot be used; what is wrong; what installs it.
+    """A library that was looked for.
 
-    `for_gpu`: only an NVIDIA GPU makes use of it.
+    version      "" if it cannot be used; `problem` then says why.
+    requirement  what pip must be asked for.
+    for_gpu      whether it is of use with an NVIDIA GPU only.
     """
 
     name: str
@@ -68,7 +73,7 @@ class Library:
 
 
 def library(module: str, requirement: str, for_gpu: bool = False) -> Library:
-    """Look for a library and import it, or a part of it such as `pycuda.driver`, elsewhere."""
+    """Look for a library, and import it or a part (`pycuda.driver`) in another process."""
     name = module.partition(".")[0]
     if not _is_installed(name):
         return Library(name, "", ABSENT, requirement, for_gpu)
@@ -79,9 +84,9 @@ def library(module: str, requirement: str, for_gpu: bool = False) -> Library:
 
 
 def shared_library(name: str, function: str, sonames: Sequence[str], package: str) -> Library:
-    """Look for a shared library of NVIDIA's, in the folder of a pip package or the system's.
+    """Look for one of NVIDIA's shared libraries in the folder of a pip package, then in the system.
 
-    `function` gives its version as a number, 91002 for 9.10.2.
+    `function` returns its version as a number, 91002 for 9.10.2.
     """
     folders = _folders(package)
     names = [str(Path(folder, soname)) for soname in sonames for folder in folders]
@@ -92,9 +97,9 @@ def shared_library(name: str, function: str, sonames: Sequence[str], package: st
 
 
 def requirement(name: str) -> str:
-    """What pip must be asked for: this project's own requirement on `name`, or just the name."""
+    """Return this project's own requirement on `name`, for pip; just the name if it has none."""
     try:
-        lines = importlib.metadata.requires(_PROJECT) or []
+        lines = importlib.metadata.requires(distribution.NAME) or []
     except importlib.metadata.PackageNotFoundError:
         lines = []
     for line in lines:
@@ -105,21 +110,24 @@ def requirement(name: str) -> str:
 
 
 def project_version() -> str:
-    """This project's version."""
+    """Return this project's version, or the command that installs this checkout.
+
+    Where it is installed, a hint with an extra adds only what is missing.
+    """
     try:
-        return importlib.metadata.version(_PROJECT)
+        return importlib.metadata.version(distribution.NAME)
     except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+        return f"not installed: pip install -e {shlex.quote(str(_CHECKOUT))}"
 
 
 def providers() -> tuple[str, ...]:
-    """ONNX Runtime's execution providers; none where it does not load."""
+    """Return ONNX Runtime's execution providers; none if it does not load."""
     output, problem = ask([sys.executable, "-c", _PROVIDERS])
     return () if problem else tuple(output.split())
 
 
 def gpus() -> tuple[list[str], str]:
-    """A line for each NVIDIA GPU: name, driver, memory; or none, and why."""
+    """Return a line for each NVIDIA GPU (name, driver, memory); if there is none, the reason."""
     if shutil.which("nvidia-smi") is None:
         return [], "nvidia-smi is not there, so no NVIDIA driver"
     query = "name,driver_version,memory.free,memory.total"
@@ -135,13 +143,13 @@ def gpus() -> tuple[list[str], str]:
 
 
 def has_nvidia_hardware() -> bool:
-    """Whether a card of NVIDIA is plugged in, as Linux tells it."""
+    """Whether Linux lists a PCI card of NVIDIA's."""
     vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
     return any(_read(str(path)).strip() == _NVIDIA for path in vendors)
 
 
 def cpu() -> str:
-    """Cores this process may use, and instructions for int8."""
+    """Describe the cores that this process may use, and their instructions for int8."""
     cores = cores_available()
     flags = set(_read("/proc/cpuinfo").split())
     fast = [name for name in _INT8 if name in flags]
@@ -151,7 +159,7 @@ def cpu() -> str:
 
 
 def memory() -> str:
-    """Memory that programs can still have, as Linux tells it."""
+    """Describe how much memory is free, as Linux tells it."""
     found = dict(re.findall(r"^(\w+):\s+(\d+) kB$", _read("/proc/meminfo"), re.MULTILINE))
     if not {"MemAvailable", "MemTotal"} <= set(found):
         return "unknown"
@@ -160,7 +168,7 @@ def memory() -> str:
 
 
 def ask(command: Sequence[str], patience: float = PATIENCE) -> tuple[str, str]:
-    """Run a command: what it printed, and what went wrong in one line ("" if nothing did)."""
+    """Run a command; return what it printed, and what went wrong in one line ("" for nothing)."""
     try:
         done = subprocess.run(
             command,
@@ -190,7 +198,7 @@ def _is_installed(package: str) -> bool:
 
 
 def _folders(package: str) -> list[str]:
-    """The folders of a package, if it is installed, and `lib` in them."""
+    """Return the folders of a package that is installed, and `lib` in them."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):

@@ -1,4 +1,4 @@
-"""What every engine does: hold the three graphs, run them by name, keep tensors where they are."""
+"""What every engine does: hold the stages of a model, run them, keep tensors where they are."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.errors import OneLineError
-from deepmask.runtime.model.manifest import Graph
+from deepmask.runtime.errors import UsageError
+from deepmask.runtime.model.manifest import Stage
 
 #: A tensor on the engine's device. Only the engine that made it can read it; it is freed when it is
 #: no longer referenced.
 Tensor = Any
 
 
-class EngineError(OneLineError):
+class EngineError(UsageError):
     """An engine that cannot be had or that failed; the text is one line and says what to do."""
 
 
@@ -31,12 +31,12 @@ class DeviceError(EngineError):
     """A device that the engine's library knows but cannot start on this machine."""
 
 
-def check_names(path: Path, graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Raise `EngineError` unless a graph file's tensors are those that `model.json` names."""
-    if sorted(inputs) != sorted(graph.inputs) or sorted(outputs) != sorted(graph.outputs):
+def check_names(path: Path, stage: Stage, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Raise `EngineError` unless a stage's file has the tensors that `model.json` names."""
+    if sorted(inputs) != sorted(stage.inputs) or sorted(outputs) != sorted(stage.outputs):
         raise EngineError(
             f"{path}: has inputs {inputs} and outputs {outputs}, model.json says "
-            f"{list(graph.inputs)} and {list(graph.outputs)}; export the checkpoint again"
+            f"{list(stage.inputs)} and {list(stage.outputs)}; export the checkpoint again"
         )
 
 
@@ -49,7 +49,7 @@ class Buffer:
 
 
 class Engine(ABC):
-    """Runs the graphs of one model. A context manager: its memory is given back on exit.
+    """Runs the stages of one model. A context manager: its memory is given back on exit.
 
     Several threads may call it at once; a tensor, buffer or mark belongs to the thread that made
     it. Work on a device may still be under way when a call returns: what it was given is kept until
@@ -58,7 +58,7 @@ class Engine(ABC):
 
     #: Engine, version and device in use, to be shown.
     description: str
-    #: Windows that one run of the mask graph takes at most.
+    #: Most windows that one run of a stage takes.
     most_windows: int = sys.maxsize
 
     @abstractmethod
@@ -76,8 +76,8 @@ class Engine(ABC):
         return self.send(buffer)
 
     @abstractmethod
-    def run(self, graph: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run a graph of the model on named tensors; gives its outputs, still on the device."""
+    def run(self, stage: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Run a stage on named tensors; returns its outputs by name, still on the device."""
 
     @abstractmethod
     def shape(self, tensor: Tensor) -> tuple[int, ...]:

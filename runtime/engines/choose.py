@@ -10,18 +10,12 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from deepmask.runtime import distribution
+from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.engines.base import DeviceError, Engine, EngineError, Tensor
-from deepmask.runtime.engines.tensorrt import (
-    build,
-    cuda,
-    flavours,
-    plan_cache,
-    plan_store,
-    runtime_cache,
-)
+from deepmask.runtime.engines.tensorrt import build, cuda, flavours, plan_cache
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.model.manifest import Manifest
-from deepmask.runtime.views.pyramid import MAX_SIDE
 
 ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime")
 DEVICES = ("auto", "cpu", "cuda")
@@ -41,9 +35,9 @@ __all__ = [
 _TENSORRT = ("tensorrt", "tensorrt-rtx")
 _OPENVINO = ("openvino", "openvino-bf16")
 _NO_ONNXRUNTIME = (
-    "onnxruntime is not installed: pip install 'deepmask[cpu]', or 'deepmask[gpu]' for CUDA"
+    f"onnxruntime is not installed: {pip_install('cpu')}, or '{distribution.NAME}[gpu]' for CUDA"
 )
-_NO_OPENVINO = "openvino is not installed: pip install 'deepmask[openvino]'"
+_NO_OPENVINO = f"openvino is not installed: {pip_install('openvino')}"
 
 
 @dataclass(frozen=True)
@@ -61,9 +55,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Building:
-    """How TensorRT's engines are made, where they have to be; see `engine_plans`."""
+    """How TensorRT's plans are built, where they have to be; see `model_plans`."""
 
-    max_side: int = MAX_SIDE
+    max_side: int = 0
     cache: Path | None = None
     report: Callable[[str], None] = lambda line: None
 
@@ -181,19 +175,17 @@ def _open_tensorrt(flavour: str, manifest: Manifest, folder: Path, building: Bui
     library = flavours.load_library(flavour)
     device = cuda.open_device()
     with device.active():
-        plans = plan_cache.engine_plans(
+        cache, side = building.cache or plan_cache.default_folder(), building.max_side
+        plans = plan_cache.model_plans(
             manifest,
             folder,
             library,
             device.gpu,
-            cache=building.cache,
-            max_side=building.max_side,
+            cache=cache,
+            max_side=side,
             report=building.report,
         )
-    kernels = runtime_cache.KernelFolder(
-        building.cache or plan_store.default_folder(), building.report
-    )
-    return TensorRTEngine(manifest, plans, library, device, kernels)
+    return TensorRTEngine(manifest, plans, library, device, cache, building.report)
 
 
 def _joined(*texts: str) -> str:

@@ -19,7 +19,7 @@ from deepmask.runtime.engines.base import (
 )
 from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.errors import one_line
-from deepmask.runtime.model.manifest import Graph, Manifest
+from deepmask.runtime.model.manifest import Manifest, Stage
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: Microseconds that a thread out of work spins before it sleeps: from one operator to the next.
@@ -38,57 +38,52 @@ def missing_cuda() -> str:
 
 
 class OnnxRuntimeEngine(Engine):
-    """The three graphs as sessions of one device. Tensors are `OrtValue`s of that device."""
+    """The stages as sessions of one device. Tensors are `OrtValue`s of that device."""
 
     def __init__(self, manifest: Manifest, folder: Path, device: str, threads: int) -> None:
-        """Load the graphs; see `open_engine`."""
+        """Load the stages; see `open_engine`."""
         self._device = device
-        self._graphs = manifest.graphs
+        self._stages = {stage.name: stage for stage in manifest.stages}
         count = threads or cores_available()
         self._sessions = {
-            name: _open_session(folder / graph.file, graph, device, count)
-            for name, graph in manifest.graphs.items()
+            name: _open_session(folder / stage.file, stage, device, count)
+            for name, stage in self._stages.items()
         }
         where = "CUDA" if device == "cuda" else f"CPU, {count} thread{'s' * (count > 1)}"
         self.description = f"onnxruntime {ort.__version__} on {where}"
 
     def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
-        """See `Engine.buffer`."""
         return Buffer(np.empty(shape, dtype))
 
     def send(self, buffer: Buffer) -> ort.OrtValue:
-        """See `Engine.send`. On the CPU the tensor is the array itself."""
+        """On the CPU the tensor is the array itself."""
         return ort.OrtValue.ortvalue_from_numpy(buffer.array, self._device, 0)
 
-    def run(self, graph: str, inputs: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
-        """See `Engine.run`."""
-        session, outputs = self._sessions[graph], self._graphs[graph].outputs
+    def run(self, stage: str, inputs: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:
+        session, outputs = self._sessions[stage], list(self._stages[stage].outputs)
         binding = session.io_binding()
-        for name in self._graphs[graph].inputs:
+        for name in self._stages[stage].inputs:
             binding.bind_ortvalue_input(name, inputs[name])
         for name in outputs:
             binding.bind_output(name, self._device)
         try:
             session.run_with_iobinding(binding)
         except Exception as error:  # onnxruntime's errors share no base class
-            raise EngineError(f"onnxruntime failed in graph {graph}: {one_line(error)}") from error
+            raise EngineError(f"onnxruntime failed in stage {stage}: {one_line(error)}") from error
         return dict(zip(outputs, binding.get_outputs(), strict=True))
 
     def shape(self, tensor: ort.OrtValue) -> tuple[int, ...]:
-        """See `Engine.shape`."""
         return tuple(tensor.shape())
 
     @contextmanager
     def fetched(self, tensors: Sequence[ort.OrtValue]) -> Iterator[list[npt.NDArray[np.float32]]]:
-        """See `Engine.fetched`."""
         yield [tensor.numpy() for tensor in tensors]
 
     def close(self) -> None:
-        """See `Engine.close`."""
         self._sessions.clear()
 
 
-def _open_session(path: Path, graph: Graph, device: str, threads: int) -> ort.InferenceSession:
+def _open_session(path: Path, stage: Stage, device: str, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
     options.intra_op_num_threads = threads
@@ -116,5 +111,5 @@ def _open_session(path: Path, graph: Graph, device: str, threads: int) -> ort.In
         )
     found = [tensor.name for tensor in session.get_inputs()]
     made = [tensor.name for tensor in session.get_outputs()]
-    check_names(path, graph, found, made)
+    check_names(path, stage, found, made)
     return session

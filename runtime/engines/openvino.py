@@ -14,7 +14,7 @@ from deepmask.runtime.engines.base import Buffer, Engine, EngineError, check_nam
 from deepmask.runtime.engines.telemetry import without_telemetry
 from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.errors import one_line
-from deepmask.runtime.model.manifest import Graph, Manifest
+from deepmask.runtime.model.manifest import Manifest, Stage
 
 with without_telemetry():
     import openvino as ov
@@ -35,23 +35,23 @@ def missing_bfloat16() -> str:
 
 
 class OpenVINOEngine(Engine):
-    """The three graphs, compiled for the CPU. Tensors are OpenVINO's own, or arrays it reads.
+    """The stages, compiled for the CPU. Tensors are OpenVINO's own, or arrays it reads.
 
     Calls of several threads are worked through one after another, each on all `threads`.
     """
 
     def __init__(self, manifest: Manifest, folder: Path, arithmetic: str, threads: int) -> None:
-        """Load the graphs; see `open_engine`.
+        """Load the stages; see `open_engine`.
 
         `arithmetic` is what layers of float32 compute in: `FLOAT32`, or `BFLOAT16`, which keeps 8
         of 24 digits in products and sums them in float32. Inputs and outputs are float32 in both.
         """
-        self._graphs = manifest.graphs
+        self._stages = {stage.name: stage for stage in manifest.stages}
         count = threads or cores_available()
         core = ov.Core()
         self._compiled = {
-            name: _compile(core, folder / graph.file, graph, arithmetic, count)
-            for name, graph in manifest.graphs.items()
+            name: _compile(core, folder / stage.file, stage, arithmetic, count)
+            for name, stage in self._stages.items()
         }
         version = ".".join(ov.__version__.split("-")[0].split(".")[:3])
         self.description = f"openvino {version} on CPU, {count} thread{'s' * (count > 1)}" + (
@@ -59,46 +59,41 @@ class OpenVINOEngine(Engine):
         )
 
     def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
-        """See `Engine.buffer`."""
         return Buffer(np.empty(shape, dtype))
 
     def send(self, buffer: Buffer) -> ov.Tensor:
-        """See `Engine.send`. The tensor is the array itself."""
+        """The tensor is the array itself."""
         return ov.Tensor(buffer.array, shared_memory=True)
 
-    def run(self, graph: str, inputs: Mapping[str, ov.Tensor]) -> dict[str, ov.Tensor]:
-        """See `Engine.run`."""
+    def run(self, stage: str, inputs: Mapping[str, ov.Tensor]) -> dict[str, ov.Tensor]:
         # A request of its own for each run, with every tensor set: what a request allocates itself
         # may be memory that an earlier one was given.
-        compiled = self._compiled[graph]
+        compiled = self._compiled[stage]
         request = compiled.create_infer_request()
-        made = {name: _empty(compiled, name) for name in self._graphs[graph].outputs}
+        made = {name: _empty(compiled, name) for name in self._stages[stage].outputs}
         try:
-            for name in self._graphs[graph].inputs:
+            for name in self._stages[stage].inputs:
                 request.set_tensor(name, inputs[name])
             for name, tensor in made.items():
                 request.set_tensor(name, tensor)
             request.infer(share_outputs=True)  # else every output is copied, for nobody
         except RuntimeError as error:
-            raise EngineError(f"openvino failed in graph {graph}: {_said(error)}") from error
+            raise EngineError(f"openvino failed in stage {stage}: {_said(error)}") from error
         return made
 
     def shape(self, tensor: ov.Tensor) -> tuple[int, ...]:
-        """See `Engine.shape`."""
         return tuple(tensor.shape)
 
     @contextmanager
     def fetched(self, tensors: Sequence[ov.Tensor]) -> Iterator[list[npt.NDArray[np.float32]]]:
-        """See `Engine.fetched`."""
         yield [tensor.data for tensor in tensors]
 
     def close(self) -> None:
-        """See `Engine.close`."""
         self._compiled.clear()
 
 
 def _compile(
-    core: ov.Core, path: Path, graph: Graph, arithmetic: str, threads: int
+    core: ov.Core, path: Path, stage: Stage, arithmetic: str, threads: int
 ) -> ov.CompiledModel:
     options: dict[str, Any] = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -115,7 +110,7 @@ def _compile(
         made = [one.any_name for one in compiled.outputs]
     except Exception as error:  # openvino's errors share no base class
         raise EngineError(f"{path}: openvino cannot load it: {_said(error)}") from error
-    check_names(path, graph, found, made)
+    check_names(path, stage, found, made)
     return compiled
 
 

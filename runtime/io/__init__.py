@@ -1,1 +1,1 @@
-"""Files in and out: images, results, overlays, atomic writes."""
+"""Read images; write results, overlays and whole files."""

@@ -1,8 +1,8 @@
-"""Files and folders that appear whole or not at all: made under a temporary name, then renamed.
+"""Write files and folders that appear whole or not at all: under a temporary name, then renamed.
 
-The process that makes one holds a lock on it, which the system releases however the process ends.
-So `sweep` tells what killed processes left from what others are at work on. Machines that share a
-folder may not see each other's locks, so each sweeps only what has its own mark.
+A process locks what it is making, and the system releases the lock however the process ends. So
+`remove_stale` can tell what killed processes left from what others are still making. Machines that
+share a folder may not see each other's locks, so each removes only names with its own mark.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import re
+import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -21,26 +22,22 @@ from typing import IO
 
 try:
     import fcntl
-except ImportError:  # Windows, where nothing is swept, and no open file is renamed or removed
+except ImportError:  # Windows: nothing stale is removed, and open files cannot be renamed
     fcntl = None  # type: ignore[assignment]
 
 _HAS_LOCKS: bool = fcntl is not None
 
-#: What is in a folder from `workplace`: the thing being made, and the one whose place it takes.
+#: What a `staging_folder` may hold: the thing being made, and the one that it replaces.
 NEW, OLD = "new", "old"
 #: The suffix of every temporary name.
 SUFFIX = ".deepmask-tmp"
-#: What follows the final name in a temporary one: a number that no other has, and a machine's mark.
-TEMPORARY_END = rf"\.\d+\.[0-9a-f]{{8}}{re.escape(SUFFIX)}"
-#: How many temporary names are tried, and how many of them may be lost to sweeps.
-_NAMES, _LOST = 1000, 10
+#: What a temporary name adds to the final one: a random number and the machine's mark.
+TEMPORARY_END = rf"\.[0-9a-f]+\.[0-9a-f]{{8}}{re.escape(SUFFIX)}"
+_ATTEMPTS = 10
 
 
 def _machine() -> str:
-    """This machine's mark, of its host name and, where it has one, the id of its installation.
-
-    A container that has a host name of its own is another machine: its leftovers stay, too.
-    """
+    """Hash the host name, by which containers differ, and the installation's id."""
     identity = os.fsencode(platform.node())
     with suppress(OSError):
         identity += Path("/etc/machine-id").read_bytes()
@@ -51,34 +48,29 @@ _MACHINE = _machine()
 
 
 @contextmanager
-def whole_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
-    """A new file to write, which takes the place of `path` when the block ends well.
+def atomic_write(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """Yield a new file that replaces `path` when the block ends; if the block raises, remove it.
 
-    When the block raises, what was at `path` is still there and the new file is gone.
-    mode       permissions, of which the umask takes some away.
-    Raises `OSError` where it cannot be written.
+    `mode` are its permissions before the umask. Raises `OSError` where it cannot be written.
     """
     temporary, file = new_file(path, mode=mode)
     try:
         yield file
-        publish(file, temporary, path)
+        commit(file, temporary, path)
     except BaseException:
-        discard(file, temporary)
+        abort(file, temporary)
         raise
 
 
 def new_file(path: Path, *, mode: int = 0o666, buffering: int = -1) -> tuple[Path, IO[bytes]]:
-    """A temporary name for `path`, and the new file there, locked; for `publish` or `discard`.
-
-    Raises `OSError` where it cannot be made.
-    """
+    """Create a locked file beside `path`, to end in `commit` or `abort`; raises `OSError`."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    temporary, descriptor = _claim(path, lambda name: os.open(name, flags, mode))
+    temporary, descriptor = _create(path, lambda name: os.open(name, flags, mode))
     return temporary, os.fdopen(descriptor, "wb", buffering)
 
 
-def publish(file: IO[bytes], temporary: Path, path: Path) -> None:
-    """Give a new file its name, and close it; the lock is held until then."""
+def commit(file: IO[bytes], temporary: Path, path: Path) -> None:
+    """Rename a new file to `path` and close it. It stays locked until it has its name."""
     file.flush()
     if not _HAS_LOCKS:
         file.close()
@@ -86,43 +78,36 @@ def publish(file: IO[bytes], temporary: Path, path: Path) -> None:
     file.close()
 
 
-def discard(file: IO[bytes], temporary: Path) -> None:
-    """Close a new file, and remove it if it still has its temporary name.
-
-    Once published it has not, and another's new file may have it.
-    """
-    # Without locks files are closed before they are renamed, and on Windows open ones stay.
-    ours = not _HAS_LOCKS or (not file.closed and _is_at(file.fileno(), temporary))
+def abort(file: IO[bytes], temporary: Path) -> None:
+    """Close a new file and remove it; one that was committed stays."""
     with suppress(OSError):  # what a full disk did not take
         file.close()
-    if ours:
-        with suppress(OSError):
-            temporary.unlink()
+    with suppress(OSError):
+        temporary.unlink()
 
 
 @contextmanager
-def workplace(path: Path) -> Iterator[Path]:
-    """A new folder beside `path`, to make it in; removed when the block ends, with what is left.
+def staging_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path` in which to make `NEW`; remove it when the block ends.
 
-    It is to hold nothing but `NEW` and `OLD`: no other folder is swept, whatever its name.
+    Put only `NEW` and `OLD` there: `remove_stale` takes a folder with anything else for a user's.
     Raises `OSError` where it cannot be made.
     """
-    folder, descriptor = _new_folder(path)
+    folder, descriptor = _create(path, _make_folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if descriptor is not None:
+        if descriptor >= 0:
             os.close(descriptor)
 
 
-def sweep(*paths: Path) -> None:
-    """Remove what killed processes left of files and folders that were to have these names.
+def remove_stale(*paths: Path) -> None:
+    """Remove what killed processes of this machine left of files and folders with these names.
 
-    What another process is making stays, and so does what other machines left; where the file
-    system has no locks, everything does.
+    Leaves what other processes are making. Does nothing where the file system has no locks.
     """
-    temporary = re.compile(rf"(.+)\.\d+\.{_MACHINE}{re.escape(SUFFIX)}", re.DOTALL)
+    temporary = re.compile(rf"(.+)\.[0-9a-f]+\.{_MACHINE}{re.escape(SUFFIX)}", re.DOTALL)
     for folder in {path.parent for path in paths} if _HAS_LOCKS else ():
         names = {path.name for path in paths if path.parent == folder}
         with suppress(OSError):
@@ -132,76 +117,50 @@ def sweep(*paths: Path) -> None:
                     _remove_unless_held(one)
 
 
-def _new_folder(path: Path) -> tuple[Path, int | None]:
-    """A new folder, locked, and its descriptor where there are locks."""
-    if not _HAS_LOCKS:
-        for folder in _names(path):
-            with suppress(FileExistsError):
-                folder.mkdir()
-                return folder, None
-        raise _no_name(path)
-
-    def make(folder: Path) -> int | None:
-        folder.mkdir()
-        with suppress(FileNotFoundError):  # a sweep may have come between
-            return os.open(folder, os.O_RDONLY)
-        return None
-
-    return _claim(path, make)
-
-
-def _claim(path: Path, make: Callable[[Path], int | None]) -> tuple[Path, int]:
-    """A temporary name for `path`, and what `make` made there: open, locked, and still there."""
-    lost = 0
-    for name in _names(path):
-        try:
-            descriptor = make(name)
-        except FileExistsError:
-            continue
-        if descriptor is not None:
-            held = _lock(descriptor)
-            # Without locks nothing is swept. With them a sweep may have come between.
-            if held is None or (held and _is_at(descriptor, name)):
-                return name, descriptor
+def _create(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """Return a temporary name for `path`, and the descriptor of what `make` made there, locked."""
+    for _ in range(_ATTEMPTS):
+        name = path.with_name(f"{path.name}.{secrets.token_hex(8)}.{_MACHINE}{SUFFIX}")
+        descriptor = make(name)
+        held = _lock(descriptor)
+        # Another process's `remove_stale` may have come between making and locking.
+        if held is None or (held and _is_at(descriptor, name)):
+            return name, descriptor
+        if descriptor >= 0:
             os.close(descriptor)
-        lost += 1
-        if lost == _LOST:
-            break
-    raise _no_name(path)
+    raise OSError(errno.EBUSY, "its temporary files are removed as they are made", str(path))
 
 
-def _names(path: Path) -> Iterator[Path]:
-    """Temporary names, this process's number first: those in use show whose they are."""
-    numbers = range(os.getpid(), os.getpid() + _NAMES)
-    return (path.with_name(f"{path.name}.{number}.{_MACHINE}{SUFFIX}") for number in numbers)
-
-
-def _no_name(path: Path) -> OSError:
-    return FileExistsError(errno.EEXIST, "no temporary name beside it could be had", str(path))
+def _make_folder(name: Path) -> int:
+    """Make a folder; return its descriptor, or -1 where it is gone or folders cannot be opened."""
+    name.mkdir()
+    with suppress(FileNotFoundError):
+        return os.open(name, os.O_RDONLY) if _HAS_LOCKS else -1
+    return -1
 
 
 def _remove_unless_held(path: Path) -> None:
+    is_folder = path.is_dir()
+    flags = (os.O_RDONLY if is_folder else os.O_RDWR) | os.O_NOFOLLOW | os.O_NONBLOCK
     with suppress(OSError):
-        kind = path.lstat().st_mode
-        if not stat.S_ISDIR(kind) and not stat.S_ISREG(kind):
-            return
-        flags = os.O_RDONLY if stat.S_ISDIR(kind) else os.O_RDWR
-        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, flags)
         try:
             if not _lock(descriptor) or not _is_at(descriptor, path):
                 return
-            if not stat.S_ISDIR(kind):
-                path.unlink()
-            elif {one.name for one in path.iterdir()} <= {NEW, OLD}:
+            if is_folder and {one.name for one in path.iterdir()} <= {NEW, OLD}:
                 shutil.rmtree(path)
+            elif stat.S_ISREG(os.fstat(descriptor).st_mode):
+                path.unlink()
         finally:
             os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Lock an open file or folder: False if another holds it, None where there are no locks."""
+    """Lock an open file or folder: False if it is gone or held, None where locks do not work."""
     if not _HAS_LOCKS:
         return None
+    if descriptor < 0:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -212,7 +171,6 @@ def _lock(descriptor: int) -> bool | None:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one of that name."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except OSError:

@@ -1,4 +1,4 @@
-"""Image files → RGB pixels, whatever they are; and a plain word on those that cannot be read."""
+"""Decode image files of many formats to RGB; say in one line what is wrong with one that fails."""
 
 from __future__ import annotations
 

@@ -1,15 +1,16 @@
-"""The picture one shows: the best objects as translucent colours with outlines."""
+"""Draw the best masks on a photograph, as translucent colours with outlines."""
 
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from rlemasklib import RLEMask
 
 from deepmask.runtime.io import rle
-from deepmask.runtime.predict.proposals import Proposals
 
 #: Highest IoU of two drawn masks: an object and a small part of it are both drawn.
 _MOST_ALIKE = 0.2
@@ -20,45 +21,53 @@ _SHADOW = 0.35  # of the dark rim that sets an outline off from its surroundings
 _GOLDEN = 0.618034  # successive hues this far apart stay distinct, however many there are
 
 
-def draw_proposals(
-    proposals: Proposals, image: npt.NDArray[np.uint8], top: int = 20
+def draw_masks(
+    image: npt.NDArray[np.uint8],
+    masks: Sequence[RLEMask],
+    scores: npt.NDArray[np.float32],
+    top: int = 20,
 ) -> npt.NDArray[np.uint8]:
-    """Draw up to `top` proposals, best first, on a copy of `image`, (H, W, 3) uint8 RGB.
+    """Draw up to `top` of N masks, best first, on a copy of `image`, (H, W, 3) uint8 RGB.
 
-    A proposal much like a better one is passed over, so that a person sees objects
-    and not every variant of the best one. Larger masks are painted first.
+    masks   at the image's resolution; scores: (N,), descending.
+    Skips a mask that is much like a better one, so that the picture shows objects, not variants of
+    the best one. Paints larger masks first. Raises ValueError for an image of another size.
     """
-    if image.shape != (*proposals.image_size, 3):
-        raise ValueError(f"image is {image.shape}, the proposals' image is {proposals.image_size}")
-    chosen = choose_distinct(proposals, top)
+    sizes = {mask.shape for mask in masks}
+    if image.ndim != 3 or image.shape[2] != 3 or not sizes <= {image.shape[:2]}:
+        raise ValueError(f"image is {image.shape}, the masks' image is {sorted(sizes)}")
+    areas = rle.areas(masks)
+    chosen = choose_distinct(masks, areas, scores, top)
     canvas = image.copy()
-    by_size = sorted(range(len(chosen)), key=lambda rank: -int(proposals.areas[chosen[rank]]))
-    for rank in by_size:
-        index = chosen[rank]
-        _paint(canvas, proposals.masks(index), proposals.boxes[index], _colour(rank))
+    for rank in sorted(range(len(chosen)), key=lambda rank: -int(areas[chosen[rank]])):
+        mask = masks[chosen[rank]]
+        _paint(canvas, rle.to_array(mask), rle.boxes_xywh([mask])[0], _colour(rank))
     return canvas
 
 
-def choose_distinct(proposals: Proposals, top: int) -> list[int]:
-    """Indices of up to `top` proposals, best first, no two of which are alike.
+def choose_distinct(
+    masks: Sequence[RLEMask],
+    areas: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+    top: int,
+) -> list[int]:
+    """Return the indices of up to `top` masks, best first, no two of which are alike.
 
-    Proposals that score far below the best are not chosen, even if fewer than `top` remain.
+    Masks that score far below the best are not chosen, even if fewer than `top` remain.
     """
     chosen: list[int] = []
-    areas, scores = proposals.areas, proposals.scores
     good = np.flatnonzero((areas > 0) & (scores >= _LEAST_SCORE * scores.max(initial=0)))
     for index in good.tolist():
         if len(chosen) == top:
             break
-        kept = [proposals.encoded[other] for other in chosen]
-        shared = rle.overlaps(proposals.encoded[index], kept)
+        shared = rle.overlaps(masks[index], [masks[other] for other in chosen])
         if (shared <= _MOST_ALIKE * (areas[chosen] + areas[index] - shared)).all():
             chosen.append(index)
     return chosen
 
 
 def _colour(rank: int) -> npt.NDArray[np.float32]:
-    """RGB 0…255 of the drawn object of this rank."""
+    """Return the RGB colour, 0…255, of the drawn object of this rank."""
     return 255 * np.array(colorsys.hsv_to_rgb((0.02 + _GOLDEN * rank) % 1, 0.85, 1), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Results on disk: COCO JSON, written as it comes and whole at any time it may be cut short."""
+"""Write results as COCO JSON, image by image, so that an interrupted run leaves whole files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deepmask.runtime.io.atomic import discard, new_file, publish, sweep, whole_file
+from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.io.atomic import abort, atomic_write, commit, new_file, remove_stale
 
 #: Suffixes of pictures that can be written, and Pillow's names of their formats.
 PICTURES: Mapping[str, str] = {
@@ -26,17 +27,17 @@ PICTURES: Mapping[str, str] = {
 _COCO_NAME = re.compile(r"(?:COCO_[A-Za-z]+\d{4}_)?(\d{12})")
 
 
-class ResultsError(Exception):
-    """A result file that cannot be written; the text is one line."""
+class ResultsError(OneLineError):
+    """A result file that cannot be written."""
 
 
 class ResultsWriter:
-    """Two files that grow by image: COCO results, and which image an id is.
+    """Write COCO results of image after image, and a list of the images and their ids.
 
     `path` holds the results list. `path` with the suffix `.images.json` holds COCO's `images` and
     `categories`, so that `COCO(images_path).loadRes(path)` works. Both are written under a
     temporary name and renamed on exit, also when an exception, a full disk or Ctrl-C ends the
-    block: whatever was added by then is there, in both. Without any image nothing is renamed.
+    block: both then hold every image that was added by then. Without any image nothing is renamed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,11 +72,10 @@ class ResultsWriter:
 
     @property
     def images(self) -> int:
-        """Images added so far: what the files will hold, whenever the block ends."""
+        """Return how many images were added, which is how many the files will hold."""
         return 0 if self._whole is None else self._whole[2]
 
     def __enter__(self) -> ResultsWriter:
-        """The writer itself."""
         return self
 
     def __exit__(
@@ -84,7 +84,6 @@ class ResultsWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Complete both files and give them their names."""
         if self._whole is None:
             self._results.drop()
             self._images.drop()
@@ -93,11 +92,13 @@ class ResultsWriter:
             self._images.keep(self._whole[1])
         finally:
             self._results.keep(self._whole[0])
-        sweep(self.path, self.images_path)  # only now: what was left is whole up to some image
+        remove_stale(
+            self.path, self.images_path
+        )  # only now: what was left is whole up to some image
 
 
 def image_ids(paths: Sequence[Path]) -> list[int]:
-    """An id for each image: the number in a COCO file name, else the next one that is free."""
+    """Return an id for each image: the number in a COCO file name, else the next free number."""
     numbers: dict[int, int] = {}
     for index, path in enumerate(paths):
         if match := _COCO_NAME.fullmatch(path.stem):
@@ -114,19 +115,20 @@ def image_ids(paths: Sequence[Path]) -> list[int]:
 
 
 def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) uint8 RGB as its suffix, one of `PICTURES`, says; raises `ResultsError`."""
+    """Write (H, W, 3) uint8 RGB in the format of its suffix; raises `ResultsError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             Image.fromarray(picture).save(file, PICTURES[path.suffix.lower()])
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 class _ArrayFile:
-    """A JSON array that is whole after each append, under a temporary name until it is kept.
+    """Write a JSON array that is whole after each append, under a temporary name until `keep`.
 
-    The tail is always in the file, so that closing the array takes no space a full disk lacks.
+    The closing bracket is always in the file, so that ending the array takes no space, which a full
+    disk would lack.
     """
 
     def __init__(self, path: Path, head: str, tail: str) -> None:
@@ -138,7 +140,7 @@ class _ArrayFile:
             self._write(0, head.encode() + self._tail)
 
     def append(self, items: Iterable[Any]) -> int:
-        """Add items; returns where the array then ends."""
+        """Add items; return where the array then ends."""
         lines = [json.dumps(item, separators=(",", ":")) for item in items]
         if lines:
             text = (",\n" if self._end > self._start else "") + ",\n".join(lines)
@@ -148,16 +150,15 @@ class _ArrayFile:
         return self._end
 
     def keep(self, end: int) -> None:
-        """Close the array at `end`, drop what follows, give the file its name."""
+        """End the array at `end`, drop what follows, and give the file its name."""
         with self._errors(f"; what was done is in {self._temporary}"):
             self._write(end, self._tail)
             self._file.truncate()
             os.fsync(self._file.fileno())
-            publish(self._file, self._temporary, self._path)
+            commit(self._file, self._temporary, self._path)
 
     def drop(self) -> None:
-        """Close, and remove the temporary file."""
-        discard(self._file, self._temporary)
+        abort(self._file, self._temporary)
 
     def _write(self, position: int, content: bytes) -> None:
         self._file.seek(position)

@@ -1,4 +1,4 @@
-"""COCO's compressed run-length encoding: the one place that knows its order and its text."""
+"""Convert masks to and from COCO's compressed run lengths; only this file knows the format."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ class Rle(TypedDict):
 
 
 def from_counts(counts: npt.NDArray[np.uint32], height: int, width: int) -> RLEMask:
-    """Counts of background and mask in turn, in column order, summing to height · width."""
+    """Make a mask of its runs in column order, background first; they sum to height · width."""
     return RLEMask.from_counts(counts, (height, width), validate_sum=False)
 
 
 def to_coco(mask: RLEMask) -> Rle:
-    """The dictionary COCO's JSON takes: `counts` is str, where pycocotools hands out bytes."""
+    """Return the dictionary for COCO's JSON: `counts` is str, where pycocotools has bytes."""
     encoded = mask.to_dict()
     height, width = encoded["size"]
     return {"size": [int(height), int(width)], "counts": encoded["counts"].decode("ascii")}
 
 
 def to_array(mask: RLEMask) -> npt.NDArray[np.bool_]:
-    """(height, width) bool."""
+    """Return the mask as a bool array, (height, width)."""
     array: npt.NDArray[np.bool_] = mask.to_array().astype(np.bool_)
     return array
 
 
 def areas(masks: Sequence[RLEMask]) -> npt.NDArray[np.int64]:
-    """Pixels in each mask: (N,) int64."""
+    """Count the pixels of each mask: (N,) int64."""
     return np.array([mask.area() for mask in masks], np.int64)
 
 
 def boxes_xywh(masks: Sequence[RLEMask]) -> npt.NDArray[np.float64]:
-    """Tight boxes (N, 4): x, y, width, height in pixels; four zeros for an empty mask."""
+    """Return tight boxes (N, 4): x, y, width, height in pixels; four zeros for an empty mask."""
     boxes = np.zeros((len(masks), 4), np.float64)
     for index, mask in enumerate(masks):
         boxes[index] = mask.bbox()
@@ -49,7 +49,7 @@ def boxes_xywh(masks: Sequence[RLEMask]) -> npt.NDArray[np.float64]:
 
 
 def overlaps(mask: RLEMask, others: Sequence[RLEMask]) -> npt.NDArray[np.int64]:
-    """Pixels that `mask` shares with each of `others`: (N,) int64."""
+    """Count the pixels that `mask` shares with each of `others`: (N,) int64."""
     if not others:
         return np.empty(0, np.int64)
     matrix = RLEMask.iou_matrix([mask], list(others))

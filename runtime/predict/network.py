@@ -1,6 +1,6 @@
-"""The graphs of a model on an engine: levels of a pyramid in, score maps and masks out.
+"""Run the stages of a model: views in, score maps and masks out.
 
-What the graphs hand to each other stays on the engine's device. The host waits for scores once, and
+What the stages hand to each other stays on the engine's device. The host waits for scores once, and
 once for as many masks as may wait there together.
 """
 
@@ -13,121 +13,151 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import Engine, EngineError, Tensor
-from deepmask.runtime.model.manifest import GRAPHS, TENSORS, Manifest
-from deepmask.runtime.predict.select import Selection
-from deepmask.runtime.predict.stage_timer import Clock
-from deepmask.runtime.views.pyramid import Level, canvas_shape, render_level
+from deepmask.runtime.model.manifest import Manifest, Stage
+from deepmask.runtime.predict.select import ScoreMap, Selection
+from deepmask.runtime.predict.stage_timer import StageTimer
+from deepmask.runtime.views.grids import location_counts, map_shape
+from deepmask.runtime.views.views import View, canvas_shape, render_view
 
-#: Memory that the windows of one run of the mask graph may take, about.
+#: Memory that the windows of one run of a stage may take, about.
 _GATHER_BYTES = 96 << 20
-#: Values that a mask graph holds for each sample of a mask: the last layers of a refinement have
-#: several maps of the mask's own resolution.
+#: Values that a stage holds for each sample of a mask: the last layers of a refinement have several
+#: maps of the mask's own resolution.
 _VALUES_PER_SAMPLE = 8
 #: Masks that may wait on the device, to be fetched together.
 _WAITING_BYTES = 64 << 20
 
-Maps = dict[str, Tensor]  # one level's tensors by name
+Tensors = dict[str, Tensor]  # of one view, by name
+Ranks = npt.NDArray[np.int64]
 
 
 class Network:
-    """Runs the graphs for one image after another; keeps nothing in between."""
+    """A model's stages on an engine. Keeps nothing between calls."""
 
     def __init__(self, manifest: Manifest, engine: Engine) -> None:
-        """`engine` has the graphs of `manifest`."""
+        """Take an engine that has the stages of `manifest`."""
         self.manifest = manifest
         self.engine = engine
+        self._image = next(name for s in manifest.stages for name in s.with_role("image"))
+        self._mask = next(name for s in manifest.stages for name in s.with_role("mask"))
+        windows = manifest.window_stages
+        self._locations = next(name for s in windows for name in s.with_role("locations"))
+        stage = next(s for s in windows if self._locations in s.inputs)
+        #: Columns of a location: row and column, before them the grid where there are several.
+        self._columns = int(stage.inputs[self._locations].axes[1])
+        self._kept = {name for s in windows for name in s.inputs}
+        self._kept |= {grid.score for grid in manifest.grids}
 
-    def run_level(self, image: npt.NDArray[np.uint8], level: Level, clock: Clock) -> Maps:
-        """What trunk and score graph make of an image at one scale: `score` and what masks need."""
-        with clock.host("pyramid"):
-            buffer = self.engine.buffer(canvas_shape(level), np.float32)
-            render_level(image, level, self.manifest, buffer.array)
-        with clock.device("trunk"):
-            tensors = self._run("trunk", {"image": self.engine.send(buffer)})
-        with clock.device("score"):
-            return self._run("score", tensors)
+    def run_view(self, image: npt.NDArray[np.uint8], view: View, timer: StageTimer) -> Tensors:
+        """Run the stages of one view; returns its scores and what masks need."""
+        with timer.host("resize"):
+            buffer = self.engine.buffer(canvas_shape(view), np.float32)
+            render_view(image, view, self.manifest.views, buffer.array)
+            tensors: Tensors = {self._image: self.engine.send(buffer)}
+        for stage in self.manifest.view_stages:
+            with timer.device(stage.name):
+                tensors |= self._run(stage, tensors)
+            later = self._kept | self._inputs_after(stage)
+            tensors = {name: tensor for name, tensor in tensors.items() if name in later}
+        return tensors
 
-    def scores(
-        self, maps: Sequence[Maps], levels: Sequence[Level]
-    ) -> list[npt.NDArray[np.float32]]:
-        """The levels' score maps (rows, cols), waited for once and checked.
+    def score_maps(self, tensors: Sequence[Tensors], views: Sequence[View]) -> list[ScoreMap]:
+        """Wait once for the score maps of all views; returns them for each view and grid.
 
-        They are taken out of `maps`.
+        Raises `EngineError` for a map of another shape, or with values that are not finite.
         """
-        tensors = [level.pop("score") for level in maps]
-        for tensor, level in zip(tensors, levels, strict=True):
-            shape, expected = self.engine.shape(tensor), (1, 1, level.rows, level.cols)
-            if shape != expected:
-                raise EngineError(
-                    f"the score graph gave {shape} for a {level.height} x {level.width} scale, "
-                    f"expected {expected}; export the checkpoint again"
-                )
-        with self.engine.fetched(tensors) as arrays:
-            scores = [array[0, 0].copy() for array in arrays]
-        if not all(np.isfinite(level).all() for level in scores):
-            raise EngineError(
-                "the score graph gave values that are not finite; export the checkpoint again"
-            )
-        return scores
+        grids = self.manifest.grids
+        names = list(dict.fromkeys(grid.score for grid in grids))
+        for one, view in zip(tensors, views, strict=True):
+            self._check_shapes(one, view)
+        maps = []
+        with self.engine.fetched([one[name] for one in tensors for name in names]) as arrays:
+            for index, view in enumerate(views):
+                of_view = dict(zip(names, arrays[index * len(names) :], strict=False))
+                for number, grid in enumerate(grids):
+                    rows, cols = location_counts(view, grid)
+                    logits = of_view[grid.score][0, grid.channel, :rows, :cols].copy()
+                    maps.append(ScoreMap(index, number, logits))
+        if not all(np.isfinite(one.logits).all() for one in maps):
+            raise EngineError("the scores are not finite; export the checkpoint again")
+        return maps
 
-    def masks(self, selection: Selection, maps: Sequence[Maps]) -> npt.NDArray[np.float32]:
-        """Mask logits of the selected windows, (N, mask_size, mask_size)."""
+    def masks(
+        self, selection: Selection, tensors: Sequence[Tensors], timer: StageTimer
+    ) -> npt.NDArray[np.float32]:
+        """Return the mask logits of the selected windows, (N, mask_size, mask_size)."""
         size = self.manifest.mask_size
         logits = np.empty((len(selection), size, size), np.float32)
-        waiting: list[tuple[npt.NDArray[np.int64], Tensor]] = []
-        for part, tensors in self._batches(selection, maps):
-            count = len(part) + sum(len(other) for other, _ in waiting)
-            if waiting and count * size**2 * 4 > _WAITING_BYTES:
-                self._collect(waiting, logits)
-                waiting = []
-            waiting.append((part, self._run("mask", tensors)["mask"]))
-        self._collect(waiting, logits)
+        waiting: list[tuple[Ranks, Tensor]] = []
+        with timer.host(self.manifest.window_stages[-1].name):
+            for part, given in self._batches(selection, tensors):
+                count = len(part) + sum(len(other) for other, _ in waiting)
+                if waiting and count * size**2 * 4 > _WAITING_BYTES:
+                    self._collect(waiting, logits)
+                    waiting = []
+                for stage in self.manifest.window_stages:
+                    given = {**given, **self._run(stage, given)}
+                waiting.append((part, given[self._mask]))
+            self._collect(waiting, logits)
         return logits
 
-    def windows_at_once(self, tensors: Maps) -> int:
-        """Windows whose gathered inputs, and what becomes of them, fit `_GATHER_BYTES`."""
-        cells = self.manifest.patch // self.manifest.stride
-        of_window = {"h": cells, "w": cells, "rows": 1, "cols": 1}
+    def windows_at_once(self, tensors: Tensors) -> int:
+        """Return how many windows fit `_GATHER_BYTES` with what they gather and what becomes of it.
+
+        A window is taken to read as many cells of any map as it has of its own grid.
+        """
+        cells = max(grid.window // grid.stride for grid in self.manifest.grids)
         values = _VALUES_PER_SAMPLE * self.manifest.mask_size**2
-        for name in self.manifest.graphs["mask"].inputs:
-            if name in tensors:
-                axes, shape = TENSORS[name].axes, self.engine.shape(tensors[name])
-                values += prod(
-                    of_window.get(str(axis), size) for axis, size in zip(axes, shape, strict=True)
-                )
+        for stage in self.manifest.window_stages:
+            for name, spec in stage.inputs.items():
+                if name in tensors:
+                    shape = self.engine.shape(tensors[name])
+                    values += prod(
+                        size if isinstance(axis, int) else cells if "/" in axis else 1
+                        for axis, size in zip(spec.axes, shape, strict=True)
+                    )
         return min(max(1, _GATHER_BYTES // (4 * values)), self.engine.most_windows)
 
-    def _run(self, graph: str, tensors: Maps) -> Maps:
-        """Run a graph on those of `tensors` it names; all tensors that are still of use."""
-        inputs = {name: tensors[name] for name in self.manifest.graphs[graph].inputs}
-        known = {**tensors, **self.engine.run(graph, inputs)}
-        later = GRAPHS[GRAPHS.index(graph) + 1 :]
-        needed = {name for other in later for name in self.manifest.graphs[other].inputs}
-        return {name: known[name] for name in known if name in needed or name == graph}
+    def _run(self, stage: Stage, tensors: Tensors) -> Tensors:
+        return self.engine.run(stage.name, {name: tensors[name] for name in stage.inputs})
+
+    def _inputs_after(self, stage: Stage) -> set[str]:
+        stages = self.manifest.view_stages
+        return {name for later in stages[stages.index(stage) + 1 :] for name in later.inputs}
+
+    def _check_shapes(self, tensors: Tensors, view: View) -> None:
+        for grid in self.manifest.grids:
+            found = self.engine.shape(tensors[grid.score])
+            expected = map_shape(view, grid, self.manifest.views.border)
+            if len(found) != 4 or found[0] != 1 or found[2:] != expected:
+                raise EngineError(
+                    f"the score map {grid.score} is {found} for a view of {view.height} x "
+                    f"{view.width}, expected (1, …, {expected[0]}, {expected[1]}); export the "
+                    "checkpoint again"
+                )
 
     def _batches(
-        self, selection: Selection, maps: Sequence[Maps]
-    ) -> Iterator[tuple[npt.NDArray[np.int64], Maps]]:
-        """Windows of a level, as many at once as memory allows: their ranks and their tensors."""
-        locations = np.stack([selection.row, selection.col], axis=1)
-        for index, tensors in enumerate(maps):
-            chosen = np.flatnonzero(selection.level == index)
-            step = self.windows_at_once(tensors)
+        self, selection: Selection, tensors: Sequence[Tensors]
+    ) -> Iterator[tuple[Ranks, Tensors]]:
+        """Yield windows of one view, as many as memory allows: their ranks and their tensors."""
+        columns = np.stack([selection.grid, selection.row, selection.col], axis=1)
+        locations = columns[:, -self._columns :]
+        for index, of_view in enumerate(tensors):
+            chosen = np.flatnonzero(selection.view == index)
+            step = self.windows_at_once(of_view)
             for start in range(0, len(chosen), step):
                 part = chosen[start : start + step]
-                yield part, {**tensors, "locations": self.engine.upload(locations[part])}
+                yield part, {**of_view, self._locations: self.engine.upload(locations[part])}
 
     def _collect(
-        self,
-        waiting: Sequence[tuple[npt.NDArray[np.int64], Tensor]],
-        logits: npt.NDArray[np.float32],
+        self, waiting: Sequence[tuple[Ranks, Tensor]], logits: npt.NDArray[np.float32]
     ) -> None:
         """Fetch masks, check them, and put them where their windows rank."""
         with self.engine.fetched([masks for _, masks in waiting]) as arrays:
             for (part, _), masks in zip(waiting, arrays, strict=True):
                 if masks.shape != (len(part), *logits.shape[1:]) or not np.isfinite(masks).all():
                     raise EngineError(
-                        f"the mask graph gave {masks.shape} for {len(part)} windows, or values "
-                        "that are not finite; export the checkpoint again"
+                        f"masks are {masks.shape} for {len(part)} windows, or have values that are "
+                        "not finite; export the checkpoint again"
                     )
                 logits[part] = masks

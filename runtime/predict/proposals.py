@@ -1,8 +1,9 @@
-"""What a model found in one image: ranked scores, and masks that are decoded when asked for."""
+"""What a model found in one picture: ranked scores and masks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypedDict
 
@@ -11,8 +12,7 @@ import numpy.typing as npt
 from rlemasklib import RLEMask
 
 from deepmask.runtime.io import rle
-from deepmask.runtime.predict.paste import Placement, decode_mask
-from deepmask.runtime.predict.run_lengths import mask_runs
+from deepmask.runtime.io.overlay import draw_masks
 
 
 class CocoResult(TypedDict):
@@ -25,70 +25,27 @@ class CocoResult(TypedDict):
     score: float
 
 
+@dataclass(frozen=True, eq=False)
 class Proposals:
-    """N object proposals of one image, best first.
+    """N object proposals of one picture, best first.
 
-    scores     (N,) float32, 0 … 1, descending: the sigmoid of the score logits.
-    logits     (N, mask_size, mask_size) float32: each window's mask.
-    placement  where the windows lie in the image.
-    threshold  logit above which a pixel belongs to a mask.
-    seconds    time spent in each stage that made them.
-    threads    that encode masks together.
+    scores      (N,) float32, 0…1, descending.
+    encoded     N masks at the picture's full resolution, as run lengths.
+    image_size  (height, width) of the picture in pixels.
+    seconds     time spent in each stage that made them.
+    labels      (N,) int64 indices into the model's categories; None for a class-agnostic model.
 
-    Masks are at the image's full resolution. No N×H×W array is ever made: `masks(i)` decodes one,
-    `rles()`, `boxes` and `areas` go through run lengths, computed once, at the first use.
+    No N×H×W array is ever made: `masks(i)` draws one, everything else goes through run lengths.
     """
 
-    def __init__(
-        self,
-        scores: npt.NDArray[np.float32],
-        logits: npt.NDArray[np.float32],
-        placement: Placement,
-        threshold: float,
-        seconds: Mapping[str, float],
-        threads: int = 1,
-    ) -> None:
-        """See the class; all arrays have N entries."""
-        self.scores = scores
-        self.logits = logits
-        self.placement = placement
-        self.threshold = threshold
-        self.seconds = dict(seconds)
-        self.threads = threads
+    scores: npt.NDArray[np.float32]
+    encoded: Sequence[RLEMask]
+    image_size: tuple[int, int]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    labels: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        """N."""
         return len(self.scores)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) of the image."""
-        return self.placement.height, self.placement.width
-
-    def ranked(self, order: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> Proposals:
-        """Those proposals whose indices are in `order`, in that order, with these scores."""
-        placement = self.placement.take(order)
-        chosen = Proposals(
-            scores, self.logits[order], placement, self.threshold, self.seconds, self.threads
-        )
-        chosen.__dict__["encoded"] = [self.encoded[index] for index in order]
-        return chosen
-
-    def masks(self, index: int) -> npt.NDArray[np.bool_]:
-        """Mask `index` as (height, width) bool; may be empty."""
-        position = range(len(self))[index]
-        return decode_mask(self.logits[position], self.threshold, self.placement, position)
-
-    def rles(self) -> list[rle.Rle]:
-        """All N masks as COCO's compressed RLE, empty ones too."""
-        return [rle.to_coco(mask) for mask in self.encoded]
-
-    @cached_property
-    def encoded(self) -> Sequence[RLEMask]:
-        """All N masks as run lengths, for set operations on them."""
-        height, width = self.image_size
-        counts = mask_runs(self.logits, self.threshold, self.placement, self.threads)
-        return [rle.from_counts(runs, height, width) for runs in counts]
 
     @cached_property
     def boxes(self) -> npt.NDArray[np.float64]:
@@ -100,31 +57,43 @@ class Proposals:
         """(N,) pixels in each mask."""
         return rle.areas(self.encoded)
 
+    def masks(self, index: int) -> npt.NDArray[np.bool_]:
+        """Draw mask `index` as (height, width) bool; it may be empty."""
+        return rle.to_array(self.encoded[range(len(self))[index]])
+
+    def rles(self) -> list[rle.Rle]:
+        """Return all N masks as COCO's compressed RLE, empty ones too."""
+        return [rle.to_coco(mask) for mask in self.encoded]
+
     def to_coco(self, image_id: int) -> list[CocoResult]:
-        """COCO's results for this image, best first, category 1; empty masks are left out."""
+        """Return COCO's results for this picture, best first; empty masks are left out.
+
+        The category of a class-agnostic model is 1, else the label's index plus 1.
+        """
+        categories = np.ones(len(self), np.int64) if self.labels is None else self.labels + 1
         return [
             {
                 "image_id": image_id,
-                "category_id": 1,
+                "category_id": category,
                 "segmentation": rle.to_coco(mask),
                 "bbox": box,
                 "score": float(f"{score:.9g}"),  # the digits that tell one float32 from the next
             }
-            for mask, box, score, area in zip(
+            for mask, box, score, area, category in zip(
                 self.encoded,
                 self.boxes.tolist(),
                 self.scores.tolist(),
                 self.areas.tolist(),
+                categories.tolist(),
                 strict=True,
             )
             if area
         ]
 
     def draw(self, image: npt.NDArray[np.uint8], top: int = 20) -> npt.NDArray[np.uint8]:
-        """The best proposals that do not hide one another, drawn on a copy of their image.
+        """Draw the best proposals that do not hide one another on a copy of their picture.
 
-        `image` is the (H, W, 3) uint8 RGB the proposals were made from, `top` the most to draw.
+        image  the (H, W, 3) uint8 RGB the proposals were made from.
+        top    most proposals to draw.
         """
-        from deepmask.runtime.io.overlay import draw_proposals
-
-        return draw_proposals(self, image, top)
+        return draw_masks(image, self.encoded, self.scores, top)

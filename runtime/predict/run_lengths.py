@@ -1,10 +1,11 @@
-"""Masks as runs, without visiting their pixels.
+"""Turn mask logits into run lengths without visiting the pixels of a mask.
 
 A column of a mask is a polyline in the logits, so its runs end where a segment crosses the
 threshold. Only a cell of four samples that are not all on one side can hold a crossing, so only a
 mask's outline is looked at. Each crossing is solved for; where the solution is too near a pixel's
-centre to tell its side, the arithmetic of `decode.py` decides. The runs are those of the decoded
-mask, to the pixel, whatever the window's size.
+centre to tell its side, the pixel's own value decides: the bilinear sample at its centre, columns
+first, in float32, as two products and one sum. The runs are those of the mask drawn pixel by pixel,
+whatever the window's size.
 """
 
 from __future__ import annotations
@@ -15,11 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.predict.paste import Logits, Placement, excess
-from deepmask.runtime.views.geometry import image_coordinate, knot_fraction, mask_coordinate
+from deepmask.runtime.views.geometry import (
+    Floats,
+    Integers,
+    knot_fraction,
+    mask_coordinate,
+    pixel_coordinate,
+    window_extent,
+)
 
-Integers = npt.NDArray[np.int64]
 Counts = npt.NDArray[np.uint32]
+Logits = npt.NDArray[np.float32]
 
 #: Windows handled at once: what is computed of them stays within a core's cache.
 _WINDOWS = 256
@@ -29,27 +36,51 @@ _UNSURE = 1e-5
 
 
 def mask_runs(
-    logits: Logits, threshold: float, placement: Placement, threads: int = 1
+    logits: Logits, threshold: float, boxes: Floats, size: tuple[int, int], threads: int = 1
 ) -> list[Counts]:
-    """Each mask's run-length counts in an image of height × width, column by column (COCO's order).
+    """Return the run-length counts of N masks in a picture, column by column (COCO's order).
 
-    `logits` is (N, mask_size, mask_size), `threshold` a logit. Counts alternate background and
-    mask, start with background (0 if the first pixel is set) and sum to height · width. They are
-    the same for any number of `threads`.
+    logits     (N, mask_size, mask_size), samples over each window.
+    threshold  logit above which a sample belongs to the mask.
+    boxes      (N, 4) the windows: top, left, height, width in pixels of the picture, as floats.
+    size       (height, width) of the picture.
+    Counts alternate background and mask, start with background (0 if the first pixel is set) and
+    sum to height · width. They are the same for any number of `threads`.
     """
 
     def of_part(first: int) -> list[Counts]:
-        part = np.arange(first, min(first + _WINDOWS, len(placement)))
-        samples = excess(logits[first : first + len(part)], threshold)
-        return _part_runs(samples, placement.take(part))
+        part = slice(first, first + _WINDOWS)
+        # Bilinear weights sum to one, so the threshold can be subtracted first.
+        samples = logits[part] - np.float32(threshold)
+        return _part_runs(samples, _Placed(boxes[part], *size, logits.shape[-1]))
 
-    starts = range(0, len(placement), _WINDOWS)
+    starts = range(0, len(boxes), _WINDOWS)
     if min(threads, len(starts)) > 1:
         with ThreadPoolExecutor(min(threads, len(starts))) as pool:  # numpy lets go of its lock
             parts = list(pool.map(of_part, starts))
     else:
         parts = list(map(of_part, starts))
     return [counts for part in parts for counts in part]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Windows (N, 4) in a picture of height × width pixels, with `size` mask samples a side."""
+
+    boxes: Floats
+    height: int
+    width: int
+    size: int
+
+    @property
+    def rows(self) -> tuple[Floats, Floats]:
+        """Where each window starts and how long it is, down the picture."""
+        return self.boxes[:, 0], self.boxes[:, 2]
+
+    @property
+    def cols(self) -> tuple[Floats, Floats]:
+        """The same across the picture."""
+        return self.boxes[:, 1], self.boxes[:, 3]
 
 
 @dataclass(frozen=True)
@@ -75,12 +106,12 @@ class _Cells:
         return first, np.diff(first, append=len(new))
 
 
-def _part_runs(samples: Logits, placement: Placement) -> list[Counts]:
+def _part_runs(samples: Logits, placed: _Placed) -> list[Counts]:
     """Counts of some windows, from their excess over the threshold."""
     cells = _cells(samples)
     first, number = cells.strips()
-    strip, column = _columns(cells.window[first], cells.left[first], placement)
-    before, after = _taps(cells, first[strip], column, placement)
+    strip, column = _columns(cells.window[first], cells.left[first], placed)
+    before, after = _taps(cells, first[strip], column, placed)
 
     # Each image column with each cell of its strip.
     line = np.repeat(np.arange(len(strip)), number[strip])
@@ -92,10 +123,10 @@ def _part_runs(samples: Logits, placement: Placement) -> list[Counts]:
     crossed = np.flatnonzero((high > 0) != (low > 0))
     line, cell, high, low = line[crossed], cell[crossed], high[crossed], low[crossed]
 
-    row = _rows(cells, cell, high, low, placement)
-    pixels = placement.height * placement.width
+    row = _rows(cells, cell, high, low, placed)
+    pixels = placed.height * placed.width
     # One key space for all masks; a mask may end on its last pixel, so each takes one value more.
-    ends = cells.window[cell] * (pixels + 1) + column[line] * placement.height + row
+    ends = cells.window[cell] * (pixels + 1) + column[line] * placed.height + row
     return _counts(_drop_pairs(ends), len(samples), pixels)
 
 
@@ -125,51 +156,48 @@ def _cells(samples: Logits) -> _Cells:
     return _Cells(window, left, event, corners)
 
 
-def _columns(window: Integers, left: Integers, placement: Placement) -> tuple[Integers, Integers]:
+def _columns(window: Integers, left: Integers, placed: _Placed) -> tuple[Integers, Integers]:
     """The image columns between mask columns left and left + 1: index of the pair, column."""
-    location, ratio = placement.col[window], placement.ratio_x[window]
-    start, stop = (bound[window] for bound in placement.extent_x())
+    begin, length = (values[window] for values in placed.cols)
+    start, stop = window_extent(begin, length, placed.width)
     edges = [
-        np.clip(np.ceil(image_coordinate(knot, location, ratio, placement.grid)), start, stop)
+        np.clip(np.ceil(pixel_coordinate(knot, begin, length, placed.size)), start, stop)
         for knot in (left, left + 1)
     ]
     # The outermost samples hold up to the window's edge.
     low = np.where(left == 0, start, edges[0]).astype(np.int64)
-    high = np.where(left == placement.grid.mask_size - 2, stop, edges[1]).astype(np.int64)
+    high = np.where(left == placed.size - 2, stop, edges[1]).astype(np.int64)
     return np.repeat(np.arange(len(low)), high - low), _ranges(low, high - low)
 
 
 def _taps(
-    cells: _Cells, cell: Integers, column: Integers, placement: Placement
+    cells: _Cells, cell: Integers, column: Integers, placed: _Placed
 ) -> tuple[Logits, Logits]:
     """Weights of the samples left and right of each image column, as in `bilinear_taps`."""
-    location, ratio = placement.col[cells.window[cell]], placement.ratio_x[cells.window[cell]]
-    coordinate = mask_coordinate(column, location, ratio, placement.grid)
+    begin, length = (values[cells.window[cell]] for values in placed.cols)
+    coordinate = mask_coordinate(column, begin, length, placed.size)
     after = knot_fraction(coordinate, cells.left[cell])
     return np.float32(1) - after, after
 
 
-def _rows(
-    cells: _Cells, cell: Integers, high: Logits, low: Logits, placement: Placement
-) -> Integers:
+def _rows(cells: _Cells, cell: Integers, high: Logits, low: Logits, placed: _Placed) -> Integers:
     """The first image row past each crossing, in `cell` from `high` to `low`."""
-    grid = placement.grid
-    location, ratio = placement.row[cells.window], placement.ratio_y[cells.window]
-    sample = (grid.patch / grid.mask_size / ratio)[cell]  # in image rows
-    upper = image_coordinate(cells.event - 1, location, ratio, grid)
+    begin, length = (values[cells.window] for values in placed.rows)
+    sample = (length / placed.size)[cell]  # in picture rows
+    upper = pixel_coordinate(cells.event - 1, begin, length, placed.size)
     crossing = upper[cell] + high / (high - low) * sample
     row = np.floor(crossing).astype(np.int64) + 1
 
     nearest = np.rint(crossing)
     unsure = np.flatnonzero(np.abs(crossing - nearest) < _UNSURE * sample)
     at, doubtful = cell[unsure], nearest[unsure].astype(np.int64)
-    coordinate = mask_coordinate(doubtful, location[at], ratio[at], grid)
+    coordinate = mask_coordinate(doubtful, begin[at], length[at], placed.size)
     after = knot_fraction(coordinate, cells.event[at] - 1)
     value = high[unsure] * (np.float32(1) - after) + low[unsure] * after
     row[unsure] = doubtful + ((value > 0) != (low[unsure] > 0))
 
-    start, stop = (bound[cells.window] for bound in placement.extent_y())
-    first = np.where(cells.event == grid.mask_size, stop, start)
+    start, stop = window_extent(begin, length, placed.height)
+    first = np.where(cells.event == placed.size, stop, start)
     last = np.where(cells.event == 0, start, stop)
     return np.clip(row, first[cell], last[cell])
 

@@ -1,4 +1,4 @@
-"""The best locations of a pyramid, chosen before any mask is computed."""
+"""Choose the best locations of all views and grids before any mask is computed."""
 
 from __future__ import annotations
 
@@ -9,55 +9,76 @@ from math import log2
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.views.pyramid import Level
+from deepmask.runtime.model.manifest import Grid
+from deepmask.runtime.views.grids import window_boxes
+from deepmask.runtime.views.views import View
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """The logits (rows, cols) of one grid over one view, given by their indices."""
+
+    view: int
+    grid: int
+    logits: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """N locations, best first: level of the pyramid, row and column of its score map, logit."""
+    """N locations, best first: indices of view and grid, row and column there, logit."""
 
-    level: npt.NDArray[np.int64]
+    view: npt.NDArray[np.int64]
+    grid: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
     col: npt.NDArray[np.int64]
     logit: npt.NDArray[np.float32]
 
     def __len__(self) -> int:
-        """N."""
         return len(self.logit)
 
+    def boxes(self, views: Sequence[View], grids: Sequence[Grid]) -> npt.NDArray[np.float64]:
+        """Return the windows in the picture: (N, 4) top, left, height, width in pixels."""
+        return window_boxes(
+            self.row,
+            self.col,
+            [grids[index] for index in self.grid.tolist()],
+            [views[index] for index in self.view.tolist()],
+        )
 
-def weigh_scales(
-    scores: Sequence[npt.NDArray[np.float32]], levels: Sequence[Level], prior: float
-) -> list[npt.NDArray[np.float32]]:
-    """The levels' score maps with `prior` added for each octave that their factor is below 1.
 
-    A larger scale has more windows, each as sure of itself as any: by raw logits (§3.3) parts and
-    small things crowd whole objects out of the top of the list.
+def weigh_sizes(
+    maps: Sequence[ScoreMap], views: Sequence[View], grids: Sequence[Grid], prior: float
+) -> list[ScoreMap]:
+    """Add `prior` to the logits for each octave that a window is larger in the picture.
+
+    Small windows are many, each as sure of itself as any: by raw logits (§3.3) parts and small
+    things crowd whole objects out of the top of the list.
     """
+    first = grids[0].window
     return [
-        score - np.float32(prior * log2(level.factor))
-        for score, level in zip(scores, levels, strict=True)
+        ScoreMap(one.view, one.grid, one.logits - np.float32(prior * octaves))
+        for one in maps
+        for octaves in [log2(views[one.view].factor) - log2(grids[one.grid].window / first)]
     ]
 
 
-def select_best(scores: Sequence[npt.NDArray[np.float32]], count: int) -> Selection:
-    """The `count` highest of all levels' score maps, each (rows, cols) logits.
+def select_best(maps: Sequence[ScoreMap], count: int) -> Selection:
+    """Return the `count` locations of the highest logits.
 
-    Order: logit descending, then level, row, column, so that ties never depend on the machine.
-    The logit ranks, over all scales, as in the paper (§3.3).
+    Equal logits are ordered by map, row and column, so that ties never depend on the machine.
     """
-    logits = np.concatenate([np.empty(0, np.float32), *(level.ravel() for level in scores)])
+    logits = np.concatenate([np.empty(0, np.float32), *(one.logits.ravel() for one in maps)])
     chosen = _best_indices(logits, count)
-    ends = np.cumsum([level.size for level in scores])
-    level = np.searchsorted(ends, chosen, side="right")
-    starts = np.array([end - score.size for end, score in zip(ends, scores, strict=True)], np.int64)
-    cols = np.array([score.shape[1] for score in scores], np.int64)
-    within = chosen - starts[level]
-    return Selection(level, within // cols[level], within % cols[level], logits[chosen])
+    ends = np.cumsum([one.logits.size for one in maps])
+    at = np.searchsorted(ends, chosen, side="right")
+    of_map = [(one.view, one.grid, one.logits.size, one.logits.shape[1]) for one in maps]
+    view, grid, size, cols = np.array(of_map, np.int64)[at].T
+    within: npt.NDArray[np.int64] = chosen - (ends[at] - size)
+    return Selection(view, grid, within // cols, within % cols, logits[chosen])
 
 
 def _best_indices(logits: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
-    """Indices of the `count` largest, descending; among equals the lower index comes first."""
+    """Return the indices of the `count` largest, descending; of equals the lower comes first."""
     if count < len(logits):
         weakest = np.partition(logits, len(logits) - count)[len(logits) - count]
         above = np.flatnonzero(logits > weakest)

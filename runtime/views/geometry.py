@@ -1,13 +1,12 @@
-"""Where a window lies: location → window → image and back, along one axis.
+"""From pixels of the picture to samples of a window's mask and back, along one axis.
 
-Everything here holds for rows and for columns alike. Pixel centres are at +0.5. A scaled image is
-`ratio` times the image along the axis; location `i` is the window of `patch` pixels centred at
-`stride * i` of the scaled image, and its mask has `mask_size` samples over those pixels.
+Everything here holds for rows and for columns alike. Pixel centres are at +0.5. A window begins at
+`start` and is `length` long, in pixels of the picture and as floats; its mask has `size` samples
+over that length, and sample k's centre is coordinate k.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,69 +16,40 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class WindowGrid:
-    """The sizes that place windows: pixels of the scaled image, and mask samples per window."""
-
-    patch: int
-    stride: int
-    mask_size: int
-
-
-def location_count(length: int, stride: int) -> int:
-    """Locations along an axis of `length` scaled pixels: i = 0 … ⌈length/stride⌉."""
-    return -(-length // stride) + 1
-
-
-def canvas_length(length: int, stride: int, border: int) -> int:
-    """Axis length of the canvas: the scaled image up to a whole cell, and a border at both ends."""
-    return -(-length // stride) * stride + 2 * border
-
-
-def mask_coordinate(pixel: npt.ArrayLike, location: Any, ratio: Any, grid: WindowGrid) -> Floats:
-    """Image pixel → sample coordinate of a window's mask; sample k's centre is coordinate k."""
-    scaled = (np.asarray(pixel, np.float64) + 0.5) * ratio
-    corner = grid.stride * np.asarray(location, np.float64) - grid.patch / 2
-    coordinate: Floats = (scaled - corner) * (grid.mask_size / grid.patch) - 0.5
+def mask_coordinate(pixel: npt.ArrayLike, start: Any, length: Any, size: int) -> Floats:
+    """Return the sample coordinates of pixel centres."""
+    coordinate: Floats = (np.asarray(pixel, np.float64) + 0.5 - start) * (size / length) - 0.5
     return coordinate
 
 
-def image_coordinate(
-    coordinate: npt.ArrayLike, location: Any, ratio: Any, grid: WindowGrid
-) -> Floats:
-    """Inverse of `mask_coordinate`: sample coordinate → image pixel, fractional."""
-    scaled = (np.asarray(coordinate, np.float64) + 0.5) * (grid.patch / grid.mask_size)
-    corner = grid.stride * np.asarray(location, np.float64) - grid.patch / 2
-    pixel: Floats = (scaled + corner) / ratio - 0.5
+def pixel_coordinate(coordinate: npt.ArrayLike, start: Any, length: Any, size: int) -> Floats:
+    """Return the fractional pixels of sample coordinates: the inverse of `mask_coordinate`."""
+    pixel: Floats = (np.asarray(coordinate, np.float64) + 0.5) * (length / size) + start - 0.5
     return pixel
 
 
-def window_extent(
-    location: Any, ratio: Any, length: int, grid: WindowGrid
-) -> tuple[Integers, Integers]:
-    """The image pixels whose centres lie in a window: first, and one past the last.
+def window_extent(start: Any, length: Any, limit: int) -> tuple[Integers, Integers]:
+    """Return the pixels whose centres lie in a window: the first, and one past the last.
 
-    Clipped to an image of `length` pixels; a window beside the image gives first = past the last.
+    Clipped to a picture of `limit` pixels; for a window beside the picture both are the same.
     """
-    first = np.ceil(image_coordinate(-0.5, location, ratio, grid))
-    stop = np.ceil(image_coordinate(grid.mask_size - 0.5, location, ratio, grid))
-    start = np.clip(first, 0, length).astype(np.int64)
-    return start, np.clip(stop, start, length).astype(np.int64)
+    first = np.clip(np.ceil(start - 0.5), 0, limit).astype(np.int64)
+    return first, np.clip(np.ceil(start + length - 0.5), first, limit).astype(np.int64)
 
 
 def bilinear_taps(
-    coordinate: Floats, mask_size: int
+    coordinate: Floats, size: int
 ) -> tuple[Integers, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Sample coordinates → left sample k, weight of sample k, weight of sample k + 1.
+    """Return the left sample k of each coordinate, and the weights of samples k and k + 1.
 
     Clamped at the mask's edge: beyond the centres of the outermost samples their value holds.
     """
-    knot = np.clip(np.floor(coordinate).astype(np.int64), 0, mask_size - 2)
+    knot = np.clip(np.floor(coordinate).astype(np.int64), 0, size - 2)
     after = knot_fraction(coordinate, knot)
     return knot, np.float32(1) - after, after
 
 
 def knot_fraction(coordinate: Floats, knot: Integers) -> npt.NDArray[np.float32]:
-    """How far a coordinate is from sample `knot` to the next, 0 … 1, clamped."""
+    """Return how far each coordinate is from sample `knot` to the next: 0…1, clamped."""
     fraction: npt.NDArray[np.float32] = np.clip(coordinate - knot, 0.0, 1.0).astype(np.float32)
     return fraction

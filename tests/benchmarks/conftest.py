@@ -29,7 +29,7 @@ SMALL = DeepMaskConfig(
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, DeepMaskNetwork]]:
-    """Model folder and network by score head; `checkpoint.pt` lies beside the folder."""
+    """Return model folder and network by score head; `checkpoint.pt` lies beside the folder."""
     made = {}
     for head in ("shared", "pooled"):
         network = random_network(replace(SMALL, score_head=head))

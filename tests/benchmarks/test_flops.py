@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.flops import multiply_adds, plan_gflop, without_weights
-from deepmask.runtime.model.manifest import load_manifest
-from deepmask.runtime.views.pyramid import plan_pyramid
+from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.manifest import Grid
+from deepmask.runtime.views.grids import location_counts
+from deepmask.runtime.views.views import View, plan_views
 
 
 def graph(nodes, inputs, outputs, constants) -> onnx.ModelProto:
@@ -98,31 +105,33 @@ def test_an_unknown_shape_is_named():
 
 
 @pytest.mark.parametrize("name", ["shared", "pooled"])
-def test_plan(exports, name):
-    """Two levels of a network whose layers are counted here one by one."""
+def test_plan(exports: dict[str, tuple[Path, DeepMaskNetwork]], name: str) -> None:
+    """Two views of a network whose layers are counted here one by one."""
     folder, network = exports[name]
     manifest = load_manifest(folder)
-    levels = plan_pyramid(80, 112, (0.5, 1.0), manifest)
-    one = plan_gflop(folder, manifest, levels[:1], 7)
-    both = plan_gflop(folder, manifest, levels, 7)
-    assert both == pytest.approx(
-        {key: 2e-9 * value for key, value in expected(network.config, levels, 7).items()}
-    )
+    views = plan_views(80, 112, (0.5, 1.0), manifest.views)
+    one = plan_gflop(folder, manifest, views[:1], 7)
+    both = plan_gflop(folder, manifest, views, 7)
+    counted = expected(network.config, manifest.grids[0], views, 7)
+    assert both == pytest.approx({key: 2e-9 * value for key, value in counted.items()})
     assert one["trunk"] < both["trunk"]
 
 
-def expected(config, levels, windows):
+def expected(
+    config: DeepMaskConfig, grid: Grid, views: Sequence[View], windows: int
+) -> dict[str, int]:
     """Multiply-adds of a ResNet-18 trunk and low-rank heads, layer by layer (DeepMask §3.1)."""
     trunk = score = mask = 0
     cells, code_length = config.cells, config.channels * config.cells**2 * config.rank
-    for level in levels:
-        area = level.canvas_height * level.canvas_width
+    for view in views:
+        area = view.canvas_height * view.canvas_width
         blocks = 4 * 64 * 64 * 9 / 16  # layer1, at stride 4
         blocks += (64 * 128 * 9 + 3 * 128 * 128 * 9 + 64 * 128) / 64
         blocks += (128 * 256 * 9 + 3 * 256 * 256 * 9 + 128 * 256) / 256
         trunk += int(area * (3 * 64 * 49 / 4 + blocks))
-        locations = level.rows * level.cols
-        inner = (level.rows + cells - 1) * (level.cols + cells - 1)
+        rows, cols = location_counts(view, grid)
+        locations = rows * cols
+        inner = (rows + cells - 1) * (cols + cells - 1)
         reduce = 256 * config.channels
         if config.score_head == "shared":
             hidden = config.rank * config.score_width + config.score_width

@@ -20,7 +20,7 @@ from benchmarks.measure import (
     rounds_in,
     run_child,
 )
-from benchmarks.scenes import draw_masks, draw_picture, write_picture
+from benchmarks.scenes import Size, draw_masks, draw_picture, write_picture
 from benchmarks.test_encode import WAYS
 
 
@@ -64,9 +64,10 @@ def test_the_machine_is_described_without_its_name():
     assert str(Path.home()) not in text
 
 
-def test_every_way_of_encoding_gives_the_same_text():
-    logits, placement = draw_masks(20, 120, 160)
-    first, *others = (way(logits, placement) for way in WAYS.values())
+def test_every_way_of_encoding_gives_the_same_text() -> None:
+    size = Size("small", 120, 160, 0.0)
+    logits, boxes = draw_masks(20, size.height, size.width)
+    first, *others = (way(logits, boxes, size) for way in WAYS.values())
     assert len(set(first)) > 5
     assert all(other == first for other in others)
 
@@ -86,7 +87,7 @@ def test_one_image_in_a_process_of_its_own(exports, tmp_path):
 
 
 def test_memory_does_not_grow_with_a_photograph_of_twelve_megapixels(exports, tmp_path):
-    """Beyond the decoded pixels and their copies: the pyramid's size is bounded by max_side."""
+    """Beyond the decoded pixels and their copies: the views' size is bounded by max_side."""
     folder, _ = exports["shared"]
     peaks = []
     for name, (height, width) in (("small", (120, 160)), ("large", (3000, 4000))):

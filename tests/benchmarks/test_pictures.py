@@ -13,6 +13,7 @@ from benchmarks import pictures
 from benchmarks.pictures import BEGIN, END, STORE, stored, table, with_table
 from deepmask.evaluate.compare import compare
 from deepmask.evaluate.errors import EvalError
+from deepmask.runtime.model.folder import read_manifest
 from deepmask.runtime.predict.deepmask import shipped_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,13 +107,11 @@ def test_the_readme_shows_what_is_stored():
     assert with_table(readme, table(compare(stored()))) == readme
 
 
-def test_the_stored_run_is_of_the_shipped_weights():
+def test_the_stored_run_is_of_the_shipped_weights() -> None:
     """Whoever ships other weights measures them: `deepmask-eval`, `benchmarks.pictures`."""
-    manifest = json.loads((shipped_model() / "model.json").read_text())
-    run = json.loads((STORE / manifest["name"] / "run.json").read_text())
-    assert run["source"]["graphs"] == {
-        name: graph["sha256"] for name, graph in manifest["graphs"].items()
-    }
+    manifest = read_manifest(shipped_model())
+    run = json.loads((STORE / manifest.name / "run.json").read_text())
+    assert run["source"]["graphs"] == {stage.name: stage.sha256 for stage in manifest.stages}
 
 
 def test_every_picture_of_the_readme_is_there():

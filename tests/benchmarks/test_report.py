@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from matplotlib.image import imread
 
 from benchmarks import plot, recall_curve
-from benchmarks.report import Record, compared_lines, read_records, report_lines
+from benchmarks.report import Record, compared_lines, read_records, records_of, report_lines
 
 LATENCY = {
     "model": "deepmask-r18",
@@ -139,6 +140,22 @@ def results(tmp_path):
 
 def test_a_saved_file_reads_back(results):
     assert read_records(results) == [Record("a", "latency", 0.4, LATENCY)]
+
+
+def test_stages_of_earlier_files_have_their_names_of_today(results: Path) -> None:
+    """Scaling was called the pyramid."""
+    content = json.loads(results.read_text())
+    content["benchmarks"][0]["extra_info"] = {
+        **LATENCY,
+        "stages_ms": {"decode": 5.0, "pyramid": 20.0, "trunk": 300.0},
+    }
+    (record,) = records_of(content)
+    assert list(record.info["stages_ms"].items()) == [
+        *(("decode", 5.0), ("resize", 20.0), ("trunk", 300.0))
+    ]
+    assert sum(patch.get_width() for patch in plot.draw([record]).axes[0].patches) == pytest.approx(
+        0.325
+    )
 
 
 def test_plot_stacks_stages_and_draws_the_paper(results, tmp_path):

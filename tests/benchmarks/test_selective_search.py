@@ -21,7 +21,7 @@ needs_ximgproc = pytest.mark.skipif(ximgproc() is None, reason=MISSING)
 
 @pytest.fixture
 def command(drawn, tmp_path, monkeypatch):
-    """Runs the command in this process with a search that finds 3 + image id boxes."""
+    """Run the command here, with a search that finds 3 + image id boxes."""
 
     def made_up(image, mode, seed):
         if seed in failing:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def run_pytest(*arguments: str) -> str:
-    """pytest-benchmark times nothing in a worker of pytest-xdist: this is none."""
+    """Run pytest outside of pytest-xdist, in whose workers pytest-benchmark times nothing."""
     alone = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_XDIST")}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "benchmarks/", "-p", "no:cacheprovider", *arguments],

@@ -12,9 +12,9 @@ import numpy.typing as npt
 import pycocotools.mask as coco_mask
 from PIL import Image
 
-from deepmask.coco.annotations import read_coco
 from deepmask.evaluate import report
-from deepmask.evaluate.run import evaluate, open_folder
+from deepmask.evaluate.ground_truth import coco_truth
+from deepmask.evaluate.run import evaluate_images, open_folder
 from deepmask.evaluate.sources import FileSource
 
 Json = dict[str, Any]
@@ -167,13 +167,13 @@ def figures_only(metrics: Json) -> Json:
 
 def measure(folder: Path, labels: Json, results: list[Json], limit: int = 1000) -> Json:
     """The metrics of these results on these labels, through files in the folder."""
-    truth = read_coco(write(folder / "labels.json", labels))
+    truth = coco_truth(write(folder / "labels.json", labels))
     source = FileSource(write(folder / "results.json", results), truth.pictures, limit)
     count = len(truth.pictures)
-    run = {"name": "test", "dataset": "coco", "kinds": list(truth.kinds)}
+    run: Json = {"name": "test", "dataset": "coco", "kinds": list(truth.kinds)}
     run |= {"annotations": {"name": "labels.json"}, "source": {"proposals": limit}}
     run |= {"images": count, "images_of_all_shards": count, "shard": [1, 1]}
     todo = open_folder(folder / "out", run, sorted(truth.pictures), resume=False)
-    outcome = evaluate(truth, source, truth.kinds, folder / "out", todo)
+    outcome = evaluate_images(truth, source, truth.kinds, folder / "out", todo)
     assert outcome.failed == []
     return report.measure(folder / "out")

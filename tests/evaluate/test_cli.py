@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.coco.test_annotations import write_voc
+from tests.coco.test_voc import write_voc
 from tests.evaluate.scenes import METRICS, deepmask_eval, evaluate_file, metrics_of, write
 
 
@@ -121,7 +121,7 @@ def test_progress_is_shown_on_a_terminal_only(files: Path) -> None:
                 shown += block
     assert process.returncode == 0
     assert b"10/10" in shown
-    assert b"image/s" in shown
+    assert b"/s" in shown
     assert deepmask_eval(*arguments).stderr == ""
 
 
@@ -174,10 +174,16 @@ def test_wrong_use_is_one_line_and_exit_code_2(
 
 def test_broken_files_are_one_line_and_exit_code_1(files: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.json").write_text('{"images": [')
+    measured = ["--annotations", files / "labels.json", "--proposals-json", files / "good.json"]
+    if not (files / "whole2").exists():
+        shutil.copytree(files / "whole", files / "whole2")
     for arguments in (
         ["--annotations", tmp_path / "broken.json", "--proposals-json", files / "good.json"],
         ["--annotations", files / "labels.json", "--proposals-json", tmp_path / "broken.json"],
         ["compare", files / "whole", tmp_path],
+        [*measured, "--out", tmp_path / "broken.json" / "out"],
+        ["compare", files / "whole", files / "whole2", "--out", tmp_path / "broken.json" / "out"],
+        ["merge", files / "whole", "--out", tmp_path / "broken.json" / "out"],
     ):
         done = deepmask_eval(*arguments)
         assert done.returncode == 1

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from deepmask.coco.annotations import Objects
+from deepmask.evaluate.ground_truth import Objects
 from deepmask.evaluate.matching import (
     AREA_RANGES,
     IOU_THRESHOLDS,

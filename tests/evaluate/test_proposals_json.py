@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deepmask.coco.annotations import Picture
+from deepmask.coco.annotations import Image
 from deepmask.evaluate import proposals_json as results_module
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.proposals_json import ResultsFile
 from tests.evaluate.scenes import encode, rectangle
 
-PICTURES = {i: Picture(i, f"{i}.png", 20, 10) for i in (1, 2, 3)}
+PICTURES = {i: Image(i, Path(f"{i}.png"), 20, 10) for i in (1, 2, 3)}
 
 
 def result(image_id: int = 1, **changes: Any) -> dict[str, Any]:

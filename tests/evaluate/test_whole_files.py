@@ -11,9 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from deepmask.coco.annotations import Objects
 from deepmask.evaluate.contact_sheet import write_sheet, write_tile
 from deepmask.evaluate.figures import _write
+from deepmask.evaluate.ground_truth import Objects
 from deepmask.evaluate.matching import Candidates
 from deepmask.evaluate.records import write_text
 from deepmask.runtime.io import atomic

@@ -92,7 +92,7 @@ def test_a_missing_library_is_named_with_its_remedy(library: str, tmp_path: Path
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 1
-    assert done.stderr == f"Error: {library} is not installed: pip install 'deepmask[export]'\n"
+    assert done.stderr == f"Error: {library} is not installed: pip install 'deepmask-trt[export]'\n"
 
 
 def test_a_terminated_export_leaves_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -106,6 +106,6 @@ def test_a_terminated_export_leaves_nothing(tiny_checkpoint: Path, tmp_path: Pat
         assert len(list(tmp_path.iterdir())) == 1
         process.terminate()
         _, error = process.communicate()
-    assert process.returncode == 130
-    assert error.strip() == "Error: interrupted, nothing was written"
+    assert process.returncode == 143
+    assert error == "Error: interrupted: nothing was written\n"
     assert list(tmp_path.iterdir()) == []

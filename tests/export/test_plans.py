@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from deepmask.export import cli, exporter, plans
+from deepmask.export import cli, plans, request
 from deepmask.export.errors import ExportError, ExportUsageError
-from deepmask.export.plans import EngineBuilder, EngineOptions
+from deepmask.export.plans import PlanBuilder, PlanOptions
 from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.engines.tensorrt.device import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import Library
@@ -53,7 +53,7 @@ def test_engines_are_built_for_a_gpu_that_is_not_here(
     assert len(list(cache.glob("*.plan"))) == 3
 
     lines: list[str] = []
-    builder = EngineBuilder(EngineOptions(targets=("8.9",), cache=cache))
+    builder = PlanBuilder(PlanOptions(targets=("8.9",), cache=cache))
     builder.build(out, lines.append)
     assert not any("building" in line for line in lines)  # they are there
 
@@ -62,14 +62,14 @@ def test_ctrl_c_in_a_build_leaves_the_model_and_says_so(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Interrupted:
-        def __init__(self, options: EngineOptions) -> None:
+        def __init__(self, options: PlanOptions) -> None:
             pass
 
         def build(self, folder: Path, report: object) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(plans, "EngineBuilder", Interrupted)
-    monkeypatch.setattr(exporter, "export_model", lambda *arguments: None)
+    monkeypatch.setattr(request, "PlanBuilder", Interrupted)
+    monkeypatch.setattr(request, "export_model", lambda *arguments: None)
     arguments = ["deepmask-export", str(tiny_checkpoint), "--out", "model", "--build-engine"]
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)  # leave the test's own
@@ -79,7 +79,7 @@ def test_ctrl_c_in_a_build_leaves_the_model_and_says_so(
     said = capsys.readouterr()
     assert said.out == "wrote model\n"
     assert said.err == (
-        "Error: interrupted; model is complete, and the engines that were done are kept\n"
+        "Error: interrupted: model is complete, the plans that were done are kept\n"
     )
 
 
@@ -115,26 +115,26 @@ def test_wrong_use_is_one_line_and_exit_code_2(
 )
 def test_targets_that_cannot_be_are_told(target: str, told: str) -> None:
     with pytest.raises(ExportUsageError, match=told):
-        EngineBuilder(EngineOptions(targets=(target,)))
+        PlanBuilder(PlanOptions(targets=(target,)))
 
 
 def test_targets_are_for_tensorrt_for_rtx() -> None:
     with pytest.raises(ExportUsageError, match="--target is for --engine tensorrt-rtx"):
-        EngineBuilder(EngineOptions(flavour="tensorrt", targets=("sm89",)))
+        PlanBuilder(PlanOptions(flavour="tensorrt", targets=("sm89",)))
 
 
 def test_without_tensorrt_the_command_that_installs_it_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def missing(flavour: str) -> Library:
-        raise EngineError(f"{flavour} is not installed: pip install 'deepmask[{flavour}]'")
+        raise EngineError(f"{flavour} is not installed: pip install 'deepmask-trt[{flavour}]'")
 
     monkeypatch.setattr(plans, "load_library", missing)
     with pytest.raises(ExportError) as caught:
-        EngineBuilder(EngineOptions())
+        PlanBuilder(PlanOptions())
     assert str(caught.value) == (
-        "--build-engine: tensorrt is not installed: pip install 'deepmask[tensorrt]'; "
-        "or tensorrt-rtx is not installed: pip install 'deepmask[tensorrt-rtx]'"
+        "--build-engine: tensorrt is not installed: pip install 'deepmask-trt[tensorrt]'; "
+        "or tensorrt-rtx is not installed: pip install 'deepmask-trt[tensorrt-rtx]'"
     )
 
 
@@ -145,7 +145,7 @@ def test_without_a_gpu_the_way_to_do_without_is_told(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(plans, "open_device", missing)
     with pytest.raises(ExportError, match=r"no NVIDIA driver .* --target sm89"):
-        EngineBuilder(EngineOptions())
+        PlanBuilder(PlanOptions())
 
 
 @needs_rtx
@@ -155,7 +155,7 @@ def test_a_gpu_that_tensorrt_for_rtx_is_not_for_is_told_before_the_export(
     gpu = Gpu("NVIDIA H200", (9, 0), "12.8", 1 << 37)
     monkeypatch.setattr(plans, "open_device", lambda: SimpleNamespace(gpu=gpu, active=None))
     with pytest.raises(ExportError, match=r"^--build-engine: NVIDIA H200 has .* 9\.0: .* SM120"):
-        EngineBuilder(EngineOptions(flavour="tensorrt-rtx"))
+        PlanBuilder(PlanOptions(flavour="tensorrt-rtx"))
 
 
 def test_tensorrt_is_loaded_for_building_engines_only() -> None:

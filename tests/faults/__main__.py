@@ -19,7 +19,7 @@ from tests.faults.kill import kill_at_random
 @click.option("--signal", "name_of", type=click.Choice(["KILL", "INT", "TERM"]), default="KILL")
 @click.option("--seed", type=int, default=0, show_default=True)
 def main(names: tuple[str, ...], kills: int, name_of: str, seed: int) -> None:
-    """Kill each COMMAND, by default all, at random moments; raises at the first thing amiss."""
+    """Kill each COMMAND, by default all, at random moments; raise if anything is wrong then."""
     with tempfile.TemporaryDirectory(prefix="deepmask-faults-") as temporary:
         folder = Path(temporary)
         inputs = Inputs.make(folder / "inputs")

@@ -1,7 +1,7 @@
 """The commands that are killed: small, and the same whenever they are undisturbed.
 
-Each leaves something in a folder; what it left can be checked for being whole, and held against
-what an undisturbed run leaves.
+Each leaves files in a folder. These can be checked for being whole, and compared with those of an
+undisturbed run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from deepmask.evaluate.contact_sheet import SHEET_NAME
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.engines.tensorrt.plan_cache import engine_plans
-from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.model.folder import load_manifest
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.conftest import draw_coco_set
 from tests.evaluate.scenes import labelled_set
@@ -48,7 +48,6 @@ class Inputs:
 
     @staticmethod
     def make(folder: Path) -> Inputs:
-        """Draw them."""
         labels, images = draw_coco_set(folder / "train", seed=0, scenes=3)
         squares = write_square_model(folder / "squares")
         pictures = folder / "pictures"
@@ -74,12 +73,11 @@ class Command(ABC):
     name: str
 
     def __init__(self, inputs: Inputs) -> None:
-        """`inputs` is what it reads."""
         self.inputs = inputs
 
     @abstractmethod
     def arguments(self, folder: Path) -> list[str]:
-        """The command and what a user would type to begin, or to go on with what is there."""
+        """Return the command and its options, to begin or to go on with what is in the folder."""
 
     @abstractmethod
     def require_whole(self, folder: Path) -> None:
@@ -87,7 +85,7 @@ class Command(ABC):
 
     @abstractmethod
     def content(self, folder: Path) -> Any:
-        """What must equal that of an undisturbed run once the command is through."""
+        """Return what must equal that of an undisturbed run once the command has finished."""
 
 
 class Training(Command):
@@ -96,7 +94,6 @@ class Training(Command):
     name = "train"
 
     def arguments(self, folder: Path) -> list[str]:
-        """Begins, or resumes if there is a checkpoint."""
         inputs = self.inputs
         line = ["train", "--train-annotations", str(inputs.labels)]
         line += ["--train-images", str(inputs.images), "--out", str(folder), "--precision", "fp32"]
@@ -105,12 +102,11 @@ class Training(Command):
         return [*line, "--resume"] if (folder / "last.pt").exists() else line
 
     def require_whole(self, folder: Path) -> None:
-        """The checkpoint rebuilds its network."""
         if (folder / "last.pt").exists():
             load_checkpoint(folder / "last.pt").build()
 
     def content(self, folder: Path) -> Any:
-        """Weights, the log's rows but for the times, and no file beside."""
+        """Return the weights, the log's rows without times, and the names of all files."""
         checkpoint = load_checkpoint(folder / "last.pt")
         with (folder / "log.csv").open(newline="") as file:
             rows = [
@@ -122,24 +118,22 @@ class Training(Command):
 
 
 class Export(Command):
-    """Replaces another model's folder, which at any time holds the one or the other."""
+    """Replaces another model's folder, which holds one model or the other at any time."""
 
     name = "export"
 
     def arguments(self, folder: Path) -> list[str]:
-        """Always the same."""
         if not (folder / "model").exists():
             shutil.copytree(self.inputs.squares, folder / "model")
         return ["export", str(self.inputs.checkpoint), "--out", str(folder / "model")]
 
     def require_whole(self, folder: Path) -> None:
-        """The model folder is one, hashes and all, and nothing is in it that is not described."""
+        """Check that the folder is a model, hashes and all, with no file that it does not name."""
         if (folder / "model").exists():
-            files = {graph.file for graph in load_manifest(folder / "model").files()}
+            files = set(load_manifest(folder / "model").files())
             assert {path.name for path in (folder / "model").iterdir()} == {"model.json", *files}
 
     def content(self, folder: Path) -> Any:
-        """Every byte, and nothing beside."""
         return everything(folder)
 
 
@@ -149,7 +143,6 @@ class HalfExport(Export):
     name = "fp16"
 
     def arguments(self, folder: Path) -> list[str]:
-        """Always the same."""
         return [*super().arguments(folder), "--precision", "fp16"]
 
 
@@ -159,7 +152,6 @@ class Int8Export(Export):
     name = "int8"
 
     def arguments(self, folder: Path) -> list[str]:
-        """Always the same."""
         options = ["--precision", "int8", "--calibration", str(self.inputs.pictures)]
         return [*super().arguments(folder), *options]
 
@@ -170,19 +162,17 @@ class Evaluation(Command):
     name = "eval"
 
     def arguments(self, folder: Path) -> list[str]:
-        """Begins, or resumes if there are records."""
         line = ["eval", "--annotations", str(self.inputs.picture_labels)]
         line += ["--images", str(self.inputs.pictures), "--model", str(self.inputs.squares)]
         line += ["--engine", "onnxruntime", "--device", "cpu", "--out", str(folder)]
         return [*line, "--resume"] if (folder / "records.jsonl").exists() else line
 
     def require_whole(self, folder: Path) -> None:
-        """What is JSON is whole JSON."""
         for path in folder.glob("*.json"):
             json.loads(path.read_text())
 
     def content(self, folder: Path) -> Any:
-        """The records but for the times, and what is made of them; no file more or less."""
+        """Return the records without times, the metrics, the sheet, and the names of all files."""
         lines = map(json.loads, (folder / "records.jsonl").read_text().splitlines())
         records = sorted(
             (line["image_id"], line["proposals"], str(line["ranks"])) for line in lines
@@ -199,20 +189,17 @@ class Batch(Command):
     name = "run"
 
     def arguments(self, folder: Path) -> list[str]:
-        """Always the same."""
         line = ["run", str(self.inputs.pictures), "--model", str(self.inputs.squares)]
         line += ["--engine", "onnxruntime", "--device", "cpu", "--proposals", "50"]
         return [*line, "--out", str(folder / "p.json"), "--overlay", str(folder / "drawn")]
 
     def require_whole(self, folder: Path) -> None:
-        """Results of every image or none, and pictures that open."""
         for path in folder.glob("*.json"):
             json.loads(path.read_text())
         for path in (folder / "drawn").glob("*.png"):
             Image.open(path).load()
 
     def content(self, folder: Path) -> Any:
-        """Every byte of the results and of the pictures, and nothing beside."""
         return everything(folder)
 
 
@@ -222,12 +209,11 @@ class EngineBuild(Command):
     name = "build"
 
     def arguments(self, folder: Path) -> list[str]:
-        """Always the same; see `build_engines`."""
         (folder / "cache").mkdir(exist_ok=True)
         return ["build", str(folder / "model"), str(folder / "cache")]
 
     def require_whole(self, folder: Path) -> None:
-        """A plan that is taken from the cache is one that an undisturbed build makes."""
+        """Check that a plan taken from the cache is one that an undisturbed build makes."""
         _, good = build_engines(folder / "model", emptied(folder / "other"))
         cache = shutil.copytree(folder / "cache", folder / "copy", dirs_exist_ok=True)
         _, taken = build_engines(folder / "model", Path(cache))
@@ -235,14 +221,14 @@ class EngineBuild(Command):
         assert taken == good
 
     def content(self, folder: Path) -> Any:
-        """The plans, once more from the cache, with nothing built again."""
+        """Return the plans, read from the cache without building any again."""
         built, plans = build_engines(folder / "model", folder / "cache")
         assert built == []
         return plans, sorted(path.name for path in (folder / "cache").iterdir())
 
 
 def build_engines(model: Path, cache: Path) -> tuple[list[str], dict[str, bytes]]:
-    """Which engines of a model were built, as the cache lacked them, and all their plans."""
+    """Return which of a model's engines the cache lacked and were built, and all their plans."""
     built: list[str] = []
 
     def build(graph: dict[str, Any]) -> None:
@@ -251,7 +237,7 @@ def build_engines(model: Path, cache: Path) -> tuple[list[str], dict[str, bytes]
 
     library = fake_library(building=build)
     manifest = write_model(model)
-    return built, engine_plans(manifest, model, library, GPU, cache=cache, report=lambda _: None)
+    return built, engine_plans(manifest, model, library, GPU, cache=cache, max_side=1333)
 
 
 COMMANDS: dict[str, type[Command]] = {
@@ -261,13 +247,13 @@ COMMANDS: dict[str, type[Command]] = {
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """Every file under a folder."""
+    """Return the content of every file under a folder."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def emptied(folder: Path) -> Path:
-    """The folder, new and empty."""
+    """Return the folder, made anew."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     return folder

@@ -1,4 +1,4 @@
-"""Signals at random moments, and what is left: checked, gone on with, held against a whole run.
+"""Kill commands at random moments; check what is left, finish it, compare it with a whole run.
 
 Commands run in forks of a process that has imported everything and started no thread, so that a
 kill hits the command's work and not the import of its libraries.
@@ -39,7 +39,7 @@ MOST_IN_A_ROW = 4
 
 @dataclass
 class Toll:
-    """What a command went through. Had anything been wrong, there would be an exception instead."""
+    """How often a command was killed and finished. If anything was wrong, there is an exception."""
 
     kills: int = 0
     finished: int = 0
@@ -53,7 +53,7 @@ def kill_at_random(
     chance: Random,
     number: signal.Signals = signal.SIGKILL,
 ) -> Toll:
-    """Send a command so many signals; raises `AssertionError` if anything is amiss."""
+    """Send a command so many signals; raises `AssertionError` if anything is wrong."""
     undisturbed, toll = emptied(folder / "undisturbed"), Toll()
     start = time.monotonic()
     _finish(command, undisturbed)
@@ -74,7 +74,7 @@ def kill_at_random(
 
 
 def _killed(command: Command, folder: Path, after: float, number: signal.Signals) -> bool:
-    """Start the command and send it a signal after some seconds; False if it was through by then.
+    """Start the command and send it a signal after some seconds; False if it had finished by then.
 
     Ctrl-C and SIGTERM must end it in one line.
     """
@@ -99,7 +99,7 @@ def _finish(command: Command, folder: Path) -> None:
 
 
 def _start(command: Command, folder: Path) -> int:
-    """The command in a fork; what it prints goes to said.txt beside the folder."""
+    """Run the command in a fork; what it prints goes to said.txt beside the folder."""
     arguments = command.arguments(folder)
     child = os.fork()
     if child:

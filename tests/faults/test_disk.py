@@ -1,4 +1,4 @@
-"""Disks that fill up, folders that take nothing, files that are gone: said, the rest done."""
+"""Full disks, folders that refuse files, missing files: one line of error, the rest is done."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 
 def call(*arguments: object, folder: Path, full: bool = False) -> tuple[int, list[str]]:
-    """Exit code and lines of an installed command; on a full disk no file grows beyond `FULL`."""
+    """Run an installed command; return exit code and errors. A full disk ends files at `FULL`."""
 
     def fill() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -89,7 +89,7 @@ def test_a_folder_that_takes_nothing(inputs: Inputs, tmp_path: Path) -> None:
 
 
 def test_bad_files_among_many(inputs: Inputs, tmp_path: Path) -> None:
-    """One gone, one cut short, one that is a pipe: named; all others as if those were not there."""
+    """One is gone, one cut short, one a pipe: each is named, and all others are as ever."""
     folder = tmp_path / "many"
     folder.mkdir()
     names = sorted(path.name for path in inputs.pictures.iterdir())

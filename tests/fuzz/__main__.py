@@ -17,7 +17,7 @@ from tests.fuzz.worker import TARGETS, make
 @click.option("--first", type=click.IntRange(0), default=0, help="Number of the first input.")
 @click.option("--save", type=int, metavar="N", help="Write input N of the one TARGET to a file.")
 def main(names: tuple[str, ...], inputs: int, first: int, save: int | None) -> None:
-    """Feed each TARGET, by default all, hostile files; exit code 1 if one was not met cleanly."""
+    """Feed hostile files to each TARGET, by default all; exit code 1 if one is not met cleanly."""
     if unknown := set(names) - set(TARGETS):
         raise click.UsageError(f"{unknown.pop()!r} is not one of: {', '.join(TARGETS)}")
     if save is not None:
@@ -29,7 +29,7 @@ def main(names: tuple[str, ...], inputs: int, first: int, save: int | None) -> N
     for name in names or TARGETS:
         report = fuzz([name], inputs, first)[name]
         click.echo(report)
-        bad |= bool(report.findings)
+        bad |= bool(report.problems())
     sys.exit(bad)
 
 

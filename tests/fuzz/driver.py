@@ -1,4 +1,4 @@
-"""Runs workers over any number of inputs; one that dies is a finding, and the rest goes on."""
+"""Run workers over any number of inputs; one that dies is a finding, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 #: A worker without a word for so long, in seconds, hangs where no signal reaches it.
 SILENCE = 6 * 3600.0
+#: Damage that is always read, or always refused, tells nothing once there is this much of it.
+ENOUGH = 100
+#: A log's torn rows are left out, none is an error.
+TAKES_ANYTHING = ("training log",)
+#: Copies of whole weights would be all the work: these inputs have only the small ones.
+TAKES_NOTHING = ("checkpoints", "trunk weights")
 
 
 @dataclass
 class Report:
-    """What became of a target's inputs; `findings` by input number."""
+    """Counts of a target's inputs; `findings` by input number."""
 
     target: str
     read: int = 0
@@ -29,7 +35,7 @@ class Report:
     findings: dict[int, str] = field(default_factory=dict)
 
     def take(self, line: dict[str, Any]) -> None:
-        """A line of a worker's report."""
+        """Add a line of a worker's report."""
         if "finding" in line:
             self.findings[line["index"]] = line["finding"]
             return
@@ -38,18 +44,28 @@ class Report:
         self.slowest = max(self.slowest, line["slowest"])
         self.growth = max(self.growth, line["growth"])
 
+    def problems(self) -> list[str]:
+        """Return the findings, and whether the damage was too mild or too rough to find any."""
+        problems = [f"input {number}: {text}" for number, text in self.findings.items()]
+        if self.read + self.refused >= ENOUGH:
+            if not self.refused and self.target not in TAKES_ANYTHING:
+                problems.append("no input was refused: the damage is too mild")
+            if not self.read and self.target not in TAKES_NOTHING:
+                problems.append("no input was read: the damage is too rough")
+        return problems
+
     def __str__(self) -> str:
-        """One line, and one paragraph for each finding."""
+        """Return one line of figures, and a paragraph for each problem."""
         line = (
             f"{self.target:<26}{self.read:>8} read{self.refused:>8} refused"
             f"{len(self.findings):>6} findings   slowest {self.slowest:5.2f} s   "
             f"growth {self.growth / 1e6:6.0f} MB"
         )
-        return "\n".join([line, *(f"  input {n}: {text}" for n, text in self.findings.items())])
+        return "\n".join([line, *(f"  {text}" for text in self.problems())])
 
 
 def fuzz(names: Sequence[str], inputs: int, first: int = 0) -> dict[str, Report]:
-    """Feed each target its inputs `first` … `first + inputs - 1`; by name."""
+    """Feed each target the inputs `first` … `first + inputs - 1`; return reports by name."""
     reports = {name: Report(name) for name in names}
     end, rest = first + inputs, list(names)
     with tempfile.TemporaryDirectory(prefix="deepmask-fuzz-") as temporary:
@@ -57,7 +73,7 @@ def fuzz(names: Sequence[str], inputs: int, first: int = 0) -> dict[str, Report]
         while rest:
             (folder / "progress").write_text(json.dumps([rest[0], first]))
             (folder / "report").write_text("")
-            command = [sys.executable, "-m", "tests.fuzz.worker", folder, str(first), str(end)]
+            command = [sys.executable, "-m", "tests.fuzz.worker", str(folder), str(first), str(end)]
             done = subprocess.run(
                 [*command, *rest],
                 cwd=ROOT,

@@ -9,12 +9,13 @@ from typing import Any
 
 import pycocotools.mask as coco_mask
 
-from deepmask.coco.annotations import read_coco
+from deepmask.coco.annotations import full_mask
+from deepmask.coco.errors import LabelError
+from deepmask.coco.reader import read_coco
 from deepmask.coco.segmentation import to_rle
-from deepmask.coco.training_labels import DataError, full_mask, read_annotations
-from deepmask.coco.voc import read_voc
 from deepmask.evaluate import compare, report
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.ground_truth import coco_truth, voc_truth
 from deepmask.evaluate.matching import rank_matches
 from deepmask.evaluate.proposals_json import ResultsFile
 from deepmask.evaluate.records import repair
@@ -40,7 +41,7 @@ SHAPES: tuple[Any, ...] = (
 
 def evaluation_labels(path: Path) -> None:
     """Everything that is read from a labelled set, matched with fixed proposals."""
-    truth = read_coco(path)
+    truth = coco_truth(path)
     good = path.with_name("results.json")
     good.write_text(json.dumps(PROPOSALS))
     file = ResultsFile(good, truth.pictures)
@@ -53,7 +54,7 @@ def results(path: Path) -> None:
     """Everything that is read from proposals, matched with fixed labels."""
     good = path.with_name("labels.json")
     good.write_text(json.dumps(LABELS))
-    truth = read_coco(good)
+    truth = coco_truth(good)
     file = ResultsFile(path, truth.pictures)
     for image_id in truth.pictures:
         objects, found = truth.objects(image_id), file.candidates(image_id)
@@ -68,7 +69,7 @@ def training_labels(path: Path) -> None:
     images.mkdir(exist_ok=True)
     for entry in LABELS["images"]:
         (images / entry["file_name"]).touch()
-    found = read_annotations(path, images)
+    found = read_coco(path, images)
     for instance in found.instances:
         assert full_mask(instance).shape == (instance.image.height, instance.image.width)
     assert all("\n" not in str(problem) for problem in found.problems)
@@ -134,7 +135,7 @@ def voc(path: Path) -> None:
     is_list = not content.lstrip().startswith(b"<")
     (folder / "ImageSets/Main/test.txt").write_bytes(content if is_list else b"000001\n")
     (folder / "Annotations/000001.xml").write_bytes(VOC if is_list else content)
-    truth = read_voc(folder)
+    truth = voc_truth(folder)
     assert all(truth.objects(number).boxes.shape[1] == 4 for number in truth.pictures)
 
 
@@ -214,7 +215,7 @@ TARGETS = (
         "coco labels, training",
         lambda chance: damaged_json(LABELS, chance, SHAPES),
         training_labels,
-        (DataError,),
+        (LabelError,),
     ),
     Target("coco results", lambda c: damaged_json(PROPOSALS, c, SHAPES), results, (EvalError,)),
     Target("run lengths", make_run_lengths, run_lengths, (ValueError,)),

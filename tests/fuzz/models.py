@@ -16,7 +16,8 @@ import onnx
 
 from deepmask import DeepMask
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.model.manifest import ModelFolderError, load_manifest
+from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.manifest import ModelFolderError
 from tests.fuzz.mutations import EDGES, damaged, damaged_json, exchanged
 from tests.fuzz.target import Target
 from tests.runtime.square_model import write_square_model
@@ -90,7 +91,8 @@ def read_graph(path: Path, refined: bool) -> None:
         name = place if mark in content else name
     manifest = json.loads((good(refined) / "model.json").read_bytes())
     coarse = refined and name != "score" and b"skips" not in content
-    described = (manifest["coarse"] if coarse else manifest)["graphs"][name]
+    stages = (manifest["coarse"] if coarse else manifest)["stages"]
+    described = next(stage for stage in stages if stage["name"] == name)
     (folder / described["file"]).write_bytes(content)
     described["sha256"] = hashlib.sha256(content).hexdigest()
     (folder / "model.json").write_text(json.dumps(manifest))

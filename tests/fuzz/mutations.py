@@ -1,4 +1,4 @@
-"""Damage to files: bytes changed, values of a JSON tree exchanged for hostile ones."""
+"""Damage files: change bytes, exchange values of a JSON tree for hostile ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EDGES = (0, 1, 2, 255, 256, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
 def damaged(content: bytes, chance: Random) -> bytes:
-    """Bytes changed, numbers overwritten, pieces left out, doubled or put in, the end cut off."""
+    """Change bytes, overwrite numbers, drop, double or insert pieces, or cut off the end."""
     changed = bytearray(content or b"\0")
     # The beginning, where headers are, is hit as often as all the rest.
     reach = len(changed) if chance.random() < 0.5 else min(len(changed), 64)
@@ -40,7 +40,7 @@ def damaged(content: bytes, chance: Random) -> bytes:
         elif how == 4:
             size, order = chance.choice((1, 2, 4)), chance.choice(("big", "little"))
             edge = chance.choice(EDGES) & (256**size - 1)
-            changed[at : at + size] = edge.to_bytes(size, order)  # type: ignore[arg-type]
+            changed[at : at + size] = edge.to_bytes(size, order)
         else:
             changed[at : at + length] = chance.randbytes(length)
     return bytes(
@@ -49,7 +49,7 @@ def damaged(content: bytes, chance: Random) -> bytes:
 
 
 def twisted(content: Any, chance: Random, values: Sequence[Any] = VALUES) -> Any:
-    """A copy of a tree of lists and dictionaries with one to three values exchanged or left out."""
+    """Copy a tree of lists and dictionaries with one to three values exchanged or left out."""
     content = copy.deepcopy(content)
     for _ in range(chance.randint(1, 3)):
         node: Any = content
@@ -70,9 +70,9 @@ def twisted(content: Any, chance: Random, values: Sequence[Any] = VALUES) -> Any
 
 
 def exchanged(content: Any, chance: Random) -> Any:
-    """A copy of a tree with one or two values in the place of others of their type.
+    """Copy a tree with one or two values replaced by others of their type.
 
-    What comes of it is plausible, and reaches deeper than what `twisted` makes.
+    The result is plausible, and reaches deeper than that of `twisted`.
     """
     content = copy.deepcopy(content)
     for _ in range(chance.randint(1, 2)):
@@ -87,7 +87,7 @@ def exchanged(content: Any, chance: Random) -> Any:
 
 
 def _places(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Every value of a tree of lists and dictionaries: what it is in, and where."""
+    """Return every value of a tree of lists and dictionaries: what it is in, and where."""
     for key in node if isinstance(node, dict) else range(len(node)):
         yield node, key
         if isinstance(node[key], dict | list):
@@ -95,7 +95,7 @@ def _places(node: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def damaged_json(content: Any, chance: Random, values: Sequence[Any] = VALUES) -> bytes:
-    """A JSON file: half of the time its values are twisted, else its bytes damaged."""
+    """Damage a JSON file: half of the time its values, else its bytes."""
     if chance.random() < 0.5:
         return json.dumps(twisted(content, chance, (*VALUES, *values))).encode()
     return damaged(json.dumps(content).encode(), chance)

@@ -23,7 +23,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 @cache
 def encodings() -> tuple[bytes, ...]:
-    """Small pictures, each in another format, pixel type, orientation or compression."""
+    """Encode small pictures in each format, pixel type, orientation and compression."""
     rng = np.random.default_rng(0)
     colours = Image.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
     deep = Image.fromarray(rng.integers(0, 65536, (HEIGHT, WIDTH), np.uint16))
@@ -64,7 +64,7 @@ def encodings() -> tuple[bytes, ...]:
 
 
 def make(chance: Random) -> bytes:
-    """One of the encodings, damaged; a PNG often with its checksums put right again."""
+    """Damage one of the encodings; often correct a PNG's checksums again."""
     whole = encodings()
     seed = chance.choice(whole)
     if seed.startswith(_PNG) and chance.random() < 0.3:
@@ -78,7 +78,7 @@ def make(chance: Random) -> bytes:
 
 
 def _with_checksums(content: bytes) -> bytes:
-    """A PNG whose chunks have the checksums of what they hold; other files as they are."""
+    """Return a PNG with correct checksums for its chunks; other files as they are."""
     if not content.startswith(_PNG):
         return content
     parts, at = [_PNG], len(_PNG)
@@ -92,7 +92,7 @@ def _with_checksums(content: bytes) -> bytes:
 
 
 def read(path: Path) -> None:
-    """The file's pixels; small ones, as all real content is small."""
+    """Read the file's pixels; few are allowed, as all real content is small."""
     image = read_image(path)
     assert image.dtype == np.uint8
     assert image.ndim == 3

@@ -16,11 +16,13 @@ import pytest
 import torch
 
 from deepmask import DeepMask, read_image
-from deepmask.coco.annotations import read_coco
+from deepmask.coco.annotations import Problem
+from deepmask.coco.errors import LabelError
+from deepmask.coco.reader import read_coco
 from deepmask.coco.segmentation import to_rle
-from deepmask.coco.training_labels import DataError, Problem, read_annotations
 from deepmask.evaluate.contact_sheet import write_sheet
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.ground_truth import coco_truth
 from deepmask.evaluate.merge import merge
 from deepmask.evaluate.report import measure
 from deepmask.networks.patches.config import sharpened
@@ -56,7 +58,7 @@ def test_outlines_that_never_end(tmp_path: Path, polygons: list[Any], text: str)
     instance = {"id": 1, "image_id": 1, "bbox": [0, 0, 9, 9], "segmentation": polygons}
     image = {"id": 1, "file_name": "a.png", "width": 30, "height": 30}
     (tmp_path / "l.json").write_text(json.dumps({"images": [image], "annotations": [instance]}))
-    [problem] = read_annotations(tmp_path / "l.json", tmp_path).problems
+    [problem] = read_coco(tmp_path / "l.json", tmp_path).problems
     assert text in str(problem)
 
 
@@ -83,14 +85,14 @@ def test_labels_that_leave_their_folder_or_are_too_large(tmp_path: Path) -> None
     ]
     path = tmp_path / "labels.json"
     path.write_text(json.dumps({"images": entries, "annotations": []}))
-    found = read_annotations(path, tmp_path / "images")
+    found = read_coco(path, tmp_path / "images")
     assert [image.id for image in found.images] == [4]
     texts = [problem.text for problem in found.problems]
     assert ["leaves the image folder" in text for text in texts] == [True, True, False]
     assert "megapixels" in texts[2]
     path.write_text(json.dumps({"images": entries[2:], "annotations": []}))
     with pytest.raises(EvalError, match="more than the 100 megapixels"):
-        read_coco(path)
+        coco_truth(path)
 
 
 def test_archives_that_unpack_to_more_than_they_are(tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_refusals_do_not_grow_with_the_file(tmp_path: Path) -> None:
         load_checkpoint(saved(tmp_path / "a.pt", content))
     folder = models._folder(tmp_path / "a.pt", refined=False)
     content = json.loads((folder / "model.json").read_text())
-    content["graphs"]["mask"]["outputs"] = ["a" * 100_000]
+    content["stages"][2]["outputs"] = {"a" * 100_000: {}}
     content["a" * 100_000] = 1
     for _ in range(2):
         (folder / "model.json").write_text(json.dumps(content))
@@ -186,7 +188,7 @@ def test_a_broken_graph_is_no_box_of_stars(
     folder = models._folder(tmp_path / "x", refined=False)
     path, content = folder / "trunk.onnx", json.loads((folder / "model.json").read_text())
     path.write_bytes(path.read_bytes().replace(b"SpaceToDepth", b"SpaceToDept\xff"))
-    content["graphs"]["trunk"]["sha256"] = sha256_of(path)
+    content["stages"][0]["sha256"] = sha256_of(path)
     (folder / "model.json").write_text(json.dumps(content))
     with pytest.raises(EngineError, match="onnxruntime cannot load it"):
         DeepMask.load(folder, engine="onnxruntime", device="cpu")
@@ -202,7 +204,8 @@ def test_scales_and_masks_beyond_reason(tmp_path: Path) -> None:
     ):
         model(models.IMAGE.repeat(30, 0).repeat(30, 1), scales=Scales(4.0, 5.0, 0.5))
     content = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**content, "mask_size": 4096}))
+    content["grids"][0]["mask_size"] = 4096
+    (folder / "model.json").write_text(json.dumps(content))
     with pytest.raises(ModelFolderError, match="mask_size is 4096, expected a whole number 2 to"):
         DeepMask.load(folder, device="cpu")
 
@@ -274,9 +277,9 @@ def test_names_that_steer_a_terminal(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as caught:
         read_image(tmp_path / "a\x1b[2J\nError: b\udcff.png")
     assert str(caught.value).endswith(r"a\x1b[2J\nError: b\udcff.png: no such file")
-    for kind in (CheckpointError, DataError, EngineError, EvalError, ModelFolderError):
+    for kind in (CheckpointError, LabelError, EngineError, EvalError, ModelFolderError):
         assert str(kind("é\x1b[2J\n")) == r"é\x1b[2J\n"
-    assert str(Problem("\x1b", "x" * 99, "t")) == rf"annotation \x1b, image {'x' * 60}: t"  # type: ignore[arg-type]
+    assert str(Problem("id", 5, 1, "\x1b\n")) == r"annotation 5, image 1: \x1b\n"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""Feeds readers in a process of its own, which may be killed, hang or outgrow its limits.
+"""Feed readers in a process of its own, which may be killed, hang or exceed its limits.
 
-`report` in its folder gets one line of JSON for each target that is through, and for each finding;
-`progress` always holds the input in work, for the case that no line can be written.
+`report` in its folder gets a line of JSON for each finished target, and for each finding.
+`progress` always holds the current input, in case no line can be written.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ class TooSlow(BaseException):
 
 
 def make(target: Target, index: int) -> bytes:
-    """Input number `index` of a target, the same on every run."""
+    """Make input number `index` of a target, the same on every run."""
     return target.make(Random(f"{target.name} {index}"))
 
 
 def main() -> None:
-    """Arguments: folder, number of the first input of the first target, one past the last of each,
-    targets."""
+    """Feed targets. Arguments: folder, number of the first input of the first target, one past the
+    last of each, targets.
+    """
     folder, first, last, names = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     warnings.simplefilter("ignore")
     faulthandler.enable()
@@ -74,7 +75,7 @@ def _feed_all(target: Target, inputs: range, folder: Path) -> None:
 
 
 def _feed(target: Target, path: Path, counts: dict[str, int]) -> str:
-    """Read the file; what is wrong with the outcome, "" for nothing."""
+    """Read the file; return what is wrong with the outcome, "" for nothing."""
     signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
     signal.setitimer(signal.ITIMER_PROF, 2 * SECONDS)  # ends the process, native code and all
     try:
@@ -93,7 +94,7 @@ def _feed(target: Target, path: Path, counts: dict[str, int]) -> str:
 
 
 def _peak(*, reset: bool = True) -> int:
-    """Bytes of memory held at most since the last reset; where Linux tells."""
+    """Return the most memory in bytes that was held since the last reset, where Linux tells it."""
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")

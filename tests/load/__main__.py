@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from deepmask import DeepMask
-from tests.load.many import answer, by_threads, differing, picture, run_many
+from tests.load.many import answer, by_threads, differing, grows, picture, run_many
 from tests.runtime.square_model import write_square_model
 
 
@@ -17,11 +17,16 @@ from tests.runtime.square_model import write_square_model
 @click.option("--images", type=click.IntRange(100), default=2000, show_default=True)
 @click.option("--model", type=click.Path(path_type=Path), help="[default: the tests' own]")
 def main(images: int, model: Path | None) -> None:
-    """Images through one process, some one by one and by threads; exit code 1 if one differs."""
+    """Send images through one process, and some of them one by one and by threads.
+
+    Exit code 1 if an answer differs, or if memory or open files grow.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         folder = model or write_square_model(Path(temporary, "squares"))
         with DeepMask.load(folder, device="cpu", threads=1) as shared:
+            course = []
             for count, now in enumerate(run_many(shared, images, images // 10), 1):
+                course.append(now)
                 click.echo(
                     f"{count * (images // 10):6} images  {now.memory / 1e6:7.1f} MB  "
                     f"{now.handles} handles"
@@ -37,7 +42,10 @@ def main(images: int, model: Path | None) -> None:
         wrong = [number for number in some if threaded[number] != alone[number]]
         click.echo(f"{len(some)} images one by one: {len(different)} differ")
         click.echo(f"{len(some)} images by four threads: {len(wrong)} differ")
-        sys.exit(bool(different or wrong))
+        grown = grows(course)
+        if grown:
+            click.echo("memory or handles grow")
+        sys.exit(bool(different or wrong or grown))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Many images through one process: what it holds on to, and whether its answers stay the same.
+"""Send many images through one process; measure what it holds, and whether answers stay the same.
 
 `python -m tests.load [--images 2000]` is the long form.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,8 @@ from deepmask import DeepMask, Proposals
 
 #: Sizes that come by turns: engines keep memory for each that they have seen.
 SIZES = ((64, 96), (96, 64), (80, 80), (50, 130))
+#: Bytes by which a process may grow after the first tenth of its images, however many they are.
+MOST_GROWTH = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,20 @@ class Held:
 
 
 def held() -> Held:
-    """Now; as Linux tells it."""
+    """Return what this process holds now, as Linux tells it."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return Held(pages * os.sysconf("SC_PAGE_SIZE"), len(list(Path("/proc/self/fd").iterdir())))
 
 
+def grows(course: Sequence[Held]) -> bool:
+    """Whether the last of several measurements holds more than the first, beyond `MOST_GROWTH`."""
+    first, last = course[0], course[-1]
+    return last.handles > first.handles or last.memory - first.memory > MOST_GROWTH
+
+
 def picture(number: int) -> npt.NDArray[np.uint8]:
-    """One of the images: squares on gray at random places."""
+    """Draw one of the images: squares on gray at random places."""
     rng = np.random.default_rng(number)
     height, width = SIZES[number % len(SIZES)]
     image = rng.integers(120, 136, (height, width, 3)).astype(np.uint8)
@@ -47,12 +55,12 @@ def picture(number: int) -> npt.NDArray[np.uint8]:
 
 
 def answer(found: Proposals) -> tuple[bytes, str]:
-    """What must be the same: scores to the last bit, and every mask."""
+    """Return what must be the same: scores to the last bit, and every mask."""
     return found.scores.tobytes(), str(found.rles())
 
 
 def run_many(model: DeepMask, images: int, every: int) -> Iterator[Held]:
-    """Images 0, 1, … through one model; yields what is held after each `every` of them."""
+    """Run images 0, 1, … through one model; yield what is held after each `every` of them."""
     for number in range(images):
         answer(model(picture(number), proposals=50))
         if (number + 1) % every == 0:
@@ -60,7 +68,7 @@ def run_many(model: DeepMask, images: int, every: int) -> Iterator[Held]:
 
 
 def differing(model: DeepMask, others: list[tuple[bytes, str]]) -> list[int]:
-    """Numbers of the images whose answer is not the one in `others`."""
+    """Return the numbers of the images whose answer is not the one in `others`."""
     return [
         number
         for number, other in enumerate(others)
@@ -69,7 +77,7 @@ def differing(model: DeepMask, others: list[tuple[bytes, str]]) -> list[int]:
 
 
 def by_threads(model: DeepMask, images: int, threads: int) -> list[tuple[bytes, str]]:
-    """The answers of several threads that share one model, in the order of the images."""
+    """Return the answers of threads that share one model, in the order of the images."""
     with ThreadPoolExecutor(threads) as pool:
         numbers = range(images)
         return list(pool.map(lambda n: answer(model(picture(n), proposals=50)), numbers))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from deepmask.coco.training_labels import Image, Instance
+from deepmask.coco.annotations import Annotation, Image
 from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.dense.graphs import border_of
 from deepmask.networks.patches.crops import Cropper
@@ -50,7 +50,7 @@ def test_a_training_mask_is_decoded_where_it_came_from(tmp_path, ratio, size):
     x, y, width, height = box
     corners = [x, y, x + width, y, x + width, y + height, x, y + height]
     image = Image(1, tmp_path / "none.png", WIDTH, HEIGHT)
-    instance = Instance(1, image, 1, False, width * height, box, [corners])
+    instance = Annotation(1, image, 1, False, width * height, box, [corners])
     row, col = (round(centre * ratio / STRIDE) for centre in (y + height / 2, x + width / 2))
     window = Window(STRIDE * col / ratio, STRIDE * row / ratio, ratio)
     target = Cropper(10**8).mask(instance, window, 160, size).astype(np.float32) - 0.5

@@ -1,62 +1,68 @@
-"""A machine with a TensorRT and an engine cache, neither of them real."""
+"""A machine with a TensorRT and a plan cache, neither of them real."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepmask.runtime.engines.tensorrt.device import Gpu
-from deepmask.runtime.engines.tensorrt.plan_cache import engine_plans
-from deepmask.runtime.engines.tensorrt.plan_metadata import hash_of
-from deepmask.runtime.model.manifest import Graph, Manifest, Scales
+from deepmask.runtime.engines.tensorrt.cuda import Gpu
+from deepmask.runtime.engines.tensorrt.plan_cache import model_plans
+from deepmask.runtime.model.manifest import (
+    Grid,
+    Manifest,
+    Scales,
+    Stage,
+    TensorSpec,
+    Views,
+)
 from tests.runtime.fake_builder import fake_library
 
-GPU = Gpu("NVIDIA L4", (8, 9), "12.8", 24 << 30)
-INPUTS = {
-    "trunk": {"image": [1, 3, -1, -1]},
-    "score": {"features": [1, 7, -1, -1]},
-    "mask": {"features": [1, 7, -1, -1], "locations": [-1, 2]},
+GPU = Gpu("NVIDIA L4", "8.9", "12.8", 24 << 30)
+IMAGE = TensorSpec("image", "float32", (1, 3, "height", "width"))
+FEATURES = TensorSpec("map", "float32", (1, 7, "height/16", "width/16"))
+SCORE = TensorSpec("score", "float32", (1, 1, "rows", "cols"))
+LOCATIONS = TensorSpec("locations", "int64", ("n", 2))
+MASK = TensorSpec("mask", "float32", ("n", 16, 16))
+EDGES: dict[str, tuple[str, dict[str, TensorSpec], dict[str, TensorSpec]]] = {
+    "trunk": ("view", {"image": IMAGE}, {"features": FEATURES}),
+    "score": ("view", {"features": FEATURES}, {"score": SCORE}),
+    "mask": ("windows", {"features": FEATURES, "locations": LOCATIONS}, {"mask": MASK}),
 }
-OUTPUTS = {"trunk": "features", "score": "score", "mask": "mask"}
 
 
-def write_model(
-    folder: Path, layers: Sequence[Sequence[str]] = (("CONVOLUTION", "FLOAT"),), **more: str
-) -> Any:
-    """A model folder of graphs as the fake builder reads them; gives its manifest."""
+def write_model(folder: Path, **more: Any) -> Manifest:
+    """Write a model folder of graphs as the fake builder reads them; returns its manifest."""
     folder.mkdir(exist_ok=True)
-    graphs = {}
-    for name, inputs in INPUTS.items():
-        graph = {"name": name, "inputs": inputs, "layers": layers, **more}
-        content = json.dumps(graph).encode()
+    stages = []
+    for name, (per, inputs, outputs) in EDGES.items():
+        shapes = {
+            key: [a if isinstance(a, int) else -1 for a in inputs[key].axes] for key in inputs
+        }
+        content = json.dumps({"name": name, "inputs": shapes, **more}).encode()
         (folder / f"{name}.onnx").write_bytes(content)
-        graphs[name] = Graph(f"{name}.onnx", hash_of(content), tuple(inputs), (OUTPUTS[name],))
+        sha256 = hashlib.sha256(content).hexdigest()
+        stages.append(Stage(name, f"{name}.onnx", sha256, per, inputs, outputs, {}))
     return Manifest(
         name="fake",
-        patch=64,
-        stride=16,
-        mask_size=16,
-        border=48,
-        fill=127.5,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        score_head="shared",
         precision="fp32",
-        weights="fp32",
-        opset=18,
-        scales=Scales(-1.0, 0.0, 0.5),
+        views=Views(Scales(-1.0, 0.0, 0.5), 1333, False, 48, 127.5, 16),
+        grids=(Grid("windows", "score", 0, 16, 64, 16, 0.0),),
+        stages=tuple(stages),
         threshold=0.5,
-        graphs=graphs,
-        parity={},
+        overlap=0.75,
+        scale_prior=0.0,
+        categories=None,
+        coarse=None,
+        about={},
     )
 
 
 @dataclass
 class Machine:
-    """A model, a cache, a GPU and a TensorRT; `plans` asks for engines and notes what happens."""
+    """A model, a cache, a GPU and a TensorRT; `plans` asks for plans and notes what happens."""
 
     folder: Path
     cache: Path
@@ -64,7 +70,6 @@ class Machine:
     gpu: Gpu = GPU
     flavour: str = "tensorrt"
     version: str = "10.99.0"
-    options: dict[str, Any] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
     built: list[str] = field(default_factory=list)
 
@@ -75,9 +80,8 @@ class Machine:
             self.version,
             lambda graph: self.built.append(graph["name"]),
             steps=1,
-            **self.options,
         )
-        return engine_plans(
+        return model_plans(
             self.manifest,
             self.folder,
             library,
@@ -91,4 +95,4 @@ class Machine:
         return sorted(self.cache.glob(f"*{suffix}"))
 
     def trunk(self) -> Path:
-        return next(self.cache.glob(f"{self.manifest.graphs['trunk'].sha256[:16]}*.plan"))
+        return next(self.cache.glob(f"{self.manifest.stage('trunk').sha256[:16]}*.plan"))

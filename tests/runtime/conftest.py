@@ -35,7 +35,7 @@ def model(model_folder: Path) -> Iterator[DeepMask]:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A model, an empty engine cache, a GPU and a TensorRT, the last two pretended."""
+    """A model, an empty plan cache, a GPU and a TensorRT, the last two pretended."""
     return Machine(tmp_path / "model", tmp_path / "cache", write_model(tmp_path / "model"))
 
 

@@ -1,7 +1,7 @@
 """TensorRT's builder as far as the runtime uses it. A "graph" is JSON, and so is a "plan".
 
-A graph: {"inputs": {name: shape}, "layers": [[kind, type], …]}, and optionally "remark" and
-"refused" with what the parser says, "warns" and "fails" with what the builder says.
+A graph: {"inputs": {name: shape}}, and optionally "remark" and "refused" with what the parser says,
+"warns" and "fails" with what the builder says.
 """
 
 from __future__ import annotations
@@ -9,30 +9,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from enum import Enum, IntEnum
+from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
 
 from deepmask.runtime.engines.tensorrt.flavours import Library, Messages
 
-LayerType = Enum("LayerType", "CONVOLUTION MATRIX_MULTIPLY DEQUANTIZE ACTIVATION")
-DataType = Enum("DataType", "FLOAT HALF INT8 INT64")
 ComputeCapability = IntEnum("ComputeCapability", "SM80 SM86 SM89 SM120")
-
-
-class Layer:
-    """See `ILayer`: a chain, each reads what the one before it wrote."""
-
-    def __init__(self, index: int, kind: str, dtype: str) -> None:
-        self.type = LayerType[kind]
-        self._input = SimpleNamespace(name=f"t{index}", dtype=DataType[dtype])
-        self._output = SimpleNamespace(name=f"t{index + 1}", dtype=DataType[dtype])
-
-    def get_input(self, index: int) -> Any:
-        return self._input
-
-    def get_output(self, index: int) -> Any:
-        return self._output
 
 
 class Network:
@@ -49,13 +32,6 @@ class Network:
     def get_input(self, index: int) -> Any:
         name, shape = list(self.graph["inputs"].items())[index]
         return SimpleNamespace(name=name, shape=tuple(shape))
-
-    @property
-    def num_layers(self) -> int:
-        return len(self.graph["layers"])
-
-    def get_layer(self, index: int) -> Layer:
-        return Layer(index, *self.graph["layers"][index])
 
 
 class Profile:
@@ -75,7 +51,7 @@ class Config:
     def __init__(self) -> None:
         self.profiles: list[Profile] = []
         self.cleared: list[str] = []
-        self.profiling_verbosity = self.progress_monitor = self.timings = None
+        self.progress_monitor: Any = None
         self.num_compute_capabilities = 0
         self.targets: list[str] = []
 
@@ -90,29 +66,17 @@ class Config:
         self.targets.append(target.name)
         return index < self.num_compute_capabilities
 
-    def create_timing_cache(self, content: bytes) -> bytes:
-        return content
-
-    def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
-        self.timings = cache + b"+"
-        return not ignore_mismatch
-
-    def get_timing_cache(self) -> Any:
-        return SimpleNamespace(serialize=lambda: self.timings)
-
 
 def fake_library(
     flavour: str = "tensorrt",
     version: str = "10.99.0",
     building: Callable[[dict[str, Any]], None] = lambda graph: None,
-    inspected: Callable[[dict[str, Any]], str | None] = lambda plan: "{}",
     steps: int = 3,
     tactics: int = 0,
 ) -> Library:
     """The library. `building` is called with each graph that is built, at every step of it.
 
-    `inspected` gives the inspector's text for a plan, None for a plan that does not load. `tactics`
-    is what measurements on a GPU came to, another each time: plans that differ in it are equals.
+    `tactics` is what measurements on a GPU came to: plans that differ in it are equals.
     """
     messages = Messages()
 
@@ -144,14 +108,9 @@ def fake_library(
         def __init__(self, logger: object) -> None:
             assert logger == "logger"
 
-        def create_network(self, flags: int) -> Network:
-            return Network(flags)
-
-        def create_builder_config(self) -> Config:
-            return Config()
-
-        def create_optimization_profile(self) -> Profile:
-            return Profile()
+        create_network = Network
+        create_builder_config = Config
+        create_optimization_profile = Profile
 
         def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
             graph, monitor = network.graph, config.progress_monitor
@@ -161,38 +120,20 @@ def fake_library(
                 if not monitor.step_complete("Building", step):
                     return None
             monitor.phase_finish("Building")
-            if "warns" in graph:
-                messages.add(graph["warns"])
+            for line in (*graph.get("warns", ()), *graph.get("fails", ())):
+                messages.add(line)
             if "fails" in graph:
-                for line in graph["fails"]:
-                    messages.add(line)
                 return None
             shapes = [profile.shapes for profile in config.profiles]
             plan = {"graph": graph, "profiles": shapes, "targets": config.targets, "t": tactics}
             return json.dumps({**plan, "flags": network.flags, "cleared": config.cleared}).encode()
 
-    class Runtime:
-        def __init__(self, logger: object) -> None:
-            pass
-
-        def deserialize_cuda_engine(self, plan: bytes) -> Any:
-            text = inspected(json.loads(plan))
-            if text is None:
-                messages.add("the plan was refused")
-                return None
-            inspector = SimpleNamespace(get_engine_information=lambda form: text)
-            return SimpleNamespace(create_engine_inspector=lambda: inspector)
-
     module: Any = SimpleNamespace(
         Builder=Builder,
         OnnxParser=Parser,
-        Runtime=Runtime,
         IProgressMonitor=object,
-        LayerType=LayerType,
         ComputeCapability=ComputeCapability,
         BuilderFlag=SimpleNamespace(TF32="TF32"),
-        ProfilingVerbosity=SimpleNamespace(DETAILED="detailed"),
-        LayerInformationFormat=SimpleNamespace(JSON="json"),
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
     )
     return Library(module, flavour, version, "logger", messages)

@@ -15,14 +15,22 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from deepmask.runtime.engines.tensorrt.device import Gpu, OutOfMemory
+from deepmask.runtime.engines.tensorrt.cuda import (
+    Device,
+    Event,
+    Gpu,
+    Memory,
+    OutOfMemory,
+    Pinned,
+    Stream,
+)
 
-FAKE = Gpu("Fake GPU", (8, 9), "12.8", 1 << 30)
+FAKE = Gpu("Fake GPU", "8.9", "12.8", 1 << 30)
 #: What freshly allocated and freed bytes hold: as float32 it is not a number.
 GARBAGE = 0xFF
 
 
-class FakeMemory:
+class FakeMemory(Memory):
     """Bytes with an address; the device forgets them when nothing refers to this any more."""
 
     def __init__(self, device: FakeDevice, address: int, size: int) -> None:
@@ -31,16 +39,16 @@ class FakeMemory:
         weakref.finalize(self, device.give_back, address)
 
 
-class FakePinned:
+class FakePinned(Pinned):
     """Pinned bytes."""
 
     def __init__(self, device: FakeDevice, address: int, size: int) -> None:
-        self.array = np.full(size, GARBAGE, np.uint8)
+        self._held = [np.full(size, GARBAGE, np.uint8)]
         device.pinned[address] = weakref.ref(self.array)
         weakref.finalize(self, device.pinned.pop, address)
 
 
-class FakeEvent:
+class FakeEvent(Event):
     """A moment: the number of queued pieces of work that the stream had done by then."""
 
     def __init__(self) -> None:
@@ -55,7 +63,7 @@ class FakeEvent:
         return float(self.time - earlier.time)
 
 
-class FakeStream:
+class FakeStream(Stream):
     """A queue of work."""
 
     def __init__(self, device: FakeDevice, handle: int) -> None:
@@ -84,7 +92,7 @@ class FakeStream:
             work()
 
 
-class FakeDevice:
+class FakeDevice(Device):
     """See `Device`. `calls` counts what was asked for, `sizes` sums the bytes of it."""
 
     def __init__(self, capacity: int = 1 << 30) -> None:
@@ -133,7 +141,7 @@ class FakeDevice:
 
     def allocate(self, size: int) -> FakeMemory:
         if size > self.free():
-            raise OutOfMemory("GPU memory", size, self.gpu.room(self.free()))
+            raise OutOfMemory("GPU memory", size, f", {self.free()} are free on {self.gpu.name}")
         self.note("allocate", size)
         memory = FakeMemory(self, next(self._numbers) << 32, size)
         self.most = max(self.most, self.live)

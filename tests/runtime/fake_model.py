@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from deepmask import DeepMask
 from deepmask.runtime.engines.choose import Choice
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
-from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.model.folder import load_manifest
 from tests.runtime.fake_gpu import FakeDevice
 from tests.runtime.fake_tensorrt import fake_library, fake_plans
 
-Picture = np.ndarray
+Picture = npt.NDArray[np.uint8]
 
 
 def load(

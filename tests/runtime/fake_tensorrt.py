@@ -23,14 +23,8 @@ from deepmask.runtime.model.manifest import Manifest
 from tests.runtime.fake_builder import ComputeCapability
 from tests.runtime.fake_gpu import GARBAGE, FakeDevice
 
-TensorIOMode = Enum("TensorIOMode", "NONE INPUT OUTPUT")
-DataType = Enum("DataType", "FLOAT HALF INT32 INT64")
 Strategy = Enum("Strategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
-_TYPES = {
-    "tensor(float)": (DataType.FLOAT, np.float32),
-    "tensor(int64)": (DataType.INT64, np.int64),
-    "tensor(int32)": (DataType.INT32, np.int32),
-}
+_TYPES: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
 
 class FakeEngine:
@@ -45,16 +39,6 @@ class FakeEngine:
         self.outputs = {value.name: value.type for value in self.session.get_outputs()}
         self.shapes = shapes
         self.num_optimization_profiles = len(shapes)
-        self.num_io_tensors = len(self.inputs) + len(self.outputs)
-
-    def get_tensor_name(self, index: int) -> str:
-        return [*self.inputs, *self.outputs][index]
-
-    def get_tensor_mode(self, name: str) -> TensorIOMode:
-        return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
-
-    def get_tensor_dtype(self, name: str) -> DataType:
-        return _TYPES[{**self.inputs, **self.outputs}[name]][0]
 
     def get_tensor_profile_shape(self, name: str, index: int) -> list[list[int]]:
         return self.shapes[index][name]
@@ -144,7 +128,7 @@ class FakeContext:
         missing = [name for name in self.engine.inputs if name not in self.shapes]
         if not missing:
             zeros = {
-                name: np.zeros(shape, _TYPES[self.engine.inputs[name]][1])
+                name: np.zeros(shape, _TYPES[self.engine.inputs[name]])
                 for name, shape in self.shapes.items()
             }
             made = self.engine.session.run(list(self.engine.outputs), zeros)
@@ -184,7 +168,7 @@ class FakeContext:
             assert alive() is not None, "the context went before its work was done"
             device.write(scratch, np.full(size, GARBAGE, np.uint8))
             inputs = {
-                name: device.read(addresses[name], shape, _TYPES[engine.inputs[name]][1])
+                name: device.read(addresses[name], shape, _TYPES[engine.inputs[name]])
                 for name, shape in shapes.items()
             }
             made = engine.session.run(list(engine.outputs), inputs)
@@ -205,7 +189,7 @@ def needed(shapes: Mapping[str, Sequence[int]]) -> int:
 
 
 def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
-    """The library, whose engines live on `device`; it refuses every plan that is not JSON.
+    """The library, whose plans run on `device`; it refuses every plan that is not JSON.
 
     TensorRT for RTX says which GPUs it is for, and compiles kernels when graphs first run.
     """
@@ -225,7 +209,6 @@ def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
 
     module: Any = SimpleNamespace(
         Runtime=Runtime,
-        TensorIOMode=TensorIOMode,
         ExecutionContextAllocationStrategy=Strategy,
     )
     if flavour == "tensorrt-rtx":
@@ -237,21 +220,11 @@ def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
 def fake_plans(manifest: Manifest, folder: Path, max_side: int = 640) -> Mapping[str, bytes]:
     """Plans with the profiles that real ones get."""
     plans = {}
-    for name, graph in manifest.graphs.items():
-        session = ort.InferenceSession(str(folder / graph.file), providers=["CPUExecutionProvider"])
-        own = {value.name: value.shape for value in session.get_inputs()}
+    for stage in manifest.stages:
         shapes = [
-            {
-                key: [_filled(shape, own[key]) for shape in (span.min, span.opt, span.max)]
-                for key, span in profile.items()
-            }
-            for profile in profiles(manifest, graph, max_side)
+            {key: (span.min, span.opt, span.max) for key, span in profile.items()}
+            for profile in profiles(manifest, stage, max_side)
         ]
-        described = {"path": str(folder / graph.file), "profiles": shapes}
-        plans[name] = json.dumps(described).encode()
+        described = {"path": str(folder / stage.file), "profiles": shapes}
+        plans[stage.name] = json.dumps(described).encode()
     return plans
-
-
-def _filled(shape: tuple[int, ...], own: list[Any]) -> list[int]:
-    """The profile's shape, with the axes that the graph itself fixes."""
-    return [fixed if size < 0 else size for size, fixed in zip(shape, own, strict=True)]

@@ -8,6 +8,7 @@ Refined, the mask has a sample for every pixel of the window, and the model its 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,18 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from deepmask.runtime.io.checksum import sha256_of
-from deepmask.runtime.model.manifest import Coarse, Graph, Manifest, Scales, write_manifest
+from deepmask.runtime.model.folder import write_manifest
+from deepmask.runtime.model.manifest import (
+    VIEW,
+    WINDOWS,
+    Coarse,
+    Grid,
+    Manifest,
+    Scales,
+    Stage,
+    TensorSpec,
+    Views,
+)
 
 PATCH, STRIDE, MASK_SIZE, BORDER = 64, 16, 16, 48
 CELLS = PATCH // STRIDE
@@ -25,53 +37,88 @@ FILL = 127.5
 #: The mask's logit is this steep: full contrast gives +STEEP / 2, none -STEEP / 2.
 STEEP = 20.0
 
+_CELLS = (f"height/{STRIDE}", f"width/{STRIDE}")
+#: Every tensor that crosses from one graph to the next; a refined mask has PATCH samples a side.
+TENSORS = {
+    "image": TensorSpec("image", "float32", (1, 3, "height", "width")),
+    "features": TensorSpec("map", "float32", (1, CHANNELS, *_CELLS)),
+    "skips": TensorSpec("map", "float32", (1, *_CELLS, CHANNELS)),
+    "score": TensorSpec("score", "float32", (1, 1, "rows", "cols")),
+    "code": TensorSpec("map", "float32", (1, CHANNELS * CELLS**2, "rows", "cols")),
+    "locations": TensorSpec("locations", "int64", ("n", 2)),
+    "mask": TensorSpec("mask", "float32", ("n", MASK_SIZE, MASK_SIZE)),
+}
+REFINED = {**TENSORS, "mask": TensorSpec("mask", "float32", ("n", PATCH, PATCH))}
+
 
 def write_square_model(folder: Path, through_code: bool = False, refined: bool = False) -> Path:
     """Write the model folder. With `through_code` the mask graph reads `code`, made by `score`."""
     folder.mkdir(parents=True, exist_ok=True)
-    source = "code" if through_code else "features"
-    graphs = {
-        "trunk": _trunk(),
-        "score": _score(with_code=through_code),
-        "mask": _mask(source, 0 if through_code else MARGIN, code=through_code),
-    }
+    blunt = _mask("code", 0) if through_code else _mask("features", MARGIN)
     if refined:
-        graphs |= {"coarse_trunk": graphs["trunk"], "coarse_mask": graphs["mask"]}
-        graphs |= {"trunk": _trunk(with_skips=True), "mask": _refined_mask()}
-    described = {}
-    for name, model in graphs.items():
+        files = {"coarse_trunk": _trunk(), "coarse_mask": blunt}
+        files |= {"trunk": _trunk(with_skips=True), "mask": _refined_mask()}
+    else:
+        files = {"trunk": _trunk(), "mask": blunt}
+    files["score"] = _score(with_code=through_code)
+    for name, model in files.items():
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, folder / f"{name}.onnx")
-        described[name] = Graph(
-            file=f"{name}.onnx",
-            sha256=sha256_of(folder / f"{name}.onnx"),
-            inputs=tuple(value.name for value in model.graph.input),
-            outputs=tuple(value.name for value in model.graph.output),
-        )
-    plain = {name: described.pop(f"coarse_{name}") for name in ("trunk", "mask") if refined}
+
+    def stage(name: str, file: str, size: int = MASK_SIZE) -> Stage:
+        return _stage(name, folder / f"{file}.onnx", files[file], size)
+
+    score = stage("score", "score")
+    stages = (
+        stage("trunk", "trunk"),
+        score,
+        stage("mask", "mask", PATCH if refined else MASK_SIZE),
+    )
+    coarse = None
+    if refined:
+        others = (stage("trunk", "coarse_trunk"), score, stage("mask", "coarse_mask"))
+        coarse = Coarse((_grid(MASK_SIZE),), others)
     write_manifest(
         Manifest(
             name="squares",
-            patch=PATCH,
-            stride=STRIDE,
-            mask_size=PATCH if refined else MASK_SIZE,
-            border=BORDER,
-            fill=FILL,
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-            score_head="contrast",
             precision="fp32",
-            weights="fp32",
-            opset=18,
-            scales=Scales(-2.0, 1.0, 0.5),
+            views=Views(
+                scales=Scales(-2.0, 1.0, 0.5),
+                max_side=1333,
+                enlarge=False,
+                border=BORDER,
+                fill=FILL,
+                multiple=STRIDE,
+            ),
+            grids=(_grid(PATCH if refined else MASK_SIZE),),
+            stages=stages,
             threshold=0.5,
-            graphs=described,
-            parity={},
-            coarse=Coarse(MASK_SIZE, plain) if refined else None,
+            overlap=1.0,
+            scale_prior=0.0,
+            categories=None,
+            coarse=coarse,
+            about={"opset": 18},
         ),
         folder,
     )
     return folder
+
+
+def _grid(mask_size: int) -> Grid:
+    return Grid("windows", "score", 0, STRIDE, PATCH, mask_size, 0.0)
+
+
+def _stage(name: str, path: Path, model: onnx.ModelProto, mask_size: int) -> Stage:
+    tensors = TENSORS if mask_size == MASK_SIZE else REFINED
+    return Stage(
+        name=name,
+        file=path.name,
+        sha256=sha256_of(path),
+        per=WINDOWS if name == "mask" else VIEW,
+        inputs={value.name: tensors[value.name] for value in model.graph.input},
+        outputs={value.name: tensors[value.name] for value in model.graph.output},
+        layers={"score": ("kernel",)} if name == "score" else {},
+    )
 
 
 def _trunk(with_skips: bool = False) -> onnx.ModelProto:
@@ -87,11 +134,10 @@ def _trunk(with_skips: bool = False) -> onnx.ModelProto:
         helper.make_node("Div", ["size", "half"], ["contrast"]),
         helper.make_node("SpaceToDepth", ["contrast"], ["features"], blocksize=STRIDE),
     ]
-    outputs = [_value("features", [1, CHANNELS, "h", "w"])]
     if with_skips:
         nodes.append(helper.make_node("Transpose", ["features"], ["skips"], perm=[0, 2, 3, 1]))
-        outputs.append(_value("skips", [1, "h", "w", CHANNELS]))
-    return _model(nodes, [_value("image", [1, 3, "height", "width"])], outputs, constants)
+    edges = "image > features skips" if with_skips else "image > features"
+    return _model(nodes, edges, constants)
 
 
 def _score(with_code: bool) -> onnx.ModelProto:
@@ -109,7 +155,6 @@ def _score(with_code: bool) -> onnx.ModelProto:
         helper.make_node("Slice", ["cell", "start", "stop", "space"], ["inner"]),
         helper.make_node("Conv", ["inner", "kernel"], ["score"]),
     ]
-    outputs = [_value("score", [1, 1, "rows", "cols"])]
     if with_code:
         # A location's code: the pixels of the CELLS×CELLS cells of its window, one after another.
         parts = []
@@ -123,11 +168,12 @@ def _score(with_code: bool) -> onnx.ModelProto:
                 nodes.append(helper.make_node("Slice", slice_inputs, [part]))
                 parts.append(part)
         nodes.append(helper.make_node("Concat", parts, ["code"], axis=1))
-        outputs.append(_value("code", [1, CHANNELS * CELLS**2, "rows", "cols"]))
-    return _model(nodes, [_value("features", [1, CHANNELS, "h", "w"])], outputs, constants)
+    edges = "features > score code" if with_code else "features > score"
+    return _model(nodes, edges, constants)
 
 
-def _mask(source: str, margin: int, code: bool) -> onnx.ModelProto:
+def _mask(source: str, margin: int) -> onnx.ModelProto:
+    code = source == "code"
     cells = 1 if code else CELLS
     channels = CHANNELS * CELLS**2 if code else CHANNELS
     steps = margin + np.arange(cells)
@@ -168,12 +214,7 @@ def _mask(source: str, margin: int, code: bool) -> onnx.ModelProto:
         helper.make_node("Mul", ["centred", "steep"], ["logits"]),
         helper.make_node("Reshape", ["logits", "out"], ["mask"]),
     ]
-    axes: list[int | str] = [1, channels, "rows", "cols"] if code else [1, channels, "h", "w"]
-    inputs = [
-        _value(source, axes),
-        helper.make_tensor_value_info("locations", TensorProto.INT64, ["n", 2]),
-    ]
-    return _model(nodes, inputs, [_value("mask", ["n", MASK_SIZE, MASK_SIZE])], constants)
+    return _model(nodes, f"{source} locations > mask", constants)
 
 
 def _refined_mask() -> onnx.ModelProto:
@@ -206,26 +247,27 @@ def _refined_mask() -> onnx.ModelProto:
         helper.make_node("Sub", ["samples", "half"], ["centred"]),
         helper.make_node("Mul", ["centred", "steep"], ["mask"]),
     ]
-    inputs = [
-        _value("skips", [1, "h", "w", CHANNELS]),
-        helper.make_tensor_value_info("locations", TensorProto.INT64, ["n", 2]),
-    ]
-    return _model(nodes, inputs, [_value("mask", ["n", PATCH, PATCH])], constants)
-
-
-def _value(name: str, axes: list[int | str]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, axes)
+    return _model(nodes, "skips locations > mask", constants, REFINED)
 
 
 def _model(
     nodes: list[onnx.NodeProto],
-    inputs: list[onnx.ValueInfoProto],
-    outputs: list[onnx.ValueInfoProto],
+    edges: str,
     constants: dict[str, np.ndarray],
+    tensors: Mapping[str, TensorSpec] = TENSORS,
 ) -> onnx.ModelProto:
+    """A graph whose edges are given as "inputs > outputs"."""
+    inputs, outputs = (
+        [_value(name, tensors[name]) for name in side.split()] for side in edges.split(">")
+    )
     used = {name for node in nodes for name in node.input}
     initialisers = [
         numpy_helper.from_array(value, name) for name, value in constants.items() if name in used
     ]
     graph = helper.make_graph(nodes, "squares", inputs, outputs, initialisers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def _value(name: str, spec: TensorSpec) -> onnx.ValueInfoProto:
+    kind = TensorProto.INT64 if spec.dtype == "int64" else TensorProto.FLOAT
+    return helper.make_tensor_value_info(name, kind, spec.axes)

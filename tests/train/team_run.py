@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from deepmask.coco.training_labels import read_annotations
+from deepmask.coco.reader import read_coco
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.batches import ScoredPatchBatches
 from deepmask.networks.patches.config import DeepMaskConfig
@@ -28,7 +28,7 @@ def main(spec: Path, out: Path) -> None:
     """Train by each recipe in turn; the first process writes `out`."""
     given = json.loads(spec.read_text())
     labelled, partly = (
-        read_annotations(Path(given["annotations"]), Path(given["images"])) for _ in range(2)
+        read_coco(Path(given["annotations"]), Path(given["images"])) for _ in range(2)
     )
     config = DeepMaskConfig(**given["model"])
     hardware = Hardware(torch.device("cpu"), bf16=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepmask.coco.training_labels import read_annotations
+from deepmask.coco.reader import read_coco
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.batches import ScoredPatchBatches
 from deepmask.networks.patches.crops import Cropper
@@ -27,7 +27,7 @@ COMMAND = str(Path(sys.executable).with_name("deepmask-train"))
 def test_compiled_steps_are_those_of_eager_ones_but_for_rounding(drawn, tiny_model, tiny_recipe):
     counters = torch._dynamo.utils.counters
     counters.clear()
-    sampler = Sampler(read_annotations(*drawn), [], tiny_model, tiny_recipe)
+    sampler = Sampler(read_coco(*drawn), [], tiny_model, tiny_recipe)
     make = ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
     losses, states = [], []
     for compiled in (False, True):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deepmask.coco.training_labels import read_annotations
+from deepmask.coco.reader import read_coco
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.families import FAMILIES
 from deepmask.networks.patches.batches import ScoredPatchBatches, augment
@@ -32,7 +32,7 @@ CPU = Hardware(torch.device("cpu"), bf16=False)
 @pytest.fixture
 def maker(drawn, tiny_model, tiny_recipe):
     def make(recipe=tiny_recipe, seed=0):
-        found = read_annotations(*drawn)
+        found = read_coco(*drawn)
         sampler = Sampler(found, [], tiny_model, recipe)
         return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, recipe, seed)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepmask.coco.training_labels import read_annotations
+from deepmask.coco.reader import read_coco
 from deepmask.networks.patches.batches import ScoredPatchBatches
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.losses import mask_loss, score_loss
@@ -29,7 +29,7 @@ TEAM_RUN = Path(__file__).with_name("team_run.py")
 @pytest.fixture
 def maker(drawn, tiny_model):
     def make(recipe, team=ALONE):
-        found = read_annotations(*drawn)
+        found = read_coco(*drawn)
         sampler = Sampler(found, [found], tiny_model, recipe, recipe.score_partly)
         return ScoredPatchBatches(
             sampler, Cropper(10**8), tiny_model, recipe, 0, team.rank, team.size

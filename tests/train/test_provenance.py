@@ -18,7 +18,7 @@ def test_changes_are_named_and_moved_files_are_none(tmp_path):
     assert changes(before, now) == [
         "precision was bf16, is fp32",
         "crops was host, is device",
-        "the training annotations are not those of before",
+        "the training annotations have changed",
     ]
 
 

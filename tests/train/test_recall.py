@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from deepmask import read_image
-from deepmask.coco.annotations import read_coco
-from deepmask.coco.training_labels import DataError, read_annotations
+from deepmask.coco.errors import LabelError
+from deepmask.coco.reader import read_coco
+from deepmask.evaluate.ground_truth import coco_truth
 from deepmask.evaluate.metrics import measures, total
 from deepmask.evaluate.records import read_records
-from deepmask.evaluate.run import evaluate, open_folder
+from deepmask.evaluate.run import evaluate_images, open_folder
 from deepmask.evaluate.sources import FileSource
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.graphs import margin_of
@@ -68,23 +69,23 @@ def test_recall_is_what_the_evaluation_measures(drawn, tiny_model, tmp_path):
     middle[4:10, 4:10] = 1
     with torch.no_grad():
         network.mask_head.classify.bias.copy_(10 * middle.flatten() - 5)
-    images = recall_images(read_annotations(*drawn), 4)
+    images = recall_images(read_coco(*drawn), 4)
     measured = measure_recall(network, images, CPU)
 
-    truth = read_coco(drawn[0])
+    truth = coco_truth(drawn[0])
     ids = [image.picture.id for image in images]
     with runnable(network, CPU.device) as model:
         results = [
             result
             for image_id in ids
-            for result in model(read_image(drawn[1] / truth.pictures[image_id].file_name)).to_coco(
+            for result in model(read_image(drawn[1] / truth.pictures[image_id].path)).to_coco(
                 image_id
             )
         ]
     (tmp_path / "results.json").write_text(json.dumps(results))
     open_folder(tmp_path, {}, ids, resume=False)
     source = FileSource(tmp_path / "results.json", truth.pictures, 1000)
-    outcome = evaluate(truth, source, KINDS, tmp_path, ids)
+    outcome = evaluate_images(truth, source, KINDS, tmp_path, ids)
     assert outcome.done == 4
     totals = total(read_records(tmp_path), KINDS)
     expected = {
@@ -97,34 +98,34 @@ def test_recall_is_what_the_evaluation_measures(drawn, tiny_model, tmp_path):
 
 
 def test_images_are_spread_over_the_set(drawn):
-    found = read_annotations(*drawn)
+    found = read_coco(*drawn)
     assert [one.picture.id for one in recall_images(found, 3)] == [1, 3, 6]
     assert len(recall_images(found, 1000)) == len(found.images)
 
 
 def test_a_picture_that_does_not_decode_is_told_before_training(drawn, tmp_path):
-    found = read_annotations(*drawn)
+    found = read_coco(*drawn)
     (tmp_path / "broken.png").write_bytes(b"no picture")
     broken = replace(found, images=(replace(found.images[0], path=tmp_path / "broken.png"),))
-    broken = replace(broken, instances=())
-    with pytest.raises(DataError, match=r"broken\.png .*annotated as"):
+    broken = replace(broken, annotations=())
+    with pytest.raises(LabelError, match=r"broken\.png .*annotated as"):
         recall_images(broken, 1)
 
 
 def test_crowds_are_not_searched_for(drawn):
-    found = read_annotations(*drawn)
+    found = read_coco(*drawn)
 
     def with_crowds(limit):
-        items = (replace(item, crowd=item.image.id < limit) for item in found.instances)
-        return replace(found, instances=tuple(items))
+        items = (replace(item, crowd=item.image.id < limit) for item in found.annotations)
+        return replace(found, annotations=tuple(items))
 
     assert [len(one.objects.ids) for one in recall_images(with_crowds(6), 2)] == [0, 3]
-    with pytest.raises(DataError, match="no object to find in 2 validation images"):
+    with pytest.raises(LabelError, match="no object to find in 2 validation images"):
         recall_images(with_crowds(7), 2)
 
 
 def test_pixels_are_rgb(drawn):
-    found = read_annotations(*drawn)
+    found = read_coco(*drawn)
     (image,) = recall_images(found, 1)
     stored = cv2.imread(str(found.images[0].path))
     assert np.array_equal(image.pixels, stored[:, :, ::-1])

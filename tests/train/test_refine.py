@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from deepmask.coco.training_labels import read_annotations
+from deepmask.coco.reader import read_coco
 from deepmask.networks.config import ConfigError
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
@@ -40,7 +40,7 @@ def recipe(tiny_sharp_recipe):
 
 @pytest.fixture
 def make(drawn, tiny_refined, recipe):
-    found = read_annotations(*drawn)
+    found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_refined, recipe)
     return PatchBatches(sampler, Cropper(10**8), tiny_refined, recipe, 0)
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from deepmask.coco.training_labels import DataError, read_annotations
+from deepmask.coco.errors import LabelError
+from deepmask.coco.reader import read_coco
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.batches import ScoredPatchBatches
 from deepmask.networks.patches.crops import Cropper
@@ -25,7 +26,7 @@ SCHEDULE = Schedule(log_every=2, validate_every=2, save_seconds=1e9)
 
 @pytest.fixture
 def make(drawn, tiny_model, tiny_recipe):
-    found = read_annotations(*drawn)
+    found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_model, tiny_recipe)
     return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
 
@@ -86,11 +87,11 @@ def test_validation_does_not_change_training(tmp_path, make, fresh):
 def test_a_picture_lost_on_the_way_keeps_what_was_learnt(tmp_path, make, fresh):
     def lose(step):
         if step == 4:
-            raise DataError("gone.png (image 3): found nothing that can be decoded")
+            raise LabelError("gone.png (image 3): found nothing that can be decoded")
         return make(step)
 
     trainer = fresh()
-    with pytest.raises(DataError, match=r"gone\.png"):
+    with pytest.raises(LabelError, match=r"gone\.png"):
         run_loop(trainer, lose, [], tmp_path, 1, SCHEDULE)
     rest = resumed(fresh, tmp_path)
     assert rest.step == 4

@@ -1,43 +1,21 @@
-"""From an ONNX graph to a plan: what TensorRT keeps of an engine in a file."""
+"""Build a plan, TensorRT's compiled form of a graph, from an ONNX file."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.engines.tensorrt.device import Gpu
+from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library, started
-from deepmask.runtime.engines.tensorrt.onnx_types import marked_types
-from deepmask.runtime.engines.tensorrt.precision import check_marked, network_types
-from deepmask.runtime.engines.tensorrt.profile import FIXED, Profile, Shape
+from deepmask.runtime.engines.tensorrt.profile import Profile
 from deepmask.runtime.engines.tensorrt.progress import monitored
 from deepmask.runtime.errors import one_line
 
-#: Warnings that ask for nothing, each with the reason.
-HARMLESS = (
-    # A reminder for callers that hold int32: `TENSORS` has int64 for it, and so it is given.
-    re.compile(r"Make sure input locations has Int64 binding"),
-)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A built engine.
-
-    content        the bytes to deserialise.
-    layers         how many convolutions and matrix products compute in each type.
-    warnings       of the build, without the harmless ones.
-    timing_cache   what the next build may start from; empty where the flavour keeps none.
-    """
-
-    content: bytes
-    layers: dict[str, int]
-    warnings: tuple[str, ...]
-    timing_cache: bytes
+#: A warning that asks for nothing: model.json says int64, and so it is given.
+_HARMLESS = "Make sure input locations has Int64 binding"
 
 
 def build_plan(
@@ -45,16 +23,13 @@ def build_plan(
     graph: bytes,
     name: str,
     profiles: Sequence[Profile],
-    *,
     targets: Sequence[str] = (),
-    timing_cache: bytes = b"",
-) -> Plan:
-    """Build an engine for a graph, the content of an ONNX file; `name` is for messages.
+) -> tuple[bytes, list[str]]:
+    """Build the plan of a graph, the content of an ONNX file; `name` is for messages.
 
-    `targets` are compute capabilities like "8.9", which TensorRT for RTX builds for without a GPU;
-    none means the GPU that is there. Takes seconds to minutes; Ctrl-C ends it. Raises `EngineError`
-    if the graph is refused, if a layer would not compute in the type that the graph gives it, or if
-    the build fails.
+    Returns the plan and TensorRT's warnings. `targets` are compute capabilities like "8.9", which
+    TensorRT for RTX builds for without a GPU; none means the GPU that is there. Takes seconds to
+    minutes; Ctrl-C ends it. Raises `EngineError` if the graph is refused or the build fails.
     """
     trt = library.module
     library.messages.take()
@@ -63,31 +38,20 @@ def build_plan(
     parser = trt.OnnxParser(network, library.logger)  # owns weights: must outlive the build
     if not parser.parse(graph):
         raise EngineError(f"{library.flavour} refuses graph {name}: {_parser_error(parser)}")
-    layers = network_types(trt, network)
-    check_marked(name, marked_types(graph), layers)
     config = builder.create_builder_config()
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that its types can be read
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is fp32: for speed there is fp16
     for profile in profiles:
         config.add_optimization_profile(_optimization_profile(builder, network, profile, name))
-    if targets:
-        _set_targets(trt, config, targets)
-    messages = library.messages.take()
-    keeps_timings = not FLAVOURS[library.flavour].portable
-    if keeps_timings:
-        _start_from(config, timing_cache)
-        library.messages.take()  # remarks on timings of another GPU or version, which are dropped
+    for index, target in enumerate(targets):
+        config.num_compute_capabilities = len(targets)
+        key = target_name(trt, target)
+        config.set_compute_capability(getattr(trt.ComputeCapability, key), index)
     with monitored(trt, config, f"building {name}"):
         plan = builder.build_serialized_network(network, config)
-    messages += library.messages.take()
+    messages = library.messages.take()
     if plan is None:
         raise EngineError(f"{library.flavour} cannot build graph {name}: {_reason(messages)}")
-    return Plan(
-        content=bytes(plan),
-        layers=layers,
-        warnings=tuple(line for line in messages if not any(p.search(line) for p in HARMLESS)),
-        timing_cache=bytes(config.get_timing_cache().serialize()) if keeps_timings else b"",
-    )
+    return bytes(plan), [line for line in messages if _HARMLESS not in line]
 
 
 def check_gpu(library: Library, gpu: Gpu) -> None:
@@ -96,15 +60,16 @@ def check_gpu(library: Library, gpu: Gpu) -> None:
     TensorRT for RTX lists what it is for; TensorRT does not, and refuses in the build.
     """
     if FLAVOURS[library.flavour].portable:
-        capability = ".".join(map(str, gpu.compute_capability))
         try:
-            target_name(library.module, capability)
+            target_name(library.module, gpu.compute_capability)
         except EngineError as error:
-            raise EngineError(f"{gpu.name} has compute capability {capability}: {error}") from error
+            raise EngineError(
+                f"{gpu.name} has compute capability {gpu.compute_capability}: {error}"
+            ) from error
 
 
 def target_name(trt: ModuleType, capability: str) -> str:
-    """ "8.9" → "SM89"; raises `EngineError` for what TensorRT for RTX cannot build for."""
+    """Turn "8.9" into "SM89"; raises `EngineError` for what TensorRT for RTX cannot build for."""
     name = "SM" + capability.replace(".", "")
     known = [key for key in dir(trt.ComputeCapability) if re.fullmatch(r"SM\d+", key)]
     if name not in known:
@@ -113,48 +78,31 @@ def target_name(trt: ModuleType, capability: str) -> str:
     return name
 
 
-def _start_from(config: Any, timing_cache: bytes) -> None:
-    """Use measurements of earlier builds, or none if they are not of this GPU and version."""
-    cache = config.create_timing_cache(timing_cache)
-    if cache is None or not config.set_timing_cache(cache, False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
-
-
-def _set_targets(trt: ModuleType, config: Any, targets: Sequence[str]) -> None:
-    names = [target_name(trt, target) for target in targets]
-    config.num_compute_capabilities = len(names)
-    for index, name in enumerate(names):
-        config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
-
-
 def _strongly_typed(trt: ModuleType) -> int:
-    """Flags of a network whose types are the graph's; from version 11 on there is no other kind."""
+    """Flags of a network that computes each layer in the type that the graph gives it.
+
+    From version 11 on there is no other kind, and no flag.
+    """
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
 
-def _optimization_profile(builder: Any, network: Any, profile: Profile, graph: str) -> Any:
-    """TensorRT's form of a profile, the axes that the graph fixes filled in."""
-    made = builder.create_optimization_profile()
+def _optimization_profile(builder: Any, network: Any, profile: Profile, stage: str) -> Any:
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     own = {tensor.name: tuple(tensor.shape) for tensor in inputs}
-    if {name: len(shape) for name, shape in own.items()} != {
-        name: len(wanted.opt) for name, wanted in profile.items()
-    }:
+    if own.keys() != profile.keys() or not all(
+        len(own[name]) == len(wanted.opt)
+        and all(size in (-1, best) for size, best in zip(own[name], wanted.opt, strict=True))
+        for name, wanted in profile.items()
+    ):
         raise EngineError(
-            f"graph {graph} has inputs {own}, not those of model.json, {', '.join(profile)}; "
+            f"graph {stage} has inputs {own}, not those of model.json, {', '.join(profile)}; "
             "export the checkpoint again"
         )
+    made = builder.create_optimization_profile()
     for name, wanted in profile.items():
-        shapes = (_filled(shape, own[name]) for shape in (wanted.min, wanted.opt, wanted.max))
-        made.set_shape(name, *shapes)
+        made.set_shape(name, wanted.min, wanted.opt, wanted.max)
     return made
-
-
-def _filled(shape: Shape, own: Shape) -> Shape:
-    return tuple(
-        size if wanted == FIXED else wanted for wanted, size in zip(shape, own, strict=True)
-    )
 
 
 def _parser_error(parser: Any) -> str:

@@ -1,30 +1,31 @@
 """TensorRT, and TensorRT for RTX, on one NVIDIA GPU.
 
-Calls return as soon as their work is queued; features stay on the GPU from trunk to score to mask,
-and the host waits only in `fetched`. Stages are timed by CUDA events, on the GPU's own clock.
+Calls return as soon as their work is queued; tensors stay on the GPU from stage to stage, and the
+host waits only in `fetched`. Stages are timed by CUDA events, on the GPU's own clock.
 """
 
 from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import Buffer, Engine, EngineError
-from deepmask.runtime.engines.tensorrt.device import Device, Event
+from deepmask.runtime.engines.tensorrt.cuda import Device, Event
 from deepmask.runtime.engines.tensorrt.flavours import Library, started
-from deepmask.runtime.engines.tensorrt.graph import BuiltGraph, load_graph
-from deepmask.runtime.engines.tensorrt.runtime_cache import KernelFolder
-from deepmask.runtime.engines.tensorrt.thread_context import DeviceTensor, Lane
+from deepmask.runtime.engines.tensorrt.loaded_plan import LoadedPlan
+from deepmask.runtime.engines.tensorrt.runtime_cache import open_runtime_cache
+from deepmask.runtime.engines.tensorrt.thread_context import DeviceTensor, ThreadContext
 from deepmask.runtime.model.manifest import Manifest
 
 
 class TensorRTEngine(Engine):
-    """The three graphs as built engines. Each thread that calls it gets a `Lane` of its own."""
+    """Run the plans of a model. Each thread that calls it gets a `ThreadContext` of its own."""
 
     def __init__(
         self,
@@ -32,88 +33,94 @@ class TensorRTEngine(Engine):
         plans: Mapping[str, bytes],
         library: Library,
         device: Device,
-        kernels: KernelFolder | None = None,
+        cache: Path | None = None,
+        report: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Load the plans, by graph; raises `EngineError` if TensorRT refuses one.
+        """Load the plans, by stage; raises `EngineError` if TensorRT refuses one.
 
-        `kernels` is where those are kept that the library compiles for them, if it compiles any.
+        `cache` is the folder for what the library compiles where it runs, None to keep nothing;
+        `report` is given a line if something must be compiled.
         """
         self._device = device
         self._local = threading.local()
-        self._lanes: weakref.WeakSet[Lane] = weakref.WeakSet()
+        self._threads: weakref.WeakSet[ThreadContext] = weakref.WeakSet()
+        self._plans: dict[str, LoadedPlan] = {}
         with device.active():
             runtime = started(library, library.module.Runtime)
-            self._graphs: dict[str, BuiltGraph] = {
-                name: load_graph(name, graph, plans[name], runtime, library, device.gpu, kernels)
-                for name, graph in manifest.graphs.items()
-            }
-        # Also at interpreter exit: an engine must go while CUDA is still there.
-        weakref.finalize(self, _release, device, self._graphs)
+            for stage in manifest.stages:
+                engine = runtime.deserialize_cuda_engine(plans[stage.name])
+                if engine is None:
+                    raise EngineError(
+                        f"{library.flavour} {library.version} does not load its plan of "
+                        f"{stage.name}{library.said()}; deepmask-doctor --clear-cache removes it"
+                    )
+                kept = None
+                if cache is not None:
+                    kept = open_runtime_cache(cache, stage, engine, library, device.gpu, report)
+                self._plans[stage.name] = LoadedPlan(stage, engine, library, kept)
+        # Also at interpreter exit: plans must go while CUDA is still there.
+        weakref.finalize(self, _release, device, self._plans)
         self.most_windows = min(
-            profile["locations"].max[0] for profile in self._graphs["mask"].profiles
+            profile[name].max[0]
+            for stage in manifest.window_stages
+            for name in stage.with_role("locations")
+            for profile in self._plans[stage.name].profiles
         )
         self.description = f"{library.flavour} {library.version} on {device.gpu.name}"
 
     def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
-        """See `Engine.buffer`. Pinned memory, which is used again when its upload is done."""
-        with self._lane() as lane:
-            return lane.buffer(shape, dtype)
+        with self._thread() as thread:
+            return thread.buffer(shape, dtype)
 
     def send(self, buffer: Buffer) -> DeviceTensor:
-        """See `Engine.send`."""
-        with self._lane() as lane:
-            return lane.send(buffer)
+        with self._thread() as thread:
+            return thread.send(buffer)
 
-    def run(self, graph: str, inputs: Mapping[str, DeviceTensor]) -> dict[str, DeviceTensor]:
-        """See `Engine.run`."""
-        with self._lane() as lane:
-            return lane.run(graph, inputs)
+    def run(self, stage: str, inputs: Mapping[str, DeviceTensor]) -> dict[str, DeviceTensor]:
+        with self._thread() as thread:
+            return thread.run(stage, inputs)
 
     def shape(self, tensor: DeviceTensor) -> tuple[int, ...]:
-        """See `Engine.shape`."""
         return tensor.shape
 
     @contextmanager
     def fetched(self, tensors: Sequence[DeviceTensor]) -> Iterator[list[npt.NDArray[np.float32]]]:
-        """See `Engine.fetched`."""
-        with self._lane() as lane:
-            buffers = lane.fetch(tensors)
-            for graph in self._graphs.values():
-                graph.keep_kernels(all_of_them=False)
+        with self._thread() as thread:
+            buffers = thread.fetch(tensors)
+            for plan in self._plans.values():
+                plan.keep_kernels(only_new=True)
         yield [buffer.array for buffer in buffers]
 
     def mark(self) -> Event:
-        """See `Engine.mark`."""
-        with self._lane() as lane:
-            return lane.stream.record()
+        with self._thread() as thread:
+            return thread.stream.record()
 
     def seconds(self, start: Event, end: Event) -> float:
-        """See `Engine.seconds`."""
         with self._device.active():
             return end.since(start)
 
     def close(self) -> None:
-        """See `Engine.close`. No thread may be running a graph."""
+        """Give back all memory. No thread may be running a stage."""
         with self._device.active():
-            for lane in list(self._lanes):
-                lane.close()
-            self._lanes.clear()
-            _release(self._device, self._graphs)
+            for thread in list(self._threads):
+                thread.close()
+            self._threads.clear()
+            _release(self._device, self._plans)
 
     @contextmanager
-    def _lane(self) -> Iterator[Lane]:
-        """The calling thread's lane, with the device active."""
+    def _thread(self) -> Iterator[ThreadContext]:
+        """The calling thread's context, with the device active."""
         with self._device.active():
-            if not hasattr(self._local, "lane"):
-                self._local.lane = Lane(self._device, self._graphs)
-                self._lanes.add(self._local.lane)
-            yield self._local.lane
+            if not hasattr(self._local, "context"):
+                self._local.context = ThreadContext(self._device, self._plans)
+                self._threads.add(self._local.context)
+            yield self._local.context
 
 
-def _release(device: Device, graphs: dict[str, BuiltGraph]) -> None:
+def _release(device: Device, plans: dict[str, LoadedPlan]) -> None:
     try:
         with suppress(EngineError), device.active():
-            for graph in graphs.values():
-                graph.keep_kernels()  # with those that were compiled while it ran
+            for plan in plans.values():
+                plan.keep_kernels()  # with those that were compiled while it ran
     finally:
-        graphs.clear()
+        plans.clear()

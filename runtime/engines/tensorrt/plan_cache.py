@@ -1,200 +1,269 @@
-"""A model's engines for one GPU: taken from the cache where they fit, built where they do not."""
+"""Get a model's plans for one GPU: from a cache folder where they fit, built where they do not.
+
+A plan lies beside a JSON that says what it was built by and for. The JSON is compared before
+TensorRT sees the plan, which crashes on plans of another version or GPU. Both files are written
+under other names and renamed, so readers need no lock.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
+import platform
+import re
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.engines.tensorrt import plan_store
 from deepmask.runtime.engines.tensorrt.build import build_plan
-from deepmask.runtime.engines.tensorrt.device import Gpu
+from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library
-from deepmask.runtime.engines.tensorrt.plan_metadata import (
-    Identity,
-    Stamp,
-    hash_of,
-    identify,
-    name_of,
-)
-from deepmask.runtime.engines.tensorrt.plan_store import Kept
-from deepmask.runtime.engines.tensorrt.precision import check_precision, engine_types
 from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
-from deepmask.runtime.model.manifest import Graph, Manifest
-from deepmask.runtime.views.pyramid import MAX_SIDE
+from deepmask.runtime.errors import one_line
+from deepmask.runtime.io.atomic import TEMPORARY_END, atomic_write, remove_stale
+from deepmask.runtime.model.manifest import Manifest, Stage
 
-Report = Callable[[str], None]
+try:
+    import fcntl
+except ImportError:  # Windows: two processes may both build
+    fcntl = None  # type: ignore[assignment]
 
-#: Precisions of a model that TensorRT cannot compute in, and what to do.
-_REFUSED = {
-    "int8": "it has zero points, which CPU engines alone take (--device cpu); export the "
-    "checkpoint with --precision int8-symmetric for TensorRT"
-}
+#: The number changes with what a description holds, and with how plans are built.
+FORMAT = "deepmask-plan/3"
+#: What stands for a GPU or driver that a plan is not bound to.
+ANY = "any"
+#: Operating system and processor: a plan is for those that it was built on.
+PLATFORM = f"{sys.platform}-{platform.machine().lower()}"
+_OWN = re.compile(rf"[0-9a-f]{{16}}-[0-9a-f]{{8}}\.(plan|json|kernels)({TEMPORARY_END})?|lock")
+#: What JSON of another make leads to when it is read as a description.
+_FOREIGN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+#: What must be equal for a plan to be used, see `identify`.
+Identity = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """A plan as it must be."""
+class Hit:
+    """A plan that fits."""
 
-    name: str
-    graph: Graph
-    identity: Identity
-    profiles: list[Profile]
-
-    @property
-    def stem(self) -> str:
-        """Name of its files, made of hashes: graph, flavour, platform and GPU have their own."""
-        one = self.identity
-        place = name_of(one.flavour, one.platform, one.gpu, one.compute_capability)
-        return f"{one.graph[:16]}-{place[:8]}"
-
-    @property
-    def timings(self) -> str:
-        """Name of the timing cache that serves it."""
-        one = self.identity
-        place = name_of(one.flavour, one.version, one.platform, one.gpu, one.driver)
-        return place[:16] + plan_store.TIMINGS
+    plan: bytes
 
 
-class _Cache:
-    """One call's view of a cache folder, and the builds that it asks for."""
+@dataclass(frozen=True)
+class Miss:
+    """Why no plan of the cache can be used; the reason is empty where there is none."""
 
-    def __init__(self, folder: Path, library: Library, ahead: bool, report: Report) -> None:
-        self.folder = folder
-        self.library = library
-        self.ahead = ahead
-        self.report = report
-        self.writable = False
-
-    def build(self, wanted: _Wanted, path: Path) -> Kept:
-        """Build a plan of the graph in a file, keep it if possible, and say what it holds."""
-        identity, start, content = wanted.identity, time.monotonic(), path.read_bytes()
-        if hash_of(content) != identity.graph:
-            raise EngineError(f"{path}: was changed since the model was loaded; start again")
-        portable = FLAVOURS[identity.flavour].portable
-        plan = build_plan(
-            self.library,
-            content,
-            wanted.name,
-            wanted.profiles,
-            targets=[identity.compute_capability] if portable else [],
-            timing_cache=self._read(wanted.timings),
-        )
-        seconds = time.monotonic() - start
-        stamp = Stamp(identity, hash_of(plan.content), round(seconds, 3), plan.layers)
-        kept = Kept(plan.content, stamp)
-        if not self.ahead:
-            self._verify(wanted.name, kept)  # before it is kept: what does not load is no use later
-        self._try_to_write(lambda: plan_store.keep(self.folder, wanted.stem, kept))
-        if plan.timing_cache:
-            timings = self.folder / wanted.timings
-            self._try_to_write(lambda: plan_store.write_whole(timings, plan.timing_cache))
-        self.report(f"engine {wanted.name}: built in {seconds:.0f} s, {_layers(plan.layers)}")
-        for line in plan.warnings:
-            self.report(f"Warning: TensorRT on {wanted.name}: {line}")
-        return kept
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Alone among processes, if the folder can be written; if not, that is said."""
-        with ExitStack() as stack:
-            self.writable = True
-            self._try_to_write(
-                lambda: stack.enter_context(plan_store.locked(self.folder, self._say_waiting))
-            )
-            yield
-
-    def _try_to_write(self, write: Callable[[], object]) -> None:
-        if not self.writable:
-            return
-        try:
-            write()
-        except OSError as error:
-            self.writable = False
-            self.report(
-                f"Warning: {self.folder} cannot be written ({error.strerror or error}): engines "
-                "are not kept, but built again each time; name another folder with --cache"
-            )
-
-    def _say_waiting(self) -> None:
-        self.report("another process is building engines, waiting for it")
-
-    def _read(self, name: str) -> bytes:
-        with suppress(OSError):
-            return (self.folder / name).read_bytes()
-        return b""
-
-    def _verify(self, name: str, kept: Kept) -> None:
-        """Compare what was asked of TensorRT with its own description of the engine."""
-        types = engine_types(self.library, kept.plan)
-        missing = sorted(set(kept.stamp.layers) - types)
-        if types and missing:
-            self.report(
-                f"Warning: TensorRT's description of engine {name} shows {', '.join(sorted(types))}"
-                f" between its layers, and no {', '.join(missing)}"
-            )
+    reason: str = ""
 
 
-def engine_plans(
+def model_plans(
     manifest: Manifest,
     folder: Path,
     library: Library,
     gpu: Gpu,
     *,
     cache: Path | None = None,
-    max_side: int = MAX_SIDE,
-    ahead: bool = False,
-    report: Report = lambda line: None,
+    max_side: int = 0,
+    report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, bytes]:
-    """The plans of a model's graphs, by name, for one GPU: out of the cache or built into it.
+    """Return the plan of each stage of the model in `folder` for one GPU, by the stage's name.
 
-    folder     the model's.
-    cache      where engines are kept; by default among the user's caches.
-    max_side   the longest side of scale 1 that must fit, in pixels.
-    ahead      the GPU is not here: the engines are not loaded to look into them.
-    report     is given a line for whatever a user must know: why an engine is built, what it
+    cache      where plans are kept; by default among the user's caches.
+    max_side   the longest side of scale 1 that must fit, in pixels; at least the model's own.
+    report     is given a line for whatever a user must know: why a plan is built, what the model
                computes in, what TensorRT warns of.
 
     A cache that cannot be written is a warning. What was built before Ctrl-C is kept. Raises
-    `EngineError` if a graph cannot be built, or if the engines do not compute in the model's
-    precision.
+    `EngineError` if a plan cannot be built.
     """
-    if manifest.precision in _REFUSED:
+    if manifest.precision == "int8":
         raise EngineError(
-            f"{library.flavour} does not take {manifest.precision}: {_REFUSED[manifest.precision]}"
+            f"{library.flavour} does not take int8, whose zero points are for CPUs (--device cpu); "
+            "export the checkpoint with --precision int8-symmetric for TensorRT"
         )
-    own = _Cache(cache or plan_store.default_folder(), library, ahead, report)
-    wanted = [_wanted(manifest, name, library, gpu, max_side) for name in manifest.graphs]
-    found = {one.name: plan_store.find(own.folder, one.stem, one.identity) for one in wanted}
-    if any(isinstance(kept, str) for kept in found.values()):
-        with own.locked():
-            for one in wanted:
-                # Another process may have built it while this one waited.
-                kept = plan_store.find(own.folder, one.stem, one.identity)
-                if isinstance(kept, str):
-                    why = f"rebuilding, {kept}" if kept else "building, there is none yet"
-                    report(f"engine {one.name}: {why}")
-                    kept = own.build(one, folder / one.graph.file)
-                found[one.name] = kept
-    plans = {name: kept for name, kept in found.items() if isinstance(kept, Kept)}
-    layers = {name: kept.stamp.layers for name, kept in plans.items()}
-    held = check_precision(manifest.precision, layers)
-    report(f"precision {held}")
-    return {name: kept.plan for name, kept in plans.items()}
+    # Each line is told once, also where none of the plans can be written.
+    own = _Plans(cache or default_folder(), library, functools.cache(report))
+    plans = {}
+    for stage in manifest.stages:
+        side = max(max_side, manifest.views.max_side)
+        identity = identify(library, gpu, manifest, stage, side)
+        shapes = profiles(manifest, stage, side)
+        plans[stage.name] = own.get(stage.name, identity, shapes, folder / stage.file)
+    report(f"precision {manifest.precision}")
+    return plans
 
 
-def _wanted(manifest: Manifest, name: str, library: Library, gpu: Gpu, max_side: int) -> _Wanted:
-    graph = manifest.graphs[name]
-    shapes = profiles(manifest, graph, max_side)
-    identity = identify(
-        library.flavour, library.version, gpu, manifest.precision, graph.sha256, shapes
-    )
-    return _Wanted(name, graph, identity, shapes)
+def identify(
+    library: Library, gpu: Gpu, manifest: Manifest, stage: Stage, max_side: int
+) -> Identity:
+    """Return the identity of a plan on this platform, as it is written into its description.
+
+    TensorRT for RTX binds a plan to the GPU's compute capability alone. `shapes` stands for the
+    profiles, but for `max_side`, for which a larger one will do too.
+    """
+    bound = not FLAVOURS[library.flavour].portable
+    shapes = str(profiles(manifest, stage, manifest.views.max_side)).encode()
+    return {
+        "format": FORMAT,
+        "flavour": library.flavour,
+        "version": library.version,
+        "platform": PLATFORM,
+        "gpu": gpu.name if bound else ANY,
+        "compute_capability": gpu.compute_capability,
+        "driver": gpu.driver if bound else ANY,
+        "precision": manifest.precision,
+        "graph": stage.sha256,
+        "shapes": hashlib.sha256(shapes).hexdigest()[:16],
+        "max_side": max_side,
+    }
 
 
-def _layers(layers: dict[str, int]) -> str:
-    counts = ", ".join(f"{count} in {name}" for name, count in layers.items())
-    return f"convolutions and products: {counts or 'none'}"
+def path_of(folder: Path, identity: Identity) -> Path:
+    """Return the file of a plan: each graph, flavour, platform and GPU has its own."""
+    place = (identity[key] for key in ("flavour", "platform", "gpu", "compute_capability"))
+    return folder / f"{name_of(identity['graph'], *place)}.plan"
+
+
+def find(folder: Path, wanted: Identity) -> Hit | Miss:
+    """Return the plan of that identity, if it is whole, or why there is none."""
+    path = path_of(folder, wanted)
+    try:
+        plan = path.read_bytes()
+        found = json.loads(path.with_suffix(".json").read_bytes())
+        if changes := _changes(found, wanted):
+            return Miss("; ".join(changes))
+        whole = hashlib.sha256(plan).hexdigest() == found["sha256"]
+        return Hit(plan) if whole else Miss(f"{path} was changed or cut short")
+    except FileNotFoundError:
+        return Miss()
+    except OSError as error:
+        return Miss(f"{path} cannot be read ({error.strerror})")
+    except _FOREIGN:
+        return Miss(f"the description beside {path} cannot be used")
+
+
+def keep(folder: Path, identity: Identity, plan: bytes) -> None:
+    """Write a plan and its description, in place of what has their name; raises `OSError`."""
+    path = path_of(folder, identity)
+    own = {**identity, "sha256": hashlib.sha256(plan).hexdigest()}
+    write_whole(path, plan)
+    write_whole(path.with_suffix(".json"), json.dumps(own, indent=1).encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, for its owner alone, under another name and rename it; raises `OSError`."""
+    with atomic_write(path, mode=0o600) as file:
+        file.write(content)
+    remove_stale(path)
+
+
+def name_of(graph: str, *parts: str) -> str:
+    """Return a file name for a graph, by its SHA-256, and what else tells files apart."""
+    return f"{graph[:16]}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:8]}"
+
+
+def default_folder() -> Path:
+    """Return the folder for plans among the user's caches."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("deepmask", appauthor=False) / "plans"
+
+
+def files(folder: Path) -> list[Path]:
+    """List the files of a folder that were written here, whatever else is in it."""
+    with suppress(OSError):
+        return sorted(path for path in folder.iterdir() if _OWN.fullmatch(path.name))
+    return []
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of those files. Some may go while they are counted."""
+    size = 0
+    for path in files(folder):
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size
+    return size
+
+
+def clear(folder: Path) -> int:
+    """Remove those files, and return their size in bytes; raises `OSError`."""
+    size = size_of(folder)
+    for path in files(folder):
+        path.unlink(missing_ok=True)
+    return size
+
+
+@dataclass(frozen=True)
+class _Plans:
+    folder: Path
+    library: Library
+    report: Callable[[str], None]
+
+    def get(self, name: str, wanted: Identity, shapes: Sequence[Profile], graph: Path) -> bytes:
+        """Find a plan, or build it of the graph in a file."""
+        found = find(self.folder, wanted)
+        if isinstance(found, Hit):
+            return found.plan
+        with self._locked():
+            found = find(self.folder, wanted)  # another process may have built it meanwhile
+            if isinstance(found, Hit):
+                return found.plan
+            again = f"{found.reason}: building again" if found.reason else "building"
+            self.report(f"plan {name}: {again}")
+            start, content = time.monotonic(), graph.read_bytes()
+            if hashlib.sha256(content).hexdigest() != wanted["graph"]:
+                raise EngineError(f"{graph}: was changed since the model was loaded; start again")
+            portable = FLAVOURS[self.library.flavour].portable
+            targets = [wanted["compute_capability"]] if portable else []
+            plan, warnings = build_plan(self.library, content, name, shapes, targets)
+            with self._writing():
+                keep(self.folder, wanted, plan)
+        self.report(f"plan {name}: built in {time.monotonic() - start:.0f} s")
+        for line in warnings:
+            self.report(f"Warning: TensorRT on {name}: {line}")
+        return plan
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.report(
+                f"Warning: {self.folder} cannot be written ({error.strerror or error}): plans "
+                "are not kept, but built again each time; name another folder with --cache"
+            )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let one process at a time build: builds measure kernels, and two disturb each other."""
+        with ExitStack() as stack:
+            with self._writing():
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                file = stack.enter_context((self.folder / "lock").open("a"))
+                with suppress(OSError):  # this file system has no locks
+                    _lock(file.fileno(), self.report)
+            yield
+
+
+def _lock(file: int, report: Callable[[str], None]) -> None:
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report("another process is building plans, waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _changes(found: Any, wanted: Identity) -> list[str]:
+    """A text for each field in which a description is not what is wanted."""
+    return [
+        one_line(f"built with {field.replace('_', ' ')} {found[field]}, this is {now}")
+        for field, now in wanted.items()
+        if found[field] != now and not (field == "max_side" and found[field] > now)
+    ]

@@ -1,4 +1,4 @@
-"""Memory that is used again: one pool for each thread and kind, no driver call for a known size.
+"""Lend memory again and again: one pool for each thread and kind.
 
 Work of one stream is done in order, so memory may be handed on while the work that last used it is
 still queued: the next use is queued behind it.
@@ -11,7 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from deepmask.runtime.engines.tensorrt.device import OutOfMemory
+from deepmask.runtime.engines.tensorrt.cuda import OutOfMemory
 
 M = TypeVar("M")
 
@@ -21,10 +21,9 @@ _SMALLEST = 512
 
 
 class Lease(Generic[M]):
-    """Memory on loan: it goes back to its pool when nothing refers to the lease any more."""
+    """Memory of at least the bytes asked for; goes back to its pool when nothing refers to this."""
 
     def __init__(self, memory: M, size: int) -> None:
-        """`size` is at least what was asked for, in bytes."""
         self.memory = memory
         self.size = size
 
@@ -32,8 +31,7 @@ class Lease(Generic[M]):
 class Pool(Generic[M]):
     """Memory of one kind for one thread; leases may end in any thread.
 
-    Sizes are rounded to classes, so that pictures of like sizes share memory. What is idle in a
-    class is handed out first.
+    Sizes are rounded to classes, so that pictures of like sizes share memory.
     """
 
     def __init__(self, allocate: Callable[[int], M], settle: Callable[[], None]) -> None:
@@ -41,13 +39,13 @@ class Pool(Generic[M]):
         self._allocate = allocate
         self._settle = settle
         self._round = 0
-        #: By size: memory and the round that last used it, oldest first.
+        #: By size: the round that last used some memory, and that memory.
         self._idle: dict[int, list[tuple[int, M]]] = defaultdict(list)
         # Leases end whenever the garbage collector says so: appending is all that is safe then.
         self._returned: deque[tuple[int, M]] = deque()
 
     def take(self, size: int) -> Lease[M]:
-        """At least so many bytes; raises `OutOfMemory`."""
+        """Lend at least so many bytes; raises `OutOfMemory`."""
         self._collect()
         size = rounded(size)
         memory = self._idle[size].pop()[1] if self._idle[size] else self._new(size)
@@ -56,7 +54,7 @@ class Pool(Generic[M]):
         return lease
 
     def next_round(self) -> None:
-        """To be called when all queued work is done."""
+        """Give back what was idle for long, when all queued work is done."""
         self._collect()
         self._round += 1
         for size, idle in self._idle.items():
@@ -82,6 +80,6 @@ class Pool(Generic[M]):
 
 
 def rounded(size: int) -> int:
-    """The size class: at most a quarter more, or `_SMALLEST`."""
+    """Round a size up to its class: at most a quarter more, or 512 bytes."""
     step = max(_SMALLEST, 1 << max(0, size.bit_length() - 3))
     return max(1, -(-size // step)) * step

@@ -1,6 +1,6 @@
-"""Optimisation profiles: the input shapes that an engine is built for.
+"""Optimisation profiles: the input shapes that a plan is built for.
 
-An engine accepts shapes between a profile's minimum and maximum and is fastest near its optimum, so
+A plan accepts shapes between a profile's minimum and maximum and is fastest near its optimum, so
 there is one profile for each size at which a common photograph is seen.
 """
 
@@ -11,20 +11,18 @@ from dataclasses import dataclass
 from math import ceil, log2
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.model.manifest import TENSORS, Graph, Manifest
-from deepmask.runtime.views.pyramid import Level, plan_pyramid
+from deepmask.runtime.model.manifest import Manifest, Stage, TensorSpec
+from deepmask.runtime.views.grids import axis_size
+from deepmask.runtime.views.views import View, plan_views
 
 Shape = tuple[int, ...]
 
 #: Height and width of the photograph that gets the optima: the most common size in COCO.
 COMMON = (480, 640)
-#: Windows that one call of a mask graph may ask for, and how many are usual in one level.
-MOST_WINDOWS = 256
-USUAL_WINDOWS = 128
-#: Larger scales than the model's own that must fit too: `Scales.zoomed`, twice.
+#: Windows of one run: the fewest, the usual and the most.
+WINDOWS = (1, 128, 256)
+#: Larger scales than the model's own that must fit too, see `Scales.zoomed`.
 ZOOMS = 2
-#: An axis whose size the graph itself fixes.
-FIXED = -1
 #: Optima are no closer than this power of two: more would be slow to build and no faster to run.
 _LEAST_STEP = 0.5
 
@@ -38,109 +36,78 @@ class Range:
     max: Shape
 
     def __contains__(self, shape: Sequence[int]) -> bool:
-        """Whether a shape fits."""
-        sides = zip(self.min, shape, self.max, strict=False)
+        """Return whether a shape fits."""
         return len(shape) == len(self.min) and all(
-            low == FIXED or low <= size <= high for low, size, high in sides
+            low <= size <= high for low, size, high in zip(self.min, shape, self.max, strict=True)
         )
 
     def __str__(self) -> str:
-        """min … max (best: opt)."""
         return f"{_text(self.min)} … {_text(self.max)} (best: {_text(self.opt)})"
 
 
-#: The ranges of a graph's inputs, by tensor name.
+#: The ranges of a stage's inputs, by tensor name.
 Profile = Mapping[str, Range]
 
 
-def profiles(manifest: Manifest, graph: Graph, max_side: int) -> list[Profile]:
-    """The profiles of one graph, smallest first; profile k of every graph is for the same levels.
+def profiles(manifest: Manifest, stage: Stage, max_side: int) -> list[Profile]:
+    """Return the profiles of a stage, smallest first; profile k of each is for the same views.
 
-    Any level of an image fits the last, if the image is searched at the model's scales, or up to
+    Any view of an image fits the last, if the image is searched at the model's scales, or up to
     `ZOOMS` larger ones, and at no more than `max_side` pixels.
     """
-    low = _level(manifest, (1, 1), 0)
+    low = _view(manifest, (1, 1), 0)
     return [
-        {name: _range(name, low, opt, high, manifest) for name in graph.inputs}
+        {name: _range(spec, (low, opt, high), manifest) for name, spec in stage.inputs.items()}
         for opt, high in _buckets(manifest, max_side)
     ]
 
 
 def choose_profile(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[int]]) -> int:
-    """The first profile that the input shapes fit; raises `EngineError` where none does."""
+    """Return the first profile that the input shapes fit; raises `EngineError` where none does."""
     for index, profile in enumerate(profiles):
         if all(tuple(shapes[name]) in accepted for name, accepted in profile.items()):
             return index
     given = ", ".join(f"{name} {_text(shapes[name])}" for name in profiles[-1])
     limits = ", ".join(f"{name} {accepted}" for name, accepted in profiles[-1].items())
     raise EngineError(
-        f"the engine was not built for {given}; it takes {limits}: "
+        f"the plan was not built for {given}; it takes {limits}: "
         "use a smaller --max-side or fewer --scales, or another engine"
     )
 
 
-def covers(wide: Sequence[Profile], narrow: Sequence[Profile]) -> bool:
-    """Whether an engine with the profiles `wide` does what one with `narrow` would: the same best
-    shapes, and no limit narrower."""
-    return len(wide) == len(narrow) and all(
-        set(one) == set(other) and all(_within(one[name], other[name]) for name in other)
-        for one, other in zip(wide, narrow, strict=True)
-    )
-
-
-def _within(wide: Range, narrow: Range) -> bool:
-    return wide.opt == narrow.opt and narrow.min in wide and narrow.max in wide
-
-
-def _buckets(manifest: Manifest, max_side: int) -> list[tuple[Level, Level]]:
-    """Pairs of the best and the largest level, in ascending order.
+def _buckets(manifest: Manifest, max_side: int) -> list[tuple[View, View]]:
+    """Pairs of the best and the largest view, in ascending order.
 
     A common photograph is at the best of each; a bucket ends half way to the next one, and the last
     holds whatever is larger. Buckets that end alike, as those of tiny pictures do, are one.
     """
-    scales = manifest.scales
-    for _ in range(ZOOMS):
-        scales = scales.zoomed()
+    scales = manifest.views.scales.zoomed(ZOOMS)
     top, step = log2(scales.factors()[-1]), max(scales.step, _LEAST_STEP)
     count = 1 + ceil((top - scales.start) / step - 1e-6)
-    side = min(max(COMMON), max_side)
+    side = max_side if manifest.views.enlarge else min(max(COMMON), max_side)
     height, width = (round(length * side / max(COMMON)) for length in COMMON)
     pairs = {}
     for k in range(count):
         power = min(scales.start + k * step, top)
-        end = _level(manifest, (side, side), min(power + step / 2, top))
+        end = _view(manifest, (side, side), min(power + step / 2, top))
         if k == count - 1:
-            end = _level(manifest, (max_side, max_side), top)
-        pairs[end.canvas_width] = (_level(manifest, (height, width), power), end)
+            end = _view(manifest, (max_side, max_side), top)
+        pairs[end.canvas_width] = (_view(manifest, (height, width), power), end)
     return list(pairs.values())
 
 
-def _level(manifest: Manifest, size: tuple[int, int], power: float) -> Level:
-    return plan_pyramid(*size, (2.0**power,), manifest, max(size))[0]
+def _view(manifest: Manifest, size: tuple[int, int], power: float) -> View:
+    return plan_views(*size, (2.0**power,), manifest.views, max(size))[0]
 
 
-def _range(name: str, low: Level, opt: Level, high: Level, manifest: Manifest) -> Range:
-    windows = (1, USUAL_WINDOWS, MOST_WINDOWS)
-    shapes = []
-    for level, count in zip((low, opt, high), windows, strict=True):
-        sizes = _sizes(level, count, manifest)
-        axes = TENSORS[name].axes
-        shapes.append(tuple(a if isinstance(a, int) else sizes.get(a, FIXED) for a in axes))
-    return Range(*shapes)
-
-
-def _sizes(level: Level, windows: int, manifest: Manifest) -> dict[str, int]:
-    """Sizes of the dynamic axes of `TENSORS` at one level; the others are fixed by the model."""
-    return {
-        "height": level.canvas_height,
-        "width": level.canvas_width,
-        "h": level.canvas_height // manifest.stride,
-        "w": level.canvas_width // manifest.stride,
-        "rows": level.rows,
-        "cols": level.cols,
-        "n": windows,
-    }
+def _range(spec: TensorSpec, views: tuple[View, View, View], manifest: Manifest) -> Range:
+    return Range(
+        *(
+            tuple(axis_size(axis, view, manifest, windows) for axis in spec.axes)
+            for view, windows in zip(views, WINDOWS, strict=True)
+        )
+    )
 
 
 def _text(shape: Sequence[int]) -> str:
-    return "×".join("?" if size == FIXED else str(size) for size in shape)
+    return "×".join(map(str, shape))

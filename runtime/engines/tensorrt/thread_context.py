@@ -1,4 +1,4 @@
-"""One thread's share of an engine: a stream, memory, and execution contexts on shared weights.
+"""One thread's share of the GPU: a stream, memory, and execution contexts on shared weights.
 
 All work of a thread goes through its stream, so it is done in the order it was given and memory can
 be handed on at once. Only what the host reads is waited for.
@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import Buffer, EngineError
-from deepmask.runtime.engines.tensorrt.device import Device, Event, Memory, Pinned, Stream
-from deepmask.runtime.engines.tensorrt.graph import BuiltGraph
+from deepmask.runtime.engines.tensorrt.cuda import Device, Event, Memory, Pinned, Stream
+from deepmask.runtime.engines.tensorrt.loaded_plan import LoadedPlan
 from deepmask.runtime.engines.tensorrt.pool import Lease, Pool
+from deepmask.runtime.engines.tensorrt.profile import choose_profile
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,19 +32,13 @@ class DeviceTensor:
     dtype: np.dtype[Any]
     lease: Lease[Memory]
 
-    @property
-    def address(self) -> int:
-        """Of its first value."""
-        return self.lease.memory.address
 
+class ThreadContext:
+    """What one thread works with. Only that thread may call it, with the device active."""
 
-class Lane:
-    """See above. Its methods are to be called in its own thread, with the device active."""
-
-    def __init__(self, device: Device, graphs: Mapping[str, BuiltGraph]) -> None:
-        """Contexts are made when a graph first runs."""
+    def __init__(self, device: Device, plans: Mapping[str, LoadedPlan]) -> None:
         self._device = device
-        self._graphs = graphs
+        self._plans = plans
         self.stream = device.stream()
         self._memory: Pool[Memory] = Pool(device.allocate, self.stream.synchronize)
         self._pinned: Pool[Pinned] = Pool(device.pin, self.stream.synchronize)
@@ -54,7 +49,7 @@ class Lane:
         weakref.finalize(self, _retire, device, self.stream, self._contexts)
 
     def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
-        """See `Engine.buffer`."""
+        """Lend pinned memory for a tensor, which is used again when its upload is done."""
         while self._in_flight and self._in_flight[0][0].done():
             self._in_flight.popleft()
         size = _size(shape, dtype)
@@ -62,7 +57,7 @@ class Lane:
         return Buffer(lease.memory.array[:size].view(dtype).reshape(shape), lease)
 
     def send(self, buffer: Buffer) -> DeviceTensor:
-        """See `Engine.send`."""
+        """Queue the upload of a buffer."""
         tensor = self._empty(buffer.array.shape, buffer.array.dtype)
         try:
             self._device.upload(tensor.lease.memory, buffer.array, self.stream)
@@ -71,19 +66,21 @@ class Lane:
         return tensor
 
     def run(self, name: str, inputs: Mapping[str, DeviceTensor]) -> dict[str, DeviceTensor]:
-        """See `Engine.run`."""
-        graph = self._graphs[name]
-        profile = graph.choose_profile({key: tensor.shape for key, tensor in inputs.items()})
-        context = self._context(graph, profile)
-        shapes = graph.output_shapes(context, {key: t.shape for key, t in inputs.items()})
-        outputs = {key: self._empty(shape, np.float32) for key, shape in shapes.items()}
-        addresses = {key: tensor.address for key, tensor in {**inputs, **outputs}.items()}
-        scratch = self._scratch_of(graph.scratch_size(context, profile))
-        graph.enqueue(context, addresses, scratch.memory.address, scratch.size, self.stream.handle)
+        """Queue a run of a plan."""
+        plan = self._plans[name]
+        shapes = {key: tensor.shape for key, tensor in inputs.items()}
+        profile = choose_profile(plan.profiles, shapes)
+        context = self._context(plan, profile)
+        made = plan.output_shapes(context, shapes)
+        outputs = {key: self._empty(shape, np.float32) for key, shape in made.items()}
+        tensors = {**inputs, **outputs}
+        addresses = {key: tensor.lease.memory.address for key, tensor in tensors.items()}
+        scratch = self._scratch_of(plan.scratch_size(context, profile))
+        plan.enqueue(context, addresses, scratch.memory.address, scratch.size, self.stream.handle)
         return outputs
 
     def fetch(self, tensors: Sequence[DeviceTensor]) -> list[Buffer]:
-        """The tensors' content, waited for; valid as long as the buffers are referenced."""
+        """Wait for the tensors' content; valid as long as the buffers are referenced."""
         buffers = [self.buffer(tensor.shape, tensor.dtype) for tensor in tensors]
         try:
             for buffer, tensor in zip(buffers, tensors, strict=True):
@@ -114,15 +111,12 @@ class Lane:
             self._scratch = self._memory.take(size)
         return self._scratch
 
-    def _context(self, graph: BuiltGraph, profile: int) -> Any:
-        """One for each profile: a level of the pyramid keeps to its own from image to image.
-
-        So no profile is ever switched, and a context that meets the last image's shape again has
-        nothing to prepare. None has memory of its own: all are lent the same scratch memory.
-        """
-        key = (graph.name, profile)
+    def _context(self, plan: LoadedPlan, profile: int) -> Any:
+        """One for each profile, so that none is switched: a view keeps to its own from image to
+        image. None has memory of its own: all are lent the same scratch memory."""
+        key = (plan.name, profile)
         if key not in self._contexts:
-            self._contexts[key] = graph.create_context(profile, self.stream.handle)
+            self._contexts[key] = plan.create_context(profile, self.stream.handle)
         return self._contexts[key]
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepmask.coco.training_labels import DataError, Image, Instance
+from deepmask.coco.annotations import Annotation, Image
+from deepmask.coco.errors import LabelError
 from deepmask.networks.patches.crops import ByteCache, Cropper, read_picture
 from deepmask.networks.patches.sampling import Window
 
@@ -19,7 +20,7 @@ WIDTH, HEIGHT = 300, 200
 
 
 @pytest.fixture(scope="module")
-def square(tmp_path_factory) -> tuple[Image, Instance]:
+def square(tmp_path_factory) -> tuple[Image, Annotation]:
     """A white square on black, x 120…180, y 70…130, and its polygon."""
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     picture[70:130, 120:180] = 255
@@ -28,7 +29,7 @@ def square(tmp_path_factory) -> tuple[Image, Instance]:
     image = Image(1, path, WIDTH, HEIGHT)
     polygon = [[120, 70, 180, 70, 180, 130, 120, 130]]
     box = (120.0, 70.0, 60.0, 60.0)
-    return image, Instance(1, image, 1, False, 3600.0, box, polygon)
+    return image, Annotation(1, image, 1, False, 3600.0, box, polygon)
 
 
 @settings(max_examples=60, deadline=None)
@@ -80,7 +81,7 @@ def test_mask_may_be_drawn_smaller_than_the_patch(square):
 def test_two_files_may_number_their_objects_alike(square):
     """Masks of the same picture and id, from a labelled and a partly labelled file."""
     image, first = square
-    second = Instance(1, image, 1, False, 100.0, (0.0, 0.0, 10.0, 10.0), [[0, 0, 10, 0, 10, 10]])
+    second = Annotation(1, image, 1, False, 100.0, (0.0, 0.0, 10.0, 10.0), [[0, 0, 10, 0, 10, 10]])
     cropper, window = Cropper(10**8), Window(150, 100, 1.0)
     assert cropper.mask(first, window, 64, 64).any()
     assert not cropper.mask(second, window, 64, 64).any()
@@ -112,10 +113,10 @@ def test_annotated_size_decides_the_orientation(tmp_path, size):
 
 def test_wrong_size_and_broken_files_name_the_image(tmp_path):
     (tmp_path / "bad.jpg").write_text(json.dumps({}))
-    with pytest.raises(DataError, match=r"bad\.jpg \(image 7\).*nothing that can be decoded"):
+    with pytest.raises(LabelError, match=r"bad\.jpg \(image 7\).*nothing that can be decoded"):
         read_picture(Image(7, tmp_path / "bad.jpg", 10, 10))
     cv2.imwrite(str(tmp_path / "small.png"), np.zeros((5, 6, 3), np.uint8))
-    with pytest.raises(DataError, match="annotated as 10×10, found 6×5 pixels"):
+    with pytest.raises(LabelError, match="annotated as 10×10, found 6×5 pixels"):
         read_picture(Image(8, tmp_path / "small.png", 10, 10))
 
 

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepmask.coco.training_labels import DataError, read_annotations
+from deepmask.coco.errors import LabelError
+from deepmask.coco.reader import read_coco
 from deepmask.networks.patches.batches import ScoredPatchBatches
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.device_crops import DeviceCropper, PixelTable
@@ -38,7 +39,7 @@ def scene(tmp_path_factory):
             {"id": number, "image_id": number, "bbox": [18, 22, 48, 58], "segmentation": [polygon]}
         )
     (folder / "a.json").write_text(json.dumps(content))
-    return read_annotations(folder / "a.json", folder)
+    return read_coco(folder / "a.json", folder)
 
 
 windows = st.builds(
@@ -80,7 +81,7 @@ def test_samples_are_bilinear_and_filled_beyond_the_edge():
 
 
 def test_batches_from_either_cropper_agree(drawn, tiny_model, tiny_recipe):
-    found = read_annotations(*drawn)
+    found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_model, tiny_recipe)
     batches = [
         ScoredPatchBatches(sampler, cropper, tiny_model, tiny_recipe, 0)(5)
@@ -109,5 +110,5 @@ def test_too_little_memory_is_said_before_anything_is_decoded(scene, monkeypatch
 
     monkeypatch.setattr(torch, "empty", refuse)
     monkeypatch.setattr("deepmask.networks.patches.device_crops.read_picture", None)
-    with pytest.raises(DataError, match=r"0\.0 GB .* more than cpu has free: use --crops host"):
+    with pytest.raises(LabelError, match=r"0\.0 GB .* more than cpu has free: use --crops host"):
         DeviceCropper(scene.images, scene.instances, CPU, threads=1)

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepmask.coco.training_labels import AnnotatedSet, Image, Instance, read_annotations
+from deepmask.coco.annotations import Annotation, Image, LabelledSet
+from deepmask.coco.categories import with_categories
+from deepmask.coco.reader import read_coco
 from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import (
     Sampler,
@@ -27,10 +29,10 @@ VGG = PRESETS["deepmask-vgg-a"].config
 DRAWS = 1500
 
 
-def make_set(*boxes, size=(640, 480), crowd=(), categories=()) -> AnnotatedSet:
+def make_set(*boxes, size=(640, 480), crowd=(), categories=()) -> LabelledSet:
     image = Image(1, Path("nowhere.jpg"), *size)
     items = tuple(
-        Instance(
+        Annotation(
             id=k,
             image=image,
             category=categories[k] if categories else 1,
@@ -41,7 +43,7 @@ def make_set(*boxes, size=(640, 480), crowd=(), categories=()) -> AnnotatedSet:
         )
         for k, box in enumerate(boxes)
     )
-    return AnnotatedSet((image,), items, ())
+    return LabelledSet((image,), items, ())
 
 
 def test_canonical_window_is_the_papers():
@@ -69,7 +71,7 @@ def test_positives_stay_within_the_jitter(x, y, width, height, seed):
         assert abs(window.y - home.y) * window.scale <= 16 + 1e-6
 
 
-def violates(window: Window, item: Instance, recipe: DeepMaskRecipe, object_size: float) -> bool:
+def violates(window: Window, item: Annotation, recipe: DeepMaskRecipe, object_size: float) -> bool:
     """The rule in plain words: near in place and near in scale."""
     home = canonical(item, object_size)
     off = max(abs(window.x - home.x), abs(window.y - home.y)) * window.scale
@@ -128,7 +130,7 @@ def test_crowds_and_tiny_objects_are_never_positives_but_still_no_negatives():
 
 def test_partly_labelled_sets_train_masks_and_never_give_negatives():
     labelled = make_set((100, 100, 80, 80))
-    partly = AnnotatedSet(
+    partly = LabelledSet(
         (Image(2, Path("other.jpg"), 640, 480),),
         tuple(
             replace(item, id=10 + k, image=Image(2, Path("other.jpg"), 640, 480))
@@ -172,7 +174,27 @@ def test_nothing_to_learn_from_is_said():
 
 
 def test_drawn_scenes_are_read_whole(drawn):
-    found = read_annotations(*drawn)
+    found = read_coco(*drawn)
     assert len(found.images) == 6
     assert len(found.instances) == 18
     assert not found.problems
+
+
+def test_objects_of_other_categories_are_background(drawn, tiny_model, tiny_recipe):
+    (found,) = with_categories([read_coco(*drawn)], "3")
+    sampler = Sampler(found, [], tiny_model, tiny_recipe)
+    rng = np.random.default_rng(0)
+    picked = sampler.mask_positives(50, rng) + sampler.score_positives(50, rng)
+    assert {one.instance.category for one in picked} == {3}
+
+
+@pytest.mark.parametrize("flaw", ["empty", "outline", "repeated"])
+def test_flawed_objects_are_never_drawn(flaw):
+    """An empty box has no scale: it would be divided by 0."""
+    found = make_set((100, 100, 80, 80), (300, 300, 0, 0), (300, 100, 60, 60))
+    first, *others = found.annotations
+    found = replace(found, annotations=(first, *(replace(item, flaw=flaw) for item in others)))
+    sampler = Sampler(found, [], VGG, PAPER)
+    rng = np.random.default_rng(1)
+    picked = sampler.mask_positives(100, rng) + sampler.score_positives(100, rng)
+    assert {one.instance.id for one in picked} == {0}

@@ -30,7 +30,7 @@ def paths(scene: Callable[..., Any], tmp_path: Path) -> list[Path]:
 def settings(model: DeepMask) -> Settings:
     """Few proposals."""
     manifest = model.manifest
-    return Settings(20, manifest.scales, manifest.threshold, 1.0, 1333, 10**6, 5)
+    return Settings(20, manifest.views.scales, manifest.threshold, 1.0, 1333, 10**6, 5)
 
 
 class Watched:

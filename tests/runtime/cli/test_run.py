@@ -23,7 +23,6 @@ from deepmask.runtime.engines.choose import DEVICES, ENGINES, choose
 from deepmask.runtime.io.images import MAX_PIXELS
 from deepmask.runtime.model.manifest import ModelFolderError
 from deepmask.runtime.predict import deepmask
-from deepmask.runtime.views.pyramid import MAX_SIDE
 
 COMMAND = str(Path(sys.executable).with_name("deepmask-trt-run"))
 
@@ -60,11 +59,11 @@ def test_one_image(folder: Path) -> None:
         assert overlay.size == image.size
         assert (np.asarray(overlay) != np.asarray(image)).any()
     lines = done.stdout.splitlines()
-    assert lines[0] == "model   squares, 64 px, fp32"
+    assert lines[0] == "model   squares, fp32"
     assert lines[1].startswith("engine  onnxruntime 1.")
     assert "on CPU" in lines[1]
     stages = next(line for line in lines if "decode" in line).split()
-    assert stages == ["decode", "pyramid", "trunk", "score", "select", "mask", "encode", "total"]
+    assert stages == ["decode", "resize", "trunk", "score", "select", "mask", "encode", "total"]
     header = next(index for index, line in enumerate(lines) if line.split()[:1] == ["rank"])
     rows = [line.split() for line in lines[header + 1 :] if line.split()[0].isdecimal()]
     assert [row[0] for row in rows] == ["1", "2", "3", "4"]
@@ -120,7 +119,7 @@ def test_results_do_not_depend_on_the_batch(folder: Path) -> None:
 
 
 def test_scales_zoom_and_threshold(folder: Path) -> None:
-    """Options reach the pyramid and the masks."""
+    """Options reach the views and the masks."""
     options = ("pictures/a.png", "--model", "model", "--device", "cpu", "--proposals", 100000)
     plain = run(*options, "--scales=-1:0:1", "--out", "a.json", cwd=folder)
     assert "scales  2^-1 … 2^0 in steps of 2^1" in plain.stdout
@@ -141,9 +140,9 @@ def test_coarse_masks_of_a_refined_model(folder: Path, refined_folder: Path) -> 
     """The same windows in the same order, with the masks of the plain model."""
     options = ("pictures/a.png", "--device", "cpu", "--proposals", 20)
     sharp = run(*options, "--model", refined_folder, "--out", "sharp.json", cwd=folder)
-    assert "model   squares, 64 px, fp32" in sharp.stdout
+    assert "model   squares, fp32" in sharp.stdout
     coarse = run(*options, "--model", refined_folder, "--coarse", "--out", "c.json", cwd=folder)
-    assert "model   squares, coarse, 64 px, fp32" in coarse.stdout
+    assert "model   squares, coarse, fp32" in coarse.stdout
     plain = run(*options, "--model", "model", "--out", "plain.json", cwd=folder)
     found = {name: (folder / f"{name}.json").read_text() for name in ("sharp", "c", "plain")}
     assert (sharp.returncode, coarse.returncode, plain.returncode) == (0, 0, 0)
@@ -183,6 +182,12 @@ def count_of(printed: str) -> int:
         (["pictures/a.png", "--model", "model", "--max-pixels", "9"], 1, "the limit is 9e-06"),
         (["pictures/a.png", "--model", "model", "--out", "no/p.json"], 1, "no/p.json: cannot be"),
         (["pictures/a.png", "--model", "model", "--out", "empty"], 1, "empty: is a folder, exp"),
+        (
+            ["pictures/a.png", "--model", "model", "--out", "model/model.json/p.json"],
+            1,
+            "cannot be",
+        ),
+        (["pictures/a.png", "--model", "model", "--overlay", "model/model.json/x"], 1, "cannot be"),
         (["a.png", "--overlay", "o.xy"], 2, "--overlay o.xy: expected a folder, or .png, .jpg"),
         (["pictures", "--overlay", "o.png"], 2, "o.png: a folder is needed for 3 images"),
     ],
@@ -195,6 +200,17 @@ def test_errors_are_one_line(folder: Path, arguments: list[str], code: int, text
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 1
     assert done.returncode == code
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_one_line(folder: Path) -> None:
+    (folder / "empty").mkdir(mode=0o500)
+    options = ("pictures/a.png", "--model", "model", "--device", "cpu")
+    for output in (("--out", "empty/p.json"), ("--overlay", "empty/o.png")):
+        done = run(*options, *output, cwd=folder)
+        assert done.returncode == 1
+        assert "cannot be written (Permission denied)" in done.stderr
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
@@ -220,7 +236,7 @@ def test_interrupted_run_keeps_what_was_done(folder: Path, sent: signal.Signals)
         time.sleep(0.02)
     process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + sent
     described = json.loads((folder / "proposals.images.json").read_text())["images"]
     assert 0 < len(described) < 3000
     assert f"Error: interrupted after {len(described)} of 3000 images\n" == errors
@@ -245,7 +261,6 @@ def test_defaults_and_choices_are_the_librarys() -> None:
         choice = options[name].type
         assert isinstance(choice, click.Choice)
         assert tuple(choice.choices) == known
-    assert options["max_side"].default == MAX_SIDE
     assert options["max_pixels"].default == MAX_PIXELS
 
 

@@ -24,7 +24,7 @@ from deepmask.runtime.engines.tensorrt import cuda, flavours, plan_cache
 from deepmask.runtime.engines.tensorrt.build import Plan
 from deepmask.runtime.engines.tensorrt.device import Gpu
 from deepmask.runtime.io.checksum import sha256_of
-from deepmask.runtime.model.manifest import Graph, Manifest
+from deepmask.runtime.model.manifest import Manifest, Stage
 from deepmask.runtime.predict.network import Network
 from tests.runtime.fake_gpu import FAKE, FakeDevice
 from tests.runtime.fake_tensorrt import fake_library, fake_plans
@@ -58,7 +58,7 @@ def lack(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
 
     def load(flavour: str) -> flavours.Library:
         if flavour in missing:
-            raise EngineError(f"{flavour} is not installed: pip install 'deepmask[{flavour}]'")
+            raise EngineError(f"{flavour} is not installed: pip install 'deepmask-trt[{flavour}]'")
         return original(flavour)
 
     monkeypatch.setattr(flavours, "load_library", load)
@@ -77,10 +77,10 @@ def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch)
     assert choose().reason == ""
     lack(monkeypatch, "tensorrt")
     assert order(choose())[0] == ("tensorrt-rtx", "cuda")
-    assert choose().reason == "tensorrt is not installed: pip install 'deepmask[tensorrt]'"
+    assert choose().reason == "tensorrt is not installed: pip install 'deepmask-trt[tensorrt]'"
     lack(monkeypatch, "tensorrt-rtx")
     assert order(choose())[0] == ("onnxruntime", "cuda")
-    assert "pip install 'deepmask[tensorrt-rtx]'" in choose().reason
+    assert "pip install 'deepmask-trt[tensorrt-rtx]'" in choose().reason
 
 
 def test_auto_passes_over_what_is_not_for_this_gpu(
@@ -100,9 +100,9 @@ def test_auto_passes_over_what_is_not_for_this_gpu(
     with DeepMask.load(model_folder) as model:
         assert (model.choice.engine, model.choice.device) == ("onnxruntime", "cpu")
         assert model.choice.reason == (
-            "tensorrt is not installed: pip install 'deepmask[tensorrt]'; NVIDIA H200 has compute "
-            "capability 9.0: tensorrt-rtx cannot build for SM90; it can for SM80, SM86, SM89, "
-            "SM120; no CUDA here"
+            "tensorrt is not installed: pip install 'deepmask-trt[tensorrt]'; NVIDIA H200 has "
+            "compute capability 9.0: tensorrt-rtx cannot build for SM90; it can for SM80, SM86, "
+            "SM89, SM120; no CUDA here"
         )
     with pytest.raises(EngineError, match=r"--engine tensorrt-rtx: NVIDIA H200 has .* or use --en"):
         choose("tensorrt-rtx")
@@ -131,7 +131,7 @@ def test_an_explicit_choice_that_cannot_be_met_is_an_error(
         with pytest.raises(EngineError) as caught:
             choose(engine)
         assert str(caught.value) == (
-            f"--engine {engine}: {engine} is not installed: pip install 'deepmask[{engine}]'; "
+            f"--engine {engine}: {engine} is not installed: pip install 'deepmask-trt[{engine}]'; "
             "no NVIDIA driver on this machine; or use --engine onnxruntime"
         )
     with pytest.raises(EngineError, match=r"--engine tensorrt runs on NVIDIA GPUs only; use"):
@@ -144,8 +144,14 @@ def test_an_explicit_choice_that_cannot_be_met_is_an_error(
         choose("tvm")
 
 
+@pytest.mark.parametrize(("asked", "fitting"), [(None, 1333), (300, 1333), (3000, 3000)])
 def test_tensorrt_opens_what_the_cache_gives(
-    gpu: FakeDevice, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpu: FakeDevice,
+    model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int | None,
+    fitting: int,
 ) -> None:
     """Where engines are kept and what they must take reaches the cache, and reports come back."""
 
@@ -153,12 +159,12 @@ def test_tensorrt_opens_what_the_cache_gives(
         manifest: Manifest, folder: Path, library: flavours.Library, gpu: Gpu, **rest: Any
     ) -> Mapping[str, bytes]:
         rest.pop("report")("building")
-        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": 300})
+        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": fitting})
         return fake_plans(manifest, folder)
 
     monkeypatch.setattr(plan_cache, "engine_plans", plans)
     lines: list[str] = []
-    with DeepMask.load(model_folder, cache=tmp_path, max_side=300, report=lines.append) as model:
+    with DeepMask.load(model_folder, cache=tmp_path, max_side=asked, report=lines.append) as model:
         assert model.engine.description == "tensorrt 10.99.0 on Fake GPU"
         assert model(np.zeros((40, 40, 3), np.uint8)).image_size == (40, 40)
     assert lines == ["building"]
@@ -184,7 +190,7 @@ def test_engines_are_built_once_and_found_again(
         lines: list[str] = []
         with DeepMask.load(model_folder, cache=tmp_path, report=lines.append) as loaded:
             assert loaded.choice.engine == "tensorrt"
-            assert_array_equal(loaded(image).logits, model(image).logits)
+            assert_array_equal(loaded.windows(image).logits, model.windows(image).logits)
         assert sum(": built in " in line for line in lines) == builds
         assert "precision fp32" in lines[-1]
 
@@ -202,7 +208,7 @@ def test_auto_goes_on_where_an_engine_cannot_be_built(
     monkeypatch.setattr(
         ort_engine,
         "_open_session",
-        lambda path, graph, _, count: original(path, graph, "cpu", count),
+        lambda path, stage, _, count: original(path, stage, "cpu", count),
     )
     with DeepMask.load(model_folder) as model:
         assert (model.choice.engine, model.choice.device) == ("onnxruntime", "cuda")
@@ -217,10 +223,10 @@ def test_a_device_that_does_not_start(
     """The library has CUDA, the machine has not: `auto` says so and takes the CPU."""
     original = ort_engine._open_session
 
-    def without_gpu(path: Path, graph: Graph, device: str, threads: int) -> object:
+    def without_gpu(path: Path, stage: Stage, device: str, threads: int) -> object:
         if device == "cuda":
             raise DeviceError("CUDA did not start")
-        return original(path, graph, device, threads)
+        return original(path, stage, device, threads)
 
     monkeypatch.setattr(ort_engine, "_open_session", without_gpu)
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "")
@@ -234,9 +240,9 @@ def test_a_device_that_does_not_start(
 def test_without_onnxruntime_it_says_what_to_install(
     no_gpu: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As for `pip install deepmask` without an extra."""
+    """As for `pip install deepmask-trt` without an extra."""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(EngineError, match=r"pip install 'deepmask\[cpu\]'"):
+    with pytest.raises(EngineError, match=r"pip install 'deepmask-trt\[cpu\]'"):
         choose()
 
 
@@ -271,7 +277,7 @@ def test_an_upload_outlives_the_callers_array(model: DeepMask) -> None:
 def test_a_failing_graph_is_one_line(model: DeepMask) -> None:
     """A shape the graph cannot take."""
     wrong = model.engine.upload(np.zeros((1, 3, 15, 15), np.float32))
-    with pytest.raises(EngineError, match="onnxruntime failed in graph trunk: ") as caught:
+    with pytest.raises(EngineError, match="onnxruntime failed in stage trunk: ") as caught:
         model.engine.run("trunk", {"image": wrong})
     assert "\n" not in str(caught.value)
 
@@ -290,11 +296,12 @@ def test_graphs_that_are_not_what_the_manifest_says(
     pytest.importorskip(f"deepmask.runtime.engines.{engine}")
     folder = Path(shutil.copytree(model_folder, tmp_path / "copy"))
     content = json.loads((folder / "model.json").read_text())
-    content["graphs"]["score"]["outputs"] = ["score", "code"]
+    score = content["stages"][1]
+    score["outputs"]["code"] = {"role": "map", "dtype": "float32", "axes": [1, 9, "rows", "cols"]}
     (folder / "model.json").write_text(json.dumps(content))
     with pytest.raises(EngineError, match=r"has inputs .* model.json says .*'code'"):
         DeepMask.load(folder, engine=engine, device="cpu")
-    content["graphs"]["score"]["outputs"] = ["score"]
+    del score["outputs"]["code"]
     strange = onnx.load(folder / "score.onnx")
     strange.graph.node[0].op_type = "Nonsense"
     for broken, said in (
@@ -302,7 +309,7 @@ def test_graphs_that_are_not_what_the_manifest_says(
         (b"\x08\x08", no_graph),
     ):
         (folder / "score.onnx").write_bytes(broken)
-        content["graphs"]["score"]["sha256"] = sha256_of(folder / "score.onnx")
+        score["sha256"] = sha256_of(folder / "score.onnx")
         (folder / "model.json").write_text(json.dumps(content))
         with pytest.raises(EngineError, match=said) as caught:
             DeepMask.load(folder, engine=engine, device="cpu")

@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from numpy.testing import assert_array_equal
 
 from deepmask.runtime.engines.base import Engine
 from deepmask.runtime.engines.choose import Choice, open_engine
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
-from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.model.folder import load_manifest
 from tests.runtime.fake_gpu import FakeDevice
 from tests.runtime.fake_tensorrt import fake_library, fake_plans
 
@@ -34,11 +35,11 @@ def engine(request: pytest.FixtureRequest, model_folder: Path) -> Iterator[Engin
         yield opened
 
 
-def image(seed: int) -> np.ndarray:
+def image(seed: int) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).uniform(0, 255, IMAGE).astype(np.float32)
 
 
-def scores(engine: Engine, seed: int) -> np.ndarray:
+def scores(engine: Engine, seed: int) -> npt.NDArray[np.float32]:
     features = engine.run("trunk", {"image": engine.upload(image(seed))})
     return engine.fetch(engine.run("score", features)["score"])
 
@@ -104,7 +105,7 @@ def test_four_threads_get_four_equal_results(engine: Engine) -> None:
     expected = [scores(engine, seed) for seed in range(3)]
     start = threading.Barrier(4)
 
-    def run(index: int) -> list[np.ndarray]:
+    def run(index: int) -> list[npt.NDArray[np.float32]]:
         start.wait()
         return [scores(engine, (index + turn) % 3) for turn in range(6)]
 

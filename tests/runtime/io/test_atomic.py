@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
+import secrets
 import stat
 import subprocess
 import sys
@@ -14,7 +16,14 @@ from typing import IO, Any
 import pytest
 
 from deepmask.runtime.io import atomic
-from deepmask.runtime.io.atomic import discard, new_file, publish, sweep, whole_file, workplace
+from deepmask.runtime.io.atomic import (
+    abort,
+    atomic_write,
+    commit,
+    new_file,
+    remove_stale,
+    staging_folder,
+)
 from deepmask.runtime.io.results import ResultsWriter
 
 needs_locks = pytest.mark.skipif(not atomic._HAS_LOCKS, reason="no file locks on this system")
@@ -23,10 +32,10 @@ needs_locks = pytest.mark.skipif(not atomic._HAS_LOCKS, reason="no file locks on
 HALFWAY = """
 import sys
 from pathlib import Path
-from deepmask.runtime.io.atomic import new_file, workplace
+from deepmask.runtime.io.atomic import new_file, staging_folder
 _, file = new_file(Path("a.pt"), buffering=0)
 file.write(b"half")
-with workplace(Path("model")) as folder:
+with staging_folder(Path("model")) as folder:
     (folder / "new").mkdir()
     (folder / "new" / "trunk.onnx").write_bytes(b"half")
     print("ready", flush=True)
@@ -36,7 +45,7 @@ with workplace(Path("model")) as folder:
 
 @pytest.fixture
 def halfway(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that is at work on a.pt and model/ in `tmp_path`."""
+    """Start a process that is making a.pt and model/ in `tmp_path`."""
     command = [sys.executable, "-c", HALFWAY]
     with subprocess.Popen(
         command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -47,8 +56,8 @@ def halfway(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def temporary(name: str, number: int = 1, machine: str = atomic._MACHINE) -> str:
-    """What a process of that number calls a file until it has its name."""
+def temporary(name: str, number: str = "1f", machine: str = atomic._MACHINE) -> str:
+    """Return a temporary name as a process picks it for `name`, with `number` at random."""
     return f"{name}.{number}.{machine}.deepmask-tmp"
 
 
@@ -59,7 +68,7 @@ def names(folder: Path) -> list[str]:
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     path.write_bytes(b"old")
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
@@ -75,7 +84,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, failure: BaseException)
         file.write(b"new")
         raise failure
 
-    with pytest.raises(type(failure)), whole_file(path) as file:
+    with pytest.raises(type(failure)), atomic_write(path) as file:
         fail(file)
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.pt"]
@@ -83,10 +92,10 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, failure: BaseException)
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
 def test_permissions(tmp_path: Path) -> None:
-    """Those of any new file, or fewer where that is asked for."""
+    """They are those of any new file, or fewer if asked for."""
     (tmp_path / "plain").touch()
     for name, mode in (("a", 0o666), ("b", 0o600)):
-        with whole_file(tmp_path / name, mode):
+        with atomic_write(tmp_path / name, mode):
             pass
     modes = {name: stat.S_IMODE((tmp_path / name).stat().st_mode) for name in names(tmp_path)}
     assert modes["a"] == modes["plain"]
@@ -98,8 +107,10 @@ def test_what_a_living_process_makes_is_left_alone(
     tmp_path: Path, halfway: subprocess.Popen[str]
 ) -> None:
     before = names(tmp_path)
-    assert before == [temporary("a.pt", halfway.pid), temporary("model", halfway.pid)]
-    sweep(tmp_path / "a.pt", tmp_path / "model")
+    assert len(before) == 2
+    for name, final in zip(before, ("a.pt", "model"), strict=True):
+        assert re.fullmatch(temporary(re.escape(final), "[0-9a-f]{16}"), name)
+    remove_stale(tmp_path / "a.pt", tmp_path / "model")
     assert names(tmp_path) == before
     assert (tmp_path / before[1] / "new" / "trunk.onnx").read_bytes() == b"half"
 
@@ -108,7 +119,7 @@ def test_what_a_living_process_makes_is_left_alone(
 def test_what_a_killed_process_left_is_removed(
     tmp_path: Path, halfway: subprocess.Popen[str]
 ) -> None:
-    """Nothing else is: not the files of other names, nor what only looks like one of these."""
+    """Nothing else is: neither files of other names, nor what only looks like a leftover."""
     halfway.kill()
     halfway.wait()
     others = ["a.pt", "a.pt.tmp", "a.pt.2023.tmp", "a.pt.1.deepmask-tmp", "model"]
@@ -116,13 +127,14 @@ def test_what_a_killed_process_left_is_removed(
     for name in others:
         (tmp_path / name).touch()
     (tmp_path / temporary("a.pt")).symlink_to("a.pt")
+    os.mkfifo(tmp_path / temporary("a.pt", "2"))
     folders = ["model.2023.tmp", temporary("model")]
     for name in folders:
         (tmp_path / name / "new").mkdir(parents=True)
         (tmp_path / name / "photograph.jpg").touch()
-    kept = sorted([*others, *folders, temporary("a.pt")])
+    kept = sorted([*others, *folders, temporary("a.pt"), temporary("a.pt", "2")])
     assert len(names(tmp_path)) == len(kept) + 2
-    sweep(tmp_path / "a.pt", tmp_path / "model", tmp_path / "nowhere" / "a.pt")
+    remove_stale(tmp_path / "a.pt", tmp_path / "model", tmp_path / "nowhere" / "a.pt")
     assert names(tmp_path) == kept
     assert all((tmp_path / name / "photograph.jpg").exists() for name in folders)
 
@@ -132,114 +144,152 @@ def test_what_another_machine_left_stays(tmp_path: Path) -> None:
     """Its locks may not be seen here, so it may still be at work."""
     for name in ("a.pt", "model"):
         (tmp_path / temporary(name, machine="0" * 8)).mkdir()
-        (tmp_path / temporary(name, 2, machine="f" * 8)).touch()
-        (tmp_path / temporary(name, 3)).mkdir()
-        (tmp_path / temporary(name, 4)).touch()
-    sweep(tmp_path / "a.pt", tmp_path / "model")
+        (tmp_path / temporary(name, "2", machine="f" * 8)).touch()
+        (tmp_path / temporary(name, "3")).mkdir()
+        (tmp_path / temporary(name, "4")).touch()
+    remove_stale(tmp_path / "a.pt", tmp_path / "model")
     assert names(tmp_path) == sorted(
         temporary(name, number, machine * 8)
         for name in ("a.pt", "model")
-        for number, machine in ((1, "0"), (2, "f"))
+        for number, machine in (("1f", "0"), ("2", "f"))
     )
 
 
 def test_a_machine_has_one_mark_and_others_have_another(monkeypatch: pytest.MonkeyPatch) -> None:
     assert atomic._machine() == atomic._MACHINE
     assert re.fullmatch(atomic.TEMPORARY_END, temporary(""))
-    monkeypatch.setattr(atomic.platform, "node", lambda: "another")
+    monkeypatch.setattr(platform, "node", lambda: "another")
     assert atomic._machine() != atomic._MACHINE
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    for make in (whole_file, workplace):
+    for make in (atomic_write, staging_folder):
         with pytest.raises(FileNotFoundError), make(tmp_path / "nowhere" / "a"):
             pass
 
 
-def test_a_name_in_use_is_not_used_again(tmp_path: Path) -> None:
-    """Machines that share a folder, and containers, have processes of the same number."""
+def test_two_that_make_the_same_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     first, one = new_file(path)
     second, other = new_file(path)
     assert first != second
     one.write(b"1")
     other.write(b"2")
-    publish(other, second, path)
+    commit(other, second, path)
     assert path.read_bytes() == b"2"
-    discard(one, first)
+    abort(one, first)
     assert names(tmp_path) == ["a.pt"]
-    with workplace(path) as folder, workplace(path) as another:
+    with staging_folder(path) as folder, staging_folder(path) as another:
         assert folder != another
     assert names(tmp_path) == ["a.pt"]
 
 
-def test_a_file_that_was_published_is_not_discarded(tmp_path: Path) -> None:
-    """Ctrl-C may come just after the renaming, and another's new file may have the name by then."""
+def test_a_committed_file_is_not_aborted(tmp_path: Path) -> None:
+    """Ctrl-C may come just after the renaming."""
     path = tmp_path / "a.pt"
-    first, one = new_file(path)
-    one.write(b"1")
-    if not atomic._HAS_LOCKS:
-        one.close()
-    first.replace(path)
-    second, other = new_file(path)
-    assert second == first
-    discard(one, first)
-    other.write(b"2")
-    publish(other, second, path)
-    assert path.read_bytes() == b"2"
+    temporary_path, file = new_file(path)
+    file.write(b"1")
+    commit(file, temporary_path, path)
+    abort(file, temporary_path)
+    assert path.read_bytes() == b"1"
     assert names(tmp_path) == ["a.pt"]
 
 
-@pytest.mark.parametrize("make", [whole_file, workplace])
-def test_names_are_not_tried_for_ever(
+@needs_locks
+def test_a_file_is_locked_until_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If it were closed before, another process could take it for stale and remove it."""
+    replace = Path.replace
+
+    def remove_first(self: Path, target: Path) -> Path:
+        remove_stale(target)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", remove_first)
+    with atomic_write(tmp_path / "a.pt") as file:
+        file.write(b"1")
+    assert (tmp_path / "a.pt").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("make", [atomic_write, staging_folder])
+def test_another_thing_of_the_temporary_name_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Any]
 ) -> None:
-    monkeypatch.setattr(atomic, "_NAMES", 3)
-    for number in range(3):
-        (tmp_path / temporary("a.pt", os.getpid() + number)).mkdir()
-    before = names(tmp_path)
-    told = "no temporary name beside it could be had"
-    with pytest.raises(OSError, match=told), make(tmp_path / "a.pt"):
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "1f")
+    (tmp_path / temporary("a.pt")).write_bytes(b"mine")
+    with pytest.raises(FileExistsError), make(tmp_path / "a.pt"):
         pass
-    assert names(tmp_path) == before
+    assert (tmp_path / temporary("a.pt")).read_bytes() == b"mine"
 
 
 @needs_locks
-@pytest.mark.parametrize("make", [whole_file, workplace])
+@pytest.mark.parametrize("make", [atomic_write, staging_folder])
 def test_where_files_cannot_be_told_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Any]
 ) -> None:
-    """With locks that is told; without, it does not matter, since nothing is swept."""
+    """With locks that is an error; without, it does not matter: nothing stale is removed."""
     monkeypatch.setattr(atomic, "_is_at", lambda descriptor, path: False)
-    told = "no temporary name beside it could be had"
+    told = "its temporary files are removed as they are made"
     with pytest.raises(OSError, match=told), make(tmp_path / "a.pt"):
         pass
-    assert len(names(tmp_path)) <= atomic._LOST
+    assert len(names(tmp_path)) <= atomic._ATTEMPTS
     monkeypatch.setattr(atomic, "_lock", lambda descriptor: None)
     with make(tmp_path / "b.pt"):
         pass
 
 
 @needs_locks
-def test_a_sweep_between_making_and_locking_costs_a_name(
+def test_what_vanishes_before_it_is_locked_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, swept = atomic._lock, []
+    lock, removed = atomic._lock, list[bool]()
 
     def late(descriptor: int) -> bool | None:
-        if not swept:
-            swept.append(True)
-            sweep(tmp_path / "a.pt")
+        if not removed:
+            removed.append(True)
+            remove_stale(tmp_path / "a.pt")
         return lock(descriptor)
 
     monkeypatch.setattr(atomic, "_lock", late)
-    with whole_file(tmp_path / "a.pt") as file:
+    with atomic_write(tmp_path / "a.pt") as file:
         file.write(b"1")
-    swept.clear()
-    with workplace(tmp_path / "a.pt") as folder:
+    removed.clear()
+    with staging_folder(tmp_path / "a.pt") as folder:
         assert folder.is_dir()
     assert (tmp_path / "a.pt").read_bytes() == b"1"
     assert names(tmp_path) == ["a.pt"]
+
+
+@needs_locks
+def test_a_folder_that_vanishes_before_it_is_opened_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, removed = os.open, list[bool]()
+
+    def late(path: Path, *arguments: int) -> int:
+        if not removed:
+            removed.append(True)
+            path.rmdir()
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(os, "open", late)
+    with staging_folder(tmp_path / "model") as folder:
+        assert folder.is_dir()
+        assert names(tmp_path) == [folder.name]
+
+
+def test_where_the_system_has_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows: everything appears whole, and nothing stale is removed."""
+    monkeypatch.setattr(atomic, "_HAS_LOCKS", False)
+    (tmp_path / temporary("a.pt")).touch()
+    with atomic_write(tmp_path / "a.pt") as file:
+        file.write(b"1")
+    with staging_folder(tmp_path / "a.pt") as folder:
+        assert folder.is_dir()
+    remove_stale(tmp_path / "a.pt")
+    assert (tmp_path / "a.pt").read_bytes() == b"1"
+    assert names(tmp_path) == ["a.pt", temporary("a.pt")]
 
 
 @needs_locks
@@ -253,10 +303,10 @@ def test_where_there_are_no_locks_nothing_is_swept(
     def refuse(descriptor: int, how: int) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(atomic.fcntl, "flock", refuse)
-    sweep(tmp_path / "a.pt", tmp_path / "model")
+    monkeypatch.setattr("fcntl.flock", refuse)
+    remove_stale(tmp_path / "a.pt", tmp_path / "model")
     assert len(names(tmp_path)) == 2
-    with whole_file(tmp_path / "a.pt") as file:
+    with atomic_write(tmp_path / "a.pt") as file:
         file.write(b"1")
     assert (tmp_path / "a.pt").read_bytes() == b"1"
 

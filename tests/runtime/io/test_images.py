@@ -18,7 +18,6 @@ RAMP = np.add.outer(np.arange(12) * 8, np.arange(20) * 4).astype(np.uint8)
 
 
 def save(path: Path, array: np.ndarray, mode: str | None = None, **options: Any) -> Path:
-    """Write an array, converted to a mode if one is named."""
     image = Image.fromarray(array)
     (image if mode is None else image.convert(mode)).save(path, **options)
     return path

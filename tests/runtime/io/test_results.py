@@ -19,7 +19,6 @@ from deepmask.runtime.predict.proposals import CocoResult
 
 
 def result(image_id: int) -> CocoResult:
-    """A result to be counted."""
     return {
         "image_id": image_id,
         "category_id": 1,
@@ -30,7 +29,7 @@ def result(image_id: int) -> CocoResult:
 
 
 def test_image_ids() -> None:
-    """COCO's numbers are kept, the others run through what is free, no id twice."""
+    """Keep COCO's numbers, and give the others the free ones."""
     names = [
         "holiday.jpg",
         "000000000002.jpg",
@@ -138,7 +137,6 @@ def test_results_are_on_disk_as_they_come(tmp_path: Path) -> None:
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    """One line with the reason."""
     with pytest.raises(ResultsError, match=r"p.json: cannot be written \(No such file"):
         ResultsWriter(tmp_path / "nowhere" / "p.json")
     with pytest.raises(ResultsError, match="is a folder, expected the name of a JSON file"):

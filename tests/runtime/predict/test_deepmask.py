@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from deepmask import DeepMask
 from deepmask.runtime.engines.base import Engine, EngineError
 from deepmask.runtime.io.overlay import choose_distinct
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict import network
-from tests.runtime.square_model import MASK_SIZE, PATCH, write_square_model
+from tests.runtime.plain_paste import paste
+from tests.runtime.square_model import MASK_SIZE, write_square_model
 
 HEIGHT, WIDTH = 170, 230
 
@@ -50,8 +52,8 @@ def test_a_painted_square_comes_back_where_it_was(
     best = proposals.masks(0)
     assert (best & painted).sum() / (best | painted).sum() > 0.8
     # Averaging into samples moves an edge by less than 0.1 sample, the image's pixels by one.
-    sample = PATCH / MASK_SIZE / min(proposals.placement.ratio_y[0], proposals.placement.ratio_x[0])
-    tolerance = 0.1 * sample + 1
+    [box] = model.windows(image, proposals=1).boxes
+    tolerance = 0.1 * max(box[2:]) / MASK_SIZE + 1
     left, top, width, height = proposals.boxes[0]
     found = np.array([top, left, top + height, left + width])
     assert np.abs(found - [y, x, y + side, x + side]).max() <= tolerance
@@ -63,10 +65,11 @@ def test_two_objects_are_the_best_two_that_are_apart(model: DeepMask) -> None:
     image[16:48, 16:48] = 255
     image[80:144, 128:192] = 0
     proposals = model(image)
-    first, second = choose_distinct(proposals, 2)
+    first, second = choose_distinct(proposals.encoded, proposals.areas, proposals.scores, 2)
     found = {tuple(proposals.boxes[index].tolist()) for index in (first, second)}
     assert found == {(16.0, 16.0, 32.0, 32.0), (128.0, 80.0, 64.0, 64.0)}
-    assert proposals.placement.ratio_y[first] != proposals.placement.ratio_y[second]
+    boxes = model.windows(image).boxes  # twice the object's side
+    assert_allclose(boxes[[first, second], 2:] * 0.5, [[32, 32], [64, 64]], rtol=0.05)
 
 
 def test_scores_are_sorted_probabilities(model: DeepMask) -> None:
@@ -79,8 +82,25 @@ def test_scores_are_sorted_probabilities(model: DeepMask) -> None:
     best = model(image, proposals=7)
     assert len(best) == 7
     assert_array_equal(best.scores, everything.scores[:7])
-    assert_array_equal(best.logits, everything.logits[:7])
-    assert {"pyramid", "trunk", "score", "select", "mask"} <= set(best.seconds)
+    assert best.rles() == everything.rles()[:7]
+    few, all_of_them = (model.windows(image, proposals=count) for count in (7, 100_000))
+    assert_array_equal(few.logits, all_of_them.logits[:7])
+    assert_array_equal(few.boxes, all_of_them.boxes[:7])
+    assert set(best.seconds) == {"resize", "trunk", "score", "select", "mask", "encode"}
+    assert model.stages == ("decode", "resize", "trunk", "score", "select", "mask", "encode")
+
+
+def test_windows_are_those_of_the_proposals(model: DeepMask) -> None:
+    """In the same order as a call's that demotes nothing."""
+    image = np.random.default_rng(0).integers(0, 255, (90, 70, 3)).astype(np.uint8)
+    windows = model.windows(image, proposals=40)
+    found = model(image, proposals=40, overlap=1.0)
+    assert (windows.logits.shape, windows.logits.dtype) == ((40, 16, 16), np.float32)
+    assert (windows.boxes.shape, windows.boxes.dtype) == ((40, 4), np.float64)
+    assert_allclose(found.scores, 1 / (1 + np.exp(-windows.selection.logit)), rtol=1e-6)
+    for index in range(0, 40, 3):
+        mask = paste(windows.logits[index], 0.0, windows.boxes[index], (90, 70))
+        assert_array_equal(found.masks(index), mask)
 
 
 def test_tensors_flow_by_name(model: DeepMask, tmp_path: Path) -> None:
@@ -88,18 +108,18 @@ def test_tensors_flow_by_name(model: DeepMask, tmp_path: Path) -> None:
     image = np.random.default_rng(1).integers(0, 255, (80, 120, 3)).astype(np.uint8)
     folder = write_square_model(tmp_path / "code", through_code=True)
     with DeepMask.load(folder, device="cpu", threads=1) as through_code:
-        other = through_code(image, proposals=300)
-    plain = model(image, proposals=300)
-    assert_array_equal(other.scores, plain.scores)
+        other = through_code.windows(image, proposals=300)
+    plain = model.windows(image, proposals=300)
+    assert_array_equal(other.selection.logit, plain.selection.logit)
     assert_array_equal(other.logits, plain.logits)
 
 
 def test_chunks_do_not_change_masks(model: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few windows at a time, or all."""
     image = np.random.default_rng(2).integers(0, 255, (60, 90, 3)).astype(np.uint8)
-    whole = model(image, proposals=200)
+    whole = model.windows(image, proposals=200)
     monkeypatch.setattr(network, "_GATHER_BYTES", 3 * 4 * (256 * 16 + 8 * 256))
-    assert_array_equal(model(image, proposals=200).logits, whole.logits)
+    assert_array_equal(model.windows(image, proposals=200).logits, whole.logits)
 
 
 def test_refined_masks_are_pixel_exact_and_ranked_as_the_coarse_ones(
@@ -116,18 +136,20 @@ def test_refined_masks_are_pixel_exact_and_ranked_as_the_coarse_ones(
     one_scale = Scales(0, 0, 1)
     with DeepMask.load(refined_folder, device="cpu", threads=1) as refined:
         sharp = refined(image, proposals=30, scales=one_scale)
+        fine = refined.windows(image, proposals=30, scales=one_scale)
         monkeypatch.setattr(network, "_GATHER_BYTES", 1)
-        one_by_one = refined(image, proposals=30, scales=one_scale)
+        one_by_one = refined.windows(image, proposals=30, scales=one_scale)
     with DeepMask.load(refined_folder, device="cpu", threads=1, coarse=True) as coarse:
         blunt = coarse(image, proposals=30, scales=one_scale)
-    assert (sharp.logits.shape, blunt.logits.shape) == ((30, 64, 64), (30, 16, 16))
+        bluntly = coarse.windows(image, proposals=30, scales=one_scale)
+    assert (fine.logits.shape, bluntly.logits.shape) == ((30, 64, 64), (30, 16, 16))
     assert_array_equal(sharp.masks(0), disc)
     assert (blunt.masks(0) != disc).any()
     assert_array_equal(sharp.encoded[0].to_array().astype(bool), disc)
     assert_array_equal(sharp.scores, blunt.scores)
-    assert_array_equal(one_by_one.logits, sharp.logits)
-    plain = model(image, proposals=30, scales=one_scale)
-    assert_array_equal(blunt.logits, plain.logits)
+    assert_array_equal(one_by_one.logits, fine.logits)
+    plain = model.windows(image, proposals=30, scales=one_scale)
+    assert_array_equal(bluntly.logits, plain.logits)
 
 
 def test_threads_share_a_model(model: DeepMask) -> None:
@@ -143,17 +165,17 @@ def test_networks_of_several_threads_take_turns(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch, threads: int, at_once: int
 ) -> None:
     """On a CPU, unless each network keeps to one of its cores."""
-    run_level, inside, most = network.Network.run_level, [0], [0]
+    run_view, inside, most = network.Network.run_view, [0], [0]
 
     def watched(*arguments: object) -> object:
         inside[0] += 1
         most[0] = max(most[0], inside[0])
         sleep(0.05)  # long enough for the other thread to come in
-        found = run_level(*arguments)  # type: ignore[arg-type]
+        found = run_view(*arguments)  # type: ignore[arg-type]
         inside[0] -= 1
         return found
 
-    monkeypatch.setattr(network.Network, "run_level", watched)
+    monkeypatch.setattr(network.Network, "run_view", watched)
     with (
         DeepMask.load(model_folder, device="cpu", threads=threads) as shared,
         ThreadPoolExecutor(2) as pool,
@@ -203,7 +225,7 @@ def test_transposed_image_is_read_as_it_looks(model: DeepMask) -> None:
     ],
 )
 def test_wrong_arguments_are_named(
-    model: DeepMask, image: np.ndarray, options: dict[str, float], text: str
+    model: DeepMask, image: npt.NDArray[Any], options: dict[str, float], text: str
 ) -> None:
     """What was given and what is accepted."""
     with pytest.raises(ValueError, match=text):
@@ -212,14 +234,17 @@ def test_wrong_arguments_are_named(
 
 def test_score_map_of_a_wrong_size_is_refused(model: DeepMask) -> None:
     """A model folder whose border is not that of its graphs."""
-    broken = DeepMask(replace(model.manifest, border=64), model.engine, model.choice)
-    with pytest.raises(EngineError, match=r"score graph gave .* expected \(1, 1, 3, 3\)"):
+    views = replace(model.manifest.views, border=64)
+    broken = DeepMask(replace(model.manifest, views=views), model.engine, model.choice)
+    with pytest.raises(EngineError, match=r"score map score is .* expected \(1, .*, 3, 3\)"):
         broken(np.zeros((20, 20, 3), np.uint8), scales=Scales(0, 0, 1))
 
 
-@pytest.mark.parametrize("graph", ["score", "mask"])
+@pytest.mark.parametrize(
+    ("axes", "text"), [(4, "the scores are not finite"), (3, "masks are .* not finite")]
+)
 def test_values_that_are_not_finite_are_refused(
-    model: DeepMask, monkeypatch: pytest.MonkeyPatch, graph: str
+    model: DeepMask, monkeypatch: pytest.MonkeyPatch, axes: int, text: str
 ) -> None:
     """A network that overflows gives an error, not masks."""
     original = type(model.engine).fetched
@@ -231,16 +256,18 @@ def test_values_that_are_not_finite_are_refused(
         with original(engine, tensors) as arrays:
             copies = [array.copy() for array in arrays]
         for array in copies:
-            if array.ndim == (4 if graph == "score" else 3):
+            if array.ndim == axes:
                 array.flat[0] = np.nan
         yield copies
 
     monkeypatch.setattr(type(model.engine), "fetched", broken)
-    with pytest.raises(EngineError, match=f"the {graph} graph gave .*not finite"):
+    with pytest.raises(EngineError, match=text):
         model(gray(20, 20))
 
 
-def test_demoted_duplicates_keep_their_masks_and_lists_are_prefixes(model: DeepMask, scene) -> None:
+def test_demoted_duplicates_keep_their_masks_and_lists_are_prefixes(
+    model: DeepMask, scene: Callable[..., Any]
+) -> None:
     """Ranking moves whole proposals; a call for fewer gives the head of a call for more."""
     image = scene(5, HEIGHT, WIDTH).image
     plain = model(image, proposals=1000, overlap=1.0)
@@ -256,22 +283,28 @@ def test_demoted_duplicates_keep_their_masks_and_lists_are_prefixes(model: DeepM
     assert_array_equal(few.boxes, diverse.boxes[:6])
 
 
-def test_the_models_scale_prior_lifts_small_scales(model: DeepMask, scene) -> None:
+def test_the_models_scale_prior_lifts_small_scales(
+    model: DeepMask, scene: Callable[..., Any]
+) -> None:
     """The same windows; the logits of each are higher by the prior for every octave below 1."""
     image, scales = scene(5, HEIGHT, WIDTH).image, Scales(-2, -1, 1)
     lifted = DeepMask(replace(model.manifest, scale_prior=0.5), model.engine, model.choice)
     raw, moved = (
         {
-            (float(p.placement.ratio_x[k]), int(p.placement.row[k]), int(p.placement.col[k])): score
-            for k, score in enumerate(np.log(p.scores / (1 - p.scores.astype(np.float64))))
+            (view, row, col): logit
+            for view, row, col, logit in zip(
+                *(values.tolist() for values in (found.view, found.row, found.col, found.logit)),
+                strict=True,
+            )
         }
-        for p in (one(image, scales=scales, overlap=1.0) for one in (model, lifted))
+        for found in (one.windows(image, scales=scales).selection for one in (model, lifted))
     )
     assert raw.keys() == moved.keys()  # there are fewer locations than were asked for
-    octaves = {key: 2.0 if key[0] < 0.375 else 1.0 for key in raw}
-    assert set(octaves.values()) == {1.0, 2.0}
+    assert {view for view, _, _ in raw} == {0, 1}
     for key, logit in raw.items():
-        assert moved[key] - logit == pytest.approx(0.5 * octaves[key], abs=1e-3)
+        assert moved[key] - logit == pytest.approx(0.5 * (2 - key[0]), abs=1e-5)
+    with_prior, without = (one(image, scales=scales, overlap=1.0) for one in (lifted, model))
+    assert with_prior.scores.max() > without.scores.max()
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 1.5, float("nan")])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from numpy.testing import assert_array_equal
 from pycocotools import mask as coco_mask
@@ -16,16 +18,20 @@ from deepmask.runtime.io.overlay import choose_distinct
 
 
 @pytest.fixture(scope="module")
-def picture(scene: Callable[..., Any]) -> np.ndarray:
+def picture(scene: Callable[..., Any]) -> npt.NDArray[np.uint8]:
     """Four objects."""
-    image: np.ndarray = scene(5, 120, 150, objects=4).image
+    image: npt.NDArray[np.uint8] = scene(5, 120, 150, objects=4).image
     return image
 
 
 @pytest.fixture(scope="module")
-def proposals(model: DeepMask, picture: np.ndarray) -> Proposals:
+def proposals(model: DeepMask, picture: npt.NDArray[np.uint8]) -> Proposals:
     """Every location of a scene."""
     return model(picture, proposals=2000)
+
+
+def distinct(proposals: Proposals, top: int) -> list[int]:
+    return choose_distinct(proposals.encoded, proposals.areas, proposals.scores, top)
 
 
 def test_rles_boxes_and_areas_are_those_of_the_masks(proposals: Proposals) -> None:
@@ -66,14 +72,23 @@ def test_coco_results(proposals: Proposals) -> None:
         assert (x + width, y + height) == (cols.max() + 1, rows.max() + 1)
 
 
-def test_overlay_shows_objects(proposals: Proposals, picture: np.ndarray) -> None:
+def test_labels_become_categories(proposals: Proposals) -> None:
+    """COCO counts categories from 1; masks without a pixel are left out with theirs."""
+    labels = np.arange(len(proposals), dtype=np.int64) % 3
+    labelled = replace(proposals, labels=labels)
+    found = [result["category_id"] for result in labelled.to_coco(1)]
+    assert found == (labels[proposals.areas > 0] + 1).tolist()
+    assert set(found) == {1, 2, 3}
+
+
+def test_overlay_shows_objects(proposals: Proposals, picture: npt.NDArray[np.uint8]) -> None:
     """The image's size, changed where a chosen mask is and nowhere far from one."""
     before = picture.copy()
     drawn = proposals.draw(picture, top=3)
     assert_array_equal(picture, before)
     assert drawn.shape == picture.shape
     assert drawn.dtype == np.uint8
-    masks = np.any([proposals.masks(i) for i in choose_distinct(proposals, 3)], axis=0)
+    masks = np.any([proposals.masks(i) for i in distinct(proposals, 3)], axis=0)
     changed = (drawn != picture).any(axis=2)
     assert changed[masks].mean() > 0.95
     assert changed[~masks].mean() < 0.2
@@ -82,7 +97,7 @@ def test_overlay_shows_objects(proposals: Proposals, picture: np.ndarray) -> Non
 
 def test_overlay_draws_the_best_of_those_that_are_alike(proposals: Proposals) -> None:
     """No two drawn masks are alike, and every better one left out is like one that is drawn."""
-    chosen = choose_distinct(proposals, 5)
+    chosen = distinct(proposals, 5)
     assert chosen == sorted(chosen)
     masks = {index: proposals.masks(index) for index in range(chosen[-1] + 1)}
 
@@ -107,5 +122,5 @@ def test_overlay_of_nothing_is_the_image(model: DeepMask) -> None:
 
 def test_overlay_on_another_image_is_refused(proposals: Proposals) -> None:
     """Sizes are compared."""
-    with pytest.raises(ValueError, match=r"image is \(9, 9, 3\), the proposals' image is"):
+    with pytest.raises(ValueError, match=r"image is \(9, 9, 3\), the masks' image is"):
         proposals.draw(np.zeros((9, 9, 3), np.uint8))

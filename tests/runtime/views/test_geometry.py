@@ -1,4 +1,4 @@
-"""Location → window → image and back."""
+"""Window → pixels of the picture → samples of the mask, and back."""
 
 from __future__ import annotations
 
@@ -9,68 +9,55 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from deepmask.runtime.views.geometry import (
-    WindowGrid,
     bilinear_taps,
-    canvas_length,
-    image_coordinate,
-    location_count,
     mask_coordinate,
+    pixel_coordinate,
     window_extent,
 )
 
-grids = st.sampled_from([WindowGrid(224, 16, 56), WindowGrid(160, 16, 56), WindowGrid(64, 16, 16)])
-ratios = st.floats(0.05, 4)
+sizes = st.sampled_from([2, 7, 16, 56, 160])
+starts = st.floats(-3000, 3000)
+lengths = st.floats(1, 4000)
 
 
-@given(grids, ratios, st.integers(0, 300), st.floats(-2000, 2000))
-def test_image_and_mask_coordinates_are_inverse(
-    grid: WindowGrid, ratio: float, location: int, pixel: float
+@given(starts, lengths, sizes, st.floats(-2000, 2000))
+def test_pixels_and_samples_are_inverse(
+    start: float, length: float, size: int, pixel: float
 ) -> None:
     """There and back, for any window."""
-    coordinate = mask_coordinate(pixel, location, ratio, grid)
-    assert_allclose(image_coordinate(coordinate, location, ratio, grid), pixel, atol=1e-6)
+    coordinate = mask_coordinate(pixel, start, length, size)
+    assert_allclose(pixel_coordinate(coordinate, start, length, size), pixel, atol=1e-6)
 
 
-@given(grids, ratios, st.integers(0, 300))
-def test_window_centre_is_stride_times_location(
-    grid: WindowGrid, ratio: float, location: int
-) -> None:
-    """A mask's centre is at stride · i of the scaled image, its ends ± patch/2 from there."""
-    centre = image_coordinate((grid.mask_size - 1) / 2, location, ratio, grid)
-    assert_allclose((centre + 0.5) * ratio, grid.stride * location, atol=1e-6)
-    ends = image_coordinate([-0.5, grid.mask_size - 0.5], location, ratio, grid)
-    assert_allclose(ratio * np.diff(ends), grid.patch)
+@given(starts, lengths, sizes)
+def test_samples_share_the_window_evenly(start: float, length: float, size: int) -> None:
+    """The mask's ends are the window's, its centre the window's centre."""
+    ends = pixel_coordinate([-0.5, size - 0.5], start, length, size)
+    assert_allclose(ends + 0.5, [start, start + length], atol=1e-6)
+    centre = pixel_coordinate((size - 1) / 2, start, length, size)
+    assert_allclose(centre + 0.5, start + length / 2, atol=1e-6)
 
 
 def test_the_formula_of_the_paper_window() -> None:
-    """One case by hand: 224 px window of location 3 at ratio 0.5, image pixel 99."""
-    grid = WindowGrid(224, 16, 56)
+    """One case by hand: 224 px window of location 3 at ratio 0.5, picture's pixel 99."""
     # (99.5 · 0.5 + 112 − 48) · 56/224 − 0.5
-    assert mask_coordinate(99, 3, 0.5, grid) == pytest.approx(27.9375)
+    assert mask_coordinate(99, (48 - 112) / 0.5, 224 / 0.5, 56) == pytest.approx(27.9375)
 
 
-@given(grids, ratios, st.integers(0, 60), st.integers(1, 400))
+@given(starts, lengths, sizes, st.integers(1, 400))
 def test_extent_is_the_pixels_whose_centres_lie_in_the_window(
-    grid: WindowGrid, ratio: float, location: int, length: int
+    start: float, length: float, size: int, limit: int
 ) -> None:
     """Against asking every pixel; ties at the window's very edge may fall either way."""
-    start, stop = window_extent(np.array([location]), np.array([ratio]), length, grid)
-    pixels = np.arange(length)
-    coordinate = mask_coordinate(pixels, location, ratio, grid)
-    surely = (coordinate > -0.5 + 1e-6) & (coordinate < grid.mask_size - 0.5 - 1e-6)
-    perhaps = (coordinate > -0.5 - 1e-6) & (coordinate < grid.mask_size - 0.5 + 1e-6)
-    inside = (pixels >= start) & (pixels < stop)
+    first, stop = window_extent(np.array([start]), np.array([length]), limit)
+    pixels = np.arange(limit)
+    coordinate = mask_coordinate(pixels, start, length, size)
+    surely = (coordinate > -0.5 + 1e-6) & (coordinate < size - 0.5 - 1e-6)
+    perhaps = (coordinate > -0.5 - 1e-6) & (coordinate < size - 0.5 + 1e-6)
+    inside = (pixels >= first) & (pixels < stop)
     assert (inside[surely]).all()
     assert not inside[~perhaps].any()
-    assert 0 <= start <= stop <= length
-
-
-@given(st.integers(1, 5000), st.sampled_from([80, 96, 112, 128]))
-def test_canvas_holds_every_window(length: int, border: int) -> None:
-    """Locations cover the scaled image and the first and last window lie within the canvas."""
-    count = location_count(length, 16)
-    assert 16 * (count - 2) < length <= 16 * (count - 1)
-    assert border + 16 * (count - 1) + border == canvas_length(length, 16, border)
+    assert 0 <= first <= stop <= limit
 
 
 @given(st.floats(-5, 20), st.integers(2, 16))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from types import ModuleType
@@ -12,7 +13,7 @@ import pytest
 
 from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.engines.tensorrt import cuda
-from deepmask.runtime.engines.tensorrt.device import OutOfMemory
+from deepmask.runtime.engines.tensorrt.cuda import Device, OutOfMemory
 
 
 class Context:
@@ -21,6 +22,10 @@ class Context:
     def __init__(self) -> None:
         self.local = threading.local()
         self.freed: list[str] = []
+        self.detached = 0
+
+    def detach(self) -> None:
+        self.detached += 1
 
     @property
     def depth(self) -> int:
@@ -126,21 +131,19 @@ def context() -> Context:
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch, context: Context) -> cuda.CudaDevice:
+def device(monkeypatch: pytest.MonkeyPatch, context: Context) -> Device:
     pretend_pycuda(monkeypatch, context)
     return cuda.open_device()
 
 
-def test_the_gpu_says_who_it_is(device: cuda.CudaDevice) -> None:
+def test_the_gpu_says_who_it_is(device: Device) -> None:
     gpu = device.gpu
-    assert (gpu.name, gpu.compute_capability, gpu.driver) == ("NVIDIA L4", (8, 9), "12.8")
+    assert (gpu.name, gpu.compute_capability, gpu.driver) == ("NVIDIA L4", "8.9", "12.8")
     assert gpu.memory == 24 << 30
     assert device.free() == 1 << 29
 
 
-def test_a_context_is_pushed_and_popped_around_each_use(
-    device: cuda.CudaDevice, context: Context
-) -> None:
+def test_a_context_is_pushed_and_popped_around_each_use(device: Device, context: Context) -> None:
     """Nested, in any thread, and after an error."""
     with device.active(), device.active():
         assert context.depth == 2
@@ -160,9 +163,7 @@ def test_a_context_is_pushed_and_popped_around_each_use(
     assert seen == [1, 0]
 
 
-def test_objects_free_themselves_in_their_context(
-    device: cuda.CudaDevice, context: Context
-) -> None:
+def test_objects_free_themselves_in_their_context(device: Device, context: Context) -> None:
     """When the last reference goes, here or in another thread."""
     with device.active():
         memory, stream = device.allocate(100), device.stream()
@@ -180,25 +181,36 @@ def test_objects_free_themselves_in_their_context(
     assert sorted(context.freed) == ["event", "memory", "stream"]
 
 
-def test_pinned_memory_is_an_array(device: cuda.CudaDevice) -> None:
+def test_the_primary_context_is_given_back_as_such(
+    monkeypatch: pytest.MonkeyPatch, context: Context
+) -> None:
+    """By `detach`: pycuda's destructor would call what is for other contexts."""
+    pretend_pycuda(monkeypatch, context)
+    opened = cuda.open_device()
+    assert context.detached == 0
+    del opened
+    gc.collect()
+    assert context.detached == 1
+
+
+def test_pinned_memory_is_an_array(device: Device) -> None:
     with device.active():
         pinned = device.pin(100)
     assert (pinned.array.shape, pinned.array.dtype) == ((100,), np.uint8)
 
 
-def test_no_room_is_one_line(device: cuda.CudaDevice) -> None:
+def test_no_room_is_one_line(device: Device) -> None:
     with device.active(), pytest.raises(OutOfMemory) as caught:
         device.allocate(2 << 30)
     assert str(caught.value) == (
-        "out of GPU memory: 2048 MiB more are needed, 512 MiB of 24576 MiB are free on NVIDIA L4; "
+        "out of GPU memory: 2048.0 MiB more are needed, 512.0 MiB of 24576.0 MiB are free on "
+        "NVIDIA L4; "
         "use a smaller --max-side or fewer --scales, or another device "
         "(--engine onnxruntime --device cpu)"
     )
 
 
-def test_no_pinned_memory_is_one_line(
-    device: cuda.CudaDevice, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_pinned_memory_is_one_line(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(size: int, dtype: object) -> None:
         raise device._driver.MemoryError("cuMemHostAlloc failed: out of memory")
 
@@ -206,11 +218,11 @@ def test_no_pinned_memory_is_one_line(
     with device.active(), pytest.raises(OutOfMemory) as caught:
         device.pin(60 << 20)
     assert str(caught.value).startswith(
-        "out of pinned host memory: 60 MiB more are needed; use a smaller --max-side"
+        "out of pinned host memory: 60.0 MiB more are needed; use a smaller --max-side"
     )
 
 
-def test_what_cuda_reports_is_one_line(device: cuda.CudaDevice) -> None:
+def test_what_cuda_reports_is_one_line(device: Device) -> None:
     with device.active():
         memory, stream = device.allocate(4), device.stream()
     with pytest.raises(EngineError) as caught, device.active():
@@ -249,9 +261,9 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, context: Cont
         )
         assert problem() == (
             "pycuda cannot be loaded: libcurand.so.10: cannot open; "
-            "pip install 'deepmask[tensorrt]'"
+            "pip install 'deepmask-trt[tensorrt]'"
         )
     monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: None)
-    assert problem() == "pycuda is not installed: pip install 'deepmask[tensorrt]'"
+    assert problem() == "pycuda is not installed: pip install 'deepmask-trt[tensorrt]'"
     monkeypatch.setattr(cuda.ctypes, "CDLL", lambda name: raise_(OSError("libcuda.so.1")))
     assert problem() == "no NVIDIA driver on this machine"

@@ -1,4 +1,4 @@
-"""The TensorRT engine on a GPU that is not there: results, copies, waits, memory, threads.
+"""The TensorRT engine on a GPU that is not there: results, copies, waits, memory, threads, faults.
 
 The fakes hold real bytes and do queued work only when it is waited for; see `fake_gpu`.
 """
@@ -7,29 +7,45 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
 
 from deepmask import DeepMask
-from deepmask.runtime.engines.tensorrt.graph import BuiltGraph
+from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
+from deepmask.runtime.engines.tensorrt.loaded_plan import LoadedPlan
 from deepmask.runtime.engines.tensorrt.pool import PATIENCE
+from deepmask.runtime.engines.tensorrt.profile import WINDOWS
+from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.views.pyramid import canvas_shape, plan_pyramid
+from deepmask.runtime.predict.network import Network
+from deepmask.runtime.predict.select import Selection
+from deepmask.runtime.views.grids import map_shape
+from deepmask.runtime.views.views import canvas_shape, plan_views
 from tests.runtime.engines.tensorrt.test_gpu import PRESETS
 from tests.runtime.fake_gpu import FakeDevice
 from tests.runtime.fake_model import Picture, load, picture
-from tests.runtime.fake_tensorrt import FakeContext, FakeEngine, FakeRuntimeCache, FakeRuntimeConfig
+from tests.runtime.fake_tensorrt import (
+    FakeContext,
+    FakeEngine,
+    FakeRuntimeCache,
+    FakeRuntimeConfig,
+    fake_library,
+    fake_plans,
+)
 from tests.runtime.square_model import MASK_SIZE, write_square_model
 
 
 def assert_same(first: DeepMask, second: DeepMask, image: Picture, count: int = 300) -> None:
     one, other = first(image, proposals=count), second(image, proposals=count)
-    assert_array_equal(one.scores, other.scores)
-    assert_array_equal(one.logits, other.logits)
+    assert one.scores.tolist() == other.scores.tolist()
+    assert one.rles() == other.rles()
 
 
 def test_results_are_those_of_onnxruntime(fake: DeepMask, model: DeepMask) -> None:
@@ -76,56 +92,64 @@ def test_memory_is_enough_where_its_size_is_not_told(
 def test_what_score_makes_stays_on_the_device(
     tmp_path: Path, device: FakeDevice, model: DeepMask
 ) -> None:
-    """A mask graph that reads `code`: it is neither fetched nor uploaded."""
+    """A mask stage that reads `code`: it is neither fetched nor uploaded."""
     with load(write_square_model(tmp_path / "code", through_code=True), device) as fake:
         assert_same(fake, model, picture(5, 40, 50))
     assert device.sizes["download"] < device.sizes["upload"]
 
 
-def test_one_image_counted(fake: DeepMask, device: FakeDevice) -> None:
+def test_one_image_counted(
+    fake: DeepMask, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Copies, bytes, waits and allocations of an image, exactly; none is allocated the next time.
 
-    Each level's canvas and the chosen windows' locations go up, each level's scores and the masks
-    come down, and the host waits twice: for all levels' scores and for all masks.
+    Each view's canvas and the chosen windows' locations go up, each view's scores and the masks
+    come down, and the host waits twice: for all views' scores and for all masks.
     """
+    chosen: list[Selection] = []
+    original = Network.masks
+
+    def noted(network: Network, selection: Selection, *rest: Any) -> Any:
+        chosen.append(selection)
+        return original(network, selection, *rest)
+
+    monkeypatch.setattr(Network, "masks", noted)
     image, count = picture(0), 200
     fake(image, proposals=count, overlap=1)  # allocates
     device.reset()
-    proposals = fake(image, proposals=count, overlap=1)
+    fake(image, proposals=count, overlap=1)
 
-    levels = plan_pyramid(90, 120, fake.manifest.scales.factors(), fake.manifest)
-    used = len(set(proposals.placement.ratio_y.tolist()))  # levels that windows were chosen from
-    assert 1 < used <= len(levels) == 7
+    manifest = fake.manifest
+    views = plan_views(90, 120, manifest.views.scales.factors(), manifest.views)
+    used = len(set(chosen[-1].view.tolist()))  # views that windows were chosen from
+    assert 1 < used <= len(views) == 7
     assert device.calls == {
-        "upload": len(levels) + used,
-        "run": 2 * len(levels) + used,
-        "download": len(levels) + used,
+        "upload": len(views) + used,
+        "run": 2 * len(views) + used,
+        "download": len(views) + used,
         "synchronize": 2,
-        # Start and end of two stages in each level; the end of each upload and of both downloads.
-        "event": 4 * len(levels) + len(levels) + used + 2,
+        # Start and end of two stages in each view; the end of each upload and of both downloads.
+        "event": 4 * len(views) + len(views) + used + 2,
     }
-    canvases = sum(4 * np.prod(canvas_shape(level)) for level in levels)
-    scores = sum(4 * level.rows * level.cols for level in levels)
+    canvases = sum(4 * np.prod(canvas_shape(view)) for view in views)
+    shapes = [map_shape(view, manifest.grids[0], manifest.views.border) for view in views]
     assert device.sizes["upload"] == canvases + count * 2 * 8
+    scores = sum(4 * np.prod(shape) for shape in shapes)
     assert device.sizes["download"] == scores + count * MASK_SIZE**2 * 4
 
 
 def test_many_masks_come_in_few_parts(
     fake: DeepMask, device: FakeDevice, model: DeepMask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits on the device is bounded, and a graph gets no more windows than it takes."""
+    """What waits on the device is bounded, and a plan gets no more windows than it takes."""
+    assert fake.engine.most_windows == WINDOWS[-1]
     monkeypatch.setattr("deepmask.runtime.predict.network._WAITING_BYTES", 40 * MASK_SIZE**2 * 4)
     monkeypatch.setattr(fake.engine, "most_windows", 30)
     image = picture(1)
     assert_same(fake, model, image, 200)
     device.reset()
-    fake(image, proposals=200)
+    fake(image, proposals=200, overlap=1)
     assert 200 / 40 <= device.calls["synchronize"] - 1 <= 200 / 20
-
-
-def test_windows_are_limited_by_the_profile(fake: DeepMask) -> None:
-    profiles = fake.engine._graphs["mask"].profiles  # type: ignore[attr-defined]
-    assert fake.engine.most_windows == profiles[0]["locations"].max[0]
 
 
 def test_memory_does_not_grow(fake: DeepMask, device: FakeDevice, model_folder: Path) -> None:
@@ -165,19 +189,19 @@ def test_all_memory_is_given_back(model_folder: Path, device: FakeDevice) -> Non
     assert pinned_bytes(device) == 0
 
 
-def test_graphs_go_when_keeping_their_kernels_fails(
+def test_plans_go_when_keeping_their_kernels_fails(
     model_folder: Path, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load(model_folder, device)
-    graphs = model.engine._graphs  # type: ignore[attr-defined]
+    plans = model.engine._plans  # type: ignore[attr-defined]
 
-    def fail(self: BuiltGraph) -> None:
+    def fail(self: LoadedPlan) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(BuiltGraph, "keep_kernels", fail)
+    monkeypatch.setattr(LoadedPlan, "keep_kernels", fail)
     with pytest.raises(MemoryError):
         model.close()
-    assert graphs == {}
+    assert plans == {}
 
 
 def test_four_threads_get_what_one_gets(fake: DeepMask, device: FakeDevice) -> None:
@@ -187,7 +211,7 @@ def test_four_threads_get_what_one_gets(fake: DeepMask, device: FakeDevice) -> N
     alone, streams = device.live, device.calls["stream"]
     start = threading.Barrier(4)
 
-    def run(index: int) -> list[list[dict[str, object]]]:
+    def run(index: int) -> list[Any]:
         start.wait()
         return [fake(image, proposals=40).to_coco(1) for image in images[index:] + images[:index]]
 
@@ -197,13 +221,13 @@ def test_four_threads_get_what_one_gets(fake: DeepMask, device: FakeDevice) -> N
     assert device.calls["stream"] == streams + 4
     gc.collect()
     assert device.live == alone
-    assert len(fake.engine._lanes) == 1  # type: ignore[attr-defined]
+    assert len(fake.engine._threads) == 1  # type: ignore[attr-defined]
 
 
 def test_stages_are_timed_by_the_device(fake: DeepMask) -> None:
-    """The fake's clock counts pieces of work: an upload and a run in the trunk, a run in score."""
+    """The fake's clock counts pieces of work: a run for each of seven views."""
     seconds = fake(picture(0), proposals=10).seconds
-    assert (seconds["trunk"], seconds["score"]) == (14, 7)
+    assert (seconds["trunk"], seconds["score"]) == (7, 7)
     assert 0 < seconds["mask"] < 14
 
 
@@ -225,8 +249,8 @@ def test_idle_memory_makes_room(model_folder: Path, device: FakeDevice) -> None:
         assert device.most <= needed
 
 
-def test_each_level_keeps_its_context(fake: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One for each graph and profile, made once: no profile is ever switched."""
+def test_each_view_keeps_its_context(fake: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for each plan and profile, made once: no profile is ever switched."""
     switched: list[int] = []
     original = FakeContext.set_optimization_profile_async
 
@@ -243,6 +267,129 @@ def test_each_level_keeps_its_context(fake: DeepMask, monkeypatch: pytest.Monkey
     assert len(switched) == before
 
 
+def failure(model: DeepMask, image: Picture) -> str:
+    """What an image fails with. The error itself, whose frames hold tensors, is gone."""
+    with pytest.raises(EngineError) as caught:
+        model(image)
+    text = str(caught.value)
+    del caught
+    gc.collect()
+    assert "\n" not in text
+    return text
+
+
+def test_a_shape_outside_prints_profile_and_shape(model_folder: Path, device: FakeDevice) -> None:
+    """And what to do; what was queued before it harms nothing."""
+    image = picture(0)
+    with load(model_folder, device, max_side=128) as fake:
+        expected = fake(image).to_coco(1)
+        text = failure(fake, picture(1, 8, 1000))
+        assert fake(image).to_coco(1) == expected
+    assert "image 1×3×" in text
+    assert "it takes image 1×3×112×112 … 1×3×" in text
+    assert "(best: 1×3×" in text
+    assert "--max-side" in text
+
+
+def test_no_room_is_one_line_and_passes(fake: DeepMask, device: FakeDevice) -> None:
+    """What is needed, what is free, what to do; smaller images still run."""
+    small = picture(0, 40, 40)
+    expected = fake(small).to_coco(1)
+    device.capacity = device.live + (1 << 20)
+    text = failure(fake, picture(1, 300, 300))
+    assert text.startswith("out of GPU memory: ")
+    assert "are free on Fake GPU; use a smaller --max-side" in text
+    assert fake(small).to_coco(1) == expected
+    device.capacity = 1 << 30
+    assert len(fake(picture(1, 300, 300))) == 1000
+
+
+def test_a_plan_that_does_not_load_is_told(model_folder: Path, device: FakeDevice) -> None:
+    """TensorRT gives None and logs why."""
+    manifest = load_manifest(model_folder)
+    plans = {**fake_plans(manifest, model_folder), "score": b"\xff no plan"}
+    with pytest.raises(EngineError) as caught:
+        TensorRTEngine(manifest, plans, fake_library(device), device)
+    text = str(caught.value)
+    assert text.startswith("tensorrt 10.99.0 does not load its plan of score: ")
+    assert text.endswith(
+        "magicTagRead == kMAGIC_TAG failed; deepmask-doctor --clear-cache removes it"
+    )
+
+
+def raises(*_: object) -> None:
+    raise RuntimeError("internal\nerror")
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "text"),
+    [
+        ("execute_async_v3", lambda *_: False, "does not take this run"),
+        ("set_input_shape", lambda *_: False, "does not take image of shape (1, 3, "),
+        ("set_tensor_address", lambda *_: False, "does not take the address of image"),
+        ("infer_shapes", lambda *_: ["image"], "does not know the shapes of image"),
+        ("infer_shapes", raises, "cannot infer shapes"),
+        ("set_optimization_profile_async", lambda *_: False, "does not take profile 0"),
+    ],
+)
+def test_what_tensorrt_refuses_is_told(
+    fake: DeepMask,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    answer: Callable[..., object],
+    text: str,
+) -> None:
+    monkeypatch.setattr(FakeContext, method, answer)
+    told = failure(fake, picture(0))
+    assert told.startswith("tensorrt: the plan of trunk ")
+    assert text in told
+
+
+def test_no_execution_context_is_told(fake: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeEngine, "create_execution_context", lambda *_: None)
+    assert "plan of trunk made no execution context" in failure(fake, picture(0))
+
+
+def test_a_runtime_that_does_not_start_is_told(model_folder: Path, device: FakeDevice) -> None:
+    """As TensorRT's does with a driver that is too old."""
+    library = fake_library(device)
+
+    def nothing(logger: object) -> None:
+        library.messages.add("CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    library.module.Runtime = nothing  # type: ignore[attr-defined]
+    with pytest.raises(EngineError, match=r"10\.99\.0 does not start: CUDA .* error: 35$"):
+        TensorRTEngine(load_manifest(model_folder), {}, library, device)
+
+
+def test_an_interrupted_wait_leaves_memory_alone(
+    fake: DeepMask, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the device still writes: the next image does not use that memory."""
+    image = picture(0)
+    expected = fake(image).to_coco(1)
+    [stream] = device.streams.values()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stream, "synchronize", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fake(picture(1))
+    assert fake(image).to_coco(1) == expected
+
+
+def test_an_image_that_fails_late_harms_no_other(fake: DeepMask) -> None:
+    image = picture(0)
+    expected = fake(image).to_coco(1)
+    manifest = replace(fake.manifest, views=replace(fake.manifest.views, border=64))
+    other = DeepMask(manifest, fake.engine, fake.choice)
+    assert "the score map score is" in failure(other, picture(1))
+    assert fake(image).to_coco(1) == expected
+
+
 def test_names_that_the_engine_uses_are_tensorrts() -> None:
     """TensorRT for RTX has TensorRT's interface, and is to be had without a GPU."""
     trt = pytest.importorskip("tensorrt_rtx")
@@ -255,10 +402,7 @@ def test_names_that_the_engine_uses_are_tensorrts() -> None:
     for fake, real in pairs:
         names = {name for name in vars(fake) if name.islower() and not name.startswith("_")}
         assert names - set(dir(real)) == set()
-    assert {"num_io_tensors", "num_optimization_profiles"} <= set(dir(trt.ICudaEngine))
-    assert trt.DataType.FLOAT.name == "FLOAT"
-    assert trt.DataType.INT64.name == "INT64"
-    assert trt.TensorIOMode.INPUT != trt.TensorIOMode.OUTPUT
+    assert "num_optimization_profiles" in dir(trt.ICudaEngine)
     assert trt.ExecutionContextAllocationStrategy.USER_MANAGED is not None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.engines.tensorrt.flavours import Messages, load_library
+from deepmask.runtime.engines.tensorrt.flavours import load_library
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_another_version_is_refused(
         load_library("tensorrt")
     assert str(caught.value) == (
         f"tensorrt {version} is installed, accepted is >=10.16, <12: "
-        "pip install 'deepmask[tensorrt]'"
+        "pip install 'deepmask-trt[tensorrt]'"
     )
 
 
@@ -75,7 +75,7 @@ def test_a_library_that_does_not_load_is_one_line(
     text = str(caught.value)
     assert text.startswith("tensorrt is installed but cannot be loaded: ")
     assert told in text
-    assert text.endswith("; pip install 'deepmask[tensorrt]'")
+    assert text.endswith("; pip install 'deepmask-trt[tensorrt]'")
     assert "\n" not in text
 
 
@@ -86,7 +86,7 @@ def test_an_absent_library_comes_with_its_command(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EngineError) as caught:
         load_library(flavour)
-    assert str(caught.value) == f"{flavour} is not installed: pip install 'deepmask[{flavour}]'"
+    assert str(caught.value) == f"{flavour} is not installed: pip install 'deepmask-trt[{flavour}]'"
 
 
 def test_the_logger_keeps_warnings_and_errors(
@@ -100,12 +100,9 @@ def test_the_logger_keeps_warnings_and_errors(
     library.logger.log(2, "a warning of two lines")
     assert library.messages.take() == ["a warning of two lines", "an error"]
     assert library.messages.take() == []
-
-
-def test_messages_are_one_line_each() -> None:
-    messages = Messages()
-    messages.add("  one\n\ttwo ")
-    assert messages.take() == ["one two"]
+    assert library.said() == ""
+    library.logger.log(1, "  one\n\ttwo ")
+    assert library.said() == ": one two"
 
 
 def test_the_package_loads_no_library() -> None:

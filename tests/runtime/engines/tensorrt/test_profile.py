@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.profile import (
-    FIXED,
-    MOST_WINDOWS,
+    WINDOWS,
     ZOOMS,
     Range,
     choose_profile,
     profiles,
 )
-from deepmask.runtime.model.manifest import TENSORS, Manifest, Scales, load_manifest
-from deepmask.runtime.views.pyramid import plan_pyramid
+from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.manifest import Manifest, Scales
+from deepmask.runtime.views.views import View, plan_views
 
 MAX_SIDE = 1333
 
@@ -29,14 +29,16 @@ def manifest(model_folder: Path) -> Manifest:
     return load_manifest(model_folder)
 
 
-def shapes_of(manifest: Manifest, level: object, windows: int = 1) -> dict[str, tuple[int, ...]]:
-    """Shapes of all tensors at a level, written out by hand; fixed axes are 7."""
-    height, width = level.canvas_height, level.canvas_width  # type: ignore[attr-defined]
-    rows, cols = level.rows, level.cols  # type: ignore[attr-defined]
+def with_scales(manifest: Manifest, scales: Scales, enlarge: bool = False) -> Manifest:
+    return replace(manifest, views=replace(manifest.views, scales=scales, enlarge=enlarge))
+
+
+def shapes_of(view: View, windows: int = 1) -> dict[str, tuple[int, ...]]:
+    """Shapes of the square model's inputs at a view, written out by hand."""
+    height, width = view.canvas_height, view.canvas_width
     return {
         "image": (1, 3, height, width),
-        "features": (1, 7, height // 16, width // 16),
-        "code": (1, 7, rows, cols),
+        "features": (1, 256, height // 16, width // 16),
         "locations": (windows, 2),
     }
 
@@ -53,9 +55,10 @@ SIDES = st.one_of(st.integers(1, 4000), st.sampled_from([1, 15, 16, 17, 640, 133
     step=st.sampled_from([0.25, 0.5, 0.7, 1.0]),
     zooms=st.integers(0, ZOOMS),
     max_side=st.sampled_from([100, 640, 641, 800, 1333, 2000]),
-    windows=st.integers(1, MOST_WINDOWS),
+    enlarge=st.booleans(),
+    windows=st.integers(1, WINDOWS[-1]),
 )
-def test_every_level_of_every_image_fits(
+def test_every_view_of_every_image_fits(
     manifest: Manifest,
     height: int,
     width: int,
@@ -64,73 +67,86 @@ def test_every_level_of_every_image_fits(
     step: float,
     zooms: int,
     max_side: int,
+    enlarge: bool,
     windows: int,
 ) -> None:
     scales = Scales(start, start + count * step, step)
-    manifest = replace(manifest, scales=scales)
-    searched = Scales(scales.start, scales.stop + zooms * step, step)
-    levels = plan_pyramid(height, width, searched.factors(), manifest, max_side)
-    for graph in manifest.graphs.values():
-        found = profiles(manifest, graph, max_side)
-        for level in levels:
-            shapes = shapes_of(manifest, level, windows)
-            choose_profile(found, {name: shapes[name] for name in graph.inputs})
+    manifest = with_scales(manifest, scales, enlarge)
+    factors = scales.zoomed(zooms).factors()
+    for stage in manifest.stages:
+        found = profiles(manifest, stage, max_side)
+        for view in plan_views(height, width, factors, manifest.views, max_side):
+            shapes = shapes_of(view, windows)
+            choose_profile(found, {name: shapes[name] for name in stage.inputs})
 
 
+@pytest.mark.parametrize("enlarge", [False, True])
 @pytest.mark.parametrize("zooms", range(ZOOMS + 1))
 def test_a_common_photograph_is_at_the_optimum_of_each_bucket(
-    manifest: Manifest, zooms: int
+    manifest: Manifest, zooms: int, enlarge: bool
 ) -> None:
-    scales = manifest.scales
-    searched = Scales(scales.start, scales.stop + zooms * scales.step, scales.step)
-    found = profiles(manifest, manifest.graphs["trunk"], MAX_SIDE)
-    levels = plan_pyramid(480, 640, searched.factors(), manifest, MAX_SIDE)
-    for index, level in enumerate(levels):
-        shape = (1, 3, level.canvas_height, level.canvas_width)
+    manifest = with_scales(manifest, manifest.views.scales, enlarge)
+    found = profiles(manifest, manifest.stage("trunk"), MAX_SIDE)
+    factors = manifest.views.scales.zoomed(zooms).factors()
+    for index, view in enumerate(plan_views(480, 640, factors, manifest.views, MAX_SIDE)):
+        shape = (1, 3, view.canvas_height, view.canvas_width)
         assert choose_profile(found, {"image": shape}) == index
         assert found[index]["image"].opt == shape
 
 
+def test_a_bucket_ends_half_way_to_the_next(manifest: Manifest) -> None:
+    """A picture that is somewhat larger than a common one is at the optimum of the same size."""
+    scales = manifest.views.scales
+    found = profiles(manifest, manifest.stage("trunk"), MAX_SIDE)
+    assert len(found) > 3
+    for index in range(len(found) - 1):
+        for quarters, expected in ((1, index), (2, index), (3, index + 1)):
+            factor = 2 ** (scales.start + (index + quarters / 4) * scales.step)
+            [view] = plan_views(640, 640, (factor,), manifest.views)
+            shapes = {"image": shapes_of(view)["image"]}
+            assert choose_profile(found, shapes) == expected
+
+
 def test_every_range_is_in_order_and_buckets_ascend(manifest: Manifest) -> None:
-    for graph in manifest.graphs.values():
-        found = profiles(manifest, graph, MAX_SIDE)
+    for stage in manifest.stages:
+        found = profiles(manifest, stage, MAX_SIDE)
         for profile in found:
-            assert set(profile) == set(graph.inputs)
+            assert profile.keys() == stage.inputs.keys()
             for name, accepted in profile.items():
                 sides = zip(accepted.min, accepted.opt, accepted.max, strict=True)
                 assert all(low <= best <= high for low, best, high in sides)
-                assert len(accepted.min) == len(TENSORS[name].axes)
+                assert len(accepted.min) == len(stage.inputs[name].axes)
         maxima = [[accepted.max for accepted in profile.values()] for profile in found]
         assert maxima == sorted(maxima)
 
 
 def test_buckets_do_not_crowd(manifest: Manifest) -> None:
-    fine = replace(manifest, scales=Scales(-2.0, 1.0, 0.05))
-    coarse = replace(manifest, scales=Scales(-2.0, 1.0, 0.5))
-    graph = manifest.graphs["trunk"]
-    assert len(profiles(fine, graph, MAX_SIDE)) <= len(profiles(coarse, graph, MAX_SIDE))
-    assert len(profiles(coarse, graph, 1)) == 1
+    fine = with_scales(manifest, Scales(-2.0, 1.0, 0.05))
+    coarse = with_scales(manifest, Scales(-2.0, 1.0, 0.5))
+    stage = manifest.stage("trunk")
+    assert len(profiles(fine, stage, MAX_SIDE)) <= len(profiles(coarse, stage, MAX_SIDE))
+    assert len(profiles(coarse, stage, 1)) == 1
 
 
-def test_axes_that_a_graph_fixes_are_left_to_it(manifest: Manifest) -> None:
-    features = profiles(manifest, manifest.graphs["score"], MAX_SIDE)[0]["features"]
-    assert features.min[:2] == (1, FIXED)
-    assert (1, 99, *features.opt[2:]) in features
-    assert (2, 99, *features.opt[2:]) not in features
-    assert (99, *features.opt[2:]) not in features
+def test_axes_that_do_not_change_are_fixed(manifest: Manifest) -> None:
+    features = profiles(manifest, manifest.stage("score"), MAX_SIDE)[0]["features"]
+    assert features.min[:2] == features.max[:2] == (1, 256)
+    assert (1, 256, *features.opt[2:]) in features
+    assert (1, 99, *features.opt[2:]) not in features
+    assert (256, *features.opt[2:]) not in features
 
 
 def test_what_fits_nowhere_is_told_with_the_limits(manifest: Manifest) -> None:
-    found = profiles(manifest, manifest.graphs["trunk"], MAX_SIDE)
+    found = profiles(manifest, manifest.stage("trunk"), MAX_SIDE)
     high = found[-1]["image"].max
     with pytest.raises(EngineError) as caught:
         choose_profile(found, {"image": (1, 3, high[2] + 16, 320)})
     text = str(caught.value)
-    assert text.startswith(f"the engine was not built for image 1×3×{high[2] + 16}×320; ")
+    assert text.startswith(f"the plan was not built for image 1×3×{high[2] + 16}×320; ")
     assert str(found[-1]["image"]) in text
     assert "--max-side" in text
 
 
 def test_a_range_shows_its_minimum_maximum_and_optimum() -> None:
-    accepted = Range((1, FIXED, 2), (1, FIXED, 5), (1, FIXED, 9))
-    assert str(accepted) == "1×?×2 … 1×?×9 (best: 1×?×5)"
+    accepted = Range((1, 3, 2), (1, 3, 5), (1, 3, 9))
+    assert str(accepted) == "1×3×2 … 1×3×9 (best: 1×3×5)"

@@ -1,0 +1,203 @@
+"""Parse and check the values of a `model.json` that anyone may have written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from deepmask.runtime.model.chain import check_chain
+from deepmask.runtime.model.manifest import (
+    LAYER_ROLES,
+    ROLES,
+    VIEW,
+    WINDOWS,
+    Axis,
+    Coarse,
+    Grid,
+    Manifest,
+    ModelFolderError,
+    Scales,
+    Stage,
+    TensorSpec,
+    Views,
+    checked_scales,
+)
+from deepmask.runtime.validation import (
+    boolean,
+    check_keys,
+    integer,
+    items,
+    mapping,
+    number,
+    text,
+)
+
+FORMAT = "deepmask-model/2"
+#: Largest side of a mask: a thousand of them take a gigabyte.
+LARGEST_MASK = 512
+#: Most rows of the table of grids, stages, tensors of a stage, and axes of a tensor.
+MOST_GRIDS, MOST_STAGES, MOST_TENSORS, MOST_AXES = 64, 16, 64, 8
+
+_AXIS = re.compile(r"(height|width)(/[1-9]\d{0,3})?|rows|cols|n")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx")
+_T = TypeVar("_T")
+
+
+def parse_manifest(content: dict[str, Any]) -> Manifest:
+    """Return the manifest that a JSON object describes.
+
+    Raises `ContentError` or `ModelFolderError` for a key, type, range or tensor that is not as it
+    must be; the text is one line without the file's name.
+    """
+    content = {"categories": None, "coarse": None, **content}  # optional keys
+    check_keys(content, {field.name for field in fields(Manifest)} | {"format"}, "")
+    threshold = number(content, "threshold", 0, 1)
+    if threshold in (0, 1):
+        raise ModelFolderError(f"threshold is {threshold}, it must lie between 0 and 1")
+    views = _views(mapping(content, "views"))
+    grids, stages = _parts(content, views)
+    coarse = None
+    if content["coarse"] is not None:
+        values = mapping(content, "coarse")
+        check_keys(values, {"grids", "stages"}, "coarse: ")
+        coarse = Coarse(*_parts(values, views))
+    return Manifest(
+        name=text(content, "name"),
+        precision=text(content, "precision"),
+        views=views,
+        grids=grids,
+        stages=stages,
+        threshold=threshold,
+        overlap=number(content, "overlap", 0, 1),
+        scale_prior=number(content, "scale_prior", -10, 10),
+        categories=_categories(content),
+        coarse=coarse,
+        about=mapping(content, "about"),
+    )
+
+
+def _views(values: dict[str, Any]) -> Views:
+    check_keys(values, {field.name for field in fields(Views)}, "views: ")
+    return Views(
+        scales=_scales(mapping(values, "scales")),
+        max_side=integer(values, "max_side", 1, 100_000),
+        enlarge=boolean(values, "enlarge"),
+        border=integer(values, "border", 0, 8192),
+        fill=number(values, "fill", 0, 255),
+        multiple=integer(values, "multiple", 1, 4096),
+    )
+
+
+def _scales(values: dict[str, Any]) -> Scales:
+    check_keys(values, {"start", "stop", "step"}, "scales: ")
+    return checked_scales(*(number(values, key, -100, 100) for key in ("start", "stop", "step")))
+
+
+def _categories(values: dict[str, Any]) -> tuple[str, ...] | None:
+    if values["categories"] is None:
+        return None
+    names = items(values, "categories", 1, 10_000)
+    return tuple(text({"category": name}, "category") for name in names)
+
+
+def _parts(values: dict[str, Any], views: Views) -> tuple[tuple[Grid, ...], tuple[Stage, ...]]:
+    """The table of grids and the stages of a model or of its coarse form."""
+    grids = _rows(values, "grids", MOST_GRIDS, lambda row: _grid(row, views))
+    stages = _rows(values, "stages", MOST_STAGES, _stage)
+    check_chain(stages, grids)
+    return grids, stages
+
+
+def _rows(
+    values: dict[str, Any], key: str, most: int, parse: Callable[[dict[str, Any]], _T]
+) -> tuple[_T, ...]:
+    rows = items(values, key, 1, most)
+    return tuple(parse(mapping({f"a row of {key}": row}, f"a row of {key}")) for row in rows)
+
+
+def _grid(values: dict[str, Any], views: Views) -> Grid:
+    check_keys(values, {field.name for field in fields(Grid)}, "grids: ")
+    grid = Grid(
+        name=text(values, "name"),
+        score=text(values, "score"),
+        channel=integer(values, "channel", 0, 1023),
+        stride=integer(values, "stride", 1, 1024),
+        window=integer(values, "window", 1, 8192),
+        mask_size=integer(values, "mask_size", 2, LARGEST_MASK),
+        offset=number(values, "offset", 0, 1),
+    )
+    if views.multiple % grid.stride:
+        raise ModelFolderError(
+            f"grid {grid.name} has stride {grid.stride}, which must divide the canvas's multiple, "
+            f"{views.multiple}"
+        )
+    return grid
+
+
+def _stage(values: dict[str, Any]) -> Stage:
+    check_keys(values, {field.name for field in fields(Stage)}, "stages: ")
+    name, file, checksum = text(values, "name"), text(values, "file"), text(values, "sha256")
+    where = f"stage {name}: "
+    if not _FILE.fullmatch(file):
+        raise ModelFolderError(
+            f"{where}{file!r:.100} is not a plain .onnx file name in the model's own folder"
+        )
+    if not re.fullmatch(r"[0-9a-f]{64}", checksum):
+        raise ModelFolderError(f"{where}sha256 is not 64 hexadecimal digits")
+    if values["per"] not in (VIEW, WINDOWS):
+        raise ModelFolderError(f"{where}per is {values['per']!r:.60}, expected {VIEW} or {WINDOWS}")
+    return Stage(
+        name,
+        file,
+        checksum,
+        values["per"],
+        _tensors(values, "inputs", where),
+        _tensors(values, "outputs", where),
+        _layers(mapping(values, "layers"), where),
+    )
+
+
+def _layers(values: dict[str, Any], where: str) -> dict[str, tuple[str, ...]]:
+    if unknown := sorted(set(values) - set(LAYER_ROLES)):
+        raise ModelFolderError(
+            f"{where}layers of role {unknown[0]!r:.60}, expected {', '.join(LAYER_ROLES)}"
+        )
+    return {
+        role: tuple(text({"layer": name}, "layer") for name in items(values, role, 1, MOST_TENSORS))
+        for role in values
+    }
+
+
+def _tensors(values: dict[str, Any], side: str, where: str) -> dict[str, TensorSpec]:
+    tensors = mapping(values, side)
+    if not 0 < len(tensors) <= MOST_TENSORS:
+        raise ModelFolderError(f"{where}{side} are {len(tensors)}, expected 1 to {MOST_TENSORS}")
+    return {
+        text({"tensor": name}, "tensor"): _tensor(mapping(tensors, name), f"{where}{name:.60}: ")
+        for name in tensors
+    }
+
+
+def _tensor(values: dict[str, Any], where: str) -> TensorSpec:
+    check_keys(values, {field.name for field in fields(TensorSpec)}, where)
+    role, dtype = values["role"], values["dtype"]
+    if role not in ROLES:
+        raise ModelFolderError(f"{where}role is {role!r:.60}, expected {', '.join(ROLES)}")
+    wanted = "int64" if role == "locations" else "float32"
+    if dtype != wanted:
+        raise ModelFolderError(f"{where}dtype is {dtype!r:.60}, expected {wanted}")
+    axes = tuple(_axis(axis, where) for axis in items(values, "axes", 1, MOST_AXES))
+    return TensorSpec(role, dtype, axes)
+
+
+def _axis(value: object, where: str) -> Axis:
+    if isinstance(value, str) and _AXIS.fullmatch(value):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 31:
+        return value
+    raise ModelFolderError(
+        f"{where}an axis is {value!r:.60}, expected a size, height, width, height/N, width/N, "
+        "rows, cols or n"
+    )

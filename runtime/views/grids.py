@@ -1,0 +1,73 @@
+"""Grids over a view: how many locations they have, and which window each location is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deepmask.runtime.model.manifest import Axis, Grid, Manifest
+from deepmask.runtime.views.views import View
+
+
+def location_counts(view: View, grid: Grid) -> tuple[int, int]:
+    """Return the rows and columns of a grid's locations that belong to a view's picture."""
+    return _count(view.height, grid), _count(view.width, grid)
+
+
+def map_shape(view: View, grid: Grid, border: int) -> tuple[int, int]:
+    """Return the rows and columns of a grid's score map over a view's canvas.
+
+    There may be more than `location_counts`: the canvas is larger than the picture.
+    """
+    return (
+        _count(view.canvas_height - 2 * border, grid),
+        _count(view.canvas_width - 2 * border, grid),
+    )
+
+
+def window_boxes(
+    row: npt.NDArray[np.int64],
+    col: npt.NDArray[np.int64],
+    grids: Sequence[Grid],
+    views: Sequence[View],
+) -> npt.NDArray[np.float64]:
+    """Return the windows of N locations in the picture: (N, 4) top, left, height, width in pixels.
+
+    grids, views: the grid and the view of each location.
+    """
+    boxes = np.empty((len(row), 4), np.float64)
+    stride, offset, window = (
+        np.array([getattr(grid, name) for grid in grids], np.float64)
+        for name in ("stride", "offset", "window")
+    )
+    for side, index, ratio in (
+        (0, row, np.array([view.ratio_y for view in views], np.float64)),
+        (1, col, np.array([view.ratio_x for view in views], np.float64)),
+    ):
+        boxes[:, side] = (stride * (index + offset) - window / 2) / ratio
+        boxes[:, side + 2] = window / ratio
+    return boxes
+
+
+def axis_size(axis: Axis, view: View, manifest: Manifest, windows: int) -> int:
+    """Return the size that an axis of a tensor (see `TensorSpec`) has for a view and N windows."""
+    if isinstance(axis, int):
+        return axis
+    rows, cols = map_shape(view, manifest.grids[0], manifest.views.border)
+    named, _, cell = axis.partition("/")
+    sizes: dict[str, Any] = {
+        "height": view.canvas_height,
+        "width": view.canvas_width,
+        "rows": rows,
+        "cols": cols,
+        "n": windows,
+    }
+    return int(sizes[named]) // int(cell or 1)
+
+
+def _count(length: int, grid: Grid) -> int:
+    """Return the locations along `length` pixels; a grid without offset has one at both ends."""
+    return -(-length // grid.stride) + (grid.offset == 0)

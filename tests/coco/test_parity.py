@@ -1,0 +1,83 @@
+"""Training and evaluation see the same objects in the same file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from deepmask.coco.annotations import LabelledSet
+from deepmask.coco.reader import read_coco
+from deepmask.coco.segmentation import to_rle
+from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.ground_truth import GroundTruth, coco_truth, objects_of
+from tests.evaluate.scenes import labelled_set, write
+from tests.fuzz.labels import LABELS, SHAPES
+from tests.fuzz.mutations import damaged_json
+
+#: Flaws of objects that are measured, but not learned from.
+MEASURED = (None, "empty", "repeated", "outline")
+
+
+def assert_same_objects(learned: LabelledSet, truth: GroundTruth) -> None:
+    """Each image has the same objects; those that only evaluation takes have a named problem."""
+    assert [image.id for image in learned.images] == list(truth.pictures)
+    for image in learned.images:
+        here = [item for item in learned.annotations if item.image.id == image.id]
+        kept = [item for item in here if not item.crowd and item.flaw in MEASURED]
+        measured = truth.annotations.get(image.id, ())
+        assert [(item.id, item.category, item.area, item.box) for item in kept] == [
+            (item.id, item.category, item.area, item.box) for item in measured
+        ]
+        sound = [item for item in kept if item.flaw is None]
+        objects = objects_of(learned.by_image()[image.id], with_masks=True)
+        assert objects.rles == [
+            to_rle(item.segmentation, image.height, image.width)
+            for item in sorted(sound, key=lambda item: item.category)
+        ]
+        if len(sound) == len(measured) and "segm" in truth.kinds:
+            assert objects.rles == truth.objects(image.id).rles
+
+
+def with_pictures(folder: Path, content: dict[str, list[dict[str, object]]]) -> Path:
+    folder.mkdir()
+    for entry in content["images"]:
+        (folder / str(entry["file_name"])).touch()
+    return folder
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sound_sets(tmp_path: Path, seed: int) -> None:
+    content = labelled_set(seed, images=6, objects=8)
+    path = write(tmp_path / "l.json", content)
+    learned = read_coco(path, with_pictures(tmp_path / "images", content))
+    assert not learned.problems
+    assert_same_objects(learned, coco_truth(path))
+
+
+def test_drawn_scenes(drawn: tuple[Path, Path]) -> None:
+    assert_same_objects(read_coco(*drawn), coco_truth(drawn[0]))
+
+
+def test_damaged_sets(tmp_path: Path) -> None:
+    """Either evaluation refuses the file, or both agree on what is in it."""
+    folder, path = with_pictures(tmp_path / "images", LABELS), tmp_path / "l.json"
+    agreed = 0
+    for seed in range(600):
+        path.write_bytes(damaged_json(json.loads(json.dumps(LABELS)), Random(seed), SHAPES))
+        try:
+            truth = coco_truth(path)
+        except EvalError:
+            continue
+        if all((folder / image.path).is_file() for image in truth.pictures.values()):
+            assert_same_objects(read_coco(path, folder), truth)
+            agreed += 1
+    assert agreed > 50
+
+
+@pytest.mark.data
+def test_real_annotations(data_dir: Path) -> None:
+    path = data_dir / "coco" / "annotations" / "instances_val.json"
+    assert_same_objects(read_coco(path, data_dir / "coco" / "val"), coco_truth(path))

@@ -1,0 +1,54 @@
+"""`docs/model-json.md` describes the format that the runtime reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from deepmask.runtime.model.manifest import (
+    LAYER_ROLES,
+    ROLES,
+    Grid,
+    Manifest,
+    Scales,
+    Stage,
+    TensorSpec,
+    Views,
+)
+from deepmask.runtime.model.parse import FORMAT
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "model-json.md").read_text(encoding="utf-8")
+
+
+def names(kind: type) -> set[str]:
+    return {field.name for field in fields(kind)}
+
+
+def test_the_example_has_the_keys_of_the_format() -> None:
+    match = re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    assert match is not None
+    example = json.loads(match[1])
+    assert example.pop("format") == FORMAT
+    assert names(Manifest) - set(example) == {"categories"}
+    assert set(example["views"]) == names(Views)
+    assert set(example["views"]["scales"]) == names(Scales)
+    assert set(example["grids"][0]) == names(Grid)
+    [stage] = example["stages"]
+    assert set(stage) == names(Stage)
+    for tensor in (*stage["inputs"].values(), *stage["outputs"].values()):
+        assert set(tensor) == names(TensorSpec)
+
+
+def test_every_key_and_role_is_explained() -> None:
+    keys = set().union(*map(names, (Manifest, Views, Grid, Stage)))
+    keys -= {"name", "precision", "scales", "views", "grids", "stages"}  # told by headings
+    for word in (*keys, *ROLES, *LAYER_ROLES):
+        assert f"`{word}`" in PAGE, word
+
+
+def test_the_shipped_model_is_of_this_format() -> None:
+    shipped = json.loads((ROOT / "runtime/shipped/sharpmask-r18/model.json").read_text())
+    assert shipped["format"] == FORMAT

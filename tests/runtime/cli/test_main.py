@@ -1,0 +1,275 @@
+"""What `run_command` makes of whatever ends a command."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from deepmask.runtime.cli.main import Command, Interrupted, run_command
+from deepmask.runtime.cli.progress import progress_bar
+from deepmask.runtime.errors import OneLineError, UsageError
+
+#: A command that does what its standard input says.
+PROGRAM = """
+import os, signal, sys, time
+import click
+from deepmask.runtime.cli.main import Command, Interrupted, one_interrupt, run_command
+
+@click.command(cls=Command)
+def command():
+    exec(sys.stdin.read())
+
+run_command(command, "deepmask-test", "train")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def outcome(
+    capsys: pytest.CaptureFixture[str], callback: Callable[[], object], *arguments: str
+) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command that calls `callback`."""
+    with pytest.raises(SystemExit) as ended:
+        run_command(Command("test", callback=callback), "deepmask-test", "train", arguments)
+    said = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, said.out, said.err
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def callback() -> None:
+        raise error
+
+    return callback
+
+
+def missing(number: int, *names: str) -> OSError:
+    return OSError(
+        number, os.strerror(number), *names[:1], *([None, names[1]] if names[1:] else [])
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (OneLineError("the graph\nis broken"), 1, r"the graph\nis broken"),
+        (UsageError("a.pt: no such file"), 2, "a.pt: no such file"),
+        (click.UsageError("two\n  lines"), 2, "two lines (deepmask-test --help explains)"),
+        (click.ClickException("failed"), 1, "failed"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (KeyboardInterrupt("nothing was written"), 130, "interrupted: nothing was written"),
+        (Interrupted("interrupted after 3 images"), 130, "interrupted after 3 images"),
+        (click.Abort(), 130, "interrupted"),
+        (
+            MemoryError(),
+            1,
+            "not enough memory: close other programs, or give less to do at a time",
+        ),
+        (
+            ModuleNotFoundError("No module named 'torch.x'", name="torch.x"),
+            1,
+            "torch is not installed: pip install 'deepmask-trt[train]'",
+        ),
+        (
+            ImportError("libGL.so.1: cannot\nopen", name="cv2"),
+            1,
+            "libGL.so.1: cannot open (deepmask-doctor shows what does not load)",
+        ),
+        (missing(errno.ENOENT, "a.png"), 1, "a.png: No such file or directory: check the path"),
+        (
+            missing(errno.EACCES, "a", "b"),
+            1,
+            "a: b: Permission denied: check who may read and write there, or give another path",
+        ),
+        (
+            missing(errno.ENOSPC),
+            1,
+            "No space left on device: free some space, or give another path",
+        ),
+        (
+            OSError("odd"),
+            1,
+            "odd: check the path, its permissions and the space left",
+        ),
+    ],
+)
+def test_each_problem_is_one_line(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, told: str
+) -> None:
+    assert outcome(capsys, raising(error)) == (code, "", f"Error: {told}\n")
+
+
+@pytest.mark.parametrize(("given", "code"), [(None, 0), (0, 0), (1, 1), ("text", 0)])
+def test_a_command_returns_its_exit_code(
+    capsys: pytest.CaptureFixture[str], given: object, code: int
+) -> None:
+    assert outcome(capsys, lambda: given) == (code, "", "")
+    assert outcome(capsys, lambda: sys.exit(code)) == (code, "", "")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), ImportError("no x", name="deepmask.x")])
+def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run_command(Command("test", callback=raising(error)), "deepmask-test", arguments=())
+
+
+def start(code: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    process.stdin.write(code)
+    process.stdin.close()
+    process.stdin = None
+    return process
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a signal")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_command_with_one_line(sent: signal.Signals) -> None:
+    process = start("print('begun', flush=True); time.sleep(60)")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(sent)
+    assert process.communicate(timeout=30) == ("", "Error: interrupted\n")
+    assert process.returncode == 128 + sent
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a signal")
+def test_the_first_of_several_interrupts_counts() -> None:
+    """What it left to be done is done; the exit code is that of the first signal."""
+    code = """
+with one_interrupt():
+    try:
+        print('begun', flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print('ending', flush=True)
+        time.sleep(1)
+        print('ended', flush=True)
+os.kill(os.getpid(), signal.SIGINT)
+raise Interrupted('interrupted after 2 of 3')
+"""
+    process = start(code)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "ending\n"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    assert process.communicate(timeout=30) == ("ended\n", "Error: interrupted after 2 of 3\n")
+    assert process.returncode == 143
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a signal")
+def test_interrupts_are_as_before_after_a_block_without_one() -> None:
+    process = start(
+        "with one_interrupt(): pass\nos.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
+    )
+    assert process.communicate(timeout=30) == ("", "Error: interrupted\n")
+    assert process.returncode == 130
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell's background job")
+def test_a_background_job_goes_on_when_ctrl_c_is_ignored() -> None:
+    code = "os.kill(os.getpid(), signal.SIGINT); print('done')"
+    command = f"trap '' INT; exec {sys.executable} -c '{PROGRAM}'"
+    done = subprocess.run(["sh", "-c", command], input=code, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_work_goes_on_when_standard_output_is_full(tmp_path: Path) -> None:
+    """It is the files that count; what was not printed is told, and is a failure."""
+    code = f"print('a' * 9000); open({str(tmp_path / 'made')!r}, 'w').close(); click.echo('b')"
+    for end, wanted in (("", 1), ("; raise Interrupted('stopped')", 130)):
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-c", PROGRAM],
+                input=code + end,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        assert done.returncode == wanted
+        assert done.stderr.splitlines()[-1] == (
+            "Error: standard output is cut short (No space left on device)"
+        )
+        (tmp_path / "made").unlink()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "2>/dev/full"])
+def test_streams_may_be_missing(closed: str) -> None:
+    command = f"exec {sys.executable} -c '{PROGRAM}' {closed}"
+    code = "print('x'); click.echo('y', err=True)"
+    done = subprocess.run(["sh", "-c", command], input=code, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout + done.stderr in ("x\n", "y\n")
+
+
+def test_text_that_the_terminal_lacks_is_escaped() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input=r"print('\u2265 \udcff')",
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"},
+    )
+    assert (done.returncode, done.stdout) == (0, "\\u2265 \\udcff\n")
+
+
+class Terminal:
+    """A standard error that says it is a terminal."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_has_a_bar_for_each_thing_that_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress_bar() as show:
+        for counted in ("trunk", "mask"):
+            for done in range(4):
+                show(counted, done, 3)
+        assert terminal.text.endswith("\n")  # what is printed now has a line of its own
+        show("one", 1, 1)
+    assert terminal.text.count("3/3") == 2
+    assert terminal.text.index("trunk") < terminal.text.index("3/3") < terminal.text.index("mask")
+    assert "/s" in terminal.text
+    assert "one" not in terminal.text
+
+
+def test_progress_is_not_shown_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar() as show:
+        show("images", 1, 3)
+    assert capsys.readouterr().err == ""

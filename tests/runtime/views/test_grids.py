@@ -1,0 +1,112 @@
+"""Grids over a view: locations, the shapes of maps, and windows as boxes in the picture."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from deepmask.runtime.model.folder import read_manifest
+from deepmask.runtime.model.manifest import Axis, Grid, Scales, Views
+from deepmask.runtime.views.grids import axis_size, location_counts, map_shape, window_boxes
+from deepmask.runtime.views.views import View, plan_views
+
+grids = st.builds(
+    lambda stride, window, offset: Grid("g", "score", 0, stride, window, 16, offset),
+    st.sampled_from([4, 8, 16, 32]),
+    st.integers(1, 300),
+    st.sampled_from([0.0, 0.5]),
+)
+sides = st.integers(1, 700)
+
+
+def views_of(border: int, multiple: int) -> Views:
+    return Views(Scales(-1, 1, 1), 640, False, border, 127.5, multiple)
+
+
+@given(grids, sides, sides, st.floats(0.05, 4), st.integers(0, 300), st.integers(0, 300))
+def test_a_box_is_the_window_of_its_location(
+    grid: Grid, height: int, width: int, factor: float, row: int, col: int
+) -> None:
+    """Centred at stride · (i + offset) of the view, as large as the window, in picture pixels."""
+    [view] = plan_views(height, width, (factor,), views_of(48, 32))
+    boxes = window_boxes(np.array([row]), np.array([col]), [grid], [view])
+    assert (boxes.shape, boxes.dtype) == ((1, 4), np.float64)
+    for axis, index, ratio in ((0, row, view.ratio_y), (1, col, view.ratio_x)):
+        start, length = boxes[0, axis], boxes[0, axis + 2]
+        assert start == (grid.stride * (index + grid.offset) - grid.window / 2) / ratio
+        assert length == grid.window / ratio
+        centre = (start + length / 2) * ratio
+        assert_allclose(centre, grid.stride * (index + grid.offset), atol=1e-6)
+
+
+@given(st.lists(st.tuples(grids, sides, st.integers(0, 99), st.integers(0, 99)), max_size=5))
+def test_boxes_of_several_grids_and_views_are_each_their_own(
+    rows: list[tuple[Grid, int, int, int]],
+) -> None:
+    """N windows at once give what each gives alone; no window gives no box."""
+    views = [plan_views(side, 2 * side, (0.7,), views_of(48, 32))[0] for _, side, _, _ in rows]
+    row, col = (np.array([one[index] for one in rows], np.int64) for index in (2, 3))
+    boxes = window_boxes(row, col, [grid for grid, *_ in rows], views)
+    assert boxes.shape == (len(rows), 4)
+    for index, (grid, *_) in enumerate(rows):
+        part = slice(index, index + 1)
+        alone = window_boxes(row[part], col[part], [grid], [views[index]])
+        assert_array_equal(boxes[part], alone)
+
+
+@given(grids, sides, sides, st.sampled_from([0, 32, 96]), st.sampled_from([32, 64, 128]))
+def test_locations_cover_the_picture_and_are_on_the_map(
+    grid: Grid, height: int, width: int, border: int, multiple: int
+) -> None:
+    """Every pixel of the view is within half a stride of a centre; the map may have more."""
+    [view] = plan_views(height, width, (1.0,), views_of(border, multiple))
+    counts = location_counts(view, grid)
+    shape = map_shape(view, grid, border)
+    canvas = (view.canvas_height - 2 * border, view.canvas_width - 2 * border)
+    for count, on_map, side, length in zip(
+        counts, shape, (view.height, view.width), canvas, strict=True
+    ):
+        last = grid.stride * (count - 1 + grid.offset)
+        assert last - grid.stride < side <= last + grid.stride * (grid.offset or 0)
+        assert on_map == length // grid.stride + (grid.offset == 0)
+        assert count <= on_map
+
+
+@pytest.mark.parametrize(
+    ("length", "offset", "count", "on_map"),
+    [(1, 0.0, 2, 5), (1, 0.5, 1, 4), (16, 0.0, 2, 5), (16, 0.5, 1, 4), (17, 0.0, 3, 5)],
+)
+def test_counts_by_hand(length: int, offset: float, count: int, on_map: int) -> None:
+    """Stride 16 on a canvas of 64: a grid without offset has a location at both ends."""
+    grid = Grid("g", "score", 0, 16, 64, 16, offset)
+    [view] = plan_views(length, length, (1.0,), views_of(48, 64))
+    assert location_counts(view, grid) == (count, count)
+    assert map_shape(view, grid, 48) == (on_map, on_map)
+
+
+@pytest.mark.parametrize(
+    ("axis", "size"),
+    [
+        (7, 7),
+        ("n", 3),
+        ("height", 160),
+        ("width", 192),
+        ("height/16", 10),
+        ("width/4", 48),
+        ("rows", 5),
+        ("cols", 7),
+    ],
+)
+def test_the_size_of_an_axis(model_folder: Path, axis: Axis, size: int) -> None:
+    """Cells are counted over the canvas, rows and columns on the first grid's map."""
+    view = View(1.0, 60, 90, 1.0, 1.0, 160, 192)
+    manifest = read_manifest(model_folder)
+    second = replace(manifest.grids[0], name="fine", stride=8)
+    manifest = replace(manifest, grids=(*manifest.grids, second))
+    assert axis_size(axis, view, manifest, 3) == size
