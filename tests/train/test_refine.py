@@ -11,7 +11,13 @@ import torch
 from torch.nn import functional
 
 from deepmask.coco.training_labels import read_annotations
-from deepmask.networks.config import MODEL_PRESETS, ConfigError, constant_widths, halved_widths
+from deepmask.networks.config import (
+    MODEL_PRESETS,
+    ConfigError,
+    ModelConfig,
+    constant_widths,
+    halved_widths,
+)
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
 from deepmask.networks.trunks import PADDING_MODES
@@ -241,13 +247,14 @@ def test_a_refined_base_is_refused(tiny_refined):
         initialise_refined(DeepMaskNetwork(tiny_refined), again)
 
 
-def test_recall_is_measured_on_the_sharp_masks(tiny_refined):
+def test_recall_is_measured_on_the_sharp_masks(tiny_refined: ModelConfig) -> None:
     model = DeepMaskNetwork(tiny_refined).eval()
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     with runnable(model, CPU.device) as whole:
-        found = whole(image, proposals=4, scales=Scales(0, 0, 1))
+        found = whole.windows(image, proposals=4, scales=Scales(0, 0, 1))
+        (grid,) = whole.manifest.grids
     assert found.logits.shape == (4, 32, 32)
-    assert (found.placement.grid.patch, found.placement.grid.mask_size) == (64, 32)
+    assert (grid.window, grid.mask_size) == (64, 32)
 
 
 def test_a_configuration_of_before_refinement_is_one_without(tiny_model):
