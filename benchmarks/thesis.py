@@ -17,7 +17,7 @@ from benchmarks.flops import total_of_views
 from benchmarks.scenes import COCO
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.dense.graphs import DenseGraph, DenseOptions, manifest_of
-from deepmask.networks.families import build, family_of
+from deepmask.networks.families import build, dense_model, describe
 from deepmask.networks.presets import PRESETS
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.views.grids import axis_size
@@ -44,9 +44,8 @@ SECONDS: Mapping[str, float | None] = {
 
 def gflop(config: NetworkConfig) -> dict[str, float]:
     """Return the GFLOP of each stage for one 640×480 image and `MASKS` masks, at its own scales."""
-    family = family_of(config)
-    dense = family.dense(build(config).eval(), DenseOptions())
-    manifest = manifest_of(dense, family.describe(config), name="", about={})
+    dense = dense_model(build(config).eval(), DenseOptions())
+    manifest = manifest_of(dense, describe(config), name="", about={})
     factors = manifest.views.scales.factors()
     views = plan_views(COCO.height, COCO.width, factors, manifest.views)
     return {

@@ -28,7 +28,7 @@ from deepmask.networks.dense.graphs import (
     manifest_of,
 )
 from deepmask.networks.dense.trunk import fold_batchnorm
-from deepmask.networks.families import family_of
+from deepmask.networks.families import dense_model, describe
 from deepmask.runtime.model.folder import with_checksums, write_manifest
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.progress import Progress, no_progress
@@ -76,18 +76,17 @@ def export_model(
     original = loaded.build()
     require_finite(original.state_dict())
     wanted = DenseOptions(options.interleaving, options.dense_mask)
-    family = family_of(loaded.model)
     folded = fold_batchnorm(original)
     try:
-        network, exact = family.dense(original, wanted), None
+        network, exact = dense_model(original, wanted), None
         if options.weights == "fp16":
             folded = round_to_half(folded)
-        dense = family.dense(folded, wanted)
+        dense = dense_model(folded, wanted)
         if options.weights == "fp16":
             network, exact = dense, network
     except ConfigError as error:
         raise ExportUsageError(f"{checkpoint}: {error}") from error
-    description = family.describe(loaded.model).with_defaults(
+    description = describe(loaded.model).with_defaults(
         options.scales, options.threshold, options.overlap, options.scale_prior
     )
     job = _Job(dense, network, exact, description, name, options, report)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.deepmask import DeepMaskNetwork, train_deepmask
-from deepmask.networks.dense.deepmask import dense_deepmask, describe
+from deepmask.networks.dense.deepmask import dense_deepmask, describe_deepmask
+from deepmask.networks.dense.graphs import DenseModel, DenseOptions, Description
 from deepmask.networks.dense.sharpmask import dense_sharpmask, describe_sharpmask
 from deepmask.networks.family import AnyFamily, Family, Validation
 from deepmask.networks.network import Network
@@ -30,7 +31,7 @@ FAMILIES: dict[str, AnyFamily] = {
         loss_weights=deepmask_weights,
         losses=patch_losses,
         dense=dense_deepmask,
-        describe=describe,
+        describe=describe_deepmask,
         trainable=train_deepmask,
         validation=Validation(MEASURES, validation_batches, measure_patches),
         with_scores_of=with_scores_of,
@@ -68,3 +69,18 @@ def build(config: NetworkConfig) -> Network:
     """Return the network of a configuration, with random weights."""
     network: Network = family_of(config).build(config)
     return network
+
+
+def dense_model(network: Network, options: DenseOptions) -> DenseModel:
+    """Return the graphs to export of a network in evaluation mode.
+
+    Raises `ConfigError` for options that its family has no use for.
+    """
+    dense: DenseModel = family_of(network.config).dense(network, options)
+    return dense
+
+
+def describe(config: NetworkConfig) -> Description:
+    """Return what `model.json` says of the network of a configuration."""
+    description: Description = family_of(config).describe(config)
+    return description

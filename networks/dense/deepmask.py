@@ -74,7 +74,7 @@ def default_scales(patch: int) -> Scales:
     return Scales(-2 + shift, 1 + shift, 0.5)
 
 
-def describe(config: DeepMaskConfig) -> Description:
+def describe_deepmask(config: DeepMaskConfig) -> Description:
     """Return what `model.json` says of a network; mask threshold as in the paper (0.2, §4)."""
     return Description(
         views=Views(

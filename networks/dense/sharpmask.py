@@ -15,7 +15,7 @@ from deepmask.networks.dense.deepmask import (
     deepmask_graphs,
     dense_graph,
     dense_heads,
-    describe,
+    describe_deepmask,
     grid,
     margin_of,
     reference,
@@ -42,7 +42,7 @@ def skip_width(config: SharpMaskConfig) -> int:
 
 def describe_sharpmask(config: SharpMaskConfig) -> Description:
     """Return what `model.json` says of a network: as for DeepMask, and its coarse masks."""
-    return replace(describe(config), coarse_grids=(grid(config, config.mask_size),))
+    return replace(describe_deepmask(config), coarse_grids=(grid(config, config.mask_size),))
 
 
 def dense_sharpmask(model: SharpMaskNetwork, options: DenseOptions) -> DenseModel:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deepmask.networks.dense.graphs import DenseForm, DenseOptions, manifest_of
-from deepmask.networks.families import family_of
+from deepmask.networks.families import dense_model, describe
 from deepmask.networks.network import Network
 from deepmask.runtime.engines.base import Buffer, Engine
 from deepmask.runtime.engines.choose import Choice
@@ -54,9 +54,8 @@ def runnable(network: Network, device: torch.device) -> DeepMask:
 
     What it proposes is what the exported network proposes, up to rounding.
     """
-    family = family_of(network.config)
-    dense = family.dense(network, DenseOptions())
+    dense = dense_model(network, DenseOptions())
     for graph in dense.main.graphs:
         graph.module.to(device).eval()
-    manifest = manifest_of(dense, family.describe(network.config), name="training", about={})
+    manifest = manifest_of(dense, describe(network.config), name="training", about={})
     return DeepMask(manifest, TorchEngine(dense.main, device), Choice("torch", str(device)))

@@ -29,11 +29,11 @@ from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.int8 import SYMMETRIC, quantise
 from deepmask.export.weights import store_as_single
 from deepmask.networks.config import BORDER_FILL
-from deepmask.networks.dense.describe import describe
-from deepmask.networks.dense.graphs import example_inputs, graph_sources
+from deepmask.networks.dense.graphs import DenseOptions, example_inputs
 from deepmask.networks.dense.score import INTERLEAVINGS
 from deepmask.networks.dense.trunk import fold_batchnorm
 from deepmask.networks.families import build as build_network
+from deepmask.networks.families import dense_model, describe
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.networks.presets import PRESETS
 from deepmask.runtime.engines.base import EngineError
@@ -43,9 +43,10 @@ from deepmask.runtime.engines.tensorrt.onnx_types import marked_types
 from deepmask.runtime.engines.tensorrt.precision import check_precision
 from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
 from deepmask.runtime.engines.tensorrt.progress import Phases
-from deepmask.runtime.model.manifest import GRAPHS, Graph, load_manifest
+from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.manifest import Stage
 from deepmask.runtime.predict.deepmask import shipped_model
-from deepmask.runtime.views.pyramid import MAX_SIDE
+from tests.export.float_graphs import sketch
 
 if importlib.util.find_spec("tensorrt_rtx") is None:
     pytest.skip(
@@ -56,6 +57,7 @@ if importlib.util.find_spec("tensorrt_rtx") is None:
 
 #: Ampere (data centre and desktop), Ada, Blackwell. One plan holds all four.
 TARGETS = ("8.0", "8.6", "8.9", "12.0")
+STAGES = ("trunk", "score", "mask")
 #: Every kind of graph that a preset has, see `kind`; a pooled score head has two forms.
 FORMS = [
     ("deepmask-r18", "trunk", ""),
@@ -80,7 +82,7 @@ FORMS = [
 ALL_GRAPHS = [
     (preset, name, form)
     for preset, one in PRESETS.items()
-    for name in GRAPHS
+    for name in STAGES
     for form in (INTERLEAVINGS if name == "score" and one.config.score_head == "pooled" else [""])
 ]
 FULL_SIZE = "DEEPMASK_FULL_SIZE"
@@ -92,9 +94,14 @@ _TIMING = "Timing tactics"
 class Form:
     """One graph in float32, and the profiles that it gets."""
 
-    name: str
+    stage: Stage
     model: onnx.ModelProto
     profiles: list[Profile]
+
+    @property
+    def name(self) -> str:
+        """The stage's."""
+        return self.stage.name
 
 
 @pytest.fixture(scope="module")
@@ -119,26 +126,22 @@ def smaller(config: DeepMaskConfig) -> DeepMaskConfig:
     return replace(config, channels=64) if config.mask_head == "full" else config
 
 
-def export(preset: str, config: DeepMaskConfig, name: str, interleaving: str) -> Form:
+def export(config: DeepMaskConfig, name: str, interleaving: str) -> Form:
     """A graph with all its profiles."""
     torch.manual_seed(0)
-    sources = graph_sources(
-        fold_batchnorm(build_network(config)), interleaving or INTERLEAVINGS[0], False
-    )
-    graphs = {
-        key: Graph(f"{key}.onnx", "", one.inputs, one.outputs) for key, one in sources.items()
-    }
-    manifest = describe(config, graphs, name=preset, weights="fp32", opset=18, parity={})
-    one, examples = sources[name], example_inputs(config)
-    model = to_onnx(one.module, [examples[key] for key in one.inputs], one.inputs, one.outputs, 18)
-    return Form(name, model, profiles(manifest, graphs[name], MAX_SIDE))
+    network = fold_batchnorm(build_network(config))
+    dense = dense_model(network, DenseOptions(interleaving or None))
+    manifest = sketch(dense, describe(config))
+    (graph,) = (one for one in dense.main.graphs if one.name == name)
+    model = to_onnx(graph, example_inputs(graph, manifest), 18)
+    return Form(graph.stage(), model, profiles(manifest, graph.stage(), manifest.views.max_side))
 
 
 def halved(form: Form) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "source.onnx"), Path(folder, "target.onnx")
         onnx.save_model(form.model, source)
-        convert_to_half(source, target, form.name)
+        convert_to_half(source, target, form.stage)
         return onnx.load(target)
 
 
@@ -146,7 +149,7 @@ def symmetric(form: Form, feed: Feed) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder, "source.onnx"), Path(folder, "target.onnx")
         onnx.save_model(form.model, source)
-        quantise(source, target, form.name, [feed], SYMMETRIC)
+        quantise(source, target, form.stage, [feed], SYMMETRIC)
         return onnx.load(target)
 
 
@@ -176,7 +179,7 @@ def check_builds(library: Library, form: Form) -> None:
 def test_every_kind_of_graph_builds_in_fp32_and_fp16(
     library: Library, preset: str, name: str, interleaving: str
 ) -> None:
-    form = export(preset, smaller(PRESETS[preset].config), name, interleaving)
+    form = export(smaller(PRESETS[preset].config), name, interleaving)
     check_builds(library, form if preset == "deepmask-r18" else ends_of(form))
 
 
@@ -186,16 +189,16 @@ def test_every_kind_of_graph_builds_in_fp32_and_fp16(
 def test_every_graph_builds_at_full_size(
     library: Library, preset: str, name: str, interleaving: str
 ) -> None:
-    check_builds(library, export(preset, PRESETS[preset].config, name, interleaving))
+    check_builds(library, export(PRESETS[preset].config, name, interleaving))
 
 
 def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
     folder = shipped_model()
     manifest = load_manifest(folder)
-    graph = manifest.graphs["trunk"]
-    model = onnx.load(folder / graph.file)
+    stage = manifest.stage("trunk")
+    model = onnx.load(folder / stage.file)
     store_as_single(model)
-    form = Form("trunk", model, profiles(manifest, graph, MAX_SIDE))
+    form = Form(stage, model, profiles(manifest, stage, manifest.views.max_side))
     picture = np.random.default_rng(0).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)
     plan = build(library, form, symmetric(form, {"image": picture}))
     assert set(plan.layers) == {"int8"}
@@ -204,7 +207,7 @@ def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
 
 def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library) -> None:
     """Cells repeated and a frame around them, which the ResNet's trunk has not."""
-    form = ends_of(export("deepmask-vgg-a", PRESETS["deepmask-vgg-a"].config, "trunk", ""))
+    form = ends_of(export(PRESETS["deepmask-vgg-a"].config, "trunk", ""))
     canvas = np.full((1, 3, 320, 352), BORDER_FILL, np.float32)
     canvas[:, :, 128:-128, 128:-128] = np.random.default_rng(0).uniform(0, 255, (64, 96))
     plan = build(library, form, symmetric(form, {"image": canvas}))
@@ -221,7 +224,9 @@ def test_an_int8_score_builds_from_the_symmetric_form(
 ) -> None:
     """What gives the code for masks keeps it in float32, and so the layer that reads it."""
     config = smaller(PRESETS[preset].config)
-    form = ends_of(export(preset, config, "score", INTERLEAVINGS[0]))
+    form = ends_of(
+        export(config, "score", INTERLEAVINGS[0] if config.score_head == "pooled" else "")
+    )
     features = np.random.default_rng(0).random((1, config.features, 20, 24), np.float32)
     model = symmetric(form, {"features": features})
     plan = build(library, form, model)
@@ -232,8 +237,7 @@ def test_an_int8_score_builds_from_the_symmetric_form(
 
 def test_int8_masks_of_the_features_build_from_the_symmetric_form(library: Library) -> None:
     """The convolution and the product that are quantised, and the last layer, which is not."""
-    preset = "deepmask-ours-head-b"
-    form = ends_of(export(preset, PRESETS[preset].config, "mask", ""))
+    form = ends_of(export(PRESETS["deepmask-ours-head-b"].config, "mask", ""))
     features = np.random.default_rng(0).random((1, 1024, 14, 14), np.float32)
     model = symmetric(form, {"features": features, "locations": np.zeros((1, 2), np.int64)})
     plan = build(library, form, model)
@@ -270,9 +274,9 @@ def test_ctrl_c_ends_a_build(library: Library, monkeypatch: pytest.MonkeyPatch) 
     """Before TensorRT comes to what takes the time, as it does if it is left alone."""
     folder = shipped_model()
     manifest = load_manifest(folder)
-    graph = manifest.graphs["trunk"]
-    content = (folder / graph.file).read_bytes()
-    smallest = profiles(manifest, graph, MAX_SIDE)[:1]
+    stage = manifest.stage("trunk")
+    content = (folder / stage.file).read_bytes()
+    smallest = profiles(manifest, stage, manifest.views.max_side)[:1]
 
     def build_and_watch(steps: list[str], interrupted_at: int) -> None:
         def step(self: Phases, name: str, index: int) -> None:

@@ -14,7 +14,7 @@ from deepmask.networks.config import ConfigError
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
 from deepmask.networks.patches.batches import PatchBatches
-from deepmask.networks.patches.config import constant_widths, halved_widths
+from deepmask.networks.patches.config import SharpMaskConfig, constant_widths, halved_widths
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
@@ -243,13 +243,14 @@ def test_a_refined_base_is_refused(tiny_refined):
         initialise_from(SharpMaskNetwork(tiny_refined), again)
 
 
-def test_recall_is_measured_on_the_sharp_masks(tiny_refined):
+def test_recall_is_measured_on_the_sharp_masks(tiny_refined: SharpMaskConfig) -> None:
     model = SharpMaskNetwork(tiny_refined).eval()
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     with runnable(model, CPU.device) as whole:
-        found = whole(image, proposals=4, scales=Scales(0, 0, 1))
+        found = whole.windows(image, proposals=4, scales=Scales(0, 0, 1))
+        (grid,) = whole.manifest.grids
     assert found.logits.shape == (4, 32, 32)
-    assert (found.placement.grid.patch, found.placement.grid.mask_size) == (64, 32)
+    assert (grid.window, grid.mask_size) == (64, 32)
 
 
 def test_a_configuration_without_a_later_field_has_its_default(tiny_model):
