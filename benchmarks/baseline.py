@@ -20,7 +20,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.heads import LowRankMaskHead, SharedScoreHead
+from deepmask.networks.heads import LowRankMaskHead, PooledScoreHead, SharedScoreHead
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.views.grids import location_counts
 from deepmask.runtime.views.views import View, plan_views, render_view
@@ -31,7 +31,9 @@ class Baseline:
     """Run a checkpoint with PyTorch on the CPU; its `manifest` has border and scales."""
 
     def __init__(self, checkpoint: Path, manifest: Manifest) -> None:
-        self.model: DeepMaskNetwork = load_checkpoint(checkpoint).build()
+        model = load_checkpoint(checkpoint).build()
+        assert isinstance(model, DeepMaskNetwork)
+        self.model = model
         self.manifest = manifest
         (self.grid,) = manifest.grids
 
@@ -87,6 +89,7 @@ class Baseline:
             hidden = code
         else:  # fine-stride pooling: a stride-1 pool, then the layer with dilation 2
             pooled = F.max_pool2d(inner, 2, stride=1)
+            assert isinstance(score_head, PooledScoreHead)
             hidden = torch.relu(_slide(score_head.encode, pooled, cells // 2, dilation=2))
         hidden = torch.relu(_slide(score_head.widen, hidden, 1))
         return masks, _slide(score_head.classify, hidden, 1)

@@ -19,9 +19,11 @@ import deepmask.runtime.model
 from benchmarks.scenes import write_picture
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.networks.config import MODEL_PRESETS, ModelConfig
+from deepmask.networks.config import NetworkConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.heads import LowRankMaskHead
+from deepmask.networks.families import build
+from deepmask.networks.presets import PRESETS as NETWORKS
+from deepmask.networks.sharpmask import SharpMaskNetwork
 from deepmask.runtime.model.folder import MANIFEST_NAME
 from deepmask.runtime.model.manifest import ModelFolderError
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, shipped_model
@@ -50,7 +52,7 @@ class Candidate:
 
 def candidate(name: str, cache: Path) -> Candidate:
     """Return a preset, with the shipped weights if it has some, or the model folder of a path."""
-    if name not in (*MODEL_PRESETS, *MODELS):
+    if name not in (*NETWORKS, *MODELS):
         return Candidate(Path(name).name, Path(name), "given")
     if name == SHIPPED_MODEL:
         try:
@@ -72,7 +74,7 @@ def random_export(name: str, cache: Path) -> tuple[Path, Path]:
         for outdated in cache.glob(f"{preset}-*"):
             shutil.rmtree(outdated)
         folder.mkdir(parents=True)
-        network = random_network(MODEL_PRESETS[preset])
+        network = random_network(NETWORKS[preset].config)
         save_checkpoint(Checkpoint(network.config, network.state_dict(), {}), checkpoint)
     if not (model / MANIFEST_NAME).is_file():
         options = ExportOptions(name=name)
@@ -90,15 +92,15 @@ def _photographs(folder: Path) -> Path:
     return folder
 
 
-def random_network(config: ModelConfig) -> DeepMaskNetwork:
+def random_network(config: NetworkConfig) -> DeepMaskNetwork:
     """Build a network with random weights, the same each time, whose masks are about a disc."""
     torch.manual_seed(0)
-    network = DeepMaskNetwork(config).eval()
-    steps = torch.linspace(-1, 1, config.mask_size)
+    network = build(config).eval()
+    assert isinstance(network, DeepMaskNetwork)
+    steps = torch.linspace(-1, 1, network.config.mask_size)
     radius = steps.square() + steps.square()[:, None]
     network.mask_head.classify.bias.data = (_DISC_LOGIT * (0.3 - radius)).flatten()
-    if network.refine is not None:
-        assert isinstance(network.mask_head, LowRankMaskHead)  # ModelConfig saw to it
+    if isinstance(network, SharpMaskNetwork):
         network.refine.start_from(network.mask_head)
     return network
 

@@ -16,12 +16,12 @@ from benchmarks.baseline import Baseline
 from benchmarks.measure import LEAST_ROUNDS, durations
 from benchmarks.models import INT8, MODELS, random_export
 from benchmarks.scenes import COCO, write_picture
-from deepmask.networks.config import MODEL_PRESETS
+from deepmask.networks.presets import PRESETS
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.predict.deepmask import DeepMask
 
 #: What `baseline.py` can run. What refinement costs is measured against the coarse form instead.
-UNREFINED = [name for name in MODELS if not MODEL_PRESETS[name.removesuffix(INT8)].refined]
+UNREFINED = [name for name in MODELS if PRESETS[name.removesuffix(INT8)].family == "deepmask"]
 
 
 @pytest.mark.benchmark(group="baseline")

@@ -15,10 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.flops import total_of_views
 from benchmarks.scenes import COCO
-from deepmask.networks.config import MODEL_PRESETS, ModelConfig
-from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.dense.deepmask import dense_model, describe
+from deepmask.networks.config import NetworkConfig
 from deepmask.networks.dense.graphs import DenseGraph, DenseOptions, manifest_of
+from deepmask.networks.families import build, dense_model, describe
+from deepmask.networks.presets import PRESETS
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.views.grids import axis_size
 from deepmask.runtime.views.views import View, plan_views
@@ -42,9 +42,9 @@ SECONDS: Mapping[str, float | None] = {
 }
 
 
-def gflop(config: ModelConfig) -> dict[str, float]:
+def gflop(config: NetworkConfig) -> dict[str, float]:
     """Return the GFLOP of each stage for one 640×480 image and `MASKS` masks, at its own scales."""
-    dense = dense_model(DeepMaskNetwork(config).eval(), DenseOptions())
+    dense = dense_model(build(config).eval(), DenseOptions())
     manifest = manifest_of(dense, describe(config), name="", about={})
     factors = manifest.views.scales.factors()
     views = plan_views(COCO.height, COCO.width, factors, manifest.views)
@@ -58,12 +58,10 @@ def table() -> str:
     """Return a row for each network: millions of parameters, GFLOP, and the thesis' seconds."""
     rows: list[str] = []
     for preset, seconds in SECONDS.items():
-        config = MODEL_PRESETS[preset]
+        config = PRESETS[preset].config
         found = gflop(config)
         with torch.device("meta"):
-            size = (
-                sum(parameter.numel() for parameter in DeepMaskNetwork(config).parameters()) / 1e6
-            )
+            size = sum(parameter.numel() for parameter in build(config).parameters()) / 1e6
         head = ["", "M param.", *found, "GFLOP", "thesis, s"]
         if not rows:
             rows.append(f"{head[0]:<22}" + "".join(f"{one:>10}" for one in head[1:]))

@@ -19,7 +19,6 @@ from deepmask.export.precision.calibration_set import choose_photographs
 from deepmask.export.precision.reduce import write_reduced
 from deepmask.export.weights import require_finite, round_to_half, store_as_half
 from deepmask.networks.config import ConfigError
-from deepmask.networks.dense.deepmask import dense_model, describe
 from deepmask.networks.dense.graphs import (
     DenseGraph,
     DenseModel,
@@ -29,6 +28,7 @@ from deepmask.networks.dense.graphs import (
     manifest_of,
 )
 from deepmask.networks.dense.trunk import fold_batchnorm
+from deepmask.networks.families import dense_model, describe
 from deepmask.runtime.model.folder import with_checksums, write_manifest
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.progress import Progress, no_progress
@@ -86,7 +86,7 @@ def export_model(
             network, exact = dense, network
     except ConfigError as error:
         raise ExportUsageError(f"{checkpoint}: {error}") from error
-    description = describe(original.config).with_defaults(
+    description = describe(loaded.model).with_defaults(
         options.scales, options.threshold, options.overlap, options.scale_prior
     )
     job = _Job(dense, network, exact, description, name, options, report)

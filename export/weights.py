@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from deepmask.export.errors import ExportError
-from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.network import Network
 
 
 def require_finite(weights: Mapping[str, Tensor]) -> None:
@@ -26,7 +26,7 @@ def require_finite(weights: Mapping[str, Tensor]) -> None:
             )
 
 
-def round_to_half(model: DeepMaskNetwork) -> DeepMaskNetwork:
+def round_to_half(model: Network) -> Network:
     """A copy of `model` whose matrices and kernels hold only values that float16 can.
 
     Biases and other vectors keep their float32 values: they are few and cost nothing.

@@ -1,50 +1,61 @@
-"""DeepMask: one trunk, one mask head, one score head; SharpMask: refinement on top."""
+"""DeepMask: one trunk, one mask head, one score head."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from deepmask.networks.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
-from deepmask.networks.heads import (
-    FullMaskHead,
-    LowRankMaskHead,
-    PooledScoreHead,
-    ReducedScoreHead,
-    SeparateScoreHead,
-    SharedScoreHead,
-)
-from deepmask.networks.refinement import Refinement
-from deepmask.networks.trunks import TRUNKS
+from deepmask.networks.config import IMAGENET_MEAN, IMAGENET_STD
+from deepmask.networks.heads import MASK_HEAD_CLASSES, SCORE_HEAD_CLASSES, MaskHead, ScoreHead
+from deepmask.networks.network import Network, ParameterGroup, hold_statistics
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.recipe import DeepMaskRecipe
+from deepmask.networks.trunks import TRUNKS, Trunk
 
 
-class DeepMaskNetwork(nn.Module):
-    """The patch network of DeepMask §3.1 or the thesis, in the form its configuration describes.
+class DeepMaskNetwork(Network):
+    """The patch network of DeepMask §3.1 or the thesis, in the form its configuration describes."""
 
-    A refined network has two masks of a window: the mask head's, coarse and cheap, and the refined
-    one, on which its score has no bearing and which has none on the score.
-    """
-
+    config: DeepMaskConfig
+    trunk: Trunk
+    mask_head: MaskHead
+    score_head: ScoreHead
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
-        """Random weights; see `initialise` for an ImageNet trunk."""
+    def __init__(self, config: DeepMaskConfig) -> None:
+        """Random weights; see `pretrained` for an ImageNet trunk."""
         super().__init__()
         self.config = config
         self.trunk = TRUNKS[config.trunk](config.padding)
-        self.mask_head = _mask_head(config)
-        self.score_head = _score_head(config)
-        self.refine = Refinement(config) if config.refined else None
+        self.mask_head = self.make_mask_head(config)
+        self.score_head = SCORE_HEAD_CLASSES[config.score_head].of(config)
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1), False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1), False)
+        self._compiled_stages: Callable[[Tensor], tuple[Tensor, ...]] | None = None
+
+    def make_mask_head(self, config: DeepMaskConfig) -> MaskHead:
+        """Return the mask head that the configuration names."""
+        return MASK_HEAD_CLASSES[config.mask_head].of(config)
+
+    def pretrained_part(self) -> Trunk:
+        """Return the trunk."""
+        return self.trunk
+
+    def compile_parts(self) -> None:
+        """Compile the trunk alone: it is nearly all the arithmetic, and its shapes stay the same
+        where the number of masks and of labels differs from batch to batch.
+        """
+        self._compiled_stages = torch.compile(self._run_stages)
 
     def stages(self, image: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) float RGB 0…255 → the trunk's maps at strides 2, 4, …; features last."""
-        stages: tuple[Tensor, ...] = self.trunk.stages((image - self.mean) / self.std)
-        return stages
+        return (self._compiled_stages or self._run_stages)(image)
+
+    def _run_stages(self, image: Tensor) -> tuple[Tensor, ...]:
+        return self.trunk.stages((image - self.mean) / self.std)
 
     def features(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) float RGB 0…255 → (N, C, H/stride, W/stride)."""
@@ -62,26 +73,12 @@ class DeepMaskNetwork(nn.Module):
 
     def score(self, windows: Tensor) -> Tensor:
         """(N, C, cells, cells) → (N,) logits."""
-        if isinstance(self.score_head, SharedScoreHead):
-            assert isinstance(self.mask_head, LowRankMaskHead)  # ModelConfig saw to it
-            windows = self.mask_head.code(windows)
-        elif self.config.score_head == "reduced":
-            windows = self.mask_head.reduced(windows)
-        score: Tensor = self.score_head(windows)
+        score: Tensor = self.score_head(self.mask_head.read(self.score_head.reads, windows))
         return score
 
     def masks(self, stages: Sequence[Tensor]) -> Tensor:
-        """The trunk's maps of N patches with context → (N, S, S) logits, S `output_size`.
-
-        The refined masks of a network that has them, the mask head's of any other.
-        """
-        windows = self.inner(stages[-1])
-        if self.refine is None:
-            return self.mask(windows)
-        assert isinstance(self.mask_head, LowRankMaskHead)  # ModelConfig saw to it
-        shared = [self.inner(one) for one in self.refine.shared(stages)]
-        masks: Tensor = self.refine(self.mask_head.code(windows), shared)
-        return masks
+        """The trunk's maps of N patches with context → (N, S, S) logits, S `output_size`."""
+        return self.mask(self.inner(stages[-1]))
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, P, P) float RGB 0…255 → mask logits (N, S, S), see `masks`, and scores (N,)."""
@@ -95,19 +92,18 @@ class DeepMaskNetwork(nn.Module):
         return features[:, :, margin : margin + size, margin : margin + size]
 
 
-def _mask_head(config: ModelConfig) -> LowRankMaskHead | FullMaskHead:
-    width, channels, cells = config.features, config.channels, config.cells
-    if config.mask_head == "low-rank":
-        return LowRankMaskHead(width, channels, cells, config.rank, config.mask_size)
-    return FullMaskHead(width, channels, cells, config.mask_size)
+def train_deepmask(network: DeepMaskNetwork, recipe: DeepMaskRecipe) -> list[ParameterGroup]:
+    """Put a network in training mode, BatchNorm on its stored statistics, the stem fixed if asked.
 
-
-def _score_head(config: ModelConfig) -> SharedScoreHead | ReducedScoreHead:
-    width, channels, cells = config.features, config.channels, config.cells
-    if config.score_head == "shared":
-        return SharedScoreHead(config.rank, config.score_width)
-    if config.score_head == "pooled":
-        return PooledScoreHead(width, cells, config.score_width)
-    if config.score_head == "separate":
-        return SeparateScoreHead(width, channels, cells, config.score_width)
-    return ReducedScoreHead(channels, cells, config.score_width)
+    Returns the heads' parameters, and the trunk's, which learn at a rate of their own.
+    """
+    network.train()
+    hold_statistics(network)
+    if recipe.freeze_stem:
+        for module in network.trunk.frozen_stem():
+            module.requires_grad_(False)
+    heads = (network.mask_head, network.score_head)
+    return [
+        ParameterGroup([p for head in heads for p in head.parameters() if p.requires_grad]),
+        ParameterGroup([p for p in network.trunk.parameters() if p.requires_grad], recipe.trunk_lr),
+    ]

@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
 import torch
 from torch import Tensor, nn
 
+from deepmask.networks.patches.config import DeepMaskConfig
 
-class LowRankMaskHead(nn.Module):
-    """1×1 convolution and ReLU, a linear code of the whole window, a linear classifier (§3.1).
+Reading = Literal["features", "reduced", "code"]
+#: What a score head may read of a window: each of them is a layer of the mask head further.
+READINGS: tuple[Reading, ...] = ("features", "reduced", "code")
 
-    No non-linearity between code and classifier: together they are one low-rank linear layer.
+
+class MaskHead(nn.Module):
+    """A 1×1 convolution with ReLU, then linear layers on the whole window, of which the first gives
+    its code. No non-linearity follows the code.
+
+    layers  names of the layers in their order; the last one's inputs are the code, or, in a head of
+            one linear layer, the reduced window.
     """
+
+    layers: ClassVar[tuple[str, ...]]
+    reduce: nn.Conv2d
+    classify: nn.Linear
+    mask_size: int
+
+    @classmethod
+    def of(cls, config: DeepMaskConfig) -> MaskHead:
+        """Return the head of a configuration, with random weights."""
+        raise NotImplementedError
+
+    def reduced(self, window: Tensor) -> Tensor:
+        """(N, width, cells, cells) features → (N, channels, cells, cells)."""
+        return torch.relu(self.reduce(window))
+
+    def code(self, window: Tensor) -> Tensor:
+        """(N, width, cells, cells) features → (N, …) what the first linear layer gives."""
+        raise NotImplementedError
+
+    def from_code(self, code: Tensor) -> Tensor:
+        """(N, …) codes → (N, mask_size, mask_size) logits."""
+        raise NotImplementedError
+
+    def read(self, what: Reading, window: Tensor) -> Tensor:
+        """Return what a score head reads of windows, (N, width, cells, cells) features."""
+        if what == "features":
+            return window
+        return self.reduced(window) if what == "reduced" else self.code(window)
+
+    def forward(self, window: Tensor) -> Tensor:
+        """(N, width, cells, cells) features → (N, mask_size, mask_size) logits."""
+        return self.from_code(self.code(window))
+
+
+class LowRankMaskHead(MaskHead):
+    """A linear code of the window, (N, rank), and a linear classifier (DeepMask §3.1).
+
+    Together they are one low-rank linear layer.
+    """
+
+    layers = ("reduce", "encode", "classify")
 
     def __init__(self, width: int, channels: int, cells: int, rank: int, mask_size: int) -> None:
         """Windows are (width, cells, cells); masks are (mask_size, mask_size)."""
@@ -20,9 +72,9 @@ class LowRankMaskHead(nn.Module):
         self.encode = nn.Linear(channels * cells * cells, rank)
         self.classify = nn.Linear(rank, mask_size * mask_size)
 
-    def reduced(self, window: Tensor) -> Tensor:
-        """(N, width, cells, cells) features → (N, channels, cells, cells)."""
-        return torch.relu(self.reduce(window))
+    @classmethod
+    def of(cls, config: DeepMaskConfig) -> LowRankMaskHead:
+        return cls(config.features, config.channels, config.cells, config.rank, config.mask_size)
 
     def code(self, window: Tensor) -> Tensor:
         """(N, width, cells, cells) features → (N, rank)."""
@@ -34,13 +86,14 @@ class LowRankMaskHead(nn.Module):
         mask: Tensor = self.classify(code)
         return mask.reshape(-1, self.mask_size, self.mask_size)
 
-    def forward(self, window: Tensor) -> Tensor:
-        """(N, width, cells, cells) features → (N, mask_size, mask_size) logits."""
-        return self.from_code(self.code(window))
 
+class FullMaskHead(MaskHead):
+    """DeepMaskFull: every cell of the window connected to every mask pixel (§3.1, §4).
 
-class FullMaskHead(nn.Module):
-    """DeepMaskFull: every cell of the window connected to every mask pixel (§3.1, §4)."""
+    The code is the mask itself, row by row.
+    """
+
+    layers = ("reduce", "classify")
 
     def __init__(self, width: int, channels: int, cells: int, mask_size: int) -> None:
         """Windows are (width, cells, cells); masks are (mask_size, mask_size)."""
@@ -49,68 +102,117 @@ class FullMaskHead(nn.Module):
         self.reduce = nn.Conv2d(width, channels, 1)
         self.classify = nn.Linear(channels * cells * cells, mask_size * mask_size)
 
-    def reduced(self, window: Tensor) -> Tensor:
-        """(N, width, cells, cells) features → (N, channels, cells, cells)."""
-        return torch.relu(self.reduce(window))
+    @classmethod
+    def of(cls, config: DeepMaskConfig) -> FullMaskHead:
+        return cls(config.features, config.channels, config.cells, config.mask_size)
 
-    def forward(self, window: Tensor) -> Tensor:
-        """(N, width, cells, cells) features → (N, mask_size, mask_size) logits."""
-        mask: Tensor = self.classify(self.reduced(window).flatten(1))
-        return mask.reshape(-1, self.mask_size, self.mask_size)
+    def code(self, window: Tensor) -> Tensor:
+        """(N, width, cells, cells) features → (N, mask_size²) logits."""
+        code: Tensor = self.classify(self.reduced(window).flatten(1))
+        return code
+
+    def from_code(self, code: Tensor) -> Tensor:
+        """(N, mask_size²) → (N, mask_size, mask_size)."""
+        return code.reshape(-1, self.mask_size, self.mask_size)
 
 
-class ReducedScoreHead(nn.Module):
-    """A linear code of the window, then 512 → 1024 → 1 with ReLU and dropout 0.5.
+class ScoreHead(nn.Module):
+    """What gives a window its score.
 
-    Thesis head B, where the window is what the mask head reduced it to.
+    reads  what of the window its input is, see `MaskHead.read`.
+    first  name of the layer that this input comes to first.
     """
+
+    reads: ClassVar[Reading]
+    first: ClassVar[str]
+    widen: nn.Linear
+    classify: nn.Linear
+
+    @classmethod
+    def of(cls, config: DeepMaskConfig) -> ScoreHead:
+        """Return the head of a configuration, with random weights."""
+        raise NotImplementedError
+
+
+class WindowScoreHead(ScoreHead):
+    """A linear code of a window, then 512 → score_width → 1 with ReLU and dropout 0.5."""
 
     hidden = 512
 
-    def __init__(self, channels: int, cells: int, score_width: int) -> None:
-        """Windows are (channels, cells, cells)."""
+    def __init__(self, inputs: int, score_width: int) -> None:
+        """`inputs` are the values of a window that the first linear layer sees."""
         super().__init__()
-        self.encode = nn.Linear(channels * cells**2, self.hidden)
+        self.encode = nn.Linear(inputs, self.hidden)
         self.widen = nn.Linear(self.hidden, score_width)
         self.classify = nn.Linear(score_width, 1)
         self.dropout = nn.Dropout(0.5)
 
+    def prepared(self, window: Tensor) -> Tensor:
+        """(N, …) what the head reads → (N, …) what its linear layers see."""
+        return window
+
     def forward(self, window: Tensor) -> Tensor:
-        """(N, channels, cells, cells) → (N,) logits."""
-        x = self.dropout(torch.relu(self.encode(window.flatten(1))))
+        """(N, …) what the head reads → (N,) logits."""
+        x = self.dropout(torch.relu(self.encode(self.prepared(window).flatten(1))))
         x = self.dropout(torch.relu(self.widen(x)))
         score: Tensor = self.classify(x)
         return score.squeeze(1)
 
 
-class SeparateScoreHead(ReducedScoreHead):
-    """Thesis head A: no pooling, its own 1×1 convolution and code of the window."""
+class ReducedScoreHead(WindowScoreHead):
+    """Thesis head B: on the window as the mask head reduced it, (channels, cells, cells)."""
+
+    reads, first = "reduced", "encode"
+
+    def __init__(self, channels: int, cells: int, score_width: int) -> None:
+        super().__init__(channels * cells**2, score_width)
+
+    @classmethod
+    def of(cls, config: DeepMaskConfig) -> ReducedScoreHead:
+        return cls(config.channels, config.cells, config.score_width)
+
+
+class SeparateScoreHead(WindowScoreHead):
+    """Thesis head A: its own 1×1 convolution of the features, (width, cells, cells), no pooling."""
+
+    reads, first = "features", "reduce"
 
     def __init__(self, width: int, channels: int, cells: int, score_width: int) -> None:
-        """Windows are (width, cells, cells)."""
-        super().__init__(channels, cells, score_width)
+        super().__init__(channels * cells**2, score_width)
         self.reduce = nn.Conv2d(width, channels, 1)
 
-    def forward(self, window: Tensor) -> Tensor:
-        """(N, width, cells, cells) features → (N,) logits."""
-        return super().forward(torch.relu(self.reduce(window)))
+    @classmethod
+    def of(cls, config: DeepMaskConfig) -> SeparateScoreHead:
+        return cls(config.features, config.channels, config.cells, config.score_width)
+
+    def prepared(self, window: Tensor) -> Tensor:
+        """(N, width, cells, cells) → (N, channels, cells, cells)."""
+        return torch.relu(self.reduce(window))
 
 
-class PooledScoreHead(ReducedScoreHead):
-    """The paper's: 2×2 max-pool of the window first (§3.1)."""
+class PooledScoreHead(WindowScoreHead):
+    """The paper's: 2×2 max-pool of the features, (width, cells, cells), cells even (§3.1)."""
+
+    reads, first = "features", "encode"
 
     def __init__(self, width: int, cells: int, score_width: int) -> None:
-        """Windows are (width, cells, cells), cells even."""
-        super().__init__(width, cells // 2, score_width)
+        super().__init__(width * (cells // 2) ** 2, score_width)
         self.pool = nn.MaxPool2d(2)
 
-    def forward(self, window: Tensor) -> Tensor:
-        """(N, width, cells, cells) features → (N,) logits."""
-        return super().forward(self.pool(window))
+    @classmethod
+    def of(cls, config: DeepMaskConfig) -> PooledScoreHead:
+        return cls(config.features, config.cells, config.score_width)
+
+    def prepared(self, window: Tensor) -> Tensor:
+        """(N, width, cells, cells) → (N, width, cells/2, cells/2)."""
+        pooled: Tensor = self.pool(window)
+        return pooled
 
 
-class SharedScoreHead(nn.Module):
+class SharedScoreHead(ScoreHead):
     """Thesis head C: the score is read from the mask head's code, rank → score_width → 1."""
+
+    reads, first = "code", "widen"
 
     def __init__(self, rank: int, score_width: int) -> None:
         """Codes are (rank,)."""
@@ -119,8 +221,25 @@ class SharedScoreHead(nn.Module):
         self.classify = nn.Linear(score_width, 1)
         self.dropout = nn.Dropout(0.5)
 
+    @classmethod
+    def of(cls, config: DeepMaskConfig) -> SharedScoreHead:
+        return cls(config.rank, config.score_width)
+
     def forward(self, code: Tensor) -> Tensor:
         """(N, rank) codes → (N,) logits."""
         x = self.dropout(torch.relu(self.widen(self.dropout(code))))
         score: Tensor = self.classify(x)
         return score.squeeze(1)
+
+
+#: The heads that a configuration may name.
+MASK_HEAD_CLASSES: Mapping[str, type[MaskHead]] = {
+    "low-rank": LowRankMaskHead,
+    "full": FullMaskHead,
+}
+SCORE_HEAD_CLASSES: Mapping[str, type[ScoreHead]] = {
+    "pooled": PooledScoreHead,
+    "separate": SeparateScoreHead,
+    "reduced": ReducedScoreHead,
+    "shared": SharedScoreHead,
+}

@@ -26,8 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepmask.networks.config import TRUNK_STAGES, ModelConfig
+from deepmask.networks.config import TRUNK_STAGES
 from deepmask.networks.heads import LowRankMaskHead
+from deepmask.networks.patches.config import SharpMaskConfig
 from deepmask.networks.trunks import PADDING_MODES, PaddingMode
 
 
@@ -50,8 +51,7 @@ class SkipPath(nn.Module):
 class Refinement(nn.Module):
     """All refinement modules of a network; levels run from the coarsest, the trunk's features."""
 
-    def __init__(self, config: ModelConfig) -> None:
-        """`config` is refined."""
+    def __init__(self, config: SharpMaskConfig) -> None:
         super().__init__()
         mode = PADDING_MODES[config.padding]
         widths, stages = config.refine_widths, TRUNK_STAGES[config.trunk][::-1]

@@ -15,17 +15,45 @@ PaddingMode = Literal["zeros", "reflect"]
 #: PyTorch's names of the paddings.
 PADDING_MODES: Mapping[str, PaddingMode] = {"zero": "zeros", "reflect": "reflect"}
 
+_WEIGHTS = "https://download.pytorch.org/models"
+_RESNET_STAGES = 4
 
-class VggA(nn.Module):
+
+class Trunk(nn.Module):
+    """A picture's feature maps.
+
+    published  where torchvision's ImageNet weights of it are; "" where it publishes none.
+    beyond     how names of the classification network begin that the trunk does not have.
+    """
+
+    published: str = ""
+    beyond: tuple[str, ...] = ()
+
+    def stages(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(N, 3, H, W) normalised → the last maps at strides 2, 4, …; the features last."""
+        raise NotImplementedError
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) normalised → (N, C, H/stride, W/stride) features."""
+        return self.stages(image)[-1]
+
+    def frozen_stem(self) -> tuple[nn.Module, ...]:
+        """Return the layers that stay as they were when the stem is frozen."""
+        raise NotImplementedError
+
+
+class VggA(Trunk):
     """VGG-A without its fully connected layers and its fifth max-pool (DeepMask §3.1).
 
     (N, 3, H, W) → (N, 512, H/16, W/16): eight 3×3 convolutions with ReLU, four 2×2 max-pools.
     """
 
+    published = f"{_WEIGHTS}/vgg11-8a719046.pth"
+    beyond = ("classifier.", "avgpool.")
     plan = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512)
 
     def __init__(self, padding: str = "zero") -> None:
-        """Random weights; see `initialise` for ImageNet's."""
+        """Random weights; see `pretrained` for ImageNet's."""
         super().__init__()
         mode = PADDING_MODES[padding]
         layers: list[nn.Module] = []
@@ -40,7 +68,6 @@ class VggA(nn.Module):
         self.features = nn.Sequential(*layers)
 
     def stages(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) normalised → the last maps at strides 2, 4, 8 and 16."""
         maps: list[Tensor] = []
         x = image
         for layer in self.features:
@@ -49,12 +76,8 @@ class VggA(nn.Module):
             x = layer(x)
         return (*maps[1:], x)  # the first is at stride 1
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised → (N, 512, H/16, W/16)."""
-        return self.stages(image)[-1]
-
     def frozen_stem(self) -> tuple[nn.Module, ...]:
-        """What stays as it was when the stem is frozen: the first two convolutions."""
+        """Return the first two convolutions and what lies between them."""
         return tuple(self.features.children())[:6]
 
 
@@ -111,7 +134,7 @@ def _shortcut(width_in: int, width_out: int, stride: int) -> nn.Sequential | Non
     return nn.Sequential(conv, nn.BatchNorm2d(width_out))
 
 
-class ResNet(nn.Module):
+class ResNet(Trunk):
     """A ResNet cut after one of its stages: `layer1` is at stride 4, each further one at twice.
 
     ResNet-50 to stride 16 is the thesis' D39, to stride 8 its D21.
@@ -121,10 +144,14 @@ class ResNet(nn.Module):
         self,
         block: type[BasicBlock] | type[Bottleneck],
         depths: Sequence[int],
+        published: str,
         padding: str = "zero",
     ) -> None:
-        """`depths` counts the blocks of each stage. Random weights; see `initialise`."""
+        """`depths` counts the blocks of each stage. Random weights; `published` has others."""
         super().__init__()
+        self.published = f"{_WEIGHTS}/{published}"
+        further = range(len(depths) + 1, _RESNET_STAGES + 1)
+        self.beyond = ("fc.", "avgpool.", *(f"layer{number}." for number in further))
         mode = PADDING_MODES[padding]
         self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False, padding_mode=mode)
         self.bn1 = nn.BatchNorm2d(64)
@@ -141,7 +168,6 @@ class ResNet(nn.Module):
             self.add_module(self._layers[-1], nn.Sequential(*blocks))
 
     def stages(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) normalised → the last maps at strides 2, 4, 8, …"""
         maps = [torch.relu(self.bn1(self.conv1(image)))]
         x = self.maxpool(maps[0])
         for name in self._layers:
@@ -149,45 +175,33 @@ class ResNet(nn.Module):
             maps.append(x)
         return tuple(maps)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised → (N, C, H/stride, W/stride)."""
-        return self.stages(image)[-1]
-
     def frozen_stem(self) -> tuple[nn.Module, ...]:
-        """What stays as it was when the stem is frozen: conv1 and layer1."""
+        """Return conv1, its BatchNorm and layer1."""
         return (self.conv1, self.bn1, self.get_submodule("layer1"))
 
 
-class Twin(nn.Module):
-    """Two trunks of a kind on the same picture, their features one after the other (see `twin`)."""
+class Twin(Trunk):
+    """Two trunks of a kind on one picture, maps side by side: what `score_swap` makes of two."""
 
-    def __init__(self, make: Callable[[str], VggA | ResNet], padding: str = "zero") -> None:
+    def __init__(self, make: Callable[[str], Trunk], padding: str = "zero") -> None:
         """`make` gives a trunk of a padding."""
         super().__init__()
         self.first = make(padding)
         self.second = make(padding)
 
     def stages(self, image: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) normalised → both trunks' maps, one after the other."""
         pairs = zip(self.first.stages(image), self.second.stages(image), strict=True)
         return tuple(torch.cat(pair, dim=1) for pair in pairs)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised → (N, 2·C, H/stride, W/stride)."""
-        return torch.cat([self.first(image), self.second(image)], dim=1)
-
     def frozen_stem(self) -> tuple[nn.Module, ...]:
-        """Both stems."""
         return (*self.first.frozen_stem(), *self.second.frozen_stem())
 
 
-Trunk = VggA | ResNet | Twin
-
-_SINGLE: Mapping[str, Callable[[str], VggA | ResNet]] = {
+_SINGLE: Mapping[str, Callable[[str], Trunk]] = {
     "vgg-a": VggA,
-    "resnet18": partial(ResNet, BasicBlock, (2, 2, 2)),
-    "resnet50": partial(ResNet, Bottleneck, (3, 4, 6)),
-    "resnet50-stride8": partial(ResNet, Bottleneck, (3, 4)),
+    "resnet18": partial(ResNet, BasicBlock, (2, 2, 2), "resnet18-f37072fd.pth"),
+    "resnet50": partial(ResNet, Bottleneck, (3, 4, 6), "resnet50-0676ba61.pth"),
+    "resnet50-stride8": partial(ResNet, Bottleneck, (3, 4), "resnet50-0676ba61.pth"),
 }
 #: Each makes a trunk of a padding, "zero" or "reflect".
 TRUNKS: Mapping[str, Callable[[str], Trunk]] = {

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import settings
+
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig, sharpened
+from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
+from deepmask.networks.presets import PRESETS
 
 #: The same examples in every run, so that a failure is always a change's; to look for new ones:
 #: `pytest --hypothesis-profile=default`.
@@ -124,3 +128,52 @@ def data_dir() -> Path:
     if not (folder / "coco").is_dir():
         pytest.skip(f"no real data at {folder} (set DEEPMASK_DATA)")
     return folder
+
+
+@pytest.fixture
+def tiny_model() -> DeepMaskConfig:
+    """A network small enough to train in a test."""
+    return DeepMaskConfig(
+        patch=64,
+        context=16,
+        trunk="resnet18",
+        channels=8,
+        mask_head="low-rank",
+        rank=16,
+        mask_size=14,
+        score_head="shared",
+        score_width=16,
+    )
+
+
+@pytest.fixture
+def tiny_refined(tiny_model: DeepMaskConfig) -> SharpMaskConfig:
+    """The same with a refinement of four levels, to half of the patch."""
+    return sharpened(tiny_model, (8, 6, 4, 4, 4), (8, 6, 6, 4), 32)
+
+
+@pytest.fixture
+def tiny_recipe() -> DeepMaskRecipe:
+    """The small preset's recipe with few, small batches and no limit on magnification."""
+    recipe = PRESETS["deepmask-r18"].recipe
+    assert isinstance(recipe, DeepMaskRecipe)
+    return replace(
+        recipe,
+        steps=6,
+        batch=8,
+        negatives=3,
+        loss_size=28,
+        negative_shift=16.0,
+        max_octaves=6.0,
+        warmup=1,
+    )
+
+
+@pytest.fixture
+def tiny_sharp_recipe() -> SharpMaskRecipe:
+    """The recipe of the small refined preset with few, small batches."""
+    recipe = PRESETS["sharpmask-r18"].recipe
+    assert isinstance(recipe, SharpMaskRecipe)
+    return replace(
+        recipe, steps=6, batch=6, loss_size=32, negative_shift=16.0, max_octaves=6.0, warmup=1
+    )

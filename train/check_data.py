@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from deepmask.coco.annotations import LabelledSet, Problem, full_mask
 from deepmask.coco.errors import LabelError
-from deepmask.train.crops import read_picture
+from deepmask.networks.patches.crops import read_picture
 
 
 def check_pictures(found: LabelledSet) -> Iterator[Problem]:

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepmask.networks.config import ConfigError, ModelConfig
-from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.config import ConfigError, NetworkConfig
+from deepmask.networks.families import FAMILIES, build, family_name
+from deepmask.networks.network import Network
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.io.atomic import atomic_write
 from deepmask.train.safe_load import TensorFileError, read_tensors
 
-FORMAT = "deepmask-checkpoint/1"
+FORMAT = "deepmask-checkpoint/2"
 
 
 class CheckpointError(OneLineError):
@@ -27,22 +28,27 @@ class CheckpointError(OneLineError):
 class Checkpoint:
     """What a checkpoint file holds.
 
-    model     the network's configuration.
+    model     the network's configuration, whose type tells its family.
     weights   state dict of the weights to use: the running average where training kept one.
     training  what resuming needs (raw weights, optimiser, step, random state, recipe, library
               versions); empty in a checkpoint that was stripped for publishing.
     """
 
-    model: ModelConfig
+    model: NetworkConfig
     weights: dict[str, Tensor]
     training: dict[str, Any]
 
-    def build(self) -> DeepMaskNetwork:
-        """The network with these weights, in evaluation mode, on the CPU."""
+    @property
+    def family(self) -> str:
+        """Name of the network's family."""
+        return family_name(self.model)
+
+    def build(self) -> Network:
+        """Return the network with these weights, in evaluation mode, on the CPU."""
         self.require_fit()
-        model = DeepMaskNetwork(self.model)
-        model.load_state_dict(self.weights)
-        return model.eval()
+        network = build(self.model)
+        network.load_state_dict(self.weights)
+        return network.eval()
 
     def require_fit(self) -> None:
         """Raise `CheckpointError` unless the weights are those of the configuration.
@@ -52,7 +58,7 @@ class Checkpoint:
         """
         try:
             with torch.device("meta"):
-                wanted = DeepMaskNetwork(self.model).state_dict()
+                wanted = build(self.model).state_dict()
         except (RuntimeError, OverflowError, TypeError) as error:
             raise CheckpointError("the checkpoint's network cannot be built") from error
         for name in sorted(wanted.keys() | self.weights.keys()):
@@ -76,6 +82,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
             torch.save(
                 {
                     "format": FORMAT,
+                    "family": checkpoint.family,
                     "model": checkpoint.model.to_dict(),
                     "weights": checkpoint.weights,
                     "training": checkpoint.training,
@@ -106,18 +113,26 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(found, str) or found != FORMAT:
         shown = repr(found) if isinstance(found, str | None) else repr(type(found).__name__)
         raise CheckpointError(
-            f"{path}: format is {shown:.60}, expected {FORMAT!r} from deepmask-train"
+            f"{path}: format is {shown:.60}, expected {FORMAT!r}: train it again by deepmask-train"
+        )
+    family = FAMILIES.get(content["family"]) if isinstance(content.get("family"), str) else None
+    if family is None:
+        raise CheckpointError(
+            f"{path}: family is {content.get('family')!r:.60}, known are {', '.join(FAMILIES)}: "
+            "use the version of this program that wrote it"
         )
     parts = {name: content.get(name) for name in ("model", "weights", "training")}
     for name, part in parts.items():
         if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
-            raise CheckpointError(f"{path}: it lacks {name}, or what it has there is no {name}")
+            raise CheckpointError(
+                f"{path}: its {name} is missing or no table of names and values: "
+                "the file is damaged, use another checkpoint"
+            )
     try:
-        return Checkpoint(
-            ModelConfig.from_dict(parts["model"]), parts["weights"], parts["training"]
-        )
+        config = family.config.from_dict(parts["model"])
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
+    return Checkpoint(config, parts["weights"], parts["training"])
 
 
 def _misfit(weight: object, wanted: Tensor) -> str:

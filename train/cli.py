@@ -1,48 +1,116 @@
-"""`deepmask-train`: train a DeepMask on COCO-style annotations."""
+"""`deepmask-train`: train a network on COCO-style annotations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from deepmask.networks.config import MODEL_PRESETS, ConfigError
+from deepmask.networks.presets import PRESETS, STUDIED, USED
+from deepmask.networks.recipe import Recipe
+from deepmask.runtime.cli.main import Command, run_command
 from deepmask.runtime.cli.options import Number
-from deepmask.runtime.distribution import pip_install
-from deepmask.train.recipe import RECIPES, Recipe
+from deepmask.train.show_preset import preset_table
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-#: Settings of the recipe that a refinement, the second stage of training, has no use for.
-FIRST_STAGE = ("negatives", "alternate", "score_weight", "trunk_lr", "freeze_stem", "score_partly")
+DEFAULT_PRESET = "deepmask-r18"
+_RECIPE_OPTIONS = "deepmask.train.recipe_options"
 
 
-def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """One option for each field of `Recipe`; not given means the preset's value."""
-    for item in reversed(fields(Recipe)):
-        name = item.name.replace("_", "-")
-        kind: Any = type(item.default)
-        flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
-        add = click.option(
-            flag, item.name, default=None, type=kind, help=f"{item.metadata['help']}"
+class TrainCommand(Command):
+    """The command; beside its own options it has one for each setting of the preset's recipe."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, once the preset says which options there are."""
+        preset = chosen_preset(args)
+        ctx.meta[_RECIPE_OPTIONS] = recipe_options(PRESETS[preset].recipe)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            known = {flag for one in PRESETS.values() for flag in _flags(one.recipe)}
+            if error.option_name not in known:
+                raise
+            raise click.UsageError(
+                f"{error.option_name} has no effect on {preset}: leave it out", ctx
+            ) from error
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return all options, the recipe's before --help."""
+        *own, help_option = super().get_params(ctx)
+        return [*own, *ctx.meta.get(_RECIPE_OPTIONS, []), help_option]
+
+
+def chosen_preset(args: Sequence[str]) -> str:
+    """Return the preset that the arguments name, the default for none or one that is unknown."""
+    chosen = DEFAULT_PRESET
+    for number, argument in enumerate(args):
+        if argument == "--preset" and number + 1 < len(args):
+            chosen = args[number + 1]
+        elif argument.startswith("--preset="):
+            chosen = argument.removeprefix("--preset=")
+    return chosen if chosen in PRESETS else DEFAULT_PRESET
+
+
+def recipe_options(recipe: Recipe) -> list[click.Option]:
+    """Return one option for each setting of a recipe; the default is the recipe's value."""
+    return [
+        click.Option(
+            ["/".join(_flags_of(item.name, getattr(recipe, item.name))), item.name],
+            default=getattr(recipe, item.name),
+            type=type(getattr(recipe, item.name)),
+            show_default=True,
+            help=str(item.metadata["help"]),
         )
-        command = add(command)
-    return command
+        for item in fields(recipe)
+    ]
+
+
+def _flags(recipe: Recipe) -> list[str]:
+    return [
+        flag for item in fields(recipe) for flag in _flags_of(item.name, getattr(recipe, item.name))
+    ]
+
+
+def _flags_of(name: str, value: object) -> list[str]:
+    name = name.replace("_", "-")
+    return [f"--{name}", f"--no-{name}"] if isinstance(value, bool) else [f"--{name}"]
+
+
+def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        click.echo(preset_table(PRESETS[name]))
+        ctx.exit()
 
 
 @click.command(
-    context_settings={"show_default": True, "max_content_width": 100},
-    epilog="Values of each preset: train/recipe.py. Exit code 0: trained; 1: failed; 2: wrong use; "
-    "130 or 143: stopped by Ctrl-C or SIGTERM, continue with --resume.",
+    cls=TrainCommand,
+    context_settings={"show_default": True},
+    epilog=f"Presets to use: {', '.join(USED)}. Rows of the thesis' tables: {', '.join(STUDIED)}. "
+    "The settings of a recipe, from --steps on, are those of --preset with its own values: "
+    "--preset NAME --help lists them, --show-preset NAME prints the values of network and recipe. "
+    "Exit code 0: trained; 1: failed; 2: wrong use; 130 or 143: stopped by Ctrl-C or SIGTERM, "
+    "continue with --resume.",
 )
 @click.option(
     "--preset",
-    type=click.Choice(list(MODEL_PRESETS)),
-    default="deepmask-r18",
-    help="Network and recipe to start from.",
+    type=click.Choice(list(PRESETS)),
+    metavar="NAME",
+    default=DEFAULT_PRESET,
+    help="Network and recipe to start from; all are listed at the end.",
+)
+@click.option(
+    "--show-preset",
+    type=click.Choice(list(PRESETS)),
+    metavar="NAME",
+    is_eager=True,
+    expose_value=False,
+    callback=_show_preset,
+    help="Print the network and recipe of a preset as a table, and exit.",
 )
 @click.option(
     "--train-annotations",
@@ -61,7 +129,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--mask-images", type=FOLDER, help="Folder of their images.  [default: the training images']"
 )
-@click.option("--val-annotations", type=FILE, help="COCO JSON for validation on fixed patches.")
+@click.option("--val-annotations", type=FILE, help="COCO JSON to measure the network on.")
 @click.option("--val-images", type=FOLDER, help="Folder of the validation images.")
 @click.option(
     "--init",
@@ -112,7 +180,7 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--crops",
     type=click.Choice(["host", "device"]),
     default="host",
-    help="Where patches are cut: by the CPU, or by the GPU with every picture in its memory, 4 "
+    help="Where pictures are cut: by the CPU, or by the GPU with every picture in its memory, 4 "
     "bytes a pixel. Batches differ by rounding.",
 )
 @click.option("--log-every", type=click.IntRange(1), default=50, help="Steps between log rows.")
@@ -121,9 +189,10 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option(
     "--val-patches",
+    "val_samples",
     type=click.IntRange(1),
     default=512,
-    help="Objects, and as many negatives, that validation looks at.",
+    help="Objects that validation looks at, and as many negatives.",
 )
 @click.option(
     "--recall-every",
@@ -143,9 +212,8 @@ def _recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     default=600.0,
     help="Seconds between checkpoints.",
 )
-@_recipe_options
-def main(**options: Any) -> None:
-    """Train the patch network of DeepMask on COCO-style annotations of any categories.
+def command(**options: Any) -> int:
+    """Train a network on COCO-style annotations of any categories.
 
     \b
     deepmask-train --preset deepmask-r18 \\
@@ -171,71 +239,42 @@ def main(**options: Any) -> None:
     \b
     torchrun --nproc-per-node 4 -m deepmask.train.cli --preset deepmask-vgg-a ...
     """
-    recipe = _recipe(options)
-    _check_use(options, recipe)
-    try:
-        from deepmask.train.run import Request, check_data, run_training
-    except ImportError as error:
-        raise click.ClickException(f"{error}: install it with  {pip_install('train')}") from error
-    request = Request(recipe=recipe, **options)
-    raise SystemExit(
-        check_data(request) if request.check_data else run_training(request, options["out"])
-    )
+    recipe = given_recipe(options)
+    from deepmask.train.data import DataFiles, check_data
+    from deepmask.train.loop import Schedule
+    from deepmask.train.run import Request, train
 
-
-def _check_use(options: dict[str, Any], recipe: Recipe) -> None:
-    """Raise `click.UsageError` for options that are missing or do not go together."""
-    if (options["val_annotations"] is None) != (options["val_images"] is None):
-        raise click.UsageError("--val-annotations and --val-images belong together")
-    if options["check_data"]:
-        return
+    data = DataFiles(**{item.name: options.pop(item.name) for item in fields(DataFiles)})
+    if options.pop("check_data"):
+        return 1 if check_data(data, click.echo) else 0
     if options["out"] is None:
         raise click.UsageError("--out is missing: the folder for checkpoints and log")
-    if MODEL_PRESETS[options["preset"]].refined:
-        _check_refining(options, recipe)
-        return
-    if options["base"] is not None:
-        raise click.UsageError(
-            f"--from is for the presets that refine a network, and {options['preset']} is none: "
-            "leave it out"
-        )
-    if not recipe.negatives:
-        raise click.UsageError(f"--negatives is 0: the score of {options['preset']} needs some")
-    if not options["resume"] and options["init"] is None:
-        raise click.UsageError(
-            "--init is missing: a torchvision weights file, 'imagenet' to fetch one, "
-            "or 'random' to start from nothing"
-        )
+    schedule = Schedule(**{item.name: options.pop(item.name) for item in fields(Schedule)})
+    request = Request(data=data, recipe=recipe, schedule=schedule, **options)
+    result = train(request, click.echo, _warn, bar=sys.stderr.isatty())
+    return 128 + result.stopped if result.stopped else 0
 
 
-def _check_refining(options: dict[str, Any], recipe: Recipe) -> None:
-    """Raise `click.UsageError` for what does not go with a preset that refines a network."""
-    preset = options["preset"]
-    if options["init"] is not None:
-        raise click.UsageError(
-            f"--init is for presets that train a trunk, and {preset} keeps that of --from: "
-            "leave it out"
-        )
-    for name in FIRST_STAGE:
-        if getattr(recipe, name) != getattr(RECIPES[preset], name):
-            raise click.UsageError(
-                f"--{name.replace('_', '-')} has no effect on {preset}, which trains neither trunk "
-                "nor score: leave it out"
-            )
-    if not options["resume"] and options["base"] is None:
-        raise click.UsageError(
-            f"--from is missing: the checkpoint of the network that {preset} refines"
-        )
+def given_recipe(options: dict[str, Any]) -> Recipe:
+    """Return the preset's recipe with what was given; takes its settings out of `options`.
 
-
-def _recipe(options: dict[str, Any]) -> Recipe:
-    """The preset's recipe with what was given instead; takes its options out of `options`."""
-    given = {item.name: options.pop(item.name) for item in fields(Recipe)}
-    changes = {name: value for name, value in given.items() if value is not None}
+    Raises `click.UsageError` for settings that cannot be trained with.
+    """
+    recipe = PRESETS[options["preset"]].recipe
+    given: Mapping[str, Any] = {item.name: options.pop(item.name) for item in fields(recipe)}
     try:
-        return replace(RECIPES[options["preset"]], **changes)
-    except (ConfigError, ValueError) as error:
+        return replace(recipe, **given)
+    except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _warn(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `deepmask-train`."""
+    run_command(command, "deepmask-train", "train", arguments)
 
 
 if __name__ == "__main__":

@@ -5,35 +5,49 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from deepmask.networks.family import AnyFamily
 from deepmask.runtime.io.atomic import atomic_write
 from deepmask.train.recall import RECALLS
 
-COLUMNS = (
-    "step",
-    "seconds",
-    "patches_per_second",
-    "learning_rate",
-    "mask_loss",
-    "score_loss",
-    "val_mask_iou",
-    "val_score_accuracy",
-    *RECALLS,
-)
+#: The columns that every log has, before those of the losses.
+FIRST = ("step", "seconds", "{units}_per_second", "learning_rate")
 _LONGEST_ROW = 10_000  # letters; the parser gives up on longer ones, and on zero bytes
+
+
+def columns(family: AnyFamily, losses: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns of a family's log: progress, losses, validation, average recall."""
+    measures = family.validation.measures if family.validation else ()
+    return (
+        *(name.format(units=family.units) for name in FIRST),
+        *map(loss_column, losses),
+        *map(measure_column, measures),
+        *RECALLS,
+    )
+
+
+def loss_column(name: str) -> str:
+    """Return the column of a loss."""
+    return f"{name}_loss"
+
+
+def measure_column(name: str) -> str:
+    """Return the column of a measure of validation."""
+    return f"val_{name}"
 
 
 class Log:
     """The log of a run; rows after the step resumed from are dropped first."""
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, columns: Sequence[str]) -> None:
         """`step` is 0 for a new run."""
         self._path = path
-        self._kept = _rows(path, step) if step and path.is_file() else []
+        self._columns = columns
+        self._kept = _rows(path, step, columns) if step and path.is_file() else []
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, COLUMNS)
+        writer = csv.DictWriter(text, columns)
         writer.writeheader()
         writer.writerows(self._kept)
         with atomic_write(path) as file:
@@ -47,7 +61,7 @@ class Log:
     def write(self, row: Mapping[str, float]) -> None:
         """Append a row; columns that it lacks stay empty."""
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS).writerow(
+            csv.DictWriter(file, self._columns).writerow(
                 {
                     name: value if isinstance(value, int) else f"{value:.6g}"
                     for name, value in row.items()
@@ -56,28 +70,29 @@ class Log:
 
 
 def brief(row: Mapping[str, float]) -> str:
-    """A row for the terminal."""
-    text = f"mask {row['mask_loss']:.4f} score {row['score_loss']:.4f}"
-    text += f" {row['patches_per_second']:.0f} patches/s"
-    if "val_mask_iou" in row:
-        text += f" | val IoU {row['val_mask_iou']:.3f} score {row['val_score_accuracy']:.3f}"
+    """Return the losses, speed, measures and main recalls of a row, for the terminal."""
+    parts = [f"{k.removesuffix('_loss')} {row[k]:.4f}" for k in row if k.endswith("_loss")]
+    parts += [f"{row[k]:.0f} {k.split('_')[0]}/s" for k in row if k.endswith("_per_second")]
+    measures = [f"{k.removeprefix('val_')} {row[k]:.3f}" for k in row if k.startswith("val_")]
+    if measures:
+        parts += ["| val", *measures]
     if RECALLS[0] in row:
-        text += f" | AR@100 masks {row['segm_AR@100']:.3f} boxes {row['bbox_AR@100']:.3f}"
-    return text
+        parts.append(f"| AR@100 masks {row['segm_AR@100']:.3f} boxes {row['bbox_AR@100']:.3f}")
+    return " ".join(parts)
 
 
-def _rows(path: Path, step: int) -> list[dict[str, str]]:
+def _rows(path: Path, step: int, columns: Sequence[str]) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         whole = (line for line in file if len(line) < _LONGEST_ROW and "\0" not in line)
-        return [row for row in csv.DictReader(whole) if _is_row(row, step)]
+        return [row for row in csv.DictReader(whole) if _is_row(row, step, columns)]
 
 
-def _is_row(row: dict[str, str], step: int) -> bool:
+def _is_row(row: dict[str, str], step: int, columns: Sequence[str]) -> bool:
     """Whether a row read back is whole, which a killed run's last may not be, and not beyond.
 
     It may lack columns that did not exist when it was written.
     """
-    whole = set(row) <= set(COLUMNS) and None not in row.values()
+    whole = set(row) <= set(columns) and None not in row.values()
     return whole and row.get("step", "").isdecimal() and int(row["step"]) <= step
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,12 +14,13 @@ from types import FrameType
 from tqdm import tqdm
 
 from deepmask.coco.errors import LabelError
+from deepmask.networks.family import Batch
 from deepmask.runtime.io.atomic import remove_stale
-from deepmask.train.batches import Batch, BatchMaker, prefetch
 from deepmask.train.checkpoint import save_checkpoint
-from deepmask.train.log import Log, brief
+from deepmask.train.log import Log, brief, columns, loss_column, measure_column
 from deepmask.train.optimise import learning_rate
 from deepmask.train.parallel import PeerLostError
+from deepmask.train.prefetch import prefetch
 from deepmask.train.recall import DECIDING, RecallImage, measure_recall
 from deepmask.train.trainer import Trainer
 from deepmask.train.validate import validate
@@ -39,18 +40,21 @@ class Schedule:
     save_seconds: float = 600.0
 
 
-def train(
+def run_loop(
     trainer: Trainer,
-    make_batch: BatchMaker,
+    make_batch: Callable[[int], Batch],
     validation: Sequence[Batch],
     out: Path,
     threads: int,
     schedule: Schedule,
     images: Sequence[RecallImage] = (),
+    report: Callable[[str], None] = lambda line: None,
+    bar: bool = False,
 ) -> int:
     """Train until the recipe's last step, or until Ctrl-C or SIGTERM; returns the signal or 0.
 
-    `validation` are the fixed patches to measure on, `images` those for average recall.
+    `validation` are the fixed batches to measure on, `images` those for average recall. Each row of
+    the log is told to `report` as a line, or shown by a progress `bar` on standard error instead.
     Writes `last.pt` on the schedule's timer, when stopped and at the end, `best.pt` whenever
     `DECIDING` recall is higher than ever before, and appends to `log.csv`. Of several processes
     the first does this alone, and a signal to any of them stops all at the same step.
@@ -67,20 +71,23 @@ def train(
         tqdm(
             total=recipe.steps * recipe.batch,
             initial=trainer.step * recipe.batch,
-            unit="patch",
+            unit=f" {trainer.family.units}",
             unit_scale=True,
-            disable=not (team.leads and sys.stderr.isatty()),
-        ) as bar,
+            disable=not (team.leads and bar),
+        ) as progress,
     ):
-        reporter = _Reporter(trainer, validation, images, out, schedule) if team.leads else None
+        tell = progress.set_postfix_str if bar else report
+        reporter = None
+        if team.leads:
+            reporter = _Reporter(trainer, validation, images, out, schedule, tell)
         try:
             for batch in prefetch(make, steps, threads, ahead=4 * threads):
                 trainer.train_step(batch)
-                bar.update(recipe.batch)
+                progress.update(recipe.batch)
                 stopped = team.most(received[0] if received else 0)
                 done = trainer.step == recipe.steps or bool(stopped)
                 if reporter:
-                    reporter.after_step(done, bar.set_postfix_str)
+                    reporter.after_step(done)
                 if done:
                     break
         except (LabelError, ValueError, PeerLostError):  # no further step can be made
@@ -101,20 +108,22 @@ class _Reporter:
         images: Sequence[RecallImage],
         out: Path,
         schedule: Schedule,
+        tell: Callable[[str], None],
     ) -> None:
         self._trainer = trainer
         self._validation = validation
         self._images = images
         self._out = out
         self._schedule = schedule
+        self._tell = tell
         remove_stale(out / LAST, out / BEST, out / LOG)
-        self._log = Log(out / LOG, trainer.step)
+        self._log = Log(out / LOG, trainer.step, columns(trainer.family, trainer.loss_names))
         self._highest = self._log.highest(DECIDING)
         self._reported = trainer.step
         self._started = self._saved = self._marked = time.monotonic()
 
-    def after_step(self, done: bool, show: Callable[[str], None]) -> None:
-        """Do what is due after a step, which no other follows if `done`; `show` a report."""
+    def after_step(self, done: bool) -> None:
+        """Do what is due after a step, which no other follows if `done`."""
         schedule = self._schedule
         validating = bool(self._validation) and self._is_due(schedule.validate_every)
         recalling = bool(self._images) and self._is_due(schedule.recall_every)
@@ -124,7 +133,7 @@ class _Reporter:
                 row |= self._validate()
             if recalling:
                 row |= self._recall()
-            self._report(row, show)
+            self._report(row)
         if done or time.monotonic() - self._saved > schedule.save_seconds:
             save_checkpoint(self._trainer.checkpoint(), self._out / LAST)
             self._saved = time.monotonic()
@@ -136,22 +145,21 @@ class _Reporter:
     def _progress(self) -> dict[str, float]:
         """Columns on training itself, up to now: validation's time does not count."""
         trainer = self._trainer
-        mask_loss, score_loss = trainer.mean_losses()  # first, as it waits for a GPU
+        losses = trainer.mean_losses()  # first, as it waits for a GPU
         now = time.monotonic()
-        patches = (trainer.step - self._reported) * trainer.recipe.batch
+        samples = (trainer.step - self._reported) * trainer.recipe.batch
         return {
             "step": trainer.step,
             "seconds": now - self._started,
-            "patches_per_second": patches / (now - self._marked),
+            f"{trainer.family.units}_per_second": samples / (now - self._marked),
             "learning_rate": learning_rate(trainer.step - 1, trainer.recipe),
-            "mask_loss": mask_loss,
-            "score_loss": score_loss,
+            **{loss_column(name): loss for name, loss in losses.items()},
         }
 
     def _validate(self) -> dict[str, float]:
         trainer = self._trainer
-        quality = validate(trainer.averaged(), self._validation, trainer.hardware)
-        return {"val_mask_iou": quality.mask_iou, "val_score_accuracy": quality.score_accuracy}
+        found = validate(trainer.averaged(), self._validation, trainer.hardware)
+        return {measure_column(name): value for name, value in found.items()}
 
     def _recall(self) -> Mapping[str, float]:
         """Average recall; the checkpoint is kept if it is the best so far."""
@@ -162,19 +170,22 @@ class _Reporter:
             save_checkpoint(trainer.checkpoint(), self._out / BEST)
         return found
 
-    def _report(self, row: dict[str, float], show: Callable[[str], None]) -> None:
+    def _report(self, row: dict[str, float]) -> None:
         self._log.write(row)
-        show(brief(row))
-        if not sys.stderr.isatty():
-            steps = self._trainer.recipe.steps
-            print(f"step {self._trainer.step}/{steps}  {brief(row)}", flush=True)
+        self._tell(f"step {self._trainer.step}/{self._trainer.recipe.steps}  {brief(row)}")
         self._reported, self._marked = self._trainer.step, time.monotonic()
 
 
 @contextmanager
 def _stop_signal() -> Iterator[list[int]]:
-    """Holds the signal once Ctrl-C or SIGTERM came; a second one interrupts at once."""
+    """Holds the signal once Ctrl-C or SIGTERM came; a second one interrupts at once.
+
+    Python hands signals to the main thread only: a run in another one is not stopped by them.
+    """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
 
     def note(number: int, frame: FrameType | None) -> None:
         if received:

@@ -3,55 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.recipe import Recipe
+from deepmask.networks.network import ParameterGroup
+from deepmask.networks.recipe import Recipe
 
 
-def freeze(model: DeepMaskNetwork, recipe: Recipe) -> None:
-    """Put `model` in training mode, BatchNorm on its stored statistics, the stem fixed if asked.
-
-    A patch batch is small and its crops alike: its own statistics would be noise. Of a refined
-    network only the refinement learns: the rest was trained before (thesis §3.3).
-    """
-    if model.refine is not None:
-        model.eval().requires_grad_(False)
-        model.refine.train().requires_grad_(True)
-        return
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-    if recipe.freeze_stem:
-        for module in model.trunk.frozen_stem():
-            module.requires_grad_(False)
-
-
-def make_optimiser(model: DeepMaskNetwork, recipe: Recipe) -> torch.optim.Optimizer:
-    """Two groups, heads and trunk, each with its factor of the learning rate in "factor"."""
-    trunk = [p for p in model.trunk.parameters() if p.requires_grad]
-    heads = [
-        p
-        for name, p in model.named_parameters()
-        if not name.startswith("trunk.") and p.requires_grad
-    ]
-    groups = [
-        {"params": heads, "factor": 1.0},
-        {"params": trunk, "factor": recipe.trunk_lr},
-    ]
+def make_optimiser(groups: Sequence[ParameterGroup], recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser; each group keeps its factor of the learning rate."""
+    settings = [{"params": one.parameters, "factor": one.factor} for one in groups]
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return torch.optim.AdamW(settings, lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(
-        groups, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        settings, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
-    """The heads' learning rate at `step` (0 is the first)."""
+    """Return the learning rate at `step` (0 is the first) of a group whose factor is 1."""
     rate = recipe.lr * min(1.0, (step + 1) / max(1, recipe.warmup))
     if recipe.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * step / recipe.steps))

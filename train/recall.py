@@ -14,10 +14,10 @@ from deepmask.evaluate.ground_truth import Objects, objects_of
 from deepmask.evaluate.matching import Candidates, rank_matches
 from deepmask.evaluate.metrics import COUNTS, Totals, measures
 from deepmask.evaluate.proposals_json import to_candidates
-from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
+from deepmask.networks.network import Network
+from deepmask.networks.patches.crops import read_picture
 from deepmask.runtime.predict.proposals import Proposals
-from deepmask.train.crops import read_picture
 from deepmask.train.device import Hardware
 
 KINDS = ("segm", "bbox")
@@ -58,7 +58,7 @@ def recall_images(found: LabelledSet, count: int) -> list[RecallImage]:
 
 
 def measure_recall(
-    network: DeepMaskNetwork, images: Sequence[RecallImage], hardware: Hardware
+    network: Network, images: Sequence[RecallImage], hardware: Hardware
 ) -> Mapping[str, float]:
     """`RECALLS` of `network`, 0…1, with the runtime's own pyramid, ranking and decoding.
 

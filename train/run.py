@@ -1,267 +1,248 @@
-"""One training run from what the user asked for to the weights that come of it."""
+"""One training run: a request in, the weights that come of it in a folder."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import click
-import numpy as np
 import torch
 
 from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.categories import with_categories
-from deepmask.coco.errors import LabelError
-from deepmask.coco.reader import read_coco
-from deepmask.networks.config import MODEL_PRESETS, ModelConfig
-from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.runtime.errors import one_line
-from deepmask.train.batches import Batch, BatchMaker
-from deepmask.train.check_data import check_pictures
-from deepmask.train.checkpoint import CheckpointError, load_checkpoint
-from deepmask.train.crops import Cropper
+from deepmask.networks.families import FAMILIES
+from deepmask.networks.family import Batch, TrainingData
+from deepmask.networks.network import Network
+from deepmask.networks.presets import PRESETS, Preset
+from deepmask.networks.recipe import Recipe
+from deepmask.runtime.errors import OneLineError, one_line
+from deepmask.train.checkpoint import load_checkpoint
+from deepmask.train.data import DataFiles, Report, read_sets
 from deepmask.train.device import Hardware, choose_hardware
-from deepmask.train.device_crops import DeviceCropper
-from deepmask.train.initialise import (
-    InitialiseError,
-    initialise_refined,
-    initialise_trunk,
-    read_weights,
-)
-from deepmask.train.loop import LAST, Schedule, train
+from deepmask.train.errors import TrainError, TrainUsageError
+from deepmask.train.initialise import initialise, initialise_from
+from deepmask.train.loop import LAST, Schedule, run_loop
 from deepmask.train.parallel import PeerLostError, Team, join, local_device
 from deepmask.train.provenance import changes, conditions
-from deepmask.train.recall import recall_images
-from deepmask.train.recipe import Recipe
-from deepmask.train.sampling import Sampler
+from deepmask.train.recall import RecallImage, recall_images
 from deepmask.train.trainer import Trainer
-
-VALIDATION_BATCH = 32
-VALIDATION_SEED = 0
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Request:
-    """The options of `deepmask-train`, checked; None where the user left the choice open."""
+    """What to train, from what, and where.
+
+    preset     a key of `PRESETS`; `recipe` is trained by instead of the preset's own if given.
+    data       the annotations and images.
+    out        folder for last.pt, best.pt and log.csv.
+    init       weights of a new run's trunk: a file, "imagenet" or "random"; see `initialise`.
+    base       checkpoint of the network to go on from, for a preset that refines one.
+    resume     continue the run in `out` exactly where it stopped, whatever `init` and `base` are.
+    seed       decides everything that is random.
+    device     "auto", "cpu", "cuda" or "cuda:N"; `precision` is "auto", "bf16" or "fp32".
+    compiled   compile by torch.compile.
+    threads    threads that make batches.
+    cache_gb   memory for decoded images and masks.
+    crops      "host" or "device": where pictures are cut.
+    val_samples, recall_images  how much validation and average recall are measured on.
+    """
 
     preset: str
-    recipe: Recipe
-    train_annotations: Path
-    train_images: Path
-    mask_annotations: tuple[Path, ...]
-    mask_images: Path | None
-    val_annotations: Path | None
-    val_images: Path | None
-    init: str | None
-    base: Path | None
-    out: Path | None
-    resume: bool
-    check_data: bool
-    seed: int
-    device: str
-    precision: str
-    compiled: bool
-    threads: int
-    cache_gb: float
-    crops: str
-    log_every: int
-    validate_every: int
-    val_patches: int
-    recall_every: int
-    recall_images: int
-    save_seconds: float
+    data: DataFiles
+    out: Path
+    recipe: Recipe | None = None
+    init: str | None = None
+    base: Path | None = None
+    resume: bool = False
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    compiled: bool = False
+    threads: int = 1
+    cache_gb: float = 4.0
+    crops: str = "host"
+    val_samples: int = 512
+    recall_images: int = 20
+    schedule: Schedule = field(default_factory=Schedule)
 
 
-def check_data(request: Request) -> int:
-    """List the problems of every annotation file given; 1 if there are any."""
-    count = 0
-    for file, images in _sources(request):
-        found = _read(file, images)
-        problems = [*found.problems, *check_pictures(found)]
-        for problem in problems:
-            click.echo(f"{file}: {problem}")
-        crowds = sum(item.crowd for item in found.instances)
-        click.echo(
-            f"{file}: {len(found.images)} images, {len(found.instances)} usable annotations "
-            f"({crowds} crowds), {len(problems)} problems"
-        )
-        count += len(problems)
-    return 1 if count else 0
+@dataclass(frozen=True)
+class Result:
+    """How a run ended: after `step` steps, `stopped` by a signal or 0; `last` is its checkpoint."""
+
+    step: int
+    stopped: int
+    last: Path
 
 
-def run_training(request: Request, out: Path) -> int:
-    """Set everything up, train, say how it ended; returns the exit code.
+def train(
+    request: Request,
+    report: Report = lambda line: None,
+    warn: Report = lambda line: None,
+    bar: bool = False,
+) -> Result:
+    """Set everything up and train until the last step, or until Ctrl-C or SIGTERM.
 
-    Under `torchrun` each process calls this. Raises click's exceptions, whose text is one line.
+    `report` is given lines of progress, `warn` what is not as it might be expected; `bar` shows a
+    progress bar on standard error. Under `torchrun` each process calls this; only the first speaks.
+    Raises `TrainUsageError` for what cannot be done, `TrainError` and other `OneLineError`s for
+    work that failed.
     """
-    if (out / LAST).exists() and not request.resume:
-        raise click.UsageError(
-            f"{out / LAST} exists: continue with --resume, or choose another --out"
-        )
+    check_request(request)
     try:
         hardware = choose_hardware(
             local_device(request.device), request.precision, request.compiled
         )
     except (ValueError, RuntimeError) as error:
-        raise click.UsageError(str(error)) from error
+        raise TrainUsageError(one_line(error)) from error
     try:
         with join(hardware.device) as team:
-            return _run(request, out, hardware, team)
-    except (
-        CheckpointError,
-        LabelError,
-        FloatingPointError,
-        InitialiseError,
-        OSError,
-        PeerLostError,
-        ValueError,
-    ) as error:
-        raise _failure(str(error)) from error
+            quiet: Report = lambda line: None  # noqa: E731
+            speak = (report, warn) if team.leads else (quiet, quiet)
+            return _run(request, hardware, team, *speak, bar)
+    except OneLineError:
+        raise
+    except (FloatingPointError, OSError, PeerLostError, ValueError) as error:
+        raise TrainError(" ".join(str(error).split())) from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         other = "use --crops host" if request.crops == "device" else "lower --cache-gb"
-        raise _failure(
-            f"not enough memory, lower --batch or {other}, then --resume: {error}"
+        raise TrainError(
+            f"not enough memory, lower --batch or {other}, then --resume: {one_line(error)}"
         ) from error
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
-        raise _failure(
+        raise TrainError(
             f"--compile failed, leave it out or mend what PyTorch names: {one_line(error)}"
         ) from error
 
 
-def _run(request: Request, out: Path, hardware: Hardware, team: Team) -> int:
-    """One process's part of a run; only the first of a team speaks."""
-    say: Say = click.echo if team.leads else lambda line: None
-    recipe, config = request.recipe, MODEL_PRESETS[request.preset]
+def check_request(request: Request) -> None:
+    """Raise `TrainUsageError` for what is missing or does not go together."""
+    preset = PRESETS.get(request.preset)
+    if preset is None:
+        raise TrainUsageError(
+            f"--preset {request.preset} is not known; there are {', '.join(PRESETS)}"
+        )
+    data = request.data
+    if (data.val_annotations is None) != (data.val_images is None):
+        raise TrainUsageError("--val-annotations and --val-images belong together")
+    name = request.preset
+    if FAMILIES[preset.family].base is not None:
+        if request.init is not None:
+            raise TrainUsageError(
+                f"--init is for presets that train a trunk, and {name} keeps that of --from: "
+                "leave it out"
+            )
+        if not request.resume and request.base is None:
+            raise TrainUsageError(
+                f"--from is missing: the checkpoint of the network that {name} refines"
+            )
+    else:
+        if request.base is not None:
+            raise TrainUsageError(
+                f"--from is for the presets that refine a network, and {name} is none: leave it out"
+            )
+        if not request.resume and request.init is None:
+            raise TrainUsageError(
+                "--init is missing: a torchvision weights file, 'imagenet' to fetch one, "
+                "or 'random' to start from nothing"
+            )
+    last = request.out / LAST
+    if last.exists() and not request.resume:
+        raise TrainUsageError(f"{last} exists: continue with --resume, or choose another --out")
+
+
+def _run(
+    request: Request, hardware: Hardware, team: Team, report: Report, warn: Report, bar: bool
+) -> Result:
+    """One process's part of a run."""
+    preset = PRESETS[request.preset]
+    family, recipe = FAMILIES[preset.family], request.recipe or preset.recipe
     torch.manual_seed(request.seed)
-    model = DeepMaskNetwork(config)
-    sets, validation = _sets(request, team)
-    labelled, *partly = with_categories(sets, recipe.categories)
-    sampler = Sampler(labelled, partly, config, recipe)
-    cropper = _cropper(request, [labelled, *partly], hardware)
-    make_batch = BatchMaker(sampler, cropper, config, recipe, request.seed, team)
-    patches, images = [], []
-    if validation is not None and team.leads:
-        patches = _validation_batches(validation, config, recipe, request.val_patches)
-        images = recall_images(validation, request.recall_images) if request.recall_every else []
+    network = family.build(preset.config)
+    labelled, *partly = with_categories(read_sets(request.data.training(), warn), recipe.categories)
+    make_batch = family.batches(
+        TrainingData(
+            labelled,
+            partly,
+            seed=request.seed,
+            rank=team.rank,
+            size=team.size,
+            cache_bytes=int(request.cache_gb * 1e9),
+            device=hardware.device if request.crops == "device" else None,
+            threads=request.threads,
+        ),
+        preset.config,
+        recipe,
+    )
+    held_out = read_sets(request.data.validation(), warn)
+    batches, images = _measured_on(held_out, preset, recipe, request) if team.leads else ([], [])
     if not request.resume:
-        _initialise(model, request)
-    files = [file for file, _ in _sources(request)[: 1 + len(request.mask_annotations)]]
+        _initialise(network, request)
+    files = [file for file, _ in request.data.training()]
     now = conditions(files, request.crops, hardware)
-    trainer = Trainer(model, recipe, request.seed, hardware, team, now)
+    trainer = Trainer(network, recipe, request.seed, hardware, team, now)
+    last = request.out / LAST
     if request.resume:
-        checkpoint = load_checkpoint(out / LAST)
+        checkpoint = load_checkpoint(last)
         trainer.resume(checkpoint)
-        _say_what_changed(request, changes(checkpoint.training.get("conditions"), now), team)
-    out.mkdir(parents=True, exist_ok=True)
-    parameters = sum(p.numel() for p in model.parameters())
+        _warn_of_changes(request, changes(checkpoint.training.get("conditions"), now), warn)
+    request.out.mkdir(parents=True, exist_ok=True)
+    parameters = sum(p.numel() for p in network.parameters())
     processes = f"{team.size} processes, each on " if team.size > 1 else ""
-    say(
+    report(
         f"{request.preset}: {parameters / 1e6:.1f} M parameters on {processes}{hardware}; "
         f"{len(labelled.images)} labelled images, {len(labelled.instances)} objects; "
         f"steps {trainer.step} to {recipe.steps}"
     )
-    schedule = Schedule(
-        log_every=request.log_every,
-        validate_every=request.validate_every,
-        recall_every=request.recall_every,
-        save_seconds=request.save_seconds,
+    stopped = run_loop(
+        trainer,
+        make_batch,
+        batches,
+        request.out,
+        request.threads,
+        request.schedule,
+        images,
+        report,
+        bar,
     )
-    stopped = train(trainer, make_batch, patches, out, request.threads, schedule, images)
     if stopped:
         name = signal.Signals(stopped).name
-        say(f"{name}: saved {out / LAST} at step {trainer.step}; continue with --resume")
-        return 128 + stopped
-    say(f"trained {recipe.steps} steps: {out / LAST}")
-    return 0
+        report(f"{name}: saved {last} at step {trainer.step}; continue with --resume")
+    else:
+        report(f"trained {recipe.steps} steps: {last}")
+    return Result(trainer.step, stopped, last)
 
 
-def _initialise(model: DeepMaskNetwork, request: Request) -> None:
-    """The weights a new run starts from; the command line asks for those that the preset needs."""
-    if model.config.refined:
-        assert request.base is not None
-        initialise_refined(model, load_checkpoint(request.base))
-    elif request.init != "random":
-        assert request.init is not None
-        initialise_trunk(model.trunk, read_weights(request.init, model.config.trunk))
+def _measured_on(
+    held_out: Sequence[LabelledSet], preset: Preset, recipe: Recipe, request: Request
+) -> tuple[Sequence[Batch], Sequence[RecallImage]]:
+    """The fixed batches and the images that a run is measured on, as far as a set is held out."""
+    batches: Sequence[Batch] = []
+    images: Sequence[RecallImage] = []
+    validation = FAMILIES[preset.family].validation
+    for found in held_out:
+        if validation is not None:
+            batches = validation.batches(found, preset.config, recipe, request.val_samples)
+        if request.schedule.recall_every:
+            images = recall_images(found, request.recall_images)
+    return batches, images
 
 
-def _say_what_changed(request: Request, changed: Sequence[str], team: Team) -> None:
+def _initialise(network: Network, request: Request) -> None:
+    """The weights a new run starts from: `check_request` saw to it that there are some."""
+    if request.base is not None:
+        initialise_from(network, load_checkpoint(request.base))
+    elif request.init is not None:
+        initialise(network, request.init)
+
+
+def _warn_of_changes(request: Request, changed: Sequence[str], warn: Report) -> None:
     """Tell what keeps a resumed run from being the one that was begun; it goes on all the same."""
-    if not team.leads:
-        return
     for option, given in (("--init", request.init), ("--from", request.base)):
         if given is not None:
-            click.echo(
-                f"note: {option} has no effect on --resume: the weights are the run's own", err=True
-            )
+            warn(f"note: {option} has no effect on --resume: the weights are the run's own")
     if changed:
-        click.echo(
-            f"note: {'; '.join(changed)}: the run goes on, but not as it would have", err=True
-        )
-
-
-def _sources(request: Request) -> list[tuple[Path, Path]]:
-    """Every (annotations, images) pair given: training, masks only, validation."""
-    sources = [(request.train_annotations, request.train_images)]
-    folder = request.mask_images or request.train_images
-    sources += [(path, folder) for path in request.mask_annotations]
-    if request.val_annotations is not None and request.val_images is not None:
-        sources.append((request.val_annotations, request.val_images))
-    return sources
-
-
-def _sets(request: Request, team: Team) -> tuple[list[LabelledSet], LabelledSet | None]:
-    """The training sets, fully labelled first, and the validation set if one was given."""
-    sources = _sources(request)
-    sets = [_read(*source) for source in sources]
-    for (file, _), found in zip(sources, sets, strict=True):
-        if found.problems and team.leads:
-            click.echo(
-                f"{file}: {len(found.problems)} bad entries left out, the first: "
-                f"{found.problems[0]}; list all with --check-data",
-                err=True,
-            )
-    validation = sets.pop() if request.val_annotations is not None else None
-    return sets, validation
-
-
-def _cropper(
-    request: Request, sets: Sequence[LabelledSet], hardware: Hardware
-) -> Cropper | DeviceCropper:
-    if request.crops == "host":
-        return Cropper(int(request.cache_gb * 1e9))
-    images = [image for found in sets for image in found.images]
-    objects = [item for found in sets for item in found.instances if not item.crowd]
-    return DeviceCropper(images, objects, hardware.device, request.threads)
-
-
-def _read(annotations: Path, images: Path) -> LabelledSet:
-    try:
-        return read_coco(annotations, images)
-    except LabelError as error:
-        raise _failure(str(error)) from error
-
-
-def _validation_batches(
-    validation: LabelledSet, config: ModelConfig, recipe: Recipe, count: int
-) -> list[Batch]:
-    """The fixed validation patches: `count` objects, as many negatives, no colour change."""
-    plain = replace(recipe, brightness=0.0, contrast=0.0, saturation=0.0)
-    sampler = Sampler(validation, [], config, plain)
-    maker = BatchMaker(sampler, Cropper(int(1e9)), config, plain, VALIDATION_SEED)
-    rng = np.random.default_rng(VALIDATION_SEED)
-    sizes = [min(VALIDATION_BATCH, count - done) for done in range(0, count, VALIDATION_BATCH)]
-    return [
-        maker.cut(sampler.score_positives(size, rng), sampler.negatives(size, rng), rng)
-        for size in sizes
-    ]
-
-
-def _failure(text: str) -> click.ClickException:
-    return click.ClickException(" ".join(text.split()))
+        warn(f"note: {'; '.join(changed)}: results will differ from an uninterrupted run's")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.batches import Batch, Counts, augment
+from deepmask.networks.families import build, family_of
+from deepmask.networks.family import Batch
+from deepmask.networks.network import Network
+from deepmask.networks.recipe import Recipe
 from deepmask.train.checkpoint import Checkpoint, CheckpointError
 from deepmask.train.device import Hardware
-from deepmask.train.losses import Losses
+from deepmask.train.losses import Losses, MeanLosses
 from deepmask.train.optimise import (
     Average,
-    freeze,
     learning_rate,
     make_optimiser,
     set_learning_rate,
 )
 from deepmask.train.parallel import ALONE, Team
-from deepmask.train.recipe import BEFORE, Recipe
 
 #: Losses on these devices are fetched so many steps at a time: it takes waiting for all they do.
 LATE = ("cuda",)
@@ -39,7 +39,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: DeepMaskNetwork,
+        model: Network,
         recipe: Recipe,
         seed: int,
         hardware: Hardware,
@@ -56,14 +56,17 @@ class Trainer:
         self.team = team
         self._conditions = dict(conditions or {})
         self.model = model.to(hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        freeze(self.model, recipe)
-        self.optimiser = make_optimiser(self.model, recipe)
+        self.family = family_of(model.config)
+        self.optimiser = make_optimiser(self.family.trainable(self.model, recipe), recipe)
         self.average = Average(self.model, recipe.average) if recipe.average else None
         self.step = 0
-        self._unread: list[tuple[int, Counts, Tensor]] = []
-        self._sums = [(0.0, 0), (0.0, 0)]  # of both losses and of the batches that had them
-        losses = Losses(self.model, hardware)
-        # A batch need not train both branches, nor a share of it all that the others train.
+        self._weights = dict(self.family.loss_weights(recipe))
+        self._unread: list[tuple[int, Sequence[str], Tensor]] = []
+        self._means = MeanLosses(self._weights)
+        if hardware.compiled:
+            self.model.compile_parts()
+        losses = Losses(self.model, hardware, self._weights)
+        # A batch need not train every loss, nor a share of it all that the others train.
         self._losses: nn.Module = (
             losses
             if team.size == 1
@@ -73,6 +76,11 @@ class Trainer:
         )
         self._seed_dropout()
 
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """Names of the losses, in the order of the log."""
+        return tuple(self._weights)
+
     def train_step(self, batch: Batch) -> None:
         """One update by `batch`, this process's share; `mean_losses` tells how large the loss was.
 
@@ -81,19 +89,15 @@ class Trainer:
         """
         device = self.hardware.device
         set_learning_rate(self.optimiser, learning_rate(self.step, self.recipe))
-        patches, masks, labels, colours = (
-            one.to(device, non_blocking=True)
-            for one in (batch.patches, batch.masks, batch.labels, batch.colours)
-        )
-        shares = self._losses(augment(patches.float(), colours), masks, labels, batch.counts)
-        losses = self.team.sum(torch.stack(shares).detach())
-        self._unread.append((self.step, batch.counts, losses))
+        shares = self._losses(batch.to(device))
+        losses = self.team.sum(torch.stack(list(shares.values())).detach())
+        self._unread.append((self.step, list(shares), losses))
         if device.type not in LATE or len(self._unread) == FETCH_EVERY:
             self._fetch_losses()
         self.optimiser.zero_grad(set_to_none=True)
-        loss = shares[0] + self.recipe.score_weight * shares[1]
         # The processes' gradients are averaged, but their losses add up: hence the first factor.
-        (self.team.size * (self.recipe.batch if self.recipe.sum_loss else 1) * loss).backward()
+        total = sum(self._weights[name] * share for name, share in shares.items())
+        (self.team.size * total).backward()
         if self.recipe.clip:
             clip_grad_norm_(self.model.parameters(), self.recipe.clip)
         self.optimiser.step()
@@ -101,25 +105,23 @@ class Trainer:
             self.average.update(self.model, self.step)
         self.step += 1
 
-    def mean_losses(self) -> tuple[float, float]:
-        """Mask and score loss of whole batches, means over those since the last call.
+    def mean_losses(self) -> dict[str, float]:
+        """Return each loss of whole batches by name: the mean over those since the last call.
 
-        NaN where none of them had that branch. Raises FloatingPointError for one not finite.
+        NaN where none of them had that loss. Raises FloatingPointError for one not finite.
         """
         self._fetch_losses()
-        mask, score = (total / count if count else math.nan for total, count in self._sums)
-        self._sums = [(0.0, 0), (0.0, 0)]
-        return mask, score
+        return self._means.take()
 
     def weights(self) -> dict[str, Tensor]:
         """The weights to use: the running average where there is one."""
         state = self.average.state if self.average else self.model.state_dict()
         return {name: value.detach().cpu().clone() for name, value in state.items()}
 
-    def averaged(self) -> DeepMaskNetwork:
-        """A copy of the network with `weights()`, on the training device."""
+    def averaged(self) -> Network:
+        """Return a copy of the network with `weights()`, on the training device."""
         with torch.random.fork_rng(devices=[]):  # looking at the model must not change training
-            model = DeepMaskNetwork(self.model.config)
+            model = build(self.model.config)
         model.load_state_dict(self.weights())
         return model.to(self.hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -183,15 +185,14 @@ class Trainer:
         """
         if not self._unread:
             return
-        values = torch.stack([one[2] for one in self._unread]).tolist()
-        for (step, counts, _), losses in zip(self._unread, values, strict=True):
-            if not all(map(math.isfinite, losses)):
-                raise FloatingPointError(f"the loss is {sum(losses)} at step {step}: {_REMEDY}")
-            there = (counts.masks > 0, counts.objects + counts.others > 0)
-            self._sums = [
-                (total + loss * here, count + here)
-                for (total, count), loss, here in zip(self._sums, losses, there, strict=True)
-            ]
+        values = iter(torch.cat([losses for _, _, losses in self._unread]).tolist())
+        for step, names, _ in self._unread:
+            losses = {name: next(values) for name in names}
+            if not all(map(math.isfinite, losses.values())):
+                raise FloatingPointError(
+                    f"the loss is {sum(losses.values())} at step {step}: {_REMEDY}"
+                )
+            self._means.add(losses)
         self._unread = []
 
     def _compare(self, checkpoint: Checkpoint) -> None:
@@ -203,7 +204,6 @@ class Trainer:
         }
         then = {
             **checkpoint.model.to_dict(),
-            **BEFORE,
             **training["recipe"],
             "seed": training["seed"],
         }

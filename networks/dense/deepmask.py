@@ -1,22 +1,16 @@
-"""The dense graphs of DeepMask and SharpMask: trunk and score per view, masks per window."""
+"""The dense graphs of DeepMask: trunk and score per view, masks per window."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import log2
 
 import torch
 from torch import Tensor, nn
 
-from deepmask.networks.config import (
-    BORDER_FILL,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    ConfigError,
-    ModelConfig,
-)
+from deepmask.networks.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD, ConfigError
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.graphs import (
     DenseForm,
@@ -32,7 +26,6 @@ from deepmask.networks.dense.mask import (
     WindowMaskDenseGraph,
     WindowMaskGraph,
 )
-from deepmask.networks.dense.refinement import RefinedMaskGraph, SkipTrunkGraph
 from deepmask.networks.dense.score import (
     INTERLEAVINGS,
     PooledScoreGraph,
@@ -43,9 +36,11 @@ from deepmask.networks.dense.trunk import TrunkGraph
 from deepmask.networks.heads import (
     LowRankMaskHead,
     PooledScoreHead,
+    ReducedScoreHead,
     SeparateScoreHead,
     SharedScoreHead,
 )
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import VIEW, WINDOWS, Grid, Scales, TensorSpec, Views
 
 #: Pixels that a window at the picture's edge sees beyond itself: half of the thesis' 32 (§3.4).
@@ -65,14 +60,9 @@ def border_of(patch: int) -> int:
     return patch // 2 + SURROUNDINGS
 
 
-def margin_of(config: ModelConfig) -> int:
+def margin_of(config: DeepMaskConfig) -> int:
     """Return the feature cells between the border's edge and the first window."""
     return SURROUNDINGS // config.stride
-
-
-def skip_width(config: ModelConfig) -> int:
-    """Return the values that a cell of the skip maps holds; 0 without refinement."""
-    return sum(width << (2 * level) for level, width in enumerate(config.refine_widths[1:]))
 
 
 def default_scales(patch: int) -> Scales:
@@ -84,7 +74,7 @@ def default_scales(patch: int) -> Scales:
     return Scales(-2 + shift, 1 + shift, 0.5)
 
 
-def describe(config: ModelConfig) -> Description:
+def describe_deepmask(config: DeepMaskConfig) -> Description:
     """Return what `model.json` says of a network; mask threshold as in the paper (0.2, §4)."""
     return Description(
         views=Views(
@@ -95,8 +85,7 @@ def describe(config: ModelConfig) -> Description:
             fill=BORDER_FILL,
             multiple=config.stride,
         ),
-        grids=(_grid(config, config.output_size),),
-        coarse_grids=(_grid(config, config.mask_size),) if config.refined else (),
+        grids=(grid(config, config.output_size),),
         about={
             "mean": list(IMAGENET_MEAN),
             "std": list(IMAGENET_STD),
@@ -105,107 +94,81 @@ def describe(config: ModelConfig) -> Description:
     )
 
 
-def dense_model(model: DeepMaskNetwork, options: DenseOptions) -> DenseModel:
+def dense_deepmask(model: DeepMaskNetwork, options: DenseOptions) -> DenseModel:
     """Return the graphs of a network in evaluation mode.
 
     A model with the shared score head hands the code of each window from score to mask; any other
-    mask graph starts from the features. A refined model's mask graph reads skip maps as well.
-    Raises `ConfigError` for options that the network has no use for.
+    mask graph starts from the features. Raises `ConfigError` for options that the network has no
+    use for.
     """
-    config = model.config
-    _check(config, options)
-    tensors = _tensors(config)
-    heads = _heads(model, options.interleaving or INTERLEAVINGS[0])
-    plain = TrunkGraph(model, border_of(config.patch))
-    trunk = _graph("trunk", VIEW, plain, tensors, "image > features", _NORMALISATION)
-    score = _graph("score", VIEW, heads.score, tensors, heads.score_edges, _SCORE)
+    heads = dense_heads(model, options.interleaving)
+    tensors = tensors_of(model.config)
+    every = dense_graph("mask_dense", WINDOWS, heads.dense, tensors, f"{heads.start} > mask", {})
+    form = DenseForm(deepmask_graphs(model, heads), reference(model))
+    return DenseModel(form, extra=(every,) if options.dense_mask else ())
+
+
+def deepmask_graphs(model: DeepMaskNetwork, heads: DenseHeads) -> tuple[DenseGraph, ...]:
+    """Return trunk, score and mask graphs of a network without refinement."""
+    tensors = tensors_of(model.config)
+    plain = TrunkGraph(model, border_of(model.config.patch))
     masks = f"{heads.start} locations > mask"
-    if model.refine is None:
-        mask = _graph("mask", WINDOWS, heads.mask, tensors, masks, heads.mask_layers("encode"))
-        dense = _graph("mask_dense", WINDOWS, heads.dense, tensors, f"{heads.start} > mask", {})
-        extra = (replace(dense, file="mask_dense"),) if options.dense_mask else ()
-        return DenseModel(DenseForm((trunk, score, mask), reference(model)), extra=extra)
-
-    names = tuple(f"refine.skips.{level}.join.weight" for level in range(len(config.skip_widths)))
-    skips = _graph(
-        "trunk",
-        VIEW,
-        SkipTrunkGraph(model),
-        tensors,
-        "image > features skips",
-        {**_NORMALISATION, "skips": names},
-    )
-    refined = RefinedMaskGraph(heads.mask, model.refine, margin_of(config))
-    sharp = _graph(
-        "mask",
-        WINDOWS,
-        refined,
-        tensors,
-        f"{heads.start} skips locations > mask",
-        heads.mask_layers("coarse.encode"),
-    )
-    blunt = _graph(
-        "mask", WINDOWS, heads.mask, _tensors(config.coarse()), masks, heads.mask_layers("encode")
-    )
-    coarse = (
-        replace(trunk, file="coarse_trunk", part_of="trunk"),
-        score,
-        replace(blunt, file="coarse_mask"),
-    )
-    return DenseModel(
-        DenseForm((skips, score, sharp), reference(model)),
-        DenseForm(coarse, reference(model, coarse=True)),
+    return (
+        dense_graph("trunk", VIEW, plain, tensors, "image > features", NORMALISATION),
+        dense_graph("score", VIEW, heads.score, tensors, heads.score_edges, _SCORE),
+        dense_graph("mask", WINDOWS, heads.mask, tensors, masks, heads.mask_layers("encode")),
     )
 
 
-def reference(model: DeepMaskNetwork, coarse: bool = False) -> Reference:
+def reference(model: DeepMaskNetwork) -> Reference:
     """Return what gives features, the score of every location and masks by the heads as trained.
 
-    The trunk sees the canvas; each head and the refinement see one window at a time. With `coarse`
-    the masks are the mask head's, else refined ones where the network has them.
+    The trunk sees the canvas; each head sees one window at a time. The masks are the mask head's.
     """
 
     def run(canvas: Tensor, locations: Tensor) -> dict[str, Tensor]:
-        stages = model.stages(canvas)
-        features = stages[-1]
-        cells, margin = model.config.cells, margin_of(model.config)
-        rows, cols = (side - 2 * margin - cells + 1 for side in features.shape[2:])
-
-        def windows(some: Tensor, maps: Tensor = features, ratio: int = 1) -> Tensor:
-            size = ratio * cells
-            corners = (ratio * (some + margin)).tolist()
-            return torch.stack([maps[0, :, i : i + size, j : j + size] for i, j in corners])
-
-        everywhere = torch.tensor(list(itertools.product(range(rows), range(cols))))
-        score = [model.score(windows(some)) for some in torch.split(everywhere, WINDOWS_AT_ONCE)]
-        chosen = torch.split(locations, WINDOWS_AT_ONCE)
-        if model.refine is None or coarse:
-            masks = [model.mask(windows(some)) for some in chosen]
-        else:
-            assert isinstance(model.mask_head, LowRankMaskHead)
-            shared = model.refine.shared(stages)
-            masks = [
-                model.refine(
-                    model.mask_head.code(windows(some)),
-                    [windows(some, one, 1 << level) for level, one in enumerate(shared)],
-                )
-                for some in chosen
-            ]
+        features = model.features(canvas)
+        masks = [
+            model.mask(cut_windows(model.config, features, some))
+            for some in torch.split(locations, WINDOWS_AT_ONCE)
+        ]
         return {
             "features": features,
-            "score": torch.cat(score).view(1, 1, rows, cols),
+            "score": score_everywhere(model, features),
             "mask": torch.cat(masks),
         }
 
     return run
 
 
-_NORMALISATION = {"normalisation": ("mean", "scale")}
+def score_everywhere(model: DeepMaskNetwork, features: Tensor) -> Tensor:
+    """Return the score of every location, window by window: (1, 1, rows, cols) logits."""
+    config = model.config
+    rows, cols = (side - 2 * margin_of(config) - config.cells + 1 for side in features.shape[2:])
+    everywhere = torch.tensor(list(itertools.product(range(rows), range(cols))))
+    scores = [
+        model.score(cut_windows(config, features, some))
+        for some in torch.split(everywhere, WINDOWS_AT_ONCE)
+    ]
+    return torch.cat(scores).view(1, 1, rows, cols)
+
+
+def cut_windows(config: DeepMaskConfig, maps: Tensor, locations: Tensor, ratio: int = 1) -> Tensor:
+    """Cut windows out of maps with `ratio` samples a feature cell, (1, C, h·ratio, w·ratio).
+
+    locations: (N, 2) rows and columns of the score map. Returns (N, C, cells·ratio, cells·ratio).
+    """
+    size = ratio * config.cells
+    corners = (ratio * (locations + margin_of(config))).tolist()
+    return torch.stack([maps[0, :, i : i + size, j : j + size] for i, j in corners])
+
+
+NORMALISATION = {"normalisation": ("mean", "scale")}
 _SCORE = {"score": ("classify.weight",), "hidden_score": ("widen.weight",)}
 
 
 @dataclass(frozen=True)
-class _Heads:
+class DenseHeads:
     """The graphs behind the trunk: what they are and which tensors they read and make."""
 
     score: nn.Module
@@ -221,7 +184,16 @@ class _Heads:
         return {"code": (f"{encode}.weight",)} if codes else {}
 
 
-def _heads(model: DeepMaskNetwork, interleaving: str) -> _Heads:
+def dense_heads(model: DeepMaskNetwork, interleaving: str | None) -> DenseHeads:
+    """Return the graphs of both heads; `interleaving` is the form of a pooled score head.
+
+    Raises `ConfigError` for an interleaving where there is no pooling.
+    """
+    if interleaving and not isinstance(model.score_head, PooledScoreHead):
+        raise ConfigError(
+            f"it has the {model.config.score_head} score head, which has no pooling to interleave: "
+            "leave --interleave out"
+        )
     cells, margin = model.config.cells, margin_of(model.config)
     head = model.mask_head
     has_code = isinstance(head, LowRankMaskHead)
@@ -229,41 +201,31 @@ def _heads(model: DeepMaskNetwork, interleaving: str) -> _Heads:
         assert isinstance(head, LowRankMaskHead)
         score = SharedScoreGraph(head, model.score_head, cells, margin)
         mask, dense = CodeMaskGraph(head), CodeMaskDenseGraph(head)
-        return _Heads(score, "features > score code", "code", mask, dense, has_code)
+        return DenseHeads(score, "features > score code", "code", mask, dense, has_code)
     apart: nn.Module
     if isinstance(model.score_head, PooledScoreHead):
-        apart = PooledScoreGraph(model.score_head, cells, margin, interleaving)
+        form = interleaving or INTERLEAVINGS[0]
+        apart = PooledScoreGraph(model.score_head, cells, margin, form)
     else:
+        assert isinstance(model.score_head, SeparateScoreHead | ReducedScoreHead)  # the other two
         own = model.score_head if isinstance(model.score_head, SeparateScoreHead) else None
         apart = WindowScoreGraph((own or head).reduce, model.score_head, cells, margin)
     windows = WindowMaskGraph(head, cells, margin)
     everywhere = WindowMaskDenseGraph(head, cells, margin)
-    return _Heads(apart, "features > score", "features", windows, everywhere, has_code)
+    return DenseHeads(apart, "features > score", "features", windows, everywhere, has_code)
 
 
-def _check(config: ModelConfig, options: DenseOptions) -> None:
-    if options.interleaving and config.score_head != "pooled":
-        raise ConfigError(
-            f"it has the {config.score_head} score head, which has no pooling to interleave: "
-            "leave --interleave out"
-        )
-    if options.dense_mask and config.refined:
-        raise ConfigError(
-            "it has refined masks, which are made window by window: leave --dense-mask out"
-        )
-
-
-def _grid(config: ModelConfig, mask_size: int) -> Grid:
+def grid(config: DeepMaskConfig, mask_size: int) -> Grid:
+    """Return the windows of a network, whose masks have this side."""
     return Grid("windows", "score", 0, config.stride, config.patch, mask_size, 0.0)
 
 
-def _tensors(config: ModelConfig) -> dict[str, TensorSpec]:
+def tensors_of(config: DeepMaskConfig) -> dict[str, TensorSpec]:
     """Return every tensor that crosses from one graph to the next, by name."""
     rows, cols = f"height/{config.stride}", f"width/{config.stride}"
     return {
         "image": TensorSpec("image", "float32", (1, 3, "height", "width")),
         "features": TensorSpec("map", "float32", (1, config.features, rows, cols)),
-        "skips": TensorSpec("map", "float32", (1, rows, cols, skip_width(config))),
         "score": TensorSpec("score", "float32", (1, 1, "rows", "cols")),
         "code": TensorSpec("map", "float32", (1, config.rank, "rows", "cols")),
         "locations": TensorSpec("locations", "int64", ("n", 2)),
@@ -271,7 +233,7 @@ def _tensors(config: ModelConfig) -> dict[str, TensorSpec]:
     }
 
 
-def _graph(
+def dense_graph(
     name: str,
     per: str,
     module: nn.Module,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmask.networks.dense.score import convolution, crop
-from deepmask.networks.heads import FullMaskHead, LowRankMaskHead
+from deepmask.networks.heads import LowRankMaskHead, MaskHead
 
 
 class CodeMaskGraph(nn.Module):
@@ -64,7 +64,7 @@ class WindowMaskGraph(nn.Module):
 
     offsets: Tensor
 
-    def __init__(self, mask_head: LowRankMaskHead | FullMaskHead, cells: int, margin: int) -> None:
+    def __init__(self, mask_head: MaskHead, cells: int, margin: int) -> None:
         """`cells` is a window's side, `margin` what is cropped on each side of the map."""
         super().__init__()
         self.mask_size = mask_head.mask_size
@@ -101,7 +101,7 @@ class WindowMaskDenseGraph(nn.Module):
     The whole head as convolutions, as the paper runs it (§3.3).
     """
 
-    def __init__(self, mask_head: LowRankMaskHead | FullMaskHead, cells: int, margin: int) -> None:
+    def __init__(self, mask_head: MaskHead, cells: int, margin: int) -> None:
         """`cells` is a window's side, `margin` what is cropped on each side of the map."""
         super().__init__()
         self.mask_size = mask_head.mask_size

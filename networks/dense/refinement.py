@@ -23,10 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.mask import CodeMaskGraph, WindowMaskGraph
 from deepmask.networks.dense.trunk import Normalisation
 from deepmask.networks.refinement import Refinement
+from deepmask.networks.sharpmask import SharpMaskNetwork
 
 #: Which samples of the small map the taps of a 3-wide kernel fall on, for both copies of a value:
 #: (copy, small sample −1 … 1, tap).
@@ -49,10 +49,9 @@ class SkipTrunkGraph(Normalisation):
     values.
     """
 
-    def __init__(self, model: DeepMaskNetwork) -> None:
+    def __init__(self, model: SharpMaskNetwork) -> None:
         """`model` is refined and in evaluation mode."""
         super().__init__(model)
-        assert model.refine is not None  # graph_sources saw to it
         self.trunk = model.trunk
         self.refine = model.refine
 

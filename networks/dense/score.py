@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from deepmask.networks.heads import (
     LowRankMaskHead,
     PooledScoreHead,
-    ReducedScoreHead,
     SharedScoreHead,
+    WindowScoreHead,
 )
 
 #: Forms of the pooled score head; both are exact. On a 40×56 map of the 224 px model ONNX Runtime
@@ -54,7 +54,7 @@ class WindowScoreGraph(nn.Module):
     """features (1, C, h, w) → score (1, 1, rows, cols) logits: thesis heads A and B."""
 
     def __init__(
-        self, reduce: nn.Conv2d, score_head: ReducedScoreHead, cells: int, margin: int
+        self, reduce: nn.Conv2d, score_head: WindowScoreHead, cells: int, margin: int
     ) -> None:
         """`reduce` is the score head's own 1×1 convolution, or the mask head's."""
         super().__init__()

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.dense.deepmask import dense_model, describe
 from deepmask.networks.dense.graphs import DenseForm, DenseOptions, manifest_of
+from deepmask.networks.families import dense_model, describe
+from deepmask.networks.network import Network
 from deepmask.runtime.engines.base import Buffer, Engine
 from deepmask.runtime.engines.choose import Choice
 from deepmask.runtime.predict.deepmask import DeepMask
@@ -49,7 +49,7 @@ class TorchEngine(Engine):
         self._graphs.clear()
 
 
-def runnable(network: DeepMaskNetwork, device: torch.device) -> DeepMask:
+def runnable(network: Network, device: torch.device) -> DeepMask:
     """Return the runtime's model over a network in evaluation mode, without an export in between.
 
     What it proposes is what the exported network proposes, up to rounding.

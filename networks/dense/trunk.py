@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.gray_border import around_the_picture
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Normalisation(nn.Module):
@@ -55,7 +58,7 @@ class TrunkGraph(Normalisation):
         return features
 
 
-def fold_batchnorm(model: DeepMaskNetwork) -> DeepMaskNetwork:
+def fold_batchnorm(model: Model) -> Model:
     """A copy of `model` with each BatchNorm folded into the convolution in front of it."""
     folded = copy.deepcopy(model).eval()
     for parent, conv_name, norm_name in list(_convolutions_before_batchnorm(folded)):

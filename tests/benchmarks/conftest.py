@@ -10,11 +10,11 @@ import pytest
 from benchmarks.models import random_network
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 
-SMALL = ModelConfig(
+SMALL = DeepMaskConfig(
     patch=64,
     context=16,
     trunk="resnet18",

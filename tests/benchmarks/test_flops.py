@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.flops import multiply_adds, plan_gflop, without_weights
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Grid
 from deepmask.runtime.views.grids import location_counts
@@ -118,7 +118,7 @@ def test_plan(exports: dict[str, tuple[Path, DeepMaskNetwork]], name: str) -> No
 
 
 def expected(
-    config: ModelConfig, grid: Grid, views: Sequence[View], windows: int
+    config: DeepMaskConfig, grid: Grid, views: Sequence[View], windows: int
 ) -> dict[str, int]:
     """Multiply-adds of a ResNet-18 trunk and low-rank heads, layer by layer (DeepMask §3.1)."""
     trunk = score = mask = 0

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.thesis import MASKS, SECONDS, gflop
-from deepmask.networks.config import MODEL_PRESETS
+from deepmask.networks.presets import PRESETS
 
 #: Sides of the seven scaled images of 640×480, to whole cells, and the border of 160 px windows.
 SIDES = ((96, 128), (128, 160), (176, 240), (240, 320), (352, 464), (480, 640), (688, 912))
@@ -15,12 +15,12 @@ BORDER = 96
 
 
 def test_every_row_has_a_preset():
-    assert set(SECONDS) <= set(MODEL_PRESETS)
+    assert set(SECONDS) <= set(PRESETS)
     assert SECONDS["sharpmask"] / SECONDS["deepmask-ours"] == pytest.approx(0.76 / 0.46)
 
 
 def test_refinement_costs_what_its_layers_say():
-    sharp = MODEL_PRESETS["sharpmask-r18"]
+    sharp = PRESETS["sharpmask-r18"].config
     small = replace(sharp, channels=8, rank=16, score_width=8)  # quick to make
     found, coarse = gflop(small), gflop(small.coarse())
     assert found["score"] == coarse["score"]

@@ -10,12 +10,14 @@ import torch
 
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.networks.config import MODEL_PRESETS, ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.families import build
+from deepmask.networks.patches.config import DeepMaskConfig, sharpened
+from deepmask.networks.presets import PRESETS
 from deepmask.networks.trunks import VggA
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 
-TINY = ModelConfig(
+TINY = DeepMaskConfig(
     patch=64,
     context=16,
     trunk="resnet18",
@@ -27,28 +29,28 @@ TINY = ModelConfig(
     score_width=20,
 )
 #: The same network refined, with masks at full resolution.
-TINY_SHARP = replace(
-    TINY, refine_widths=(8, 6, 5, 4, 3), skip_widths=(7, 6, 5, 4), sharp_size=TINY.patch
-)
+TINY_SHARP = sharpened(TINY, (8, 6, 5, 4, 3), (7, 6, 5, 4), TINY.patch)
 #: The same refined network with masks that start from the features.
 HEAD_A = replace(TINY_SHARP, score_head="separate")
 
 
-def random_model(config: ModelConfig) -> DeepMaskNetwork:
+def random_model(config: DeepMaskConfig) -> DeepMaskNetwork:
     """Random weights and random BatchNorm statistics, the same each time.
 
     Refinement and VGG-A get larger ones, so that what they give is about as large as of trained
     ones, and nothing in it is lost below a tolerance.
     """
     torch.manual_seed(0)
-    model = DeepMaskNetwork(config)
+    model = build(config)
+    assert isinstance(model, DeepMaskNetwork)
     for name, buffer in model.named_buffers():
         if "running_mean" in name:
             buffer.normal_(0, 0.3)
         elif "running_var" in name:
             buffer.uniform_(0.5, 2)
-    for parameter in model.refine.parameters() if model.refine is not None else ():
-        parameter.data *= 3
+    for name, parameter in model.named_parameters():
+        if name.startswith("refine."):
+            parameter.data *= 3
     if isinstance(model.trunk, VggA):
         for parameter in model.trunk.parameters():
             parameter.data *= 2.4  # the gain of a ReLU behind PyTorch's own initialisation
@@ -69,7 +71,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def r18_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("r18")
-    return write_checkpoint(random_model(MODEL_PRESETS["deepmask-r18"]), folder / "r18.pt")
+    return write_checkpoint(random_model(PRESETS["deepmask-r18"].config), folder / "r18.pt")
 
 
 @pytest.fixture(scope="session", params=["fp32", "fp16"])

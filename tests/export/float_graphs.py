@@ -2,40 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 
 from deepmask.export.onnx_graph import to_onnx
-from deepmask.networks.config import ModelConfig
-from deepmask.networks.dense.graphs import example_inputs, graph_sources
+from deepmask.networks.dense.graphs import (
+    DenseModel,
+    DenseOptions,
+    Description,
+    example_inputs,
+    manifest_of,
+)
+from deepmask.networks.families import dense_model, describe
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
+from deepmask.runtime.model.manifest import Manifest, Stage
 from tests.export.conftest import random_model
 
 
-def graphs_of(config: ModelConfig, interleaving: str, folder: Path) -> Iterator[tuple[str, Path]]:
-    sources = graph_sources(random_model(config), interleaving, dense_mask=True)
-    examples = example_inputs(config)
-    for name, source in sources.items():
-        inputs = [examples[key] for key in source.inputs]
-        onnx.save_model(
-            to_onnx(source.module, inputs, source.inputs, source.outputs, 18),
-            folder / f"{name}.onnx",
-        )
-        yield name, folder / f"{name}.onnx"
+@dataclass(frozen=True)
+class Written:
+    """A graph in float32 as one ONNX file, and what the runtime is told of it."""
+
+    stage: Stage
+    path: Path
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """The graph, read anew."""
+        return onnx.load(self.path)
 
 
-def random_feed(session: onnxruntime.InferenceSession) -> dict[str, np.ndarray]:
+def sketch(dense: DenseModel, description: Description) -> Manifest:
+    """Return the manifest of graphs that are not written yet."""
+    return manifest_of(dense, description, name="random", about={})
+
+
+def graphs_of(
+    config: DeepMaskConfig, folder: Path, *files: str, interleaving: str | None = None
+) -> dict[str, Written]:
+    """Write graphs of a random network, all or those of these names; returns them by name.
+
+    Those that are cut out of others are left out.
+    """
+    options = DenseOptions(interleaving, dense_mask=not isinstance(config, SharpMaskConfig))
+    dense = dense_model(random_model(config), options)
+    manifest = sketch(dense, describe(config))
+    written = {}
+    for graph in dense.files():
+        if graph.part_of or (files and graph.file not in files):
+            continue
+        path = folder / f"{graph.file}.onnx"
+        onnx.save_model(to_onnx(graph, example_inputs(graph, manifest), 18), path)
+        written[graph.file] = Written(graph.stage(), path)
+    return written
+
+
+def random_feed(session: onnxruntime.InferenceSession) -> Mapping[str, NDArray[Any]]:
+    """Return inputs of a graph: a picture of 160×192 px or maps of 12×12 cells, three locations."""
     random = np.random.default_rng(0)
-    sizes = {"height": 160, "width": 192, "h": 12, "w": 12, "rows": 5, "cols": 6}
-    feed = {}
+    sizes = {"height": 160, "width": 192, "rows": 5, "cols": 6}
+    feed: dict[str, NDArray[Any]] = {}
     for value in session.get_inputs():
         if value.name == "locations":
             feed[value.name] = np.array([[0, 0], [2, 3], [4, 1]])
             continue
-        shape = [sizes.get(axis, axis) for axis in value.shape]
+        shape = [sizes.get(axis, 12) if isinstance(axis, str) else axis for axis in value.shape]
         bright = 255 if value.name == "image" else 1
         feed[value.name] = (bright * random.random(shape)).astype(np.float32)
     return feed

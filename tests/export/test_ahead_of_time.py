@@ -30,12 +30,14 @@ from deepmask.export.precision.calibration import Feed
 from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.int8 import SYMMETRIC, quantise
 from deepmask.export.weights import store_as_single
-from deepmask.networks.config import BORDER_FILL, MODEL_PRESETS, ModelConfig
-from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.dense.deepmask import dense_model, describe
-from deepmask.networks.dense.graphs import DenseOptions, example_inputs, manifest_of
+from deepmask.networks.config import BORDER_FILL
+from deepmask.networks.dense.graphs import DenseOptions, example_inputs
 from deepmask.networks.dense.score import INTERLEAVINGS
 from deepmask.networks.dense.trunk import fold_batchnorm
+from deepmask.networks.families import build as build_network
+from deepmask.networks.families import dense_model, describe
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
+from deepmask.networks.presets import PRESETS
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt import progress
 from deepmask.runtime.engines.tensorrt.build import build_plan, strongly_typed, target_name
@@ -45,6 +47,7 @@ from deepmask.runtime.engines.tensorrt.progress import share_done
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Stage
 from deepmask.runtime.predict.deepmask import shipped_model
+from tests.export.float_graphs import sketch
 
 if importlib.util.find_spec("tensorrt_rtx") is None:
     pytest.skip(
@@ -55,6 +58,7 @@ if importlib.util.find_spec("tensorrt_rtx") is None:
 
 #: Ampere (data centre and desktop), Ada, Blackwell. One plan holds all four.
 TARGETS = ("8.0", "8.6", "8.9", "12.0")
+STAGES = ("trunk", "score", "mask")
 #: Every kind of graph that a preset has, see `kind`; a pooled score head has two forms.
 FORMS = [
     ("deepmask-r18", "trunk", ""),
@@ -78,9 +82,9 @@ FORMS = [
 ]
 ALL_GRAPHS = [
     (preset, name, form)
-    for preset, config in MODEL_PRESETS.items()
+    for preset, one in PRESETS.items()
     for name in ("trunk", "score", "mask")
-    for form in (INTERLEAVINGS if name == "score" and config.score_head == "pooled" else [""])
+    for form in (INTERLEAVINGS if name == "score" and one.config.score_head == "pooled" else [""])
 ]
 FULL_SIZE = "DEEPMASK_FULL_SIZE"
 #: The phase of a build that takes longest.
@@ -95,15 +99,21 @@ class Form:
     model: onnx.ModelProto
     profiles: list[Profile]
 
+    @property
+    def name(self) -> str:
+        """The stage's."""
+        return self.stage.name
+
 
 @pytest.fixture(scope="module")
 def library() -> Library:
     return load_library("tensorrt-rtx")
 
 
-def kind(config: ModelConfig, name: str) -> tuple[object, ...]:
+def kind(config: DeepMaskConfig, name: str) -> tuple[object, ...]:
     """What decides which operations a graph is made of; the rest is sizes."""
-    refined = (config.padding, len(config.refine_widths)) if config.refined else ()
+    sharp = isinstance(config, SharpMaskConfig)
+    refined = (config.padding, len(config.refine_widths)) if sharp else ()
     if name == "trunk":
         return (config.trunk, config.padding, *refined)
     if name == "score":
@@ -112,17 +122,17 @@ def kind(config: ModelConfig, name: str) -> tuple[object, ...]:
     return (start, config.mask_head, *refined)
 
 
-def smaller(config: ModelConfig) -> ModelConfig:
+def smaller(config: DeepMaskConfig) -> DeepMaskConfig:
     """With an eighth of the full mask head, whose one weight is 1.3 GB."""
     return replace(config, channels=64) if config.mask_head == "full" else config
 
 
-def export(preset: str, config: ModelConfig, name: str, interleaving: str) -> Form:
+def export(config: DeepMaskConfig, name: str, interleaving: str) -> Form:
     """A graph with all its profiles."""
     torch.manual_seed(0)
-    folded = fold_batchnorm(DeepMaskNetwork(config))
+    folded = fold_batchnorm(build_network(config))
     dense = dense_model(folded, DenseOptions(interleaving or None))
-    manifest = manifest_of(dense, describe(config), name=preset, about={})
+    manifest = sketch(dense, describe(config))
     graph = next(one for one in dense.main.graphs if one.name == name)
     model = to_onnx(graph, example_inputs(graph, manifest), 18)
     stage = graph.stage()
@@ -227,7 +237,7 @@ def check_floats(library: Library, form: Form) -> None:
 def test_every_kind_of_graph_builds_in_fp32_and_fp16(
     library: Library, preset: str, name: str, interleaving: str
 ) -> None:
-    form = export(preset, smaller(MODEL_PRESETS[preset]), name, interleaving)
+    form = export(smaller(PRESETS[preset].config), name, interleaving)
     check_floats(library, form if preset == "deepmask-r18" else ends_of(form))
 
 
@@ -237,7 +247,7 @@ def test_every_kind_of_graph_builds_in_fp32_and_fp16(
 def test_every_graph_builds_at_full_size(
     library: Library, preset: str, name: str, interleaving: str
 ) -> None:
-    check_floats(library, export(preset, MODEL_PRESETS[preset], name, interleaving))
+    check_floats(library, export(PRESETS[preset].config, name, interleaving))
 
 
 def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
@@ -250,7 +260,7 @@ def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
 
 def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library) -> None:
     """Cells repeated and a frame around them, which the ResNet's trunk has not."""
-    form = ends_of(export("deepmask-vgg-a", MODEL_PRESETS["deepmask-vgg-a"], "trunk", ""))
+    form = ends_of(export(PRESETS["deepmask-vgg-a"].config, "trunk", ""))
     canvas = np.full((1, 3, 320, 352), BORDER_FILL, np.float32)
     canvas[:, :, 128:-128, 128:-128] = np.random.default_rng(0).uniform(0, 255, (64, 96))
     assert check_builds(library, form, symmetric(form, {"image": canvas})) == {"INT8": 8}
@@ -264,16 +274,15 @@ def test_an_int8_score_builds_from_the_symmetric_form(
     library: Library, preset: str, expected: dict[str, int]
 ) -> None:
     """What gives the code for masks keeps it in float32, and so the layer that reads it."""
-    config = smaller(MODEL_PRESETS[preset])
-    form = ends_of(export(preset, config, "score", ""))
+    config = smaller(PRESETS[preset].config)
+    form = ends_of(export(config, "score", ""))
     features = np.random.default_rng(0).random((1, config.features, 20, 24), np.float32)
     assert check_builds(library, form, symmetric(form, {"features": features})) == expected
 
 
 def test_int8_masks_of_the_features_build_from_the_symmetric_form(library: Library) -> None:
     """The convolution and the product that are quantised, and the last layer, which is not."""
-    preset = "deepmask-ours-head-b"
-    form = ends_of(export(preset, MODEL_PRESETS[preset], "mask", ""))
+    form = ends_of(export(PRESETS["deepmask-ours-head-b"].config, "mask", ""))
     features = np.random.default_rng(0).random((1, 1024, 14, 14), np.float32)
     model = symmetric(form, {"features": features, "locations": np.zeros((1, 2), np.int64)})
     assert check_builds(library, form, model) == {"INT8": 2, "FLOAT": 1}
@@ -298,10 +307,10 @@ def test_types_are_read_from_the_graph() -> None:
 
 def test_every_preset_is_made_of_graphs_that_are_built() -> None:
     def kinds(graphs: Iterable[tuple[str, str, str]]) -> set[object]:
-        return {(name, *kind(MODEL_PRESETS[preset], name), form) for preset, name, form in graphs}
+        return {(name, *kind(PRESETS[preset].config, name), form) for preset, name, form in graphs}
 
     assert kinds(FORMS) == kinds(ALL_GRAPHS)
-    assert {preset for preset, _, _ in ALL_GRAPHS} == set(MODEL_PRESETS)
+    assert {preset for preset, _, _ in ALL_GRAPHS} == set(PRESETS)
 
 
 def test_a_graph_that_is_no_graph_is_refused_in_one_line(library: Library) -> None:

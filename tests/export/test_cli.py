@@ -44,7 +44,7 @@ def test_a_run_writes_a_model_beside_the_checkpoint(tiny_checkpoint: Path, tmp_p
     assert "Weights rounded to float16" in done.stdout
     assert done.stdout.endswith(f"wrote {tmp_path / 'best'}\n")
     content = json.loads((tmp_path / "best" / "model.json").read_text(encoding="utf-8"))
-    assert content["scales"] == {"start": -2.0, "stop": 0.0, "step": 0.5}
+    assert content["views"]["scales"] == {"start": -2.0, "stop": 0.0, "step": 0.5}
     assert (content["name"], content["threshold"]) == ("best", 0.3)
     assert content["scale_prior"] == 0.5
 

@@ -15,14 +15,15 @@ from numpy.testing import assert_array_equal
 
 from deepmask import DeepMask
 from deepmask.export import exporter
-from deepmask.export.convert import lower_model
+from deepmask.export.convert import convert_model
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
 from deepmask.export.precision import reduce
 from deepmask.export.weights import store_as_half, store_as_single
 from deepmask.runtime.io.checksum import sha256_of
-from deepmask.runtime.model.manifest import ModelFolderError, Scales, load_manifest, write_manifest
+from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
+from deepmask.runtime.model.manifest import ModelFolderError, Scales
 from tests.export.conftest import TINY_SHARP, random_model, write_checkpoint
 from tests.export.test_precision import write_photographs
 
@@ -61,7 +62,7 @@ def test_it_is_what_the_checkpoint_gives(
     options = {"precision": form, "photographs": photographs}
     expected = export(checkpoint, tmp_path / "expected", **options)
     found = tmp_path / "found"
-    lower_model(source, found, ExportOptions(name="sharp", **options))  # type: ignore[arg-type]
+    convert_model(source, found, ExportOptions(name="sharp", **options))  # type: ignore[arg-type]
     names = sorted(path.name for path in expected.iterdir())
     assert names == sorted(path.name for path in found.iterdir())
     for name in names:
@@ -72,17 +73,16 @@ def test_nodes_without_names(source: Path, photographs: Path, tmp_path: Path) ->
     """As ONNX allows them: nothing is spared that would not be otherwise."""
     strange = shutil.copytree(source, tmp_path / "strange")
     manifest = load_manifest(strange)
-    path = strange / manifest.graphs["score"].file
+    path = strange / manifest.stage("score").file
     graph = onnx.load(path)
     for node in graph.graph.node:
         node.name = ""
     onnx.save_model(graph, path)
-    score = replace(manifest.graphs["score"], sha256=sha256_of(path))
-    write_manifest(replace(manifest, graphs={**manifest.graphs, "score": score}), strange)
+    write_manifest(with_checksums(manifest, strange), strange)
     kinds = []
     for folder in (source, strange):
         options = ExportOptions(precision="int8", photographs=photographs)
-        lower_model(folder, tmp_path / "int8" / folder.name, options)
+        convert_model(folder, tmp_path / "int8" / folder.name, options)
         graph = onnx.load(tmp_path / "int8" / folder.name / "score.onnx")
         kinds.append([node.op_type for node in graph.graph.node])
     assert kinds[0] == kinds[1]
@@ -95,8 +95,9 @@ def test_weights_stored_as_float16_are_float32_first(
     """Else they would be hidden behind a Cast, and left as they are."""
     small = export(checkpoint, tmp_path / "small", weights="fp16")
     options = ExportOptions(precision="int8", photographs=photographs)
-    lowered = lower_model(small, tmp_path / "lowered", options)
-    assert (lowered.precision, lowered.weights, lowered.name) == ("int8", "int8", "sharp")
+    lowered = convert_model(small, tmp_path / "lowered", options)
+    assert (lowered.precision, lowered.name) == ("int8", "sharp")
+    assert lowered.about["weights"] == "int8"
     graph = onnx.load(tmp_path / "lowered" / "trunk.onnx").graph
     assert not [node for node in graph.node if node.op_type == "Cast"]
     assert sum(tensor.data_type == onnx.TensorProto.INT8 for tensor in graph.initializer) > 10
@@ -129,22 +130,22 @@ def test_half_storage_is_undone_to_the_bit(source: Path) -> None:
 def test_a_source_that_cannot_be_lowered(source: Path, photographs: Path, tmp_path: Path) -> None:
     int8 = ExportOptions(precision="int8", photographs=photographs)
     with pytest.raises(ExportUsageError, match="is exported already: give --precision fp16, int8"):
-        lower_model(source, tmp_path / "out", ExportOptions())
+        convert_model(source, tmp_path / "out", ExportOptions())
     with pytest.raises(ExportUsageError, match="is the model itself: give another --out"):
-        lower_model(source, source / ".." / source.name, int8)
+        convert_model(source, source / ".." / source.name, int8)
     with pytest.raises(ExportUsageError, match="int8 needs --calibration DIR"):
-        lower_model(source, tmp_path / "out", ExportOptions(precision="int8"))
+        convert_model(source, tmp_path / "out", ExportOptions(precision="int8"))
     with pytest.raises(ModelFolderError, match=r"no model\.json there"):
-        lower_model(tmp_path, tmp_path / "out", int8)
+        convert_model(tmp_path, tmp_path / "out", int8)
     copy = Path(shutil.copytree(source, tmp_path / "copy"))
     content = json.loads((copy / "model.json").read_text())
     (copy / "model.json").write_text(json.dumps(content | {"precision": "fp16"}))
     with pytest.raises(ExportUsageError, match="computes in fp16 already: give the fp32 model"):
-        lower_model(copy, tmp_path / "out", int8)
+        convert_model(copy, tmp_path / "out", int8)
     (copy / "model.json").write_text(json.dumps(content))
     (copy / "trunk.onnx").write_bytes(b"another")
     with pytest.raises(ModelFolderError, match=r"trunk\.onnx"):
-        lower_model(copy, tmp_path / "out", int8)
+        convert_model(copy, tmp_path / "out", int8)
     assert not (tmp_path / "out").exists()
 
 
@@ -175,7 +176,6 @@ def test_a_half_weight_may_be_read_twice(kept: int) -> None:
         ("score", b"\x3a\x04\x5a\x02\x12\x05", r"score\.onnx: onnxruntime cannot load it"),
         ("coarse_mask", b"\x08\x07", r"coarse_mask\.onnx: onnxruntime cannot load it"),
         ("score", "Nonsense", r"score\.onnx: onnxruntime cannot load it"),
-        ("score", "coarse", "its coarse form has a score graph of its own, which no export writes"),
     ],
 )
 def test_a_strangers_folder_is_one_line(
@@ -185,19 +185,18 @@ def test_a_strangers_folder_is_one_line(
     copy = Path(shutil.copytree(source, tmp_path / "copy"))
     content = json.loads((copy / "model.json").read_text())
     path = copy / f"{graph}.onnx"
-    place = content["coarse"]["graphs"]["mask"] if graph != "score" else content["graphs"]["score"]
     if isinstance(change, bytes):
         path.write_bytes(change)
-    elif change == "coarse":
-        content["coarse"]["graphs"]["score"] = content["graphs"]["score"]
     else:
         model = onnx.load(path)
         model.graph.node[0].op_type = change
         onnx.save_model(model, path)
-    place["sha256"] = sha256_of(path)
+    for stage in content["stages"] + content["coarse"]["stages"]:
+        if stage["file"] == path.name:
+            stage["sha256"] = sha256_of(path)
     (copy / "model.json").write_text(json.dumps(content))
     with pytest.raises(ExportUsageError, match=text) as caught:
-        lower_model(copy, tmp_path / "out", ExportOptions(precision="fp16"))
+        convert_model(copy, tmp_path / "out", ExportOptions(precision="fp16"))
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
@@ -212,15 +211,18 @@ def test_what_the_converter_refuses_is_one_line(
 
     monkeypatch.setattr(reduce, "convert_to_half", refuse)
     with pytest.raises(ExportError, match=r"its graphs cannot be made fp16: no such thing$"):
-        lower_model(source, tmp_path / "out", ExportOptions(precision="fp16"))
+        convert_model(source, tmp_path / "out", ExportOptions(precision="fp16"))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_dense_mask_is_left_out_and_said_so(source: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(source, tmp_path / "copy"))
     (copy / "mask_dense.onnx").touch()
+    manifest = load_manifest(copy)
+    about = {**manifest.about, "extra": ["mask_dense.onnx"]}
+    write_manifest(replace(manifest, about=about), copy)
     lines: list[str] = []
-    lower_model(copy, tmp_path / "out", ExportOptions(precision="fp16"), lines.append)
+    convert_model(copy, tmp_path / "out", ExportOptions(precision="fp16"), lines.append)
     assert lines[0] == "mask_dense.onnx is left out: it is made of a checkpoint"
     assert not (tmp_path / "out" / "mask_dense.onnx").exists()
 
@@ -228,7 +230,9 @@ def test_a_dense_mask_is_left_out_and_said_so(source: Path, tmp_path: Path) -> N
 def test_int8_runs_on_openvino_by_itself(source: Path, photographs: Path, tmp_path: Path) -> None:
     """Where it is installed; features are ONNX Runtime's to a few steps of a quantised layer."""
     pytest.importorskip("deepmask.runtime.engines.openvino")
-    lower_model(source, tmp_path / "int8", ExportOptions(precision="int8", photographs=photographs))
+    convert_model(
+        source, tmp_path / "int8", ExportOptions(precision="int8", photographs=photographs)
+    )
     canvas = np.random.default_rng(0).uniform(0, 255, (1, 3, 96, 128)).astype(np.float32)
     maps = []
     for engine in ("auto", "onnxruntime"):

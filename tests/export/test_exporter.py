@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -22,12 +23,16 @@ from deepmask.export.exporter import export_model
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.options import ExportOptions
 from deepmask.export.parity import PICTURE_SIZES
-from deepmask.networks.config import ModelConfig
-from deepmask.networks.dense.graphs import example_inputs, graph_sources
+from deepmask.networks.dense.graphs import DenseOptions, example_inputs
+from deepmask.networks.families import dense_model, describe
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.io.checksum import sha256_of
-from deepmask.runtime.model.manifest import GRAPHS, TENSORS, Scales, load_manifest
+from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.predict.deepmask import shipped_model
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from tests.export.conftest import TINY, random_model, write_checkpoint
+from tests.export.float_graphs import sketch
 
 LOAD = """
 import sys, onnxruntime
@@ -45,32 +50,33 @@ def test_the_folder_holds_what_model_json_says(r18_export: Path) -> None:
         "score.onnx",
         "trunk.onnx",
     ]
-    assert content["format"] == "deepmask-model/1"
-    assert (content["name"], content["patch"], content["border"]) == ("r18", 160, 96)
-    assert (content["weights"], content["precision"], content["opset"]) == (weights, "fp32", 18)
-    assert content["scales"] == {"start": -2.5, "stop": 0.5, "step": 0.5}
-    assert tuple(content["graphs"]) == GRAPHS
-    for graph in content["graphs"].values():
-        assert sha256_of(r18_export / graph["file"]) == graph["sha256"]
+    assert content["format"] == "deepmask-model/2"
+    assert (content["name"], content["precision"]) == ("r18", "fp32")
+    assert (content["about"]["weights"], content["about"]["opset"]) == (weights, 18)
+    assert content["views"]["scales"] == {"start": -2.5, "stop": 0.5, "step": 0.5}
+    assert (content["views"]["border"], content["views"]["multiple"]) == (96, 16)
+    (grid,) = content["grids"]
+    assert (grid["window"], grid["stride"], grid["offset"]) == (160, 16, 0)
+    assert [stage["name"] for stage in content["stages"]] == ["trunk", "score", "mask"]
+    for stage in content["stages"]:
+        assert sha256_of(r18_export / stage["file"]) == stage["sha256"]
     megabytes = sum(path.stat().st_size for path in r18_export.glob("*.onnx")) / 1e6
     assert megabytes < {"fp32": 48, "fp16": 24}[weights]
 
 
 def test_graphs_are_plain_and_pass_the_checker(r18_export: Path) -> None:
-    content = json.loads((r18_export / "model.json").read_text(encoding="utf-8"))
-    for entry in content["graphs"].values():
-        path = r18_export / entry["file"]
+    for stage in load_manifest(r18_export).stages:
+        path = r18_export / stage.file
         onnx.checker.check_model(path, full_check=True)
         model = onnx.load(path, load_external_data=False)
-        assert [value.name for value in model.graph.input] == entry["inputs"]
-        assert [value.name for value in model.graph.output] == entry["outputs"]
+        assert [value.name for value in model.graph.input] == list(stage.inputs)
+        assert [value.name for value in model.graph.output] == list(stage.outputs)
         for value in [*model.graph.input, *model.graph.output]:
-            axes = TENSORS[value.name].axes
             dims = value.type.tensor_type.shape.dim
-            assert len(dims) == len(axes)
-            for axis, dim in zip(axes, dims, strict=True):
-                fixed = isinstance(axis, int) or axis in ("channels", "code", "mask_size")
-                assert dim.dim_value > 0 if fixed else dim.dim_param == axis
+            shape = tuple(dim.dim_param or dim.dim_value for dim in dims)
+            assert shape == {**stage.inputs, **stage.outputs}[value.name].axes
+        weights = {tensor.name.removesuffix(".half") for tensor in model.graph.initializer}
+        assert {name for names in stage.layers.values() for name in names} <= weights
         assert not model.metadata_props
         assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
         assert not any(t.external_data for t in model.graph.initializer)
@@ -101,7 +107,7 @@ def test_onnx_runtime_computes_in_float32_whatever_is_stored(
 
 
 def test_parity_figures_are_kept(r18_export: Path) -> None:
-    parity = json.loads((r18_export / "model.json").read_text(encoding="utf-8"))["parity"]
+    parity = load_manifest(r18_export).about["parity"]
     assert [(one["height"], one["width"]) for one in parity["pictures"]] == list(PICTURE_SIZES)
     assert any(size % 2 for picture in PICTURE_SIZES for size in picture)
     for one in parity["pictures"]:
@@ -114,7 +120,7 @@ def test_parity_figures_are_kept(r18_export: Path) -> None:
         assert rounding is None
 
 
-PAPER_LIKE = ModelConfig(
+PAPER_LIKE = DeepMaskConfig(
     patch=64,
     context=0,
     trunk="resnet18",
@@ -125,7 +131,7 @@ PAPER_LIKE = ModelConfig(
     score_head="pooled",
     score_width=20,
 )
-FULL_LIKE = ModelConfig(**{**PAPER_LIKE.to_dict(), "patch": 96, "mask_head": "full", "rank": 0})
+FULL_LIKE = DeepMaskConfig(**{**PAPER_LIKE.to_dict(), "patch": 96, "mask_head": "full", "rank": 0})
 VGG_LIKE = replace(PAPER_LIKE, trunk="vgg-a")
 
 
@@ -135,7 +141,7 @@ VGG_LIKE = replace(PAPER_LIKE, trunk="vgg-a")
     ids=["low-rank", "full", "vgg-a"],
 )
 def test_models_with_a_pooled_score_head_export(
-    config: ModelConfig, interleaving: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: DeepMaskConfig, interleaving: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:2])
     checkpoint = write_checkpoint(random_model(config), tmp_path / "pooled.pt")
@@ -147,15 +153,16 @@ def test_models_with_a_pooled_score_head_export(
         threshold=0.1,
     )
     manifest = export_model(checkpoint, tmp_path / "model", options)
-    assert manifest.graphs["mask"].inputs == ("features", "locations")
-    for one in manifest.parity["pictures"]:
+    assert list(manifest.stage("mask").inputs) == ["features", "locations"]
+    for one in manifest.about["parity"]["pictures"]:
         assert all(0 < one[key] < 1e-5 for key in ("features", "scores", "masks"))
     assert load_manifest(tmp_path / "model") == manifest
     dense = onnx.load(tmp_path / "model" / "mask_dense.onnx")
     assert [value.name for value in dense.graph.input] == ["features"]
     assert (manifest.name, manifest.threshold) == ("paper", 0.1)
-    assert manifest.scales == Scales(-1, 0, 0.25)
-    assert manifest.score_head == "pooled"
+    assert manifest.views.scales == Scales(-1, 0, 0.25)
+    assert manifest.about["score_head"] == "pooled"
+    assert manifest.about["extra"] == ["mask_dense.onnx"]
 
 
 def test_an_export_that_deviates_fails_and_leaves_what_was_there(
@@ -177,9 +184,9 @@ def test_an_export_that_deviates_fails_and_leaves_what_was_there(
     monkeypatch.setattr(exporter, "to_onnx", corrupted)
     monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:1])
     out = tmp_path / "model"
-    out.mkdir()
-    old = '{"format": "deepmask-model/1"}'
-    (out / "model.json").write_text(old, encoding="utf-8")
+    shutil.copytree(shipped_model(), out)
+    (out / "trunk.onnx").unlink()  # incomplete, and a model all the same
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
     monkeypatch.setattr(sys, "argv", ["deepmask-export", str(tiny_checkpoint), "--out", str(out)])
     with pytest.raises(SystemExit) as exit_:
         cli.main()
@@ -188,16 +195,15 @@ def test_an_export_that_deviates_fails_and_leaves_what_was_there(
     assert printed.err.startswith("Error: ONNX Runtime differs from PyTorch by 1.0e-02 for")
     assert printed.err.count("\n") == 1
     assert "61×83" in printed.out
-    assert [path.read_text(encoding="utf-8") for path in out.iterdir()] == [old]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_graphs_of_one_checkpoint_are_byte_equal() -> None:
-    source = graph_sources(random_model(TINY), "dilated", False)["score"]
-    example = (example_inputs(TINY)["features"],)
-    first, second = (
-        to_onnx(source.module, example, source.inputs, source.outputs, 18) for _ in range(2)
-    )
+    dense = dense_model(random_model(TINY), DenseOptions())
+    score = dense.main.graphs[1]
+    examples = example_inputs(score, sketch(dense, describe(TINY)))
+    first, second = (to_onnx(score, examples, 18) for _ in range(2))
     assert first.SerializeToString() == second.SerializeToString()
 
 

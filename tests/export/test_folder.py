@@ -9,14 +9,48 @@ import pytest
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.runtime.io.atomic import _MACHINE
-
-MANIFEST = '{"format": "deepmask-model/1"}'
+from deepmask.runtime.model.folder import write_manifest
+from deepmask.runtime.model.manifest import (
+    VIEW,
+    WINDOWS,
+    Grid,
+    Manifest,
+    Scales,
+    Stage,
+    TensorSpec,
+    Views,
+)
 
 
 def write_model(folder: Path, content: str) -> None:
+    """Write what says that it is a model, its one graph a text."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.json").write_text(MANIFEST, encoding="utf-8")
     (folder / "trunk.onnx").write_text(content, encoding="utf-8")
+    image, score, mask = (
+        TensorSpec(role, "float32", axes)
+        for role, axes in (
+            ("image", (1, 3, "height", "width")),
+            ("score", (1, 1, "rows", "cols")),
+            ("mask", ("n", 8, 8)),
+        )
+    )
+    places = {"locations": TensorSpec("locations", "int64", ("n", 2))}
+    trunk = Stage("trunk", "trunk.onnx", "0" * 64, VIEW, {"image": image}, {"score": score}, {})
+    masks = Stage("mask", "mask.onnx", "0" * 64, WINDOWS, places, {"mask": mask}, {})
+    manifest = Manifest(
+        name="small",
+        precision="fp32",
+        views=Views(Scales(0, 0, 1), 640, False, 16, 127.5, 16),
+        grids=(Grid("windows", "score", 0, 16, 32, 8, 0.0),),
+        stages=(trunk, masks),
+        threshold=0.2,
+        overlap=1.0,
+        scale_prior=0.0,
+        categories=None,
+        coarse=None,
+        about={"extra": ["mask_dense.onnx"]},
+    )
+    write_manifest(manifest, folder)
 
 
 def test_a_new_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -118,10 +152,20 @@ def test_what_is_no_model_is_never_replaced(tmp_path: Path) -> None:
     (folder / "one.jpg").write_bytes(b"")
     with pytest.raises(ExportUsageError, match="exists and is no exported model"):
         require_replaceable(folder)
-    (folder / "model.json").write_text(MANIFEST, encoding="utf-8")
+    write_model(folder, "first")
     with pytest.raises(ExportUsageError, match=r"also holds one\.jpg, which no export wrote"):
         require_replaceable(folder)
     (folder / "one.jpg").unlink()
     require_replaceable(folder)
+    (folder / "coarse_trunk.onnx").write_bytes(b"")
+    with pytest.raises(ExportUsageError, match=r"also holds coarse_trunk\.onnx, which no export"):
+        require_replaceable(folder)
+    (folder / "coarse_trunk.onnx").unlink()
+    (folder / "model.json").write_text('{"format": "deepmask-model/1"}', encoding="utf-8")
+    with pytest.raises(
+        ExportUsageError, match=r"is no exported model .* give another --out"
+    ) as told:
+        require_replaceable(folder)
+    assert "\n" not in str(told.value)
     with pytest.raises(ExportUsageError, match="is a file: give --out a folder"):
         require_replaceable(folder / "model.json")

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
 from deepmask.export.precision.calibration import covering
-from deepmask.export.precision.int8 import quantise, quantised_nodes
-from deepmask.networks.config import ModelConfig
-from deepmask.runtime.views.pyramid import plan_pyramid
-from tests.export.conftest import HEAD_A, TINY, TINY_SHARP
-from tests.export.float_graphs import graphs_of, random_feed
+from deepmask.export.precision.int8 import QUANTISED_FORMS, quantise, quantised_nodes
+from deepmask.networks.dense.graphs import DenseOptions
+from deepmask.networks.families import dense_model, describe
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.runtime.model.manifest import VIEW, Stage, TensorSpec
+from deepmask.runtime.views.grids import location_counts
+from deepmask.runtime.views.views import plan_views
+from tests.export.conftest import HEAD_A, TINY, TINY_SHARP, random_model
+from tests.export.float_graphs import graphs_of, random_feed, sketch
 from tests.export.test_exporter import FULL_LIKE, PAPER_LIKE, VGG_LIKE
 
 
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
 @pytest.mark.parametrize("interleaving", ["dilated", "shifted"])
 def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path: Path) -> None:
-    path = dict(graphs_of(PAPER_LIKE, interleaving, tmp_path))["score"]
-    full = onnxruntime.InferenceSession(str(path))
+    score = graphs_of(PAPER_LIKE, tmp_path, "score", interleaving=interleaving)["score"]
+    full = onnxruntime.InferenceSession(str(score.path))
     feed = random_feed(full)
-    quantise(path, tmp_path / "int8.onnx", "score", [feed], form)
+    quantise(score.path, tmp_path / "int8.onnx", score.stage, [feed], form)
     onnx.checker.check_model(tmp_path / "int8.onnx", full_check=True)
     graph = onnx.load(tmp_path / "int8.onnx").graph
     weights = {tensor.name for tensor in graph.initializer}
@@ -46,12 +50,12 @@ def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path
     ids=["low-rank", "refined", "coarse"],
 )
 def test_windows_of_features_are_gathered_and_multiplied_as_integers(
-    config: ModelConfig, name: str, form: str, tmp_path: Path
+    config: DeepMaskConfig, name: str, form: str, tmp_path: Path
 ) -> None:
     """1×1 convolution and product; what is behind the code stays in float32."""
-    path = dict(graphs_of(config, "dilated", tmp_path))[name]
-    feed = random_feed(onnxruntime.InferenceSession(str(path)))
-    quantise(path, tmp_path / "int8.onnx", name, [feed], form)
+    written = graphs_of(config, tmp_path, name)[name]
+    feed = random_feed(onnxruntime.InferenceSession(str(written.path)))
+    quantise(written.path, tmp_path / "int8.onnx", written.stage, [feed], form)
     onnx.checker.check_model(tmp_path / "int8.onnx", full_check=True)
     graph = onnx.load(tmp_path / "int8.onnx").graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -65,7 +69,7 @@ def test_windows_of_features_are_gathered_and_multiplied_as_integers(
     for layer in layers[2:]:
         assert layer.input[1] in weights
         assert made_by[layer.input[0]].op_type != "DequantizeLinear"
-    (expected,) = onnxruntime.InferenceSession(str(path)).run(None, feed)
+    (expected,) = onnxruntime.InferenceSession(str(written.path)).run(None, feed)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
@@ -83,49 +87,88 @@ def test_windows_of_features_are_gathered_and_multiplied_as_integers(
 
 
 def test_masks_that_stay_in_float32(tmp_path: Path) -> None:
-    """Of a code; the full head's, whose product is its last; at every location; a stranger's."""
-    for config, names in ((TINY, ("mask",)), (FULL_LIKE, ("mask", "mask_dense"))):
-        paths = dict(graphs_of(config, "dilated", tmp_path))
-        for name in names:
-            assert quantised_nodes(onnx.load(paths[name]), name, "int8") == []
-    strange = onnx.load(dict(graphs_of(PAPER_LIKE, "dilated", tmp_path))["mask"])
-    assert quantised_nodes(strange, "mask", "int8")
-    strange.graph.input.add().CopyFrom(strange.graph.input[0])
-    strange.graph.input[-1].name = "code"
-    assert quantised_nodes(strange, "mask", "int8") == []
+    """Of a code; the full head's, whose product is its last; those whose stage says nothing."""
+    for config in (TINY, FULL_LIKE):
+        mask = graphs_of(config, tmp_path, "mask")["mask"]
+        assert quantised_nodes(mask.model, mask.stage, "int8") == []
+    mask = graphs_of(PAPER_LIKE, tmp_path, "mask")["mask"]
+    assert quantised_nodes(mask.model, mask.stage, "int8")
+    assert quantised_nodes(mask.model, replace(mask.stage, layers={}), "int8") == []
+
+
+CLASSIFY = ({"classify.weight"}, {"classify.weight"})
+#: Layers of a network that int8 and int8-symmetric leave in float32, by stage: the weights of its
+#: convolutions and products; all of a stage where nothing is quantised.
+JOINS = {f"refine.skips.{level}.join.weight" for level in range(4)}
+LEFT: dict[str, tuple[DeepMaskConfig, dict[str, tuple[set[str], set[str]]]]] = {
+    "code to masks": (
+        TINY,
+        {
+            "trunk": (set(), set()),
+            "score": ({"classify.weight"}, {"classify.weight", "widen.weight"}),
+            "mask": CLASSIFY,
+        },
+    ),
+    "refined": (TINY_SHARP, {"trunk": (JOINS, set()), "coarse_mask": CLASSIFY}),
+    "pooled": (VGG_LIKE, {"trunk": (set(), set()), **dict.fromkeys(("score", "mask"), CLASSIFY)}),
+    "refined, head A": (
+        HEAD_A,
+        {"trunk": (JOINS, set()), "score": CLASSIFY, "coarse_mask": CLASSIFY},
+    ),
+    "full": (FULL_LIKE, {"score": CLASSIFY, "mask": ({"reduce.weight", "classify.weight"},) * 2}),
+}
+
+
+@pytest.mark.parametrize(("config", "left"), LEFT.values(), ids=LEFT)
+def test_layers_that_stay_in_float32(
+    config: DeepMaskConfig, left: dict[str, tuple[set[str], set[str]]], tmp_path: Path
+) -> None:
+    """And no others, in no stage of any kind of network."""
+    for name, written in graphs_of(config, tmp_path, *left).items():
+        layers = {
+            node.name: node.input[1]
+            for node in written.model.graph.node
+            if node.op_type in ("Conv", "Gemm", "MatMul")
+        }
+        for form, expected in zip(QUANTISED_FORMS, left[name], strict=True):
+            chosen = quantised_nodes(written.model, written.stage, form)
+            assert {layers[one] for one in layers.keys() - set(chosen)} == expected, (name, form)
 
 
 def test_covering_windows_hold_every_cell_that_a_window_can() -> None:
     """The symmetric form measures what was gathered, and nothing else."""
-    border, cells = 48, 4
-    manifest = SimpleNamespace(stride=16, border=border, fill=127.5)
+    dense = dense_model(random_model(TINY), DenseOptions())
+    manifest = sketch(dense, describe(TINY))
+    (grid,), cells = manifest.grids, TINY.cells
     for height, width in ((1, 1), (64, 70), (100, 333)):
-        (level,) = plan_pyramid(height, width, [1.0], manifest)
-        seen = np.zeros((level.rows + cells - 1, level.cols + cells - 1), np.bool_)
-        for row, col in covering(level, cells):
-            assert 0 <= row < level.rows
-            assert 0 <= col < level.cols
+        (view,) = plan_views(height, width, [1.0], manifest.views)
+        rows, cols = location_counts(view, grid)
+        seen = np.zeros((rows + cells - 1, cols + cells - 1), np.bool_)
+        for row, col in covering(view, manifest, manifest.stage("mask")):
+            assert 0 <= row < rows
+            assert 0 <= col < cols
             seen[row : row + cells, col : col + cells] = True
         assert seen.all()
 
 
 def test_the_symmetric_form_leaves_the_code_as_it_is(tmp_path: Path) -> None:
     """Masks are made of it."""
-    path = dict(graphs_of(TINY, "dilated", tmp_path))["score"]
-    feed = random_feed(onnxruntime.InferenceSession(str(path)))
-    quantise(path, tmp_path / "int8.onnx", "score", [feed], "int8-symmetric")
+    score = graphs_of(TINY, tmp_path, "score")["score"]
+    feed = random_feed(onnxruntime.InferenceSession(str(score.path)))
+    quantise(score.path, tmp_path / "int8.onnx", score.stage, [feed], "int8-symmetric")
     graph = onnx.load(tmp_path / "int8.onnx").graph
     (maker,) = [node for node in graph.node if "code" in node.output]
     assert maker.op_type == "Conv"
 
 
 def test_skip_maps_stay_in_float32_for_openvino(tmp_path: Path) -> None:
-    trunk = onnx.load(dict(graphs_of(TINY_SHARP, "dilated", tmp_path))["trunk"])
-    names = {node.name: node.input[1] for node in trunk.graph.node if node.op_type == "Conv"}
-    spared = names.keys() - quantised_nodes(trunk, "trunk", "int8")
+    trunk = graphs_of(TINY_SHARP, tmp_path, "trunk")["trunk"]
+    convolutions = [node for node in trunk.model.graph.node if node.op_type == "Conv"]
+    names = {node.name: node.input[1] for node in convolutions}
+    spared = names.keys() - quantised_nodes(trunk.model, trunk.stage, "int8")
     joins = {f"refine.skips.{level}.join.weight" for level in range(4)}
     assert {names[one] for one in spared} == joins
-    assert not names.keys() - quantised_nodes(trunk, "trunk", "int8-symmetric")
+    assert not names.keys() - quantised_nodes(trunk.model, trunk.stage, "int8-symmetric")
 
 
 @pytest.mark.parametrize(
@@ -133,16 +176,18 @@ def test_skip_maps_stay_in_float32_for_openvino(tmp_path: Path) -> None:
     [TINY_SHARP, replace(TINY_SHARP, sharp_size=32), HEAD_A, VGG_LIKE],
     ids=["sharp", "half-sharp", "sharp-of-features", "vgg-a"],
 )
-def test_openvino_is_as_near_to_float32_as_onnxruntime(config: ModelConfig, tmp_path: Path) -> None:
+def test_openvino_is_as_near_to_float32_as_onnxruntime(
+    config: DeepMaskConfig, tmp_path: Path
+) -> None:
     """It rearranges the quantised graph before it computes, and one rearrangement is wrong."""
     engine = pytest.importorskip("deepmask.runtime.engines.openvino")
     int8 = tmp_path / "int8.onnx"
-    for name, path in graphs_of(config, "dilated", tmp_path):
-        if not quantised_nodes(onnx.load(path), name, "int8"):
+    for written in graphs_of(config, tmp_path).values():
+        if not quantised_nodes(written.model, written.stage, "int8"):
             continue
-        full = onnxruntime.InferenceSession(str(path))
+        full = onnxruntime.InferenceSession(str(written.path))
         feed = random_feed(full)
-        quantise(path, int8, name, [feed], "int8")
+        quantise(written.path, int8, written.stage, [feed], "int8")
         hint = {"INFERENCE_PRECISION_HINT": engine.FLOAT32}
         compiled = engine.ov.compile_model(int8, "CPU", hint)
         expected = full.run(None, feed)
@@ -152,7 +197,7 @@ def test_openvino_is_as_near_to_float32_as_onnxruntime(config: ModelConfig, tmp_
         assert all(other < 1.2 * one for one, other in zip(ours, theirs, strict=True))
 
 
-def rms(values: np.ndarray) -> float:
+def rms(values: npt.NDArray[np.float32]) -> float:
     return float(np.sqrt(np.square(values).mean()))
 
 
@@ -170,7 +215,10 @@ def test_ranges_are_the_mean_of_all_feeds(form: str, tmp_path: Path) -> None:
     opset = helper.make_opsetid("", 18)
     onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "a.onnx")
     feeds = [{"image": np.array([[[[0, top]]]], np.float32)} for top in (1, 3)]
-    quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", "trunk", feeds, form)
+    axes = (1, 1, "height", "width")
+    image, features = (TensorSpec(role, "float32", axes) for role in ("image", "map"))
+    stage = Stage("trunk", "a.onnx", "", VIEW, {"image": image}, {"features": features}, {})
+    quantise(tmp_path / "a.onnx", tmp_path / "b.onnx", stage, feeds, form)
     quantised = onnx.load(tmp_path / "b.onnx").graph
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantised.initializer}
     [first] = [node for node in quantised.node if node.input[0] == "image"]

@@ -23,8 +23,9 @@ from deepmask.export.precision.agreement import Agreement, LogitError, found_aga
 from deepmask.export.precision.calibration_set import COMPARED, choose_photographs, drawn_pictures
 from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.reduce import as_lines
-from deepmask.networks.config import ModelConfig
-from deepmask.runtime.model.manifest import TENSORS, Scales, load_manifest
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
+from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.manifest import WINDOWS, Scales, Stage, TensorSpec
 from tests.export.conftest import HEAD_A, TINY, random_model, write_checkpoint
 from tests.export.float_graphs import graphs_of, random_feed
 from tests.export.test_exporter import LOAD, PAPER_LIKE, VGG_LIKE
@@ -61,9 +62,9 @@ def test_the_folder_is_whole_and_plain(reduced: Path) -> None:
     names = ["mask.onnx", "model.json", "score.onnx", "trunk.onnx"]
     assert sorted(path.name for path in reduced.iterdir()) == names
     manifest = load_manifest(reduced)
-    assert (manifest.precision, manifest.weights) == (reduced.name, reduced.name)
-    for graph in manifest.graphs.values():
-        path = reduced / graph.file
+    assert (manifest.precision, manifest.about["weights"]) == (reduced.name, reduced.name)
+    for stage in manifest.stages:
+        path = reduced / stage.file
         onnx.checker.check_model(path, full_check=True)
         model = onnx.load(path, load_external_data=False)
         assert (model.producer_name, model.producer_version) == ("deepmask-export", "")
@@ -71,7 +72,8 @@ def test_the_folder_is_whole_and_plain(reduced: Path) -> None:
         assert [domain.domain for domain in model.opset_import] == [""]
         for value in [*model.graph.input, *model.graph.output]:
             wanted = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
-            assert value.type.tensor_type.elem_type == wanted[TENSORS[value.name].dtype]
+            spec = {**stage.inputs, **stage.outputs}[value.name]
+            assert value.type.tensor_type.elem_type == wanted[spec.dtype]
         data = path.read_bytes()
         for place in (str(reduced.parent), "ort.quant", "site-packages", ".py"):
             assert place.encode() not in data
@@ -84,9 +86,9 @@ def test_onnx_runtime_loads_it_without_a_word(reduced: Path) -> None:
 
 
 def test_the_agreement_with_fp32_is_kept(reduced: Path) -> None:
-    record = json.loads((reduced / "model.json").read_text(encoding="utf-8"))["parity"]
-    assert record["pictures"]  # of the fp32 graphs, against PyTorch
-    figures = record["against_fp32"]
+    about = json.loads((reduced / "model.json").read_text(encoding="utf-8"))["about"]
+    assert about["parity"]["pictures"]  # of the fp32 graphs, against PyTorch
+    figures = about["against_fp32"]
     assert (figures["pictures"], figures["top"], figures["among"]) == (3, 100, 150)
     assert figures["calibrated_on"] == (0 if reduced.name == "fp16" else 3)
     assert 0 < figures["found"] <= 1
@@ -94,7 +96,7 @@ def test_the_agreement_with_fp32_is_kept(reduced: Path) -> None:
         error = figures[name]
         assert 0 < error["rms"] <= error["largest"]
         assert error["rms"] < 0.3 * error["reference_rms"]
-    assert str(reduced.parent) not in json.dumps(record)
+    assert str(reduced.parent) not in json.dumps(about)
 
 
 @pytest.mark.parametrize("reduced", ["int8"], indirect=True)
@@ -157,15 +159,15 @@ def test_the_symmetric_form_has_no_zero_points(reduced: Path) -> None:
 
 @pytest.mark.parametrize(
     ("config", "interleaving"),
-    [(TINY, "dilated"), (PAPER_LIKE, "dilated"), (PAPER_LIKE, "shifted"), (VGG_LIKE, "dilated")],
+    [(TINY, None), (PAPER_LIKE, "dilated"), (PAPER_LIKE, "shifted"), (VGG_LIKE, "dilated")],
     ids=["shared", "pooled-dilated", "pooled-shifted", "vgg-a"],
 )
 def test_half_graphs_are_typed_throughout(
-    config: ModelConfig, interleaving: str, tmp_path: Path
+    config: DeepMaskConfig, interleaving: str | None, tmp_path: Path
 ) -> None:
-    for name, path in graphs_of(config, interleaving, tmp_path):
+    for name, written in graphs_of(config, tmp_path, interleaving=interleaving).items():
         half = tmp_path / "half.onnx"
-        convert_to_half(path, half, name)
+        convert_to_half(written.path, half, None if name == "mask_dense" else written.stage)
         onnx.checker.check_model(half, full_check=True)
         graph = onnx.shape_inference.infer_shapes(onnx.load(half)).graph
         kinds = {v.name: v.type.tensor_type.elem_type for v in [*graph.value_info, *graph.output]}
@@ -177,7 +179,7 @@ def test_half_graphs_are_typed_throughout(
             assert node.op_type != "Cast" or not set(node.input) & casts  # never there and back
         spared = {"widen.weight", "classify.weight"} if name == "score" else set()
         assert in_float == spared
-        full, other = (onnxruntime.InferenceSession(str(one)) for one in (path, half))
+        full, other = (onnxruntime.InferenceSession(str(one)) for one in (written.path, half))
         feed = random_feed(full)
         for expected, found in zip(full.run(None, feed), other.run(None, feed), strict=True):
             assert found.dtype == np.float32
@@ -187,7 +189,7 @@ def test_half_graphs_are_typed_throughout(
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
 @pytest.mark.parametrize("config", [VGG_LIKE, HEAD_A], ids=["vgg-a", "refined"])
 def test_models_with_masks_of_the_features_are_lowered(
-    config: ModelConfig, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: DeepMaskConfig, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calibrated as they will be fed, window by window; every graph still gives what it gave."""
     monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", exporter.parity.PICTURE_SIZES[:1])
@@ -196,13 +198,14 @@ def test_models_with_masks_of_the_features_are_lowered(
         precision=form,
         photographs=write_photographs(tmp_path / "photographs", 2),
         scales=ONE_SCALE,
-        dense_mask=not config.refined,
+        dense_mask=not isinstance(config, SharpMaskConfig),
     )
     manifest = export_model(checkpoint, tmp_path / "model", options)
-    figures = manifest.parity["against_fp32"]
+    figures = manifest.about["against_fp32"]
     for name in ("scores", "masks"):
         assert 0 < figures[name]["rms"] < 0.2 * figures[name]["reference_rms"]
-    graphs = ["trunk", "score", "mask", *(["coarse_mask"] if config.refined else [])]
+    coarse = ["coarse_mask"] if isinstance(config, SharpMaskConfig) else []
+    graphs = ["trunk", "score", "mask", *coarse]
     for name in graphs:
         nodes = onnx.load(tmp_path / "model" / f"{name}.onnx").graph.node
         assert "QuantizeLinear" in {node.op_type for node in nodes}
@@ -222,8 +225,10 @@ def test_weights_beyond_half_are_refused(tmp_path: Path) -> None:
         [weight],
     )
     onnx.save_model(onnx.helper.make_model(graph), tmp_path / "mask.onnx")
+    code, mask = (TensorSpec(role, "float32", (1, 1, 4, 4)) for role in ("map", "mask"))
+    stage = Stage("mask", "mask.onnx", "", WINDOWS, {"code": code}, {"mask": mask}, {})
     with pytest.raises(ExportError, match="weight huge is beyond float16's range: use --precision"):
-        convert_to_half(tmp_path / "mask.onnx", tmp_path / "half.onnx", "mask")
+        convert_to_half(tmp_path / "mask.onnx", tmp_path / "half.onnx", stage)
 
 
 def test_ten_of_many_photographs_are_kept_apart(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 import torch
@@ -21,21 +22,26 @@ from torch import Tensor, nn
 
 from deepmask import DeepMask
 from deepmask.export import exporter
-from deepmask.export.coarse import keep_outputs
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.export.parity import PICTURE_SIZES, predict_with_torch, relative_error, samples
+from deepmask.export.parity import PICTURE_SIZES, relative_error, samples
+from deepmask.export.part import keep_outputs
 from deepmask.export.precision.calibration_set import Photographs
 from deepmask.export.precision.reduce import write_reduced
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork as Network
-from deepmask.networks.dense.graphs import GraphSource, border_of, graph_sources, margin_of
+from deepmask.networks.dense.deepmask import border_of, margin_of
+from deepmask.networks.dense.graphs import DenseForm, DenseOptions
 from deepmask.networks.dense.refinement import doubled, folded, joined_linear
 from deepmask.networks.dense.torch_engine import runnable
-from deepmask.runtime.model.manifest import Scales, load_manifest
+from deepmask.networks.families import dense_model, describe
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict import network
+from deepmask.runtime.predict.deepmask import Windows
 from tests.export.conftest import TINY_SHARP, random_model, write_checkpoint
+from tests.export.float_graphs import sketch
 
 #: What `TINY_SHARP` is varied by: every padding, size of mask and start of a window's code.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -61,38 +67,36 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def run(graphs: dict[str, GraphSource], known: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
-    """Graphs in turn, each on what is known by then; everything that is known at the end."""
-    for name in names:
-        source = graphs[name]
-        with torch.no_grad():
-            found = source.module(*(known[key] for key in source.inputs))
-        known = known | dict(
-            zip(source.outputs, found if isinstance(found, tuple) else (found,), strict=True)
-        )
+def run(form: DenseForm, known: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Run graphs in turn, each on what is known by then; everything that is known at the end."""
+    with torch.no_grad():
+        for graph in form.graphs:
+            known = known | graph.run(known)
     return known
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
 def test_masks_equal_the_trained_form_at_every_window(
-    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any],
 ) -> None:
     """Those at the picture's edges and corners too, where reflection and cropping could differ."""
     model = random_model(replace(TINY_SHARP, **changes))
-    sample = samples(model.config)[0]
+    dense = dense_model(model, DenseOptions())
+    sample = samples(sketch(dense, describe(model.config)))[0]
     stride = model.config.stride
     shape = (-(-sample.height // stride) + 1, -(-sample.width // stride) + 1)
     everywhere = torch.tensor(list(np.ndindex(shape)))
-    sample = replace(sample, locations=everywhere)
-    expected = predict_with_torch(model, sample)
-    graphs = graph_sources(model, "dilated", dense_mask=False)
+    assert sample.counts == len(everywhere)
     given = {"image": sample.canvas, "locations": everywhere}
-    found = run(graphs, given, "trunk", "score", "mask")
-    assert found["mask"].shape == (len(everywhere), *(model.config.sharp_size,) * 2)
-    assert expected["mask"].std() > 0.05  # something to differ in
-    assert relative_error(found["mask"].numpy(), expected["mask"]) < 1e-5
-    coarse = run(graphs, found, "coarse_mask")["mask"]
-    assert relative_error(coarse.numpy(), expected["coarse_mask"]) < 1e-5
+    sizes = {"main": model.config.sharp_size, "coarse": model.config.mask_size}
+    for name, form in dense.forms().items():
+        with torch.no_grad():
+            expected = form.reference(sample.canvas, everywhere)
+        found = run(form, given)
+        assert found["mask"].shape == (len(everywhere), *(sizes[name],) * 2)
+        assert expected["mask"].std() > 0.05  # something to differ in
+        for tensor, values in expected.items():
+            assert relative_error(found[tensor].numpy(), values.numpy()) < 1e-5
 
 
 @pytest.mark.parametrize("padding", ["zero", "reflect"])
@@ -103,9 +107,8 @@ def test_a_training_patch_is_a_canvas_of_one_window(padding: str) -> None:
     patch = 255 * torch.rand(1, 3, model.config.input_size, model.config.input_size)
     with torch.no_grad():
         mask, score = model(patch)
-    graphs = graph_sources(model, "dilated", dense_mask=False)
     given = {"image": patch, "locations": torch.zeros(1, 2, dtype=torch.int64)}
-    found = run(graphs, given, "trunk", "score", "mask")
+    found = run(dense_model(model, DenseOptions()).main, given)
     assert relative_error(found["mask"].numpy(), mask.numpy()) < 1e-5
     assert relative_error(found["score"].flatten().numpy(), score.numpy()) < 1e-5
 
@@ -199,12 +202,12 @@ def test_the_folder_has_both_forms(sharp_export: Path) -> None:
         "score.onnx",
         "trunk.onnx",
     ]
-    assert manifest.graphs["trunk"].outputs == ("features", "skips")
-    assert manifest.graphs["mask"].inputs == ("code", "skips", "locations")
+    assert list(manifest.stage("trunk").outputs) == ["features", "skips"]
+    assert list(manifest.stage("mask").inputs) == ["code", "skips", "locations"]
     assert manifest.mask_size == 64
     coarse = manifest.coarse_form()
-    assert (coarse.mask_size, coarse.graphs["trunk"].outputs) == (14, ("features",))
-    for one in manifest.parity["pictures"]:
+    assert (coarse.mask_size, list(coarse.stage("trunk").outputs)) == (14, ["features"])
+    for one in manifest.about["parity"]["pictures"]:
         assert all(0 < one[key] < 1e-4 for key in ("features", "scores", "masks"))
     pads = {
         bytes(attribute.s)
@@ -217,42 +220,44 @@ def test_the_folder_has_both_forms(sharp_export: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def image() -> np.ndarray:
+def image() -> npt.NDArray[np.uint8]:
     random = np.random.default_rng(0)
     return random.integers(0, 256, (9, 12, 3), np.uint8).repeat(14, 0).repeat(14, 1)
 
 
 def test_the_runtime_gives_the_networks_masks_sharp_and_coarse(
-    sharp_export: Path, sharp_network: Network, image: np.ndarray
+    sharp_export: Path, sharp_network: Network, image: npt.NDArray[np.uint8]
 ) -> None:
     with DeepMask.load(sharp_export, engine="onnxruntime", device="cpu", threads=1) as model:
-        sharp = model(image, proposals=10_000)
+        sharp = model.windows(image, proposals=10_000)
     with DeepMask.load(sharp_export, device="cpu", threads=1, coarse=True) as model:
-        coarse = model(image, proposals=10_000)
+        coarse = model.windows(image, proposals=10_000)
     with runnable(sharp_network, torch.device("cpu")) as reference:
-        expected = reference(image, proposals=10_000, scales=Scales(-1, 0, 0.5))
-    assert sharp.logits.shape == (len(sharp), 64, 64)
-    assert coarse.logits.shape == (len(sharp), 14, 14)
-    assert_array_equal(sharp.scores, coarse.scores)  # to the bit: the features are the same
-    for name in ("row", "col", "ratio_y"):
-        assert_array_equal(getattr(sharp.placement, name), getattr(coarse.placement, name))
+        expected = reference.windows(image, proposals=10_000, scales=Scales(-1, 0, 0.5))
+    assert sharp.logits.shape == (len(sharp.selection), 64, 64)
+    assert coarse.logits.shape == (len(sharp.selection), 14, 14)
+    for name in ("view", "grid", "row", "col", "logit"):  # to the bit: the features are the same
+        assert_array_equal(getattr(sharp.selection, name), getattr(coarse.selection, name))
+    assert_array_equal(sharp.boxes, coarse.boxes)
 
-    def in_place(logits: Any, placement: Any) -> Any:
-        return logits[np.lexsort((placement.col, placement.row, placement.ratio_y))]
+    def in_place(found: Windows) -> npt.NDArray[np.float32]:
+        order = np.lexsort((found.selection.col, found.selection.row, found.selection.view))
+        return found.logits[order]
 
-    assert relative_error(
-        in_place(sharp.logits, sharp.placement), in_place(expected.logits, expected.placement)
-    ) < (1e-4)
+    assert relative_error(in_place(sharp), in_place(expected)) < 1e-4
 
 
 def test_neither_threads_nor_company_change_a_bit(
-    sharp_export: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    sharp_export: Path, image: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor do the masks that are made at once: each window's is its own."""
 
-    def bits(model: DeepMask, picture: np.ndarray, proposals: int = 40) -> tuple[bytes, ...]:
+    def bits(
+        model: DeepMask, picture: npt.NDArray[np.uint8], proposals: int = 40
+    ) -> tuple[bytes, bytes, str]:
+        masks = model.windows(picture, proposals=proposals).logits[:40]
         found = model(picture, proposals=proposals)
-        return found.scores[:40].tobytes(), found.logits[:40].tobytes(), str(found.rles()[:40])
+        return found.scores[:40].tobytes(), masks.tobytes(), str(found.rles()[:40])
 
     other = image[:60, 20:101]
     for coarse in (False, True):
@@ -304,7 +309,7 @@ def test_memory_is_bounded_by_the_batch_not_by_the_masks(sharp_export: Path) -> 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "int8-symmetric"])
 def test_a_lower_precision_keeps_both_forms(
-    sharp_export: Path, tmp_path: Path, precision: str, image: np.ndarray
+    sharp_export: Path, tmp_path: Path, precision: str, image: npt.NDArray[np.uint8]
 ) -> None:
     """The coarse trunk is cut out of the converted one: the same scores, to the bit."""
     photographs = Photographs((tmp_path / "a.png",), (tmp_path / "a.png",), apart=False)
@@ -317,13 +322,15 @@ def test_a_lower_precision_keeps_both_forms(
     found = []
     for coarse in (False, True):
         with DeepMask.load(folder, device="cpu", threads=1, coarse=coarse) as model:
-            found.append(model(image, proposals=100))
-    assert_array_equal(found[0].scores, found[1].scores)
-    assert [one.logits.shape[1] for one in found] == [64, 14]
+            found.append((model.windows(image, proposals=100), model(image, proposals=100).scores))
+    (sharp, scores), (coarse, _) = found
+    assert_array_equal(sharp.selection.logit, coarse.selection.logit)
+    assert_array_equal(scores, found[1][1])
+    assert [one.logits.shape[1] for one in (sharp, coarse)] == [64, 14]
     with DeepMask.load(sharp_export, device="cpu", threads=1) as model:
         exact = model(image, proposals=100)
-    assert np.abs(found[0].scores - exact.scores).max() < 0.02
-    error = manifest.parity["against_fp32"]["masks"]
+    assert np.abs(scores - exact.scores).max() < 0.02
+    error = manifest.about["against_fp32"]["masks"]
     assert 0 < error["rms"] < (0.02 if precision == "fp16" else 0.2) * error["reference_rms"]
 
 
@@ -344,7 +351,7 @@ def test_masks_of_every_window_at_once_are_refused(tmp_path: Path) -> None:
 )
 def test_windows_begin_on_cells(trunk: str, patch: int, border: int, margin: int) -> None:
     """Whatever the stride: half a patch of border and whole cells of surroundings."""
-    config = ModelConfig(**{**TINY_SHARP.coarse().to_dict(), "trunk": trunk, "patch": patch})
+    config = DeepMaskConfig(**{**TINY_SHARP.coarse().to_dict(), "trunk": trunk, "patch": patch})
     assert (border_of(patch), margin_of(config)) == (border, margin)
     assert (border - patch // 2) == margin * config.stride
     assert (2 * border) % config.stride == 0

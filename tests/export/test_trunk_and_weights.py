@@ -13,21 +13,21 @@ from deepmask.export.errors import ExportError
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.parity import relative_error
 from deepmask.export.weights import require_finite, round_to_half, store_as_half
-from deepmask.networks.config import MODEL_PRESETS
-from deepmask.networks.dense.graphs import border_of, example_inputs, margin_of
+from deepmask.networks.dense.deepmask import border_of, margin_of
 from deepmask.networks.dense.trunk import TrunkGraph, fold_batchnorm
+from deepmask.networks.presets import PRESETS
 from tests.export.conftest import TINY, random_model
-from tests.export.windows import session_of
+from tests.export.windows import graph_of, session_of
 
 
 def test_borders_are_those_of_the_patches() -> None:
     assert [border_of(patch) for patch in (64, 160, 224)] == [48, 96, 128]
-    assert [margin_of(MODEL_PRESETS[name]) for name in ("deepmask-r18", "w112-p3-d21")] == [1, 2]
+    assert [margin_of(PRESETS[name].config) for name in ("deepmask-r18", "w112-p3-d21")] == [1, 2]
 
 
 def test_trunk_graph_equals_features_at_any_size() -> None:
     model = random_model(TINY)
-    example = example_inputs(TINY)["image"]
+    example = torch.zeros(1, 3, 176, 208)
     trunk = TrunkGraph(fold_batchnorm(model), border_of(TINY.patch))
     session = session_of(trunk, (example,), ("image",), ("features",))
     for height, width in ((16, 16), (96, 160), (208, 112)):
@@ -83,7 +83,7 @@ def test_storing_as_half_loses_nothing_and_leaves_other_values_alone() -> None:
         def forward(self, features: torch.Tensor) -> torch.Tensor:
             return self.layers(features.flatten(1))[:, :, None, None]
 
-    graph = to_onnx(Flat(), (example,), ("features",), ("score",), 18)
+    graph = to_onnx(graph_of(Flat(), ("features",), ("score",)), (example,), 18)
     plain = onnx.ModelProto()
     plain.CopyFrom(graph)
     store_as_half(graph)

@@ -20,8 +20,8 @@ import torch
 from PIL import Image
 
 from deepmask.evaluate.contact_sheet import SHEET_NAME
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.engines.tensorrt.plan_cache import model_plans
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -31,7 +31,7 @@ from tests.runtime.cache_machine import GPU, write_model
 from tests.runtime.fake_builder import fake_library
 from tests.runtime.square_model import write_square_model
 
-TINY = ModelConfig(64, 0, "resnet18", 8, "low-rank", 12, 14, "shared", 20)
+TINY = DeepMaskConfig(64, 0, "resnet18", 8, "low-rank", 12, 14, "shared", 20)
 PICTURES = 24
 
 

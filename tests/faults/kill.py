@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -23,7 +23,7 @@ import deepmask.runtime.cli.batch
 import deepmask.runtime.cli.run
 import deepmask.train.cli
 import deepmask.train.run
-from deepmask.networks.config import MODEL_PRESETS
+from deepmask.networks.presets import PRESETS
 from tests.faults.commands import TINY, Command, build_plans, emptied
 
 _MAINS: dict[str, Callable[[], object]] = {
@@ -109,7 +109,7 @@ def _start(command: Command, folder: Path) -> int:
         said = os.open(folder.parent / "said.txt", os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        MODEL_PRESETS["deepmask-r18"] = TINY  # type: ignore[index]
+        PRESETS["deepmask-r18"] = replace(PRESETS["deepmask-r18"], config=TINY)
         sys.argv = arguments
         _MAINS[arguments[0]]()
         code = 0

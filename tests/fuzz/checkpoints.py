@@ -12,21 +12,22 @@ from typing import Any
 
 import torch
 
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.recipe import DeepMaskRecipe
+from deepmask.networks.pretrained import InitialiseError, initialise_trunk
 from deepmask.networks.trunks import TRUNKS, Trunk
 from deepmask.train.checkpoint import FORMAT, Checkpoint, CheckpointError, load_checkpoint
 from deepmask.train.device import choose_hardware
-from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
+from deepmask.train.initialise import read_weights
 from deepmask.train.optimise import set_learning_rate
 from deepmask.train.provenance import changes
-from deepmask.train.recipe import Recipe
 from deepmask.train.safe_load import TensorFileError, read_tensors
 from deepmask.train.trainer import Trainer
 from tests.fuzz.mutations import VALUES, damaged
 from tests.fuzz.target import Target
 
-SMALL = ModelConfig(64, 0, "resnet18", 8, "low-rank", 16, 14, "shared", 16)
+SMALL = DeepMaskConfig(64, 0, "resnet18", 8, "low-rank", 16, 14, "shared", 16)
 
 
 @cache
@@ -34,7 +35,13 @@ def content(whole: bool = False) -> dict[str, Any]:
     """A checkpoint; mostly without the large weights, as copying them would be all the work."""
     weights = DeepMaskNetwork(SMALL).state_dict()
     some = {name: value for name, value in weights.items() if whole or value.numel() < 3000}
-    return {"format": FORMAT, "model": SMALL.to_dict(), "weights": some, "training": {"step": 1}}
+    return {
+        "format": FORMAT,
+        "family": "deepmask",
+        "model": SMALL.to_dict(),
+        "weights": some,
+        "training": {"step": 1},
+    }
 
 
 @cache
@@ -99,7 +106,7 @@ def read(path: Path) -> None:
     load_checkpoint(path).build()
 
 
-RECIPE = Recipe(steps=4, average=0.9)
+RECIPE = DeepMaskRecipe(steps=4, average=0.9)
 
 
 def trainer() -> Trainer:
@@ -168,7 +175,7 @@ def trunk() -> Trunk:
 
 def read_trunk(path: Path) -> None:
     """The trunk with the file's weights."""
-    initialise_trunk(trunk(), read_weights(str(path), "resnet18"))
+    initialise_trunk(trunk(), read_weights(str(path), ""))
 
 
 TARGETS = (

@@ -19,7 +19,8 @@ from deepmask.evaluate.ground_truth import coco_truth, voc_truth
 from deepmask.evaluate.matching import rank_matches
 from deepmask.evaluate.proposals_json import ResultsFile
 from deepmask.evaluate.records import repair
-from deepmask.train.log import COLUMNS, Log
+from deepmask.networks.families import FAMILIES
+from deepmask.train.log import Log, columns
 from tests.evaluate.scenes import labelled_set, proposals
 from tests.fuzz.mutations import damaged, damaged_json, exchanged
 from tests.fuzz.target import Target
@@ -190,12 +191,13 @@ def make_records(chance: Random) -> bytes:
     return line * chance.randrange(3) + damaged_json(RECORD, chance) + b"\n" * chance.randrange(2)
 
 
+COLUMNS = columns(FAMILIES["deepmask"], ("mask", "score"))
 ROW = ",".join(["4", *("0.5" for _ in COLUMNS[1:])])
 
 
 def log(path: Path) -> None:
     """A run's log that is continued."""
-    Log(path, 5).highest(COLUMNS[-1])
+    Log(path, 5, COLUMNS).highest(COLUMNS[-1])
 
 
 def make_log(chance: Random) -> bytes:

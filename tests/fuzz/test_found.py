@@ -25,14 +25,16 @@ from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.ground_truth import coco_truth
 from deepmask.evaluate.merge import merge
 from deepmask.evaluate.report import measure
-from deepmask.networks.config import MODEL_PRESETS
+from deepmask.networks.patches.config import sharpened
+from deepmask.networks.presets import PRESETS
+from deepmask.networks.pretrained import InitialiseError
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.io.images import ImageError
 from deepmask.runtime.model.manifest import ModelFolderError, Scales
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from deepmask.train.initialise import InitialiseError, read_weights
-from deepmask.train.log import COLUMNS, Log
+from deepmask.train.initialise import read_weights
+from deepmask.train.log import Log
 from tests.fuzz import checkpoints, labels, models
 
 #: Two corners at opposite ends of the picture, visited by turns.
@@ -105,7 +107,7 @@ def test_archives_that_unpack_to_more_than_they_are(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="compressed archive"):
         load_checkpoint(tmp_path / "bomb.pt")
     with pytest.raises(InitialiseError, match="compressed archive"):
-        read_weights(str(tmp_path / "bomb.pt"), "resnet18")
+        read_weights(str(tmp_path / "bomb.pt"), "")
 
 
 @pytest.mark.parametrize(
@@ -117,8 +119,7 @@ def test_archives_that_unpack_to_more_than_they_are(tmp_path: Path) -> None:
         ({"patch": torch.tensor(160)}, "patch is no int"),
         ({"trunk": ["resnet18"] * 99}, "trunk is no str"),
         ({"trunk": "x" * 101}, "trunk is no str"),
-        ({"refine_widths": [1 << 20] * 5}, "refine_widths is no tuple"),
-        ({1: 2}, "it lacks model, or what it has there"),
+        ({1: 2}, "its model is missing or no table"),
     ],
 )
 def test_configurations_beyond_reason(tmp_path: Path, change: dict[Any, Any], text: str) -> None:
@@ -129,10 +130,19 @@ def test_configurations_beyond_reason(tmp_path: Path, change: dict[Any, Any], te
         load_checkpoint(saved(tmp_path / "a.pt", content))
 
 
+def test_rows_of_sizes_beyond_reason(tmp_path: Path) -> None:
+    sharp = sharpened(checkpoints.SMALL, (8, 6, 4, 4, 4), (8, 6, 6, 4), 32).to_dict()
+    for wrong in ([4] * 5, (1 << 20,) * 5, (4,) * 1001, 4):
+        content = {**checkpoints.content(), "family": "sharpmask"}
+        content["model"] = {**sharp, "refine_widths": wrong}
+        with pytest.raises(CheckpointError, match="refine_widths is no tuple that a network"):
+            load_checkpoint(saved(tmp_path / "a.pt", content))
+
+
 def test_sizes_that_the_file_does_not_hold() -> None:
     """A network of terabytes was made before a file of kilobytes was asked for its weights."""
-    model = MODEL_PRESETS["deepmask-r18"].to_dict() | {"rank": 1 << 16, "channels": 1 << 16}
-    config = checkpoints.ModelConfig.from_dict(model)
+    model = PRESETS["deepmask-r18"].config.to_dict() | {"rank": 1 << 16, "channels": 1 << 16}
+    config = checkpoints.DeepMaskConfig.from_dict(model)
     with pytest.raises(CheckpointError, match=r"do not fit its configuration: '.*' is missing"):
         Checkpoint(config, {}, {}).build()
     with torch.device("meta"):
@@ -202,9 +212,9 @@ def test_scales_and_masks_beyond_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["x" * 200_000, "0.5,\0,"])
 def test_logs_that_the_parser_gives_up_on(tmp_path: Path, broken: str) -> None:
-    rows = [",".join(COLUMNS), labels.ROW, f"5,{broken}", labels.ROW]
+    rows = [",".join(labels.COLUMNS), labels.ROW, f"5,{broken}", labels.ROW]
     (tmp_path / "log.csv").write_text("\n".join(rows) + "\n")
-    assert Log(tmp_path / "log.csv", 9).highest(COLUMNS[-1]) == 0.5
+    assert Log(tmp_path / "log.csv", 9, labels.COLUMNS).highest(labels.COLUMNS[-1]) == 0.5
     assert (tmp_path / "log.csv").read_text().count("\n") == 3
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 
 from deepmask.coco.reader import read_coco
-from deepmask.networks.config import ModelConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.batches import BatchMaker
-from deepmask.train.crops import Cropper
+from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.recipe import DeepMaskRecipe
+from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.device import Hardware
 from deepmask.train.parallel import join
-from deepmask.train.recipe import Recipe
-from deepmask.train.sampling import Sampler
 from deepmask.train.trainer import Trainer
 
 
@@ -30,24 +30,26 @@ def main(spec: Path, out: Path) -> None:
     labelled, partly = (
         read_coco(Path(given["annotations"]), Path(given["images"])) for _ in range(2)
     )
-    config = ModelConfig(**given["model"])
+    config = DeepMaskConfig(**given["model"])
     hardware = Hardware(torch.device("cpu"), bf16=False)
     results = []
     with join(hardware.device) as team:
-        for recipe in (Recipe(**values) for values in given["recipes"]):
+        for recipe in (DeepMaskRecipe(**values) for values in given["recipes"]):
             trainer = Trainer(without_dropout(config), recipe, 0, hardware, team)
-            sampler = Sampler(labelled, [partly], config, recipe)
-            make_batch = BatchMaker(sampler, Cropper(10**8), config, recipe, 0, team)
+            sampler = Sampler(labelled, [partly], config, recipe, recipe.score_partly)
+            make_batch = ScoredPatchBatches(
+                sampler, Cropper(10**8), config, recipe, 0, team.rank, team.size
+            )
             losses = []
             for step in range(recipe.steps):
                 trainer.train_step(make_batch(step))
-                losses.append(trainer.mean_losses())
+                losses.append(list(trainer.mean_losses().values()))
             results.append({"losses": losses, "weights": trainer.weights()})
         if team.leads:
             torch.save({"size": team.size, "results": results}, out)
 
 
-def without_dropout(config: ModelConfig) -> DeepMaskNetwork:
+def without_dropout(config: DeepMaskConfig) -> DeepMaskNetwork:
     """A network whose random start is the same each time."""
     torch.manual_seed(0)
     model = DeepMaskNetwork(config)

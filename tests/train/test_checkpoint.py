@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.pretrained import InitialiseError, initialise_trunk
 from deepmask.networks.trunks import TRUNKS
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from deepmask.train.initialise import InitialiseError, initialise_trunk, read_weights
+from deepmask.train.initialise import read_weights
 
 
 def test_round_trip_rebuilds_the_model(tmp_path, tiny_model):
@@ -45,7 +46,7 @@ class Evil:
 
 
 def test_pickled_code_is_refused(tmp_path):
-    torch.save({"format": "deepmask-checkpoint/1", "model": Evil()}, tmp_path / "evil.pt")
+    torch.save({"format": "deepmask-checkpoint/2", "model": Evil()}, tmp_path / "evil.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Evil()))
     for name in ("evil.pt", "plain.pt"):
         with pytest.raises(CheckpointError, match="not a checkpoint of deepmask-train"):
@@ -79,7 +80,7 @@ def test_initialisation_copies_every_trunk_weight(tmp_path):
         {**state, "fc.weight": torch.zeros(2), "layer4.x": torch.zeros(1)}, tmp_path / "w.pth"
     )
     trunk = TRUNKS["resnet18"]("zero")
-    initialise_trunk(trunk, read_weights(str(tmp_path / "w.pth"), "resnet18"))
+    initialise_trunk(trunk, read_weights(str(tmp_path / "w.pth"), trunk.published))
     assert all(torch.equal(value, state[name]) for name, value in trunk.state_dict().items())
 
 
@@ -93,7 +94,7 @@ def test_initialisation_is_never_partial(tmp_path):
     with pytest.raises(InitialiseError, match=r"unknown entries module\.conv1"):
         initialise_trunk(TRUNKS["resnet18"]("zero"), {**state, "module.conv1": torch.zeros(1)})
     with pytest.raises(InitialiseError, match="no such weights file"):
-        read_weights(str(tmp_path / "none.pth"), "resnet18")
+        read_weights(str(tmp_path / "none.pth"), "")
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(InitialiseError, match="give --init"):
-        read_weights(str(tmp_path / "evil.pth"), "resnet18")
+        read_weights(str(tmp_path / "evil.pth"), "")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepmask.networks.config import MODEL_PRESETS
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.presets import PRESETS
 from deepmask.networks.trunks import TRUNKS
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -48,7 +48,7 @@ def test_train_and_resume(drawn, tmp_path):
     arguments += ["--out", out, "--precision", "fp32"]
     first = run(*arguments, "--init", tmp_path / "init.pth")
     assert first.returncode == 0, first.stderr
-    assert "val IoU" in first.stdout
+    assert "val mask_iou" in first.stdout
     assert "AR@100 masks" in first.stdout
     checkpoint = load_checkpoint(out / "last.pt")
     assert checkpoint.training["step"] == 3
@@ -176,7 +176,7 @@ def test_failed_work_is_one_line(drawn, tmp_path):
 def test_two_stages_change_nothing_of_the_first(drawn, tmp_path):
     """A network is trained, then refined: all it was is in the second checkpoint byte for byte."""
     torch.manual_seed(0)
-    config = MODEL_PRESETS["deepmask-r18"]
+    config = PRESETS["deepmask-r18"].config
     base = Checkpoint(config, DeepMaskNetwork(config).state_dict(), {})
     save_checkpoint(base, tmp_path / "base.pt")
     out = tmp_path / "sharp"
@@ -188,7 +188,7 @@ def test_two_stages_change_nothing_of_the_first(drawn, tmp_path):
     assert first.returncode == 0, first.stderr
     assert "AR@100 masks" in first.stdout
     refined = load_checkpoint(out / "last.pt")
-    assert refined.model == MODEL_PRESETS["sharpmask-r18"]
+    assert refined.model == PRESETS["sharpmask-r18"].config
     assert all(torch.equal(value, refined.weights[name]) for name, value in base.weights.items())
     assert load_checkpoint(out / "best.pt").training["step"] == 2
     longer = run(*arguments, "--steps", "3", "--resume")
@@ -202,7 +202,7 @@ def test_two_stages_change_nothing_of_the_first(drawn, tmp_path):
 
 
 def test_wrong_use_of_two_stages_is_one_line(drawn, tmp_path):
-    save_checkpoint(Checkpoint(MODEL_PRESETS["w112-p3-d21"], {}, {}), tmp_path / "other.pt")
+    save_checkpoint(Checkpoint(PRESETS["w112-p3-d21"].config, {}, {}), tmp_path / "other.pt")
     sharp = [*data(drawn), "--preset", "sharpmask-r18", "--out", tmp_path / "x"]
     plain = [*data(drawn), "--init", "random", "--out", tmp_path / "x"]
     cases = {
@@ -211,7 +211,7 @@ def test_wrong_use_of_two_stages_is_one_line(drawn, tmp_path):
         "--negatives has no effect": (2, [*sharp, "--negatives", "2"]),
         "--freeze-stem has no effect": (2, [*sharp, "--freeze-stem"]),
         "--from is for the presets that refine": (2, [*plain, "--from", tmp_path / "other.pt"]),
-        "--negatives is 0": (2, [*plain, "--negatives", "0"]),
+        "negatives is 0, it must be at least 1": (2, [*plain, "--negatives", "0"]),
         "no such checkpoint file": (1, [*sharp, "--from", tmp_path / "none.pt"]),
         "patch is 112, not 160; trunk is": (1, [*sharp, "--from", tmp_path / "other.pt"]),
     }

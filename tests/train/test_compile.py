@@ -13,10 +13,10 @@ import torch
 
 from deepmask.coco.reader import read_coco
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.batches import BatchMaker
-from deepmask.train.crops import Cropper
+from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.device import Hardware
-from deepmask.train.sampling import Sampler
 from deepmask.train.trainer import Trainer
 
 COMMAND = str(Path(sys.executable).with_name("deepmask-train"))
@@ -28,7 +28,7 @@ def test_compiled_steps_are_those_of_eager_ones_but_for_rounding(drawn, tiny_mod
     counters = torch._dynamo.utils.counters
     counters.clear()
     sampler = Sampler(read_coco(*drawn), [], tiny_model, tiny_recipe)
-    make = BatchMaker(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
+    make = ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
     losses, states = [], []
     for compiled in (False, True):
         torch.manual_seed(0)
@@ -36,7 +36,7 @@ def test_compiled_steps_are_those_of_eager_ones_but_for_rounding(drawn, tiny_mod
         trainer = Trainer(DeepMaskNetwork(tiny_model), tiny_recipe, 0, hardware)
         for step in range(3):
             trainer.train_step(make(step))
-        losses.append(trainer.mean_losses())
+        losses.append(list(trainer.mean_losses().values()))
         states.append(trainer.checkpoint().training["state"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert states[1].keys() == states[0].keys()

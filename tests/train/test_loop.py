@@ -10,18 +10,19 @@ import pytest
 import torch
 
 from deepmask.coco.reader import read_coco
-from deepmask.networks.config import MODEL_PRESETS
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.batches import BatchMaker, augment, prefetch
+from deepmask.networks.families import FAMILIES
+from deepmask.networks.patches.batches import ScoredPatchBatches, augment
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.sampling import Sampler
+from deepmask.networks.presets import PRESETS
 from deepmask.train.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
-from deepmask.train.log import Log
-from deepmask.train.loop import BEST, LAST, LOG, Schedule, train
+from deepmask.train.log import Log, columns
+from deepmask.train.loop import BEST, LAST, LOG, Schedule, run_loop
 from deepmask.train.optimise import learning_rate
+from deepmask.train.prefetch import prefetch
 from deepmask.train.recall import DECIDING, RECALLS
-from deepmask.train.recipe import RECIPES
-from deepmask.train.sampling import Sampler
 from deepmask.train.trainer import Trainer
 from deepmask.train.validate import validate
 
@@ -33,7 +34,7 @@ def maker(drawn, tiny_model, tiny_recipe):
     def make(recipe=tiny_recipe, seed=0):
         found = read_coco(*drawn)
         sampler = Sampler(found, [], tiny_model, recipe)
-        return BatchMaker(sampler, Cropper(10**8), tiny_model, recipe, seed)
+        return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, recipe, seed)
 
     return make
 
@@ -45,12 +46,12 @@ def fresh(tiny_model, recipe) -> Trainer:
 
 def run(trainer, maker, out) -> None:
     out.mkdir(exist_ok=True)
-    train(trainer, maker, [], out, threads=2, schedule=Schedule(log_every=2, save_seconds=1e9))
+    run_loop(trainer, maker, [], out, threads=2, schedule=Schedule(log_every=2, save_seconds=1e9))
 
 
-def losses_of(trainer, batch) -> tuple[float, float]:
+def losses_of(trainer, batch) -> tuple[float, ...]:
     trainer.train_step(batch)
-    return trainer.mean_losses()
+    return tuple(trainer.mean_losses().values())
 
 
 def same(first, second) -> bool:
@@ -87,17 +88,6 @@ def test_resume_refuses_another_recipe_by_name(maker, tiny_model, tiny_recipe):
         other.resume(checkpoint)
 
 
-def test_a_checkpoint_from_before_a_setting_existed_resumes(maker, tiny_model, tiny_recipe):
-    checkpoint = fresh(tiny_model, tiny_recipe).checkpoint()
-    for name in ("categories", "sum_loss"):
-        del checkpoint.training["recipe"][name]
-    fresh(tiny_model, tiny_recipe).resume(checkpoint)
-    with pytest.raises(CheckpointError, match="sum_loss was False, is True"):
-        fresh(tiny_model, replace(tiny_recipe, sum_loss=True)).resume(checkpoint)
-    with pytest.raises(CheckpointError, match="categories was , is voc"):
-        fresh(tiny_model, replace(tiny_recipe, categories="voc")).resume(checkpoint)
-
-
 def test_the_best_checkpoint_is_that_of_the_highest_recall(
     tmp_path, maker, tiny_model, tiny_recipe, monkeypatch
 ):
@@ -113,7 +103,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_recall(
         if steps > 4:
             trainer.resume(load_checkpoint(tmp_path / LAST))
         schedule = Schedule(log_every=10, recall_every=1)
-        train(trainer, maker(), [], tmp_path, 1, schedule, images=["any"])
+        run_loop(trainer, maker(), [], tmp_path, 1, schedule, images=["any"])
         kept.append(load_checkpoint(tmp_path / BEST).training["step"])
     assert kept == [2, 2, 6]
     with (tmp_path / LOG).open() as file:
@@ -123,7 +113,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_recall(
 
 def test_a_log_of_before_recall_was_measured_is_continued(tmp_path):
     (tmp_path / LOG).write_text("step,mask_loss,val_mask_iou\n2,0.5,0.7\n4,0.4,\n6,0.3,\n")
-    log = Log(tmp_path / LOG, step=4)
+    log = Log(tmp_path / LOG, 4, columns(FAMILIES["deepmask"], ("mask", "score")))
     assert log.highest("val_mask_iou") == 0.7
     assert log.highest(DECIDING) == -math.inf
     log.write({"step": 5, DECIDING: 0.25})
@@ -182,7 +172,7 @@ def test_losses_fetched_late_still_stop_training_before_anything_is_saved(
     schedule = Schedule(log_every=100, save_seconds=1e9)
     (tmp_path / LAST).write_text("of before")
     with pytest.raises(FloatingPointError, match="the loss is nan at step 2: lower --lr"):
-        train(trainer, maker(), [], tmp_path, 1, schedule)
+        run_loop(trainer, maker(), [], tmp_path, 1, schedule)
     assert trainer.step == tiny_recipe.steps
     assert (tmp_path / LAST).read_text() == "of before"
     with pytest.raises(FloatingPointError):
@@ -200,9 +190,10 @@ def test_mean_losses_do_not_depend_on_when_they_are_fetched(
         for step in range(3):
             trainer.train_step(maker(recipe)(step))
         means.append(trainer.mean_losses())
-        assert all(map(math.isnan, trainer.mean_losses()))
+        assert all(map(math.isnan, trainer.mean_losses().values()))
     assert means[0] == means[1]
-    assert all(map(math.isfinite, means[0]))
+    assert set(means[0]) == {"mask", "score"}
+    assert all(map(math.isfinite, means[0].values()))
 
 
 def test_weights_that_are_not_finite_are_not_saved(maker, tiny_model, tiny_recipe):
@@ -286,10 +277,10 @@ def test_colour_changes_keep_range_and_identity():
 
 
 def test_learning_rate_warms_up_and_falls_to_zero():
-    recipe = RECIPES["deepmask-r18"]
+    recipe = PRESETS["deepmask-r18"].recipe
     assert learning_rate(0, recipe) == pytest.approx(recipe.lr / recipe.warmup)
     assert learning_rate(recipe.steps - 1, recipe) < 1e-3 * recipe.lr
-    assert learning_rate(10**5, RECIPES["deepmask-vgg-a"]) == 0.001
+    assert learning_rate(10**5, PRESETS["deepmask-vgg-a"].recipe) == 0.001
 
 
 def test_validation_of_a_perfect_network_is_one(maker, tiny_model, tiny_recipe):
@@ -304,12 +295,11 @@ def test_validation_of_a_perfect_network_is_one(maker, tiny_model, tiny_recipe):
             return masks, scores
 
     quality = validate(Oracle(tiny_model), [batch], CPU)
-    assert quality.mask_iou == 1
-    assert quality.score_accuracy == 1
+    assert quality == {"mask_iou": 1, "score_accuracy": 1}
 
 
 def test_paper_recipe_is_the_papers():
-    recipe = RECIPES["deepmask-vgg-a"]
+    recipe = PRESETS["deepmask-vgg-a"].recipe
     assert (recipe.batch, recipe.lr, recipe.momentum, recipe.weight_decay) == (32, 1e-3, 0.9, 5e-5)
     assert recipe.score_weight == 1 / 32
     assert recipe.sum_loss
@@ -317,7 +307,7 @@ def test_paper_recipe_is_the_papers():
     assert (recipe.negative_shift, recipe.negative_octaves) == (32, 1)
     assert recipe.alternate
     assert recipe.optimiser == "sgd"
-    assert MODEL_PRESETS["deepmask-vgg-a"].object_size == 128
+    assert PRESETS["deepmask-vgg-a"].config.object_size == 128
 
 
 def test_summed_loss_moves_sgd_by_the_batch_size_times_the_mean(maker, tiny_model, tiny_recipe):

@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from deepmask.coco.reader import read_coco
-from deepmask.train.batches import BatchMaker
+from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.losses import mask_loss, score_loss
+from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.checkpoint import load_checkpoint
-from deepmask.train.crops import Cropper
-from deepmask.train.losses import mask_loss, score_loss
 from deepmask.train.parallel import ALONE, Team, local_device
-from deepmask.train.sampling import Sampler
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TEAM_RUN = Path(__file__).with_name("team_run.py")
@@ -30,8 +30,10 @@ TEAM_RUN = Path(__file__).with_name("team_run.py")
 def maker(drawn, tiny_model):
     def make(recipe, team=ALONE):
         found = read_coco(*drawn)
-        sampler = Sampler(found, [found], tiny_model, recipe)
-        return BatchMaker(sampler, Cropper(10**8), tiny_model, recipe, 0, team)
+        sampler = Sampler(found, [found], tiny_model, recipe, recipe.score_partly)
+        return ScoredPatchBatches(
+            sampler, Cropper(10**8), tiny_model, recipe, 0, team.rank, team.size
+        )
 
     return make
 

@@ -19,10 +19,10 @@ from deepmask.evaluate.records import read_records
 from deepmask.evaluate.run import evaluate_images, open_folder
 from deepmask.evaluate.sources import FileSource
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.dense.graphs import margin_of
+from deepmask.networks.dense.deepmask import margin_of
 from deepmask.networks.dense.torch_engine import runnable
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.views.pyramid import plan_pyramid, render_level
+from deepmask.runtime.views.views import plan_views, render_view
 from deepmask.train.device import Hardware
 from deepmask.train.recall import KINDS, RECALLS, measure_recall, recall_images
 
@@ -41,24 +41,27 @@ def network(request, tiny_model):
     return DeepMaskNetwork(replace(tiny_model, **changes[request.param])).eval()
 
 
-def test_proposals_are_those_of_the_network(network):
+def test_proposals_are_those_of_the_network(network: DeepMaskNetwork) -> None:
     image = np.random.default_rng(0).integers(0, 256, (90, 131, 3), np.uint8)
     with runnable(network, CPU.device) as model:
-        proposals = model(image, proposals=10_000, scales=Scales(0, 0, 1))
-        (level,) = plan_pyramid(90, 131, (1.0,), model.manifest)
-        canvas = torch.from_numpy(render_level(image, level, model.manifest))
+        scales = Scales(0, 0, 1)
+        scores = model(image, proposals=10_000, scales=scales).scores
+        found = model.windows(image, proposals=10_000, scales=scales)
+        views = model.manifest.views
+    (view,) = plan_views(90, 131, (1.0,), views)
+    canvas = torch.from_numpy(render_view(image, view, views))
     margin, cells = margin_of(network.config), network.config.cells
     with torch.no_grad():
         features = network.features(canvas)
-        for index in (0, len(proposals) // 2, len(proposals) - 1):
-            row = margin + int(proposals.placement.row[index])
-            col = margin + int(proposals.placement.col[index])
+        for index in (0, len(scores) // 2, len(scores) - 1):
+            row = margin + int(found.selection.row[index])
+            col = margin + int(found.selection.col[index])
             window = features[:, :, row : row + cells, col : col + cells]
             torch.testing.assert_close(
-                float(proposals.scores[index]), float(network.score(window).sigmoid()), **CLOSE
+                float(scores[index]), float(network.score(window).sigmoid()), **CLOSE
             )
             torch.testing.assert_close(
-                torch.from_numpy(proposals.logits[index]), network.mask(window)[0], **CLOSE
+                torch.from_numpy(found.logits[index]), network.mask(window)[0], **CLOSE
             )
 
 
@@ -94,7 +97,7 @@ def test_recall_is_what_the_evaluation_measures(drawn, tiny_model, tmp_path):
         for name, values in measures(totals[kind]).items()
     }
     assert measured == {name: pytest.approx(expected[name], abs=1e-12) for name in RECALLS}
-    assert measured["bbox_AR@1000"] > 0  # a pyramid of windows finds something
+    assert measured["bbox_AR@1000"] > 0  # windows of several scales find something
 
 
 def test_images_are_spread_over_the_set(drawn):

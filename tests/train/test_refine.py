@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,36 +10,39 @@ import torch
 from torch.nn import functional
 
 from deepmask.coco.reader import read_coco
-from deepmask.networks.config import MODEL_PRESETS, ConfigError, constant_widths, halved_widths
+from deepmask.networks.config import ConfigError
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
+from deepmask.networks.patches.batches import PatchBatches
+from deepmask.networks.patches.config import SharpMaskConfig, constant_widths, halved_widths
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
+from deepmask.networks.patches.sampling import Sampler
+from deepmask.networks.presets import PRESETS
+from deepmask.networks.pretrained import InitialiseError
+from deepmask.networks.sharpmask import SharpMaskNetwork, train_refinement
 from deepmask.networks.trunks import PADDING_MODES
 from deepmask.runtime.model.manifest import Scales
-from deepmask.train.batches import BatchMaker
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
-from deepmask.train.initialise import InitialiseError, initialise_refined
-from deepmask.train.optimise import freeze
-from deepmask.train.recipe import RECIPES
-from deepmask.train.sampling import Sampler
+from deepmask.train.initialise import initialise_from
 from deepmask.train.trainer import Trainer
 from deepmask.train.validate import validate
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
-REFINED = [name for name, config in MODEL_PRESETS.items() if config.refined]
+REFINED = [name for name, preset in PRESETS.items() if preset.family == "sharpmask"]
 
 
 @pytest.fixture
-def recipe(tiny_recipe):
-    return replace(tiny_recipe, negatives=0, loss_size=32, batch=6)
+def recipe(tiny_sharp_recipe):
+    return tiny_sharp_recipe
 
 
 @pytest.fixture
 def make(drawn, tiny_refined, recipe):
     found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_refined, recipe)
-    return BatchMaker(sampler, Cropper(10**8), tiny_refined, recipe, 0)
+    return PatchBatches(sampler, Cropper(10**8), tiny_refined, recipe, 0)
 
 
 @pytest.fixture
@@ -51,8 +53,8 @@ def base(tiny_model) -> Checkpoint:
 
 def trainer_of(config, base, recipe) -> Trainer:
     torch.manual_seed(0)
-    model = DeepMaskNetwork(config)
-    initialise_refined(model, base)
+    model = SharpMaskNetwork(config)
+    initialise_from(model, base)
     return Trainer(model, recipe, 0, CPU)
 
 
@@ -63,18 +65,18 @@ def same(first, second, names) -> bool:
 def test_schedules_are_those_of_the_thesis():
     assert constant_widths(4) == (32, 32, 32, 32, 32)
     assert halved_widths(4) == (32, 16, 8, 4, 2)
-    assert MODEL_PRESETS["sharpmask"].skip_widths == (64, 64, 64, 64)
-    assert MODEL_PRESETS["sharpmask"].output_size == MODEL_PRESETS["sharpmask"].patch
+    assert PRESETS["sharpmask"].config.skip_widths == (64, 64, 64, 64)
+    assert PRESETS["sharpmask"].config.output_size == PRESETS["sharpmask"].config.patch
 
 
 @pytest.mark.parametrize("preset", REFINED)
 def test_refinement_adds_under_three_million_parameters(preset):
     with torch.device("meta"):
-        model = DeepMaskNetwork(MODEL_PRESETS[preset])
+        model = SharpMaskNetwork(PRESETS[preset].config)
     added = sum(parameter.numel() for parameter in model.refine.parameters())
     assert 1e6 < added < 3e6
     with torch.device("meta"):
-        coarse = DeepMaskNetwork(MODEL_PRESETS[preset].coarse())
+        coarse = DeepMaskNetwork(PRESETS[preset].config.coarse())
     whole = sum(parameter.numel() for parameter in model.parameters())
     assert whole == added + sum(parameter.numel() for parameter in coarse.parameters())
 
@@ -83,7 +85,7 @@ def test_refinement_adds_under_three_million_parameters(preset):
 def test_each_module_is_one_convolution_of_mask_and_skip_features(tiny_refined, padding):
     """Figure 3.7(a), [M, S] in one convolution, is (b), one of each added up."""
     config = replace(tiny_refined, padding=padding, context=48)
-    refine = DeepMaskNetwork(config).refine
+    refine = SharpMaskNetwork(config).refine
     for level, (path, join) in enumerate(zip(refine.skips, refine.joins, strict=True)):
         cells = config.cells << level
         margin = (config.input_size // (config.stride >> level) - cells) // 2
@@ -108,7 +110,7 @@ def test_each_module_is_one_convolution_of_mask_and_skip_features(tiny_refined, 
     [
         ({"sharp_size": 24}, r"sharp_size is 24, it must be one of \[8, 16, 32, 64\]"),
         ({"sharp_size": 16}, "takes 3 skip widths and 4 refinement widths, not 4 and 5"),
-        ({"refine_widths": ()}, "belong to refinement"),
+        ({"refine_widths": ()}, "takes 4 skip widths and 5 refinement widths, not 4 and 0"),
         ({"skip_widths": (8, 0, 6, 4)}, "at least 1"),
         ({"refine_widths": (8, 6, 4, 4, 1)}, "at least 2"),
         ({"mask_head": "full", "rank": 0, "score_head": "pooled"}, "code of the low-rank"),
@@ -129,7 +131,7 @@ def test_every_size_of_mask_can_be_asked_for(tiny_refined, sharp_size, widths):
         refine_widths=(4,) * widths,
         skip_widths=(4,) * (widths - 1),
     )
-    model = DeepMaskNetwork(config).eval()
+    model = SharpMaskNetwork(config).eval()
     patches = 255 * torch.rand(2, 3, config.input_size, config.input_size)
     masks, scores = model(patches)
     assert masks.shape == (2, sharp_size, sharp_size)
@@ -138,8 +140,8 @@ def test_every_size_of_mask_can_be_asked_for(tiny_refined, sharp_size, widths):
 
 
 def test_the_start_is_the_coarse_mask_interpolated(base, tiny_refined):
-    model = DeepMaskNetwork(tiny_refined).eval()
-    initialise_refined(model, base)
+    model = SharpMaskNetwork(tiny_refined).eval()
+    initialise_from(model, base)
     patches = 255 * torch.rand(2, 3, 96, 96)
     with torch.no_grad():
         coarse = model.mask(model.windows(patches))
@@ -158,9 +160,9 @@ def test_only_the_refinement_learns(base, tiny_refined, recipe, make):
     start = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     for step in range(3):
         trainer.train_step(make(step))
-    mask_loss, score_loss = trainer.mean_losses()
-    assert mask_loss > 0
-    assert math.isnan(score_loss)
+    losses = trainer.mean_losses()
+    assert set(losses) == {"mask"}
+    assert losses["mask"] > 0
     for state in (trainer.model.state_dict(), trainer.weights()):
         assert same(base.weights, state, base.weights)
         learnt = [name for name in state if name not in base.weights]
@@ -186,17 +188,17 @@ def test_the_refinement_learns_a_batch_by_heart(base, tiny_refined, recipe, make
     losses = []
     for _ in range(settings.steps):
         trainer.train_step(batch)
-        losses.append(trainer.mean_losses()[0])
+        losses.append(trainer.mean_losses()["mask"])
     assert losses[-1] < 0.6 * losses[0]
 
 
 def test_validation_looks_at_the_sharp_masks(tiny_refined, recipe, make):
     """A network whose refinement answers with the truth itself measures IoU 1."""
-    model, batch = DeepMaskNetwork(tiny_refined), make(0)
+    model, batch = SharpMaskNetwork(tiny_refined), make(0)
     truth = batch.masks.float() * 2 - 1
     model.refine.forward = lambda code, shared: truth
     labelled = replace(batch, labels=(torch.arange(6) % 2).float())
-    assert validate(model, [labelled], CPU).mask_iou == 1
+    assert validate(model, [labelled], CPU)["mask_iou"] == 1
 
 
 def test_batches_without_negatives_are_positives_that_train_no_score(make, recipe):
@@ -217,7 +219,7 @@ def test_a_stopped_refinement_goes_on_exactly(tmp_path, base, tiny_refined, reci
     save_checkpoint(half.checkpoint(), tmp_path / "half.pt")
     torch.manual_seed(9)
     rest = Trainer(
-        DeepMaskNetwork(tiny_refined), recipe, 0, CPU
+        SharpMaskNetwork(tiny_refined), recipe, 0, CPU
     )  # its base comes from the checkpoint
     rest.resume(load_checkpoint(tmp_path / "half.pt"))
     for step in range(2, 4):
@@ -230,42 +232,42 @@ def test_a_stopped_refinement_goes_on_exactly(tmp_path, base, tiny_refined, reci
 
 
 def test_another_base_is_refused_and_named(base, tiny_refined):
-    other = DeepMaskNetwork(replace(tiny_refined, rank=8, padding="reflect"))
+    other = SharpMaskNetwork(replace(tiny_refined, rank=8, padding="reflect"))
     with pytest.raises(InitialiseError, match="rank is 16, not 8; padding is zero, not reflect"):
-        initialise_refined(other, base)
+        initialise_from(other, base)
 
 
 def test_a_refined_base_is_refused(tiny_refined):
-    again = Checkpoint(tiny_refined, DeepMaskNetwork(tiny_refined).state_dict(), {})
+    again = Checkpoint(tiny_refined, SharpMaskNetwork(tiny_refined).state_dict(), {})
     with pytest.raises(InitialiseError, match="refine_widths is"):
-        initialise_refined(DeepMaskNetwork(tiny_refined), again)
+        initialise_from(SharpMaskNetwork(tiny_refined), again)
 
 
-def test_recall_is_measured_on_the_sharp_masks(tiny_refined):
-    model = DeepMaskNetwork(tiny_refined).eval()
+def test_recall_is_measured_on_the_sharp_masks(tiny_refined: SharpMaskConfig) -> None:
+    model = SharpMaskNetwork(tiny_refined).eval()
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     with runnable(model, CPU.device) as whole:
-        found = whole(image, proposals=4, scales=Scales(0, 0, 1))
+        found = whole.windows(image, proposals=4, scales=Scales(0, 0, 1))
+        (grid,) = whole.manifest.grids
     assert found.logits.shape == (4, 32, 32)
-    assert (found.placement.grid.patch, found.placement.grid.mask_size) == (64, 32)
+    assert (grid.window, grid.mask_size) == (64, 32)
 
 
-def test_a_configuration_of_before_refinement_is_one_without(tiny_model):
-    new = ("padding", "refine_widths", "skip_widths", "sharp_size")
-    values = {name: value for name, value in tiny_model.to_dict().items() if name not in new}
+def test_a_configuration_without_a_later_field_has_its_default(tiny_model):
+    values = {name: value for name, value in tiny_model.to_dict().items() if name != "padding"}
     assert type(tiny_model).from_dict(values) == tiny_model
     assert tiny_model.padding == "zero"
-    assert not tiny_model.refined
 
 
 def test_nothing_of_a_refined_network_but_its_refinement_is_in_training_mode(tiny_refined, recipe):
-    model = DeepMaskNetwork(tiny_refined)
-    freeze(model, recipe)
+    model = SharpMaskNetwork(tiny_refined)
+    train_refinement(model, recipe)
     training = {name.split(".")[0] for name, module in model.named_modules() if module.training}
     assert training == {"refine"}
 
 
 @pytest.mark.parametrize("preset", REFINED)
 def test_recipes_of_refined_presets_draw_positives_only(preset):
-    assert RECIPES[preset].negatives == 0
-    assert all(RECIPES[name].negatives for name in RECIPES if name not in REFINED)
+    assert isinstance(PRESETS[preset].recipe, SharpMaskRecipe)
+    others = [PRESETS[name].recipe for name in PRESETS if name not in REFINED]
+    assert all(isinstance(one, DeepMaskRecipe) and one.negatives for one in others)

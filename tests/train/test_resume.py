@@ -11,13 +11,13 @@ import torch
 from deepmask.coco.errors import LabelError
 from deepmask.coco.reader import read_coco
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.train.batches import BatchMaker
+from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from deepmask.train.crops import Cropper
 from deepmask.train.device import Hardware
-from deepmask.train.log import COLUMNS
-from deepmask.train.loop import LAST, LOG, Schedule, train
-from deepmask.train.sampling import Sampler
+from deepmask.train.log import columns
+from deepmask.train.loop import LAST, LOG, Schedule, run_loop
 from deepmask.train.trainer import Trainer
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
@@ -28,7 +28,7 @@ SCHEDULE = Schedule(log_every=2, validate_every=2, save_seconds=1e9)
 def make(drawn, tiny_model, tiny_recipe):
     found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_model, tiny_recipe)
-    return BatchMaker(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
+    return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_signal_in_the_middle_changes_nothing(tmp_path, make, fresh, number):
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     whole = fresh()
-    assert train(whole, make, [make(100)], tmp_path / "whole", 1, SCHEDULE) == 0
+    assert run_loop(whole, make, [make(100)], tmp_path / "whole", 1, SCHEDULE) == 0
 
     def make_and_signal(step):
         if step == 3:
@@ -64,12 +64,12 @@ def test_a_signal_in_the_middle_changes_nothing(tmp_path, make, fresh, number):
         return make(step)
 
     stopped = fresh()
-    code = train(stopped, make_and_signal, [make(100)], tmp_path / "parts", 1, SCHEDULE)
+    code = run_loop(stopped, make_and_signal, [make(100)], tmp_path / "parts", 1, SCHEDULE)
     assert code == number
     assert stopped.step < whole.step
     rest = resumed(fresh, tmp_path / "parts")
     assert rest.step == stopped.step
-    assert train(rest, make, [make(100)], tmp_path / "parts", 1, SCHEDULE) == 0
+    assert run_loop(rest, make, [make(100)], tmp_path / "parts", 1, SCHEDULE) == 0
     assert same(whole.model.state_dict(), rest.model.state_dict())
     assert same(whole.weights(), rest.weights())
     logs = [(tmp_path / name / LOG).read_text().splitlines() for name in ("whole", "parts")]
@@ -78,9 +78,9 @@ def test_a_signal_in_the_middle_changes_nothing(tmp_path, make, fresh, number):
 
 def test_validation_does_not_change_training(tmp_path, make, fresh):
     plain = fresh()
-    train(plain, make, [], tmp_path, 1, SCHEDULE)
+    run_loop(plain, make, [], tmp_path, 1, SCHEDULE)
     watched = fresh()
-    train(watched, make, [make(100)], tmp_path, 1, SCHEDULE)
+    run_loop(watched, make, [make(100)], tmp_path, 1, SCHEDULE)
     assert same(plain.model.state_dict(), watched.model.state_dict())
 
 
@@ -92,13 +92,13 @@ def test_a_picture_lost_on_the_way_keeps_what_was_learnt(tmp_path, make, fresh):
 
     trainer = fresh()
     with pytest.raises(LabelError, match=r"gone\.png"):
-        train(trainer, lose, [], tmp_path, 1, SCHEDULE)
+        run_loop(trainer, lose, [], tmp_path, 1, SCHEDULE)
     rest = resumed(fresh, tmp_path)
     assert rest.step == 4
-    train(rest, make, [], tmp_path, 1, SCHEDULE)
+    run_loop(rest, make, [], tmp_path, 1, SCHEDULE)
     whole = fresh()
     (tmp_path / "whole").mkdir()
-    train(whole, make, [], tmp_path / "whole", 1, SCHEDULE)
+    run_loop(whole, make, [], tmp_path / "whole", 1, SCHEDULE)
     assert same(whole.weights(), rest.weights())
 
 
@@ -122,9 +122,10 @@ def test_a_torn_log_is_continued_after_its_last_whole_row(tmp_path, make, fresh)
     trainer = fresh()
     for step in range(3):
         trainer.train_step(make(step))
-    row = "2," + ",".join("0" for _ in COLUMNS[1:])
-    (tmp_path / LOG).write_text(f"{','.join(COLUMNS)}\n{row}\n9{row[1:]}\n1,0.5\n")
-    train(trainer, make, [], tmp_path, 1, SCHEDULE)
+    names = columns(trainer.family, trainer.loss_names)
+    row = "2," + ",".join("0" for _ in names[1:])
+    (tmp_path / LOG).write_text(f"{','.join(names)}\n{row}\n9{row[1:]}\n1,0.5\n")
+    run_loop(trainer, make, [], tmp_path, 1, SCHEDULE)
     lines = (tmp_path / LOG).read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["step", "2", "4", "6"]
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith("tmp")] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ import torch
 from deepmask import DeepMask as RuntimeModel
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.networks.config import ModelConfig
-from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
+from deepmask.networks.families import build
+from deepmask.networks.patches.config import DeepMaskConfig, sharpened
 from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.predict.deepmask import Windows
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from deepmask.train.score_swap import with_scores_of
 
@@ -36,12 +38,16 @@ REFINED = {"refine_widths": (6, 4, 4), "skip_widths": (5, 5), "sharp_size": 8}
     ids=lambda changes: "-".join(str(value) for value in changes.values()) or "shared",
 )
 def config(request, tiny_model):
-    return replace(tiny_model, **request.param)
+    changes = dict(request.param)
+    if "sharp_size" in changes:
+        head = changes.pop("score_head", tiny_model.score_head)
+        return sharpened(replace(tiny_model, score_head=head), **changes)
+    return replace(tiny_model, **changes)
 
 
-def random_checkpoint(config: ModelConfig, seed: int) -> Checkpoint:
+def random_checkpoint(config: DeepMaskConfig, seed: int) -> Checkpoint:
     torch.manual_seed(seed)
-    return Checkpoint(config, DeepMaskNetwork(config).state_dict(), {})
+    return Checkpoint(config, build(config).state_dict(), {})
 
 
 def test_masks_are_the_firsts_and_scores_the_seconds(config, tmp_path):
@@ -55,15 +61,15 @@ def test_masks_are_the_firsts_and_scores_the_seconds(config, tmp_path):
         torch.testing.assert_close(scores, second.build()(patches)[1], rtol=1e-4, atol=1e-5)
 
 
-def test_the_runtime_ranks_by_the_second(config):
+def test_the_runtime_ranks_by_the_second(config: DeepMaskConfig) -> None:
     first, second = random_checkpoint(config, 0), random_checkpoint(config, 1)
     image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
     found = []
     for one in (with_scores_of(first, second), first, second):
         with runnable(one.build(), torch.device("cpu")) as model:
-            found.append(model(image, proposals=10_000, scales=Scales(0, 0, 1)))
+            found.append(model.windows(image, proposals=10_000, scales=Scales(0, 0, 1)))
     twin, masks, scores = found
-    np.testing.assert_allclose(twin.scores, scores.scores, rtol=1e-4)
+    assert_same_scores(twin, scores)
     where = {(r, c): k for k, (r, c) in enumerate(places(masks))}
     order = [where[place] for place in places(twin)]
     np.testing.assert_allclose(twin.logits, masks.logits[order], rtol=1e-3, atol=1e-5)
@@ -71,7 +77,7 @@ def test_the_runtime_ranks_by_the_second(config):
 
 
 @pytest.mark.slow
-def test_export_ranks_by_the_second(tiny_model, tmp_path):
+def test_export_ranks_by_the_second(tiny_model: DeepMaskConfig, tmp_path: Path) -> None:
     paths = [tmp_path / "masks.pt", tmp_path / "scores.pt"]
     for seed, path in enumerate(paths):
         save_checkpoint(random_checkpoint(tiny_model, seed), path)
@@ -83,16 +89,22 @@ def test_export_ranks_by_the_second(tiny_model, tmp_path):
         *(runnable(load_checkpoint(path).build(), torch.device("cpu")) for path in paths),
     ):
         with model:
-            found.append(model(image, proposals=10_000, scales=Scales(0, 0, 1)))
+            found.append(model.windows(image, proposals=10_000, scales=Scales(0, 0, 1)))
     exported, masks, scores = found
-    np.testing.assert_allclose(exported.scores, scores.scores, rtol=1e-4)
+    assert_same_scores(exported, scores)
     best = places(masks).index(places(exported)[0])
     np.testing.assert_allclose(exported.logits[0], masks.logits[best], rtol=1e-3, atol=1e-5)
 
 
-def places(proposals) -> list[tuple[int, int]]:
-    placement = proposals.placement
-    return list(zip(placement.row.tolist(), placement.col.tolist(), strict=True))
+def places(found: Windows) -> list[tuple[int, int]]:
+    chosen = found.selection
+    return list(zip(chosen.row.tolist(), chosen.col.tolist(), strict=True))
+
+
+def assert_same_scores(found: Windows, expected: Windows) -> None:
+    """Probabilities, to a ten-thousandth."""
+    one, other = (1 / (1 + np.exp(-side.selection.logit)) for side in (found, expected))
+    np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
 def test_different_networks_are_refused(tiny_model):

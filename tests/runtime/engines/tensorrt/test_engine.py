@@ -407,5 +407,5 @@ def test_names_that_the_engine_uses_are_tensorrts() -> None:
 
 
 def test_every_preset_is_tested_where_there_is_a_gpu() -> None:
-    config = pytest.importorskip("deepmask.networks.config")
-    assert set(PRESETS) == set(config.MODEL_PRESETS)
+    presets = pytest.importorskip("deepmask.networks.presets")
+    assert set(PRESETS) == set(presets.PRESETS)

@@ -108,8 +108,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
 
     from deepmask.export.exporter import export_model
     from deepmask.export.options import ExportOptions
-    from deepmask.networks.config import MODEL_PRESETS
-    from deepmask.networks.deepmask import DeepMaskNetwork as Network
+    from deepmask.networks.families import build
+    from deepmask.networks.presets import PRESETS as NETWORKS
     from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 
     folder = tmp_path_factory.mktemp("exports")
@@ -122,7 +122,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
         out = folder / f"{preset}-{precision}"
         if not out.is_dir():
             torch.manual_seed(0)
-            network = Network(MODEL_PRESETS[preset])
+            network = build(NETWORKS[preset].config)
             checkpoint = folder / f"{preset}.pt"
             save_checkpoint(Checkpoint(network.config, network.state_dict(), {}), checkpoint)
             measured = None if precision == "fp32" else photographs

@@ -14,12 +14,18 @@ from hypothesis import strategies as st
 from deepmask.coco.annotations import Annotation, Image, LabelledSet
 from deepmask.coco.categories import with_categories
 from deepmask.coco.reader import read_coco
-from deepmask.networks.config import MODEL_PRESETS
-from deepmask.train.recipe import RECIPES, Recipe
-from deepmask.train.sampling import Sampler, Window, canonical, category_weights, is_negative
+from deepmask.networks.patches.recipe import DeepMaskRecipe
+from deepmask.networks.patches.sampling import (
+    Sampler,
+    Window,
+    canonical,
+    category_weights,
+    is_negative,
+)
+from deepmask.networks.presets import PRESETS
 
-PAPER = RECIPES["deepmask-vgg-a"]
-VGG = MODEL_PRESETS["deepmask-vgg-a"]
+PAPER = PRESETS["deepmask-vgg-a"].recipe
+VGG = PRESETS["deepmask-vgg-a"].config
 DRAWS = 1500
 
 
@@ -65,7 +71,7 @@ def test_positives_stay_within_the_jitter(x, y, width, height, seed):
         assert abs(window.y - home.y) * window.scale <= 16 + 1e-6
 
 
-def violates(window: Window, item: Annotation, recipe: Recipe, object_size: float) -> bool:
+def violates(window: Window, item: Annotation, recipe: DeepMaskRecipe, object_size: float) -> bool:
     """The rule in plain words: near in place and near in scale."""
     home = canonical(item, object_size)
     off = max(abs(window.x - home.x), abs(window.y - home.y)) * window.scale
@@ -74,9 +80,9 @@ def violates(window: Window, item: Annotation, recipe: Recipe, object_size: floa
     )
 
 
-@pytest.mark.parametrize("preset", RECIPES)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_thousands_of_negatives_obey_the_rule(preset):
-    recipe, model = RECIPES[preset], MODEL_PRESETS[preset]
+    recipe, model = PRESETS[preset].recipe, PRESETS[preset].config
     recipe = replace(recipe, near_negatives=0.5)
     found = make_set((40, 60, 120, 80), (300, 200, 60, 160), (420, 30, 40, 40), (5, 400, 30, 20))
     sampler = Sampler(found, [], model, recipe)
@@ -140,7 +146,8 @@ def test_partly_labelled_sets_train_masks_and_never_give_negatives():
     assert {p.instance.id for p in sampler.score_positives(100, rng)} == {0}
     assert {n.image.id for n in sampler.negatives(100, rng)} == {1}
 
-    both = Sampler(labelled, [partly], VGG, replace(PAPER, score_partly=True, near_negatives=0.5))
+    near = replace(PAPER, near_negatives=0.5)
+    both = Sampler(labelled, [partly], VGG, near, score_partly=True)
     assert all(p.scored for p in both.mask_positives(300, rng))
     assert {p.instance.id for p in both.score_positives(300, rng)} == {0, 10, 11}
     assert {n.image.id for n in both.negatives(100, rng)} == {1}

@@ -21,8 +21,15 @@ from tqdm import tqdm
 from deepmask.coco.annotations import Annotation, Image, full_mask
 from deepmask.coco.errors import LabelError
 from deepmask.networks.config import BORDER_FILL
-from deepmask.train.crops import level_of, level_sizes, matrix_of, pyramid, read_picture, tight
-from deepmask.train.sampling import Positive, Window
+from deepmask.networks.patches.crops import (
+    level_of,
+    level_sizes,
+    matrix_of,
+    pyramid,
+    read_picture,
+    tight,
+)
+from deepmask.networks.patches.sampling import Positive, Window
 
 Thing = TypeVar("Thing")
 

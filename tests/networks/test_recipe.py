@@ -7,10 +7,11 @@ from dataclasses import fields, replace
 
 import pytest
 
-from deepmask.train.recipe import RECIPES, Recipe
+from deepmask.networks.patches.recipe import DeepMaskRecipe
+from deepmask.networks.presets import PRESETS
 
-PAPER = RECIPES["deepmask-vgg-a"]
-NUMBERS = [item.name for item in fields(Recipe) if type(item.default) in (int, float)]
+PAPER = PRESETS["deepmask-vgg-a"].recipe
+NUMBERS = [item.name for item in fields(DeepMaskRecipe) if type(item.default) in (int, float)]
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -23,7 +24,9 @@ def test_no_number_may_be_nan_infinite_or_far_below(name, value):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"batch": 0}, "negatives is 16, it must be below batch, 0"),
+        ({"batch": 0}, "batch is 0, it must be at least 1"),
+        ({"batch": 16}, "negatives is 16, it must be below batch, 16"),
+        ({"negatives": 0}, "negatives is 0, it must be at least 1"),
         ({"negatives": -1}, "negatives is -1"),
         ({"steps": 0}, "steps is 0, it must be at least 1"),
         ({"lr": 0.0}, "lr is 0"),

@@ -8,30 +8,26 @@ import pytest
 import torch
 from torch import nn
 
-from deepmask.networks.config import (
-    MASK_HEADS,
-    MODEL_PRESETS,
-    SCORE_HEADS,
-    TRUNK_STAGES,
-    ConfigError,
-    ModelConfig,
-)
+from deepmask.networks.config import TRUNK_STAGES, ConfigError
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.families import build
+from deepmask.networks.patches.config import MASK_HEADS, SCORE_HEADS, DeepMaskConfig
+from deepmask.networks.presets import PRESETS
 from deepmask.networks.trunks import PADDING_MODES, TRUNKS
 
 
-def parameters(config: ModelConfig) -> float:
+def parameters(config: DeepMaskConfig) -> float:
     """Millions of parameters."""
     with torch.device("meta"):
-        return sum(p.numel() for p in DeepMaskNetwork(config).parameters()) / 1e6
+        return sum(p.numel() for p in build(config).parameters()) / 1e6
 
 
 def test_paper_network_has_about_75_million_parameters():
-    assert parameters(MODEL_PRESETS["deepmask-vgg-a"]) == pytest.approx(75, abs=1)
+    assert parameters(PRESETS["deepmask-vgg-a"].config) == pytest.approx(75, abs=1)
 
 
 def test_full_rank_network_has_over_300_million_parameters():
-    assert parameters(MODEL_PRESETS["deepmask-full"]) > 300
+    assert parameters(PRESETS["deepmask-full"].config) > 300
 
 
 @pytest.mark.parametrize(
@@ -48,7 +44,7 @@ def test_full_rank_network_has_over_300_million_parameters():
     ],
 )
 def test_networks_of_the_thesis_have_their_sizes(preset, millions):
-    assert parameters(MODEL_PRESETS[preset]) == pytest.approx(millions, abs=0.1)
+    assert parameters(PRESETS[preset].config) == pytest.approx(millions, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +61,7 @@ def test_networks_of_the_thesis_have_their_sizes(preset, millions):
 )
 def test_rows_of_table_31(preset, patch, stride, channels, cells, reduced):
     """W, stride 2^P, the kernel C × S × S and F, as the thesis prints them."""
-    config = MODEL_PRESETS[preset]
+    config = PRESETS[preset].config
     assert (config.patch, config.stride, config.cells, config.channels) == (
         patch,
         stride,
@@ -128,12 +124,12 @@ def test_weights_of_one_padding_are_those_of_the_other():
 
 
 def test_small_network_fits_30_megabytes_in_fp16():
-    assert 2 * parameters(MODEL_PRESETS["deepmask-r18"]) < 30
+    assert 2 * parameters(PRESETS["deepmask-r18"].config) < 30
 
 
 def runs(**changes) -> None:
     sizes = {"patch": 64, "channels": 4, "mask_size": 12, "score_width": 6}
-    config = ModelConfig(**sizes, **changes)
+    config = DeepMaskConfig(**sizes, **changes)
     model = DeepMaskNetwork(config).eval()
     patches = 255 * torch.rand(2, 3, config.input_size, config.input_size)
     masks, scores = model(patches)
@@ -175,14 +171,14 @@ def test_every_combination_of_heads_runs(mask_head, rank, score_head):
 )
 def test_impossible_configurations_say_why(change, text):
     with pytest.raises(ConfigError, match=text):
-        replace(MODEL_PRESETS["deepmask-r18"], **change)
+        replace(PRESETS["deepmask-r18"].config, **change)
 
 
 def test_configuration_survives_a_round_trip_and_counts_unknown_keys():
-    config = MODEL_PRESETS["deepmask-vgg-a"]
-    assert ModelConfig.from_dict(config.to_dict()) == config
+    config = PRESETS["deepmask-vgg-a"].config
+    assert DeepMaskConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ConfigError, match="1 unknown"):
-        ModelConfig.from_dict({**config.to_dict(), "depth": 3})
+        DeepMaskConfig.from_dict({**config.to_dict(), "depth": 3})
 
 
 def test_context_is_cropped_before_the_heads(tiny_model):
@@ -195,7 +191,7 @@ def test_context_is_cropped_before_the_heads(tiny_model):
 
 
 def test_normalisation_is_inside():
-    model = DeepMaskNetwork(MODEL_PRESETS["deepmask-r18"]).eval()
+    model = DeepMaskNetwork(PRESETS["deepmask-r18"].config).eval()
     seen = []
     model.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     mean_colour = 255 * torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)

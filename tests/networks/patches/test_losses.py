@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from deepmask.train.losses import mask_loss, score_loss
+from deepmask.networks.patches.losses import mask_loss, score_loss
 
 
 def test_mask_loss_is_the_mean_logistic_loss():

@@ -16,7 +16,7 @@ from torch import Tensor
 from deepmask.coco.annotations import Annotation, Image, full_mask
 from deepmask.coco.errors import LabelError
 from deepmask.networks.config import BORDER_FILL
-from deepmask.train.sampling import Positive, Window
+from deepmask.networks.patches.sampling import Positive, Window
 
 #: Halvings of a picture that are kept for anti-aliased shrinking: up to 2^-4.
 LEVELS = 5

@@ -12,8 +12,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from deepmask.coco.annotations import Annotation, Image, LabelledSet
-from deepmask.networks.config import ModelConfig
-from deepmask.train.recipe import Recipe
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.recipe import PatchRecipe
 
 #: Draws of one negative before another picture is tried, and pictures before giving up.
 TRIES_PER_IMAGE = 10
@@ -59,7 +59,7 @@ def canonical(instance: Annotation, object_size: float) -> Window:
     return Window(x, y, object_size / instance.side)
 
 
-def jittered(window: Window, recipe: Recipe, rng: Generator) -> Window:
+def jittered(window: Window, recipe: PatchRecipe, rng: Generator) -> Window:
     """A window shifted, scaled and flipped at random within the recipe's limits (§3.4)."""
     dx, dy = rng.uniform(-recipe.jitter_shift, recipe.jitter_shift, 2)
     scale = window.scale * 2.0 ** rng.uniform(-recipe.jitter_octaves, recipe.jitter_octaves)
@@ -68,7 +68,7 @@ def jittered(window: Window, recipe: Recipe, rng: Generator) -> Window:
     )
 
 
-def is_negative(window: Window, canonicals: NDArray[np.float64], recipe: Recipe) -> bool:
+def is_negative(window: Window, canonicals: NDArray[np.float64], recipe: PatchRecipe) -> bool:
     """Whether `window` is far from every canonical window in place **or** in scale (§3.4).
 
     canonicals: (N, 3) rows (x, y, scale). Distance is the larger of the two axes', in patch px.
@@ -91,16 +91,20 @@ class Sampler:
         self,
         labelled: LabelledSet,
         partly: Sequence[LabelledSet],
-        model: ModelConfig,
-        recipe: Recipe,
+        config: DeepMaskConfig,
+        recipe: PatchRecipe,
+        score_partly: bool = False,
     ) -> None:
-        """In the sets `partly` some objects are unlabelled: no negative is drawn from them."""
+        """In the sets `partly` some objects are unlabelled: no negative is drawn from them.
+
+        score_partly: their objects are positives of the score too.
+        """
         self._recipe = recipe
-        self._object_size = model.object_size
+        self._object_size = config.object_size
         self._labelled = [item for item in labelled.instances if self._usable(item)]
         others = [item for extra in partly for item in extra.instances if self._usable(item)]
         self._masked = self._labelled + others
-        self._scored = self._masked if recipe.score_partly else self._labelled
+        self._scored = self._masked if score_partly else self._labelled
         if not self._labelled:
             raise ValueError(
                 f"no object to learn from: all are crowds, under {recipe.min_area:g} px², "
@@ -124,7 +128,7 @@ class Sampler:
         return [self._positive(self._masked[k], int(k) < scored, rng) for k in picks]
 
     def score_positives(self, count: int, rng: Generator) -> list[Positive]:
-        """Positives for the score branch, from every set where the recipe says so."""
+        """Positives for the score branch, from the labelled set, or from all (`score_partly`)."""
         picks = self._choose(self._scored_weights, count, rng)
         return [self._positive(self._scored[k], True, rng) for k in picks]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from deepmask.coco.annotations import Annotation, Image
 from deepmask.coco.errors import LabelError
-from deepmask.train.crops import ByteCache, Cropper, read_picture
-from deepmask.train.sampling import Window
+from deepmask.networks.patches.crops import ByteCache, Cropper, read_picture
+from deepmask.networks.patches.sampling import Window
 
 WIDTH, HEIGHT = 300, 200
 

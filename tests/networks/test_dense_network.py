@@ -7,15 +7,20 @@ both, they are the same. Elsewhere they differ, and the tests say by how much.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, TypeVar
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from deepmask.networks.config import BORDER_FILL, MODEL_PRESETS, ModelConfig
+from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
+from deepmask.networks.presets import PRESETS
+from deepmask.networks.sharpmask import SharpMaskNetwork
 
 PICTURE, ENDLESS = 96, 256
 #: Largest difference over the largest value that rounding may make.
@@ -41,13 +46,16 @@ def deviation(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).abs().max() / expected.abs().max())
 
 
-def random_model(config: ModelConfig) -> DeepMaskNetwork:
+Model = TypeVar("Model", bound=DeepMaskNetwork)
+
+
+def random_model(kind: Callable[[Any], Model], config: DeepMaskConfig) -> Model:
     torch.manual_seed(0)
-    return DeepMaskNetwork(config).eval()
+    return kind(config).eval()
 
 
 @torch.no_grad()
-def at_location(model: DeepMaskNetwork, row: int, col: int, border: int) -> tuple[Tensor, Tensor]:
+def at_location(model: SharpMaskNetwork, row: int, col: int, border: int) -> tuple[Tensor, Tensor]:
     """Sharp mask and score of a location, cut from maps of the picture with this border."""
     config = model.config
     stages = model.stages(square(endless(), -border, -border, PICTURE + 2 * border))
@@ -61,18 +69,20 @@ def at_location(model: DeepMaskNetwork, row: int, col: int, border: int) -> tupl
 
 
 @torch.no_grad()
-def on_its_crop(model: DeepMaskNetwork, row: int, col: int, context: int) -> tuple[Tensor, Tensor]:
+def on_its_crop(model: SharpMaskNetwork, row: int, col: int, context: int) -> tuple[Tensor, Tensor]:
     """The same by the network as it is trained, on a patch with so much context."""
-    wider = DeepMaskNetwork(replace(model.config, context=context)).eval()
+    wider = SharpMaskNetwork(replace(model.config, context=context)).eval()
     wider.load_state_dict(model.state_dict())
     top, left = (16 * k - model.config.patch // 2 - context for k in (row, col))
     return wider(square(endless(), top, left, wider.config.input_size))
 
 
 @pytest.mark.parametrize("padding", ["zero", "reflect"])
-def test_a_location_equals_its_crop_where_the_context_reaches(tiny_refined, padding):
+def test_a_location_equals_its_crop_where_the_context_reaches(
+    tiny_refined: SharpMaskConfig, padding: str
+) -> None:
     """ResNet-18's field of 211 px and the skip paths' three convolutions reach 153 px."""
-    model = random_model(replace(tiny_refined, padding=padding))
+    model = random_model(SharpMaskNetwork, replace(tiny_refined, padding=padding))
     masks, scores = at_location(model, 2, 4, border=192)
     for context, alike in ((160, True), (16, False)):
         found, score = on_its_crop(model, 2, 4, context)
@@ -83,10 +93,12 @@ def test_a_location_equals_its_crop_where_the_context_reaches(tiny_refined, padd
 
 @pytest.mark.parametrize("padding", ["zero", "reflect"])
 @torch.no_grad()
-def test_cells_of_a_patch_are_dense_where_their_field_is_inside(padding):
+def test_cells_of_a_patch_are_dense_where_their_field_is_inside(padding: str) -> None:
     """VGG-A at W = 160 with 32 px more: its field reaches 67 px from a cell's middle."""
-    preset = MODEL_PRESETS["w160-p4-d8-vgg"]
-    model = random_model(replace(preset, channels=2, rank=2, padding=padding))
+    preset = PRESETS["w160-p4-d8-vgg"].config
+    assert isinstance(preset, DeepMaskConfig)
+    config = replace(preset, channels=2, rank=2, padding=padding)
+    model = random_model(DeepMaskNetwork, config)
     picture = 255 * torch.rand((1, 3, 40, 40), generator=torch.Generator().manual_seed(1))
     picture = functional.interpolate(picture, (320, 320), mode="bilinear")
     expected = model.features(picture)[0, :, 5:15, 5:15]

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from deepmask.coco.errors import LabelError
 from deepmask.coco.reader import read_coco
-from deepmask.train.batches import BatchMaker
-from deepmask.train.crops import Cropper
-from deepmask.train.device_crops import DeviceCropper, PixelTable
-from deepmask.train.sampling import Positive, Sampler, Window
+from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.device_crops import DeviceCropper, PixelTable
+from deepmask.networks.patches.sampling import Positive, Sampler, Window
 
 CPU = torch.device("cpu")
 
@@ -84,7 +84,7 @@ def test_batches_from_either_cropper_agree(drawn, tiny_model, tiny_recipe):
     found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_model, tiny_recipe)
     batches = [
-        BatchMaker(sampler, cropper, tiny_model, tiny_recipe, 0)(5)
+        ScoredPatchBatches(sampler, cropper, tiny_model, tiny_recipe, 0)(5)
         for cropper in (
             Cropper(10**8),
             DeviceCropper(found.images, found.instances, CPU, threads=2),
@@ -109,6 +109,6 @@ def test_too_little_memory_is_said_before_anything_is_decoded(scene, monkeypatch
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "empty", refuse)
-    monkeypatch.setattr("deepmask.train.device_crops.read_picture", None)
+    monkeypatch.setattr("deepmask.networks.patches.device_crops.read_picture", None)
     with pytest.raises(LabelError, match=r"0\.0 GB .* more than cpu has free: use --crops host"):
         DeviceCropper(scene.images, scene.instances, CPU, threads=1)

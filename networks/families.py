@@ -1,0 +1,86 @@
+"""The families of networks: a new one is a module of its own, an entry here and its presets."""
+
+from __future__ import annotations
+
+from deepmask.networks.config import NetworkConfig
+from deepmask.networks.deepmask import DeepMaskNetwork, train_deepmask
+from deepmask.networks.dense.deepmask import dense_deepmask, describe_deepmask
+from deepmask.networks.dense.graphs import DenseModel, DenseOptions, Description
+from deepmask.networks.dense.sharpmask import dense_sharpmask, describe_sharpmask
+from deepmask.networks.family import AnyFamily, Family, Validation
+from deepmask.networks.network import Network
+from deepmask.networks.patches.batches import masks_and_scores, masks_only
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
+from deepmask.networks.patches.losses import (
+    deepmask_weights,
+    patch_losses,
+    sharpmask_weights,
+)
+from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
+from deepmask.networks.patches.score_swap import with_scores_of
+from deepmask.networks.patches.validation import MEASURES, measure_patches, validation_batches
+from deepmask.networks.sharpmask import SharpMaskNetwork, start_from, train_refinement
+
+FAMILIES: dict[str, AnyFamily] = {
+    "deepmask": Family(
+        config=DeepMaskConfig,
+        recipe=DeepMaskRecipe,
+        units="patches",
+        build=DeepMaskNetwork,
+        batches=masks_and_scores,
+        loss_weights=deepmask_weights,
+        losses=patch_losses,
+        dense=dense_deepmask,
+        describe=describe_deepmask,
+        trainable=train_deepmask,
+        validation=Validation(MEASURES, validation_batches, measure_patches),
+        with_scores_of=with_scores_of,
+    ),
+    "sharpmask": Family(
+        config=SharpMaskConfig,
+        recipe=SharpMaskRecipe,
+        units="patches",
+        build=SharpMaskNetwork,
+        batches=masks_only,
+        loss_weights=sharpmask_weights,
+        losses=patch_losses,
+        dense=dense_sharpmask,
+        describe=describe_sharpmask,
+        trainable=train_refinement,
+        validation=Validation(MEASURES, validation_batches, measure_patches),
+        with_scores_of=with_scores_of,
+        base=SharpMaskConfig.coarse,
+        start_from=start_from,
+    ),
+}
+
+
+def family_name(config: NetworkConfig) -> str:
+    """Return the name of the family that a configuration is of."""
+    return next(name for name, one in FAMILIES.items() if one.config is type(config))
+
+
+def family_of(config: NetworkConfig) -> AnyFamily:
+    """Return the family that a configuration is of."""
+    return FAMILIES[family_name(config)]
+
+
+def build(config: NetworkConfig) -> Network:
+    """Return the network of a configuration, with random weights."""
+    network: Network = family_of(config).build(config)
+    return network
+
+
+def dense_model(network: Network, options: DenseOptions) -> DenseModel:
+    """Return the graphs to export of a network in evaluation mode.
+
+    Raises `ConfigError` for options that its family has no use for.
+    """
+    dense: DenseModel = family_of(network.config).dense(network, options)
+    return dense
+
+
+def describe(config: NetworkConfig) -> Description:
+    """Return what `model.json` says of the network of a configuration."""
+    description: Description = family_of(config).describe(config)
+    return description

@@ -1,0 +1,192 @@
+"""Training batches of patches: each a pure function of seed and step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+
+from deepmask.coco.annotations import Image
+from deepmask.networks.family import TensorBatch, TrainingData
+from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.device_crops import DeviceCropper
+from deepmask.networks.patches.recipe import DeepMaskRecipe, PatchRecipe, SharpMaskRecipe
+from deepmask.networks.patches.sampling import Negative, Positive, Sampler, Window
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Patches of a whole batch that each mean of the loss is over: with masks, labelled 1 and 0."""
+
+    masks: int
+    objects: int
+    others: int
+
+
+@dataclass(frozen=True)
+class PatchBatch(TensorBatch):
+    """One batch, or one process's share of it. The first M of its N patches have masks.
+
+    patches  uint8 (N, 3, P, P) RGB, P patch and context.
+    masks    uint8 (M, L, L), 0 or 1, over the patch without context; L is the loss size.
+    labels   float32 (N,): 1 object, 0 none; NaN where the patch may not train the score.
+    colours  float32 (N, 3): brightness shift in 0…255 units, contrast and saturation factors.
+    counts   of the whole batch, over all processes.
+    """
+
+    patches: Tensor
+    masks: Tensor
+    labels: Tensor
+    colours: Tensor
+    counts: Counts
+
+
+class PatchBatches:
+    """Draws, cuts and labels batches that train masks; the same step gives the same batch."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        cropper: Cropper | DeviceCropper,
+        config: DeepMaskConfig,
+        recipe: PatchRecipe,
+        seed: int,
+        rank: int = 0,
+        size: int = 1,
+    ) -> None:
+        """`seed` decides, with the step, everything that is random.
+
+        Every one of `size` processes draws the same whole batch and cuts its own share, number
+        `rank`. Raises ValueError when there is none for each.
+        """
+        if recipe.batch < size:
+            raise ValueError(
+                f"batch is {recipe.batch}, it must be at least the number of processes, {size}"
+            )
+        self._sampler = sampler
+        self._cropper = cropper
+        self._config = config
+        self._recipe = recipe
+        self._seed = seed
+        self._rank, self._size = rank, size
+
+    def __call__(self, step: int) -> PatchBatch:
+        """Return the batch of `step`: positives, which train no score."""
+        return self.masks(self.random(step))
+
+    def random(self, step: int) -> Generator:
+        """Return the source of all that is random in the batch of `step`."""
+        return np.random.default_rng((self._seed, step))
+
+    def masks(self, rng: Generator) -> PatchBatch:
+        """Return a batch of positives whose labels are NaN."""
+        batch = self.cut(self._sampler.mask_positives(self._recipe.batch, rng), [], rng)
+        counts = Counts(batch.counts.masks, 0, 0)
+        return replace(batch, labels=torch.full_like(batch.labels, np.nan), counts=counts)
+
+    def cut(
+        self, positives: Sequence[Positive], negatives: Sequence[Negative], rng: Generator
+    ) -> PatchBatch:
+        """Cut this process's share of these draws; `rng` only decides the colours."""
+        counts = Counts(len(positives), sum(p.scored for p in positives), len(negatives))
+        mine = range(self._rank, len(positives) + len(negatives), self._size)
+        colours = _colours(len(positives) + len(negatives), self._recipe, rng)[mine]
+        positives, negatives = (
+            [positives[k] for k in mine if k < counts.masks],
+            [negatives[k - counts.masks] for k in mine if k >= counts.masks],
+        )
+        places: list[tuple[Image, Window]] = [(p.instance.image, p.window) for p in positives]
+        places += [(n.image, n.window) for n in negatives]
+        labels = [1.0 if p.scored else np.nan for p in positives] + [0.0] * len(negatives)
+        return PatchBatch(
+            self._cropper.patches(places, self._config.input_size),
+            self._cropper.masks(positives, self._config.patch, self._recipe.loss_size),
+            torch.tensor(labels, dtype=torch.float32),
+            torch.from_numpy(colours),
+            counts,
+        )
+
+
+class ScoredPatchBatches(PatchBatches):
+    """The same for batches that train masks and scores: both in each, or one after the other."""
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        cropper: Cropper | DeviceCropper,
+        config: DeepMaskConfig,
+        recipe: DeepMaskRecipe,
+        seed: int,
+        rank: int = 0,
+        size: int = 1,
+    ) -> None:
+        super().__init__(sampler, cropper, config, recipe, seed, rank, size)
+        self._positives = recipe.batch - recipe.negatives
+        self._negatives = recipe.negatives
+        self._alternate = recipe.alternate
+
+    def __call__(self, step: int) -> PatchBatch:
+        """Return the batch of `step`: joint, or in turn one for masks and one for scores (§3)."""
+        rng, sampler = self.random(step), self._sampler
+        if self._alternate and step % 2 == 0:
+            return self.masks(rng)
+        draw = sampler.score_positives if self._alternate else sampler.mask_positives
+        positives = draw(self._positives, rng)
+        batch = self.cut(positives, sampler.negatives(self._negatives, rng), rng)
+        if self._alternate:
+            return replace(batch, masks=batch.masks[:0], counts=replace(batch.counts, masks=0))
+        return batch
+
+
+def masks_and_scores(
+    data: TrainingData, config: DeepMaskConfig, recipe: DeepMaskRecipe
+) -> Callable[[int], PatchBatch]:
+    """Return the function from a step to its batch for a DeepMask.
+
+    Raises ValueError for sets that have nothing to draw from, `LabelError` for pictures that cannot
+    be put on the device.
+    """
+    sampler = Sampler(data.labelled, data.partly, config, recipe, recipe.score_partly)
+    cropper = make_cropper(data)
+    return ScoredPatchBatches(sampler, cropper, config, recipe, data.seed, data.rank, data.size)
+
+
+def masks_only(
+    data: TrainingData, config: DeepMaskConfig, recipe: SharpMaskRecipe
+) -> Callable[[int], PatchBatch]:
+    """Return the function from a step to its batch for a refinement; raises the same."""
+    sampler = Sampler(data.labelled, data.partly, config, recipe)
+    cropper = make_cropper(data)
+    return PatchBatches(sampler, cropper, config, recipe, data.seed, data.rank, data.size)
+
+
+def make_cropper(data: TrainingData) -> Cropper | DeviceCropper:
+    """Return what cuts patches, where `data` says."""
+    if data.device is None:
+        return Cropper(data.cache_bytes)
+    sets = [data.labelled, *data.partly]
+    images = [image for found in sets for image in found.images]
+    objects = [item for found in sets for item in found.instances if not item.crowd]
+    return DeviceCropper(images, objects, data.device, data.threads)
+
+
+def augment(patches: Tensor, colours: Tensor) -> Tensor:
+    """Apply a batch's colour changes: (N, 3, P, P) float 0…255 → the same, still 0…255."""
+    shift, contrast, saturation = (column.view(-1, 1, 1, 1) for column in colours.unbind(1))
+    gray = 0.299 * patches[:, :1] + 0.587 * patches[:, 1:2] + 0.114 * patches[:, 2:]
+    toned = gray + saturation * (patches - gray)
+    return (127.5 + contrast * (toned - 127.5) + shift).clamp(0, 255)
+
+
+def _colours(
+    count: int, recipe: PatchRecipe, rng: Generator
+) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    shift = 127.5 * rng.uniform(-recipe.brightness, recipe.brightness, count)
+    contrast = 1 + rng.uniform(-recipe.contrast, recipe.contrast, count)
+    saturation = 1 + rng.uniform(-recipe.saturation, recipe.saturation, count)
+    return np.stack([shift, contrast, saturation], axis=1).astype(np.float32)

@@ -1,0 +1,151 @@
+"""Named networks and how each is trained: one entry a preset, those to use and those of a study.
+
+`deepmask-vgg-a` and `deepmask-full` are the paper's (§3.1, §3.4). The others are the thesis', named
+W-P-D-F as in its table 3.1: W the patch, P poolings before the features, D layers of the trunk, F
+channels before the window's linear code (512 where not said). `deepmask-ours` is W160-P4-D39-F128,
+and `sharpmask` refines it by schedule (b), `sharpmask-constant` by (a). The networks with r18 are
+their light forms on a ResNet-18, made for hours, or one, on two CPU cores: the papers' recipes need
+days, and in a short run leave the score untrained. `sharpmask-r18` ends at half the patch's size,
+whose masks can be right to an IoU of 0.99, and reduces its fine skip features further. As exported,
+that is 3.6 M multiply-adds a window (the coarse mask: 1.6 M) and 5.8 k a pixel, beside the trunk's
+28 k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from deepmask.networks.config import NetworkConfig
+from deepmask.networks.patches.config import (
+    DeepMaskConfig,
+    constant_widths,
+    halved_widths,
+    sharpened,
+)
+from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
+from deepmask.networks.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A network and its training: `family` is a key of `families.FAMILIES`."""
+
+    family: str
+    config: NetworkConfig
+    recipe: Recipe
+
+
+def _study_row(trunk: str, patch: int, channels: int, score_head: str = "shared") -> DeepMaskConfig:
+    """Return a row of thesis table 3.1: 32 px of context and reflection (§3.4)."""
+    return DeepMaskConfig(
+        patch=patch,
+        context=16,
+        trunk=trunk,
+        channels=channels,
+        mask_head="low-rank",
+        rank=512,
+        mask_size=56,
+        score_head=score_head,
+        score_width=1024,
+        padding="reflect",
+    )
+
+
+_VGG_A = DeepMaskConfig(
+    patch=224,
+    context=0,
+    trunk="vgg-a",
+    channels=512,
+    mask_head="low-rank",
+    rank=512,
+    mask_size=56,
+    score_head="pooled",
+    score_width=1024,
+)
+_R18 = replace(_study_row("resnet18", 160, 128), padding="zero")
+_OURS = _study_row("resnet50", 160, 128)
+_SHARP = sharpened(_OURS, halved_widths(4), (64,) * 4, 160)
+
+_PAPER = DeepMaskRecipe()
+#: The thesis' (§3.4) as its authors released it; their learning rate falls in steps instead.
+_THESIS = DeepMaskRecipe(
+    loss_size=112, category_exponent=-1.0, weight_decay=5e-4, schedule="cosine"
+)
+_REFINED = SharpMaskRecipe(
+    loss_size=160, category_exponent=-1.0, weight_decay=5e-4, schedule="cosine"
+)
+_R18_RECIPE = DeepMaskRecipe(
+    steps=3_200,
+    batch=64,
+    negatives=24,
+    alternate=False,
+    score_weight=0.3,
+    sum_loss=False,
+    loss_size=112,
+    score_partly=True,
+    category_exponent=-0.5,
+    jitter_shift=12.0,
+    negative_shift=26.0,
+    near_negatives=0.5,
+    max_octaves=1.75,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.6,
+    optimiser="adamw",
+    lr=6e-4,
+    trunk_lr=0.5,
+    weight_decay=0.05,
+    schedule="cosine",
+    warmup=200,
+    clip=5.0,
+    freeze_stem=True,
+    average=0.999,
+)
+_SHARP_R18_RECIPE = replace(
+    _REFINED,
+    steps=5_000,
+    sum_loss=False,
+    category_exponent=-0.5,
+    jitter_shift=12.0,
+    max_octaves=1.75,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.6,
+    optimiser="adamw",
+    lr=1e-3,
+    weight_decay=0.05,
+    warmup=100,
+    clip=5.0,
+    average=0.998,
+)
+
+#: The networks to train and use.
+USED: Mapping[str, Preset] = {
+    "deepmask-r18": Preset("deepmask", _R18, _R18_RECIPE),
+    "sharpmask-r18": Preset(
+        "sharpmask", sharpened(_R18, (32, 16, 8, 4, 4), (64, 64, 32, 16), 80), _SHARP_R18_RECIPE
+    ),
+    "deepmask-vgg-a": Preset("deepmask", _VGG_A, _PAPER),
+    "deepmask-full": Preset("deepmask", replace(_VGG_A, mask_head="full", rank=0), _PAPER),
+    "deepmask-ours": Preset("deepmask", _OURS, _THESIS),
+    "sharpmask": Preset("sharpmask", _SHARP, _REFINED),
+}
+#: Rows of the thesis' tables, for comparison.
+STUDIED: Mapping[str, Preset] = {
+    "w160-p4-d8-vgg": Preset("deepmask", _study_row("vgg-a", 160, 512), _THESIS),
+    "w160-p4-d39": Preset("deepmask", _study_row("resnet50", 160, 512), _THESIS),
+    "w112-p4-d39": Preset("deepmask", _study_row("resnet50", 112, 512), _THESIS),
+    "w112-p3-d21": Preset("deepmask", _study_row("resnet50-stride8", 112, 512), _THESIS),
+    "w112-p3-d21-f128": Preset("deepmask", _study_row("resnet50-stride8", 112, 128), _THESIS),
+    "deepmask-ours-head-a": Preset(
+        "deepmask", _study_row("resnet50", 160, 128, "separate"), _THESIS
+    ),
+    "deepmask-ours-head-b": Preset(
+        "deepmask", _study_row("resnet50", 160, 128, "reduced"), _THESIS
+    ),
+    "sharpmask-constant": Preset(
+        "sharpmask", replace(_SHARP, refine_widths=constant_widths(4)), _REFINED
+    ),
+}
+PRESETS: dict[str, Preset] = {**USED, **STUDIED}

@@ -1,0 +1,95 @@
+"""The options of `deepmask-train`: those that every preset has, and those of its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from deepmask.networks.presets import PRESETS
+from deepmask.networks.recipe import Recipe, knob
+from deepmask.train.cli import chosen_preset, command, given_recipe, recipe_options
+from deepmask.train.show_preset import preset_table
+
+DATA = ["--train-annotations", "a.json", "--train-images", "images"]
+
+
+def parsed(*arguments: str) -> Recipe:
+    context = command.make_context("deepmask-train", [*DATA, *arguments])
+    return given_recipe(dict(context.params))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_trained_by_its_own_recipe_unless_told_otherwise(name: str) -> None:
+    assert parsed("--preset", name) == PRESETS[name].recipe
+    changed = parsed("--steps", "7", f"--preset={name}", "--lr", "0.25", "--no-sum-loss")
+    assert changed == replace(
+        PRESETS[name].recipe,
+        steps=7,
+        lr=0.25,
+        sum_loss=False,  # type: ignore[call-arg]
+    )
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_help_shows_the_values_of_the_preset(name: str) -> None:
+    result = CliRunner().invoke(command, ["--preset", name, "-h"], terminal_width=100)
+    assert result.exit_code == 0
+    text = " ".join(result.output.split())
+    for item in fields(PRESETS[name].recipe):
+        assert f"--{item.name.replace('_', '-')}" in text
+    assert f"[default: {PRESETS[name].recipe.steps};" in text or (
+        f"[default: {PRESETS[name].recipe.steps}]" in text
+    )
+    assert "--show-preset NAME prints" in text
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_shown_whole(name: str) -> None:
+    result = CliRunner().invoke(command, ["--show-preset", name])
+    assert result.exit_code == 0
+    assert result.output == preset_table(PRESETS[name]) + "\n"
+    rows = dict(line.split(None, 1) for line in result.output.splitlines() if line[0] == " ")
+    for key, value in PRESETS[name].config.to_dict().items():
+        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        assert rows[key] == shown
+    assert rows["--steps"] == str(PRESETS[name].recipe.steps)
+    assert float(rows["--lr"]) == PRESETS[name].recipe.lr
+    assert len(rows) == len(PRESETS[name].config.to_dict()) + len(fields(PRESETS[name].recipe))
+
+
+@pytest.mark.parametrize("flag", ["--negatives=3", "--alternate", "--no-freeze-stem"])
+def test_a_setting_of_another_recipe_is_told_to_have_no_effect(flag: str) -> None:
+    option = flag.split("=")[0]
+    with pytest.raises(click.UsageError, match=f"{option} has no effect on sharpmask-r18: leave"):
+        parsed("--preset", "sharpmask-r18", flag)
+    with pytest.raises(click.NoSuchOption):
+        parsed("--no-such-thing")
+
+
+def test_values_out_of_range_are_wrong_use() -> None:
+    with pytest.raises(click.UsageError, match="lr is 0"):
+        parsed("--lr", "0")
+    with pytest.raises(click.UsageError, match="negatives is 64, it must be below batch, 64"):
+        parsed("--negatives", "64")
+
+
+def test_an_unknown_preset_is_named() -> None:
+    assert chosen_preset(["--preset", "nothing"]) == "deepmask-r18"
+    assert chosen_preset(["--preset"]) == "deepmask-r18"
+    with pytest.raises(click.UsageError, match="'nothing' is not one of 'deepmask-r18'"):
+        parsed("--preset", "nothing")
+
+
+@dataclass(frozen=True)
+class CountRecipe(Recipe):
+    counted: str = knob("sheep", "What is counted.")
+
+
+def test_a_recipe_of_its_own_has_its_options() -> None:
+    options = {one.name: one for one in recipe_options(CountRecipe(steps=9))}
+    assert list(options) == [item.name for item in fields(CountRecipe)]
+    assert (options["counted"].default, options["counted"].help) == ("sheep", "What is counted.")
+    assert (options["steps"].default, options["steps"].type) == (9, click.INT)
