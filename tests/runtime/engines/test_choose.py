@@ -154,16 +154,20 @@ def test_tensorrt_opens_what_the_cache_gives(
 ) -> None:
     """Where plans are kept and what they must take reaches the cache, and reports come back."""
 
+    def told(counted: str, done: int, total: int) -> None:
+        pytest.fail("nothing is built")
+
     def plans(
         manifest: Manifest, folder: Path, library: flavours.Library, gpu: Gpu, **rest: Any
     ) -> Mapping[str, bytes]:
         rest.pop("report")("building")
-        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": fitting})
+        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": fitting, "progress": told})
         return fake_plans(manifest, folder)
 
     monkeypatch.setattr(plan_cache, "model_plans", plans)
     lines: list[str] = []
-    with DeepMask.load(model_folder, cache=tmp_path, max_side=asked, report=lines.append) as model:
+    options: dict[str, Any] = {"report": lines.append, "progress": told}
+    with DeepMask.load(model_folder, cache=tmp_path, max_side=asked, **options) as model:
         assert model.engine.description == "tensorrt 10.99.0 on Fake GPU"
         assert model(np.zeros((40, 40, 3), np.uint8)).image_size == (40, 40)
     assert lines == ["building"]

@@ -89,6 +89,14 @@ def test_larger_pictures_build_again_and_smaller_ones_do_not(machine: Machine) -
     assert machine.built == []
 
 
+def test_plans_fit_the_models_own_largest_side(machine: Machine) -> None:
+    """Whatever is asked for: a call that names no largest side has the model's."""
+    machine.plans(max_side=300)
+    assert machine.built == STAGES
+    machine.plans(max_side=1333)
+    assert machine.built == []
+
+
 def test_other_scales_build_again(machine: Machine) -> None:
     machine.plans()
     views = replace(machine.manifest.views, scales=Scales(-1.0, 1.0, 0.5))
