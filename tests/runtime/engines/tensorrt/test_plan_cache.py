@@ -85,8 +85,15 @@ def test_larger_pictures_build_again_and_smaller_ones_do_not(machine: Machine) -
     assert machine.built == STAGES
     told = "plan trunk: built with max side 1500, this is 2000: building again"
     assert machine.lines[0] == told
-    machine.plans()
-    assert machine.built == []
+    for smaller in (1500, 300):
+        machine.plans(max_side=smaller)
+        assert machine.built == []
+
+
+def test_plans_are_for_the_models_own_side_at_least(machine: Machine) -> None:
+    machine.plans(max_side=300)
+    said = json.loads(machine.trunk().with_suffix(".json").read_bytes())
+    assert said["max_side"] == machine.manifest.views.max_side == 1333
 
 
 def test_other_scales_build_again(machine: Machine) -> None:
