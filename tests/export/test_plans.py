@@ -36,8 +36,8 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @needs_rtx
 def test_plans_are_built_for_a_gpu_that_is_not_here(tiny_checkpoint: Path, tmp_path: Path) -> None:
     out, cache = tmp_path / "model", tmp_path / "cache"
-    command = [tiny_checkpoint, "--out", out, "--build-engine", "--target", "sm89"]
-    done = run(*command, "--cache", cache)
+    target = ("--build-engine", "--target", "sm89")
+    done = run(tiny_checkpoint, "--out", out, *target, "--cache", cache)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"wrote {out}\nplans of tensorrt-rtx " in done.stdout
     assert done.stdout.endswith(f"\nprecision fp32\nplans are in {cache}\n")

@@ -16,6 +16,7 @@ import pytest
 
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt import plan_cache
+from deepmask.runtime.engines.tensorrt.build import build_plan
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.plan_cache import Hit, Miss, find, identify, keep, path_of
 from deepmask.runtime.model.manifest import Scales
@@ -243,12 +244,10 @@ def test_a_read_only_cache_is_used_as_it_is(machine: Machine) -> None:
 
 
 def test_ctrl_c_keeps_what_was_built(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = plan_cache.build_plan
-
     def interrupted(library: Any, content: bytes, name: str, *rest: Any) -> Any:
         if name == "mask":
             raise KeyboardInterrupt
-        return build(library, content, name, *rest)
+        return build_plan(library, content, name, *rest)
 
     with monkeypatch.context() as patched:
         patched.setattr(plan_cache, "build_plan", interrupted)
