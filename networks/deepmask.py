@@ -45,8 +45,10 @@ class DeepMaskNetwork(Network):
         return self.trunk
 
     def compile_parts(self) -> None:
-        """Compile the trunk alone: it is nearly all the arithmetic, and its shapes stay the same
-        where the number of masks and of labels differs from batch to batch.
+        """Compile the trunk alone.
+
+        It is nearly all the arithmetic, and its shapes stay the same where the number of masks and
+        of labels differs from batch to batch.
         """
         self._compiled_stages = torch.compile(self._run_stages)
 

@@ -16,8 +16,9 @@ READINGS: tuple[Reading, ...] = ("features", "reduced", "code")
 
 
 class MaskHead(nn.Module):
-    """A 1×1 convolution with ReLU, then linear layers on the whole window, of which the first gives
-    its code. No non-linearity follows the code.
+    """A 1×1 convolution with ReLU, then linear layers on the whole window.
+
+    The first linear layer gives the window's code; no non-linearity follows it.
 
     layers  names of the layers in their order; the last one's inputs are the code, or, in a head of
             one linear layer, the reduced window.
@@ -117,7 +118,7 @@ class FullMaskHead(MaskHead):
 
 
 class ScoreHead(nn.Module):
-    """What gives a window its score.
+    """Gives a window its score.
 
     reads  what of the window its input is, see `MaskHead.read`.
     first  name of the layer that this input comes to first.

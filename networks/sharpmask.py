@@ -15,8 +15,9 @@ from deepmask.networks.refinement import Refinement
 
 
 class SharpMaskNetwork(DeepMaskNetwork):
-    """A network with two masks of a window: the mask head's, coarse and cheap, and the refined one,
-    on which its score has no bearing and which has none on the score.
+    """A network with two masks of a window: the mask head's, coarse and cheap, and the refined one.
+
+    Refinement and score do not depend on each other.
     """
 
     config: SharpMaskConfig

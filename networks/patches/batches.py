@@ -1,4 +1,4 @@
-"""Training batches of patches: each a pure function of seed and step."""
+"""Make training batches of patches, each a pure function of seed and step."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PatchBatch(TensorBatch):
 
 
 class PatchBatches:
-    """Draws, cuts and labels batches that train masks; the same step gives the same batch."""
+    """Draw, cut and label batches that train masks; the same step gives the same batch."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class PatchBatches:
     def cut(
         self, positives: Sequence[Positive], negatives: Sequence[Negative], rng: Generator
     ) -> PatchBatch:
-        """Cut this process's share of these draws; `rng` only decides the colours."""
+        """Cut this process's share of these draws; `rng` decides the colours only."""
         counts = Counts(len(positives), sum(p.scored for p in positives), len(negatives))
         mine = range(self._rank, len(positives) + len(negatives), self._size)
         colours = _colours(len(positives) + len(negatives), self._recipe, rng)[mine]
@@ -113,7 +113,7 @@ class PatchBatches:
 
 
 class ScoredPatchBatches(PatchBatches):
-    """The same for batches that train masks and scores: both in each, or one after the other."""
+    """Make batches that train masks and scores: both in each batch, or in turn."""
 
     def __init__(
         self,

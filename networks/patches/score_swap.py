@@ -1,4 +1,4 @@
-"""DeepMask20*: the masks of one network, ranked by the scores of another (§4).
+"""Join two networks: the masks of one, ranked by the scores of the other (DeepMask20*, §4).
 
 Both networks become one of the same kind, so that export, runtime and evaluation need not know: its
 trunk is the two trunks side by side, its heads are those of the two with zeros where the other's
