@@ -75,7 +75,8 @@ class PixelTable:
     ) -> Tensor:
         """Return bilinear samples (N, size, size, C) float32 of pictures, `fill` beyond them.
 
-        which: numbers of the pictures. matrices: (N, 2, 3), from (column, row) of the sample to that of the picture, no shear.
+        which: numbers of the pictures.
+        matrices: (N, 2, 3), from (column, row) of the sample to that of the picture, no shear.
         """
         chosen = self._upload(np.array(which, np.int64))
         matrix = self._upload(matrices)
