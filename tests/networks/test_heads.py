@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from deepmask.networks.heads import (
-    MASK_HEAD_CLASSES,
     READINGS,
-    SCORE_HEAD_CLASSES,
     FullMaskHead,
     LowRankMaskHead,
     MaskHead,
+    make_mask_head,
+    make_score_head,
 )
 from deepmask.networks.patches.config import MASK_HEADS, SCORE_HEADS, DeepMaskConfig
 
@@ -39,16 +42,22 @@ def test_a_mask_is_made_of_its_code_and_the_code_of_the_reduced_window(
     assert len(code) == 2
 
 
-def test_every_head_that_a_configuration_may_name_is_there() -> None:
-    assert tuple(MASK_HEAD_CLASSES) == MASK_HEADS
-    assert tuple(SCORE_HEAD_CLASSES) == SCORE_HEADS
-    assert {head.reads for head in SCORE_HEAD_CLASSES.values()} == set(READINGS)
+def test_every_head_that_a_configuration_may_name_can_be_made() -> None:
+    masks = [make_mask_head(one) for one in configs("mask_head", MASK_HEADS)]
+    scores = [make_score_head(one) for one in configs("score_head", SCORE_HEADS)]
+    assert [type(one) for one in masks] == [LowRankMaskHead, FullMaskHead]
+    assert len({type(one) for one in scores}) == len(SCORE_HEADS)
+    assert {one.reads for one in scores} == set(READINGS)
+    for mask in masks:
+        assert [name for name, _ in mask.named_children()] == list(mask.layers)
+    for score in scores:
+        assert score.first in dict(score.named_children())
+    heads = [type(one) for one in (*masks, *scores)]
+    for kind in heads:  # none is another one
+        assert [other for other in heads if issubclass(kind, other)] == [kind]
 
 
-def test_no_head_is_another_one() -> None:
-    heads = [*MASK_HEAD_CLASSES.values(), *SCORE_HEAD_CLASSES.values()]
-    for one in heads:
-        assert [other for other in heads if issubclass(one, other)] == [one]
-        names = [name for name, _ in one.of(SMALL).named_children()]
-        first = getattr(one, "first", "reduce")
-        assert first in names
+def configs(field: str, names: Sequence[str]) -> list[DeepMaskConfig]:
+    changes = [{field: name, **({"rank": 0} if name == "full" else {})} for name in names]
+    base = replace(SMALL, score_head="pooled")
+    return [replace(base, **change) for change in changes]  # type: ignore[arg-type]
