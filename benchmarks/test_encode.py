@@ -37,7 +37,7 @@ def full_canvas(logits: Logits, boxes: Boxes, size: Size) -> list[str]:
 
 
 def window_library(logits: Logits, boxes: Boxes, size: Size) -> list[str]:
-    """Every mask in its window only, encoded and its runs padded by rlemasklib."""
+    """Paste every mask in its window only; encode it and pad its runs by rlemasklib."""
     counts = []
     for one, box in zip(logits, boxes, strict=True):
         top, left, window = in_window(one, box, size)
@@ -48,7 +48,7 @@ def window_library(logits: Logits, boxes: Boxes, size: Size) -> list[str]:
 
 
 def runtime_runs(logits: Logits, boxes: Boxes, size: Size) -> list[str]:
-    """The runtime's way: run ends are solved for, no pixel is visited."""
+    """Solve for the ends of runs, as the runtime does, without visiting a pixel."""
     runs = mask_runs(logits, THRESHOLD, boxes, (size.height, size.width))
     masks = [rle.from_counts(counts, size.height, size.width) for counts in runs]
     return [rle.to_coco(mask)["counts"] for mask in masks]
@@ -80,7 +80,7 @@ WAYS: dict[str, Callable[[Logits, Boxes, Size], list[str]]] = {
 @pytest.mark.benchmark(group="encode")
 @pytest.mark.parametrize("way", WAYS)
 def test_encode(recorded: BenchmarkFixture, way: str) -> None:
-    """Time of each way; all three give the same text."""
+    """Time each way; all three give the same text."""
     logits, boxes = draw_masks(COUNT, COCO.height, COCO.width)
     found = measure(recorded, lambda: WAYS[way](logits, boxes, COCO), budget=4)
     assert found[0] == runtime_runs(logits, boxes, COCO)

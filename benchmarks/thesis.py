@@ -55,8 +55,8 @@ def gflop(config: NetworkConfig) -> dict[str, float]:
 
 
 def table() -> str:
-    """A row for each network: millions of parameters, GFLOP, and the thesis' seconds."""
-    rows = []
+    """Return a row for each network: millions of parameters, GFLOP, and the thesis' seconds."""
+    rows: list[str] = []
     for preset, seconds in SECONDS.items():
         config = PRESETS[preset].config
         found = gflop(config)

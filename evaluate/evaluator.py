@@ -76,7 +76,7 @@ def _evaluate(request: Request, report: Report, progress: Progress) -> Evaluatio
         raise EvalError(f"matplotlib is not installed: {pip_install('eval')}")
     truth = _truth(request)
     with ExitStack() as stack:
-        name, source = _source(request, truth, stack, report)
+        name, source = _source(request, truth, stack, report, progress)
         image_ids = select(truth, request.limit, request.shard)
         kinds = tuple(k for k in truth.kinds if k == "bbox" or source.has_masks)
         if isinstance(source, FileSource):
@@ -109,7 +109,11 @@ def _truth(request: Request) -> GroundTruth:
 
 
 def _source(
-    request: Request, truth: GroundTruth, stack: ExitStack, report: Report
+    request: Request,
+    truth: GroundTruth,
+    stack: ExitStack,
+    report: Report,
+    progress: Progress,
 ) -> tuple[str, FileSource | ModelSource]:
     """What makes the proposals, and what to call it."""
     if request.proposals_json is not None:
@@ -123,6 +127,7 @@ def _source(
             coarse=request.coarse,
             cache=request.cache,
             report=report,
+            progress=progress,
         )
     )
     choice = model.choice

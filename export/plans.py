@@ -20,6 +20,7 @@ from deepmask.runtime.engines.tensorrt.plan_cache import (
     model_plans,
 )
 from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.progress import Progress, no_progress
 
 RTX = "tensorrt-rtx"
 
@@ -63,7 +64,9 @@ class PlanBuilder:
         except EngineError as error:
             raise ExportError(f"--build-engine: {error}") from error
 
-    def build(self, folder: Path, report: Callable[[str], None]) -> None:
+    def build(
+        self, folder: Path, report: Callable[[str], None], progress: Progress = no_progress
+    ) -> None:
         """Build the plans of a model folder, the coarse form's too; raises `ExportError`."""
         manifest = load_manifest(folder)
         forms = [manifest, *([manifest.coarse_form()] if manifest.coarse else [])]
@@ -76,7 +79,14 @@ class PlanBuilder:
                 try:
                     with self._active():
                         model_plans(
-                            form, folder, library, gpu, cache=cache, max_side=side, report=report
+                            form,
+                            folder,
+                            library,
+                            gpu,
+                            cache=cache,
+                            max_side=side,
+                            report=report,
+                            progress=progress,
                         )
                 except EngineError as error:
                     raise ExportError(str(error)) from error

@@ -96,7 +96,7 @@ def _export(request: ExportRequest, report: Report, progress: Progress) -> Expor
         report(f"wrote {served}")
     if builder is not None:
         with _left(f"{out} is complete, the plans that were done are kept"):
-            builder.build(out, report)
+            builder.build(out, report, progress)
     return Exported(out, manifest, served)
 
 

@@ -47,15 +47,6 @@ def integer(values: dict[str, Any], key: str, low: int, high: int) -> int:
     return value
 
 
-def triple(values: dict[str, Any], key: str) -> tuple[float, float, float]:
-    """The three numbers under a key."""
-    three = values[key]
-    if not isinstance(three, list) or len(three) != 3:
-        raise ContentError(f"{key} is {three!r:.60}, expected three numbers")
-    red, green, blue = (number({key: value}, key, -1e6, 1e6) for value in three)
-    return red, green, blue
-
-
 def boolean(values: dict[str, Any], key: str) -> bool:
     """Return the truth value under a key."""
     value = values[key]

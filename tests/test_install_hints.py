@@ -70,10 +70,15 @@ def test_every_call_for_a_hint_names_an_extra() -> None:
     for path, text in texts():
         for node in ast.walk(ast.parse(text)) if path.suffix == ".py" else ():
             match node:
-                case ast.Call(func=ast.Name("pip_install"), args=[ast.Constant(str(extra))]):
+                case (
+                    ast.Call(func=ast.Name("pip_install"), args=[ast.Constant(str(extra))])
+                    | ast.Call(
+                        func=ast.Name("run_command"), args=[_, _, ast.Constant(str(extra)), *_]
+                    )
+                ):
                     assert extra in extras, f"{path}:{node.lineno}"
                     found.add(extra)
-    assert {"cpu", "openvino", "export"} <= found
+    assert {"cpu", "openvino", "eval", "export"} <= found
     assert distribution.pip_install("cpu") == f"pip install '{name}[cpu]'"
 
 

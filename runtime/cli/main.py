@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
-import deepmask
+from deepmask import __version__
 from deepmask.runtime.cli.streams import steady_streams
 from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.errors import OneLineError, one_line, system_problem
@@ -37,7 +37,7 @@ class Command(click.Command):
         shared = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         settings["context_settings"] = {**shared, **(settings.get("context_settings") or {})}
         super().__init__(*arguments, **settings)
-        version = click.version_option(deepmask.__version__, message="%(prog)s %(version)s")
+        version = click.version_option(__version__, message="%(prog)s %(version)s")
         version(self)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -32,7 +32,7 @@ def progress_bar() -> Iterator[Progress]:
                 stack.close()  # the bar before
                 shown.append((counted, stack.enter_context(_bar(counted, total))))
             bar = shown[-1][1]
-            bar.update(done - bar.pos)
+            bar.update(max(0, done - bar.pos))
             if done == total:  # what is printed next gets a line of its own
                 stack.close()
                 shown.clear()

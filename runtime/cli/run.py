@@ -117,16 +117,18 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
 
     paths = expand(images)
     overlays = overlay_paths(paths, options["overlay"])
-    model = DeepMask.load(
-        options["model"],
-        engine=options["engine"],
-        device=options["device"],
-        threads=options["threads"],
-        coarse=options["coarse"],
-        max_side=options["max_side"],
-        cache=options["cache"],
-        report=say_aside,
-    )
+    with progress_bar() as show:
+        model = DeepMask.load(
+            options["model"],
+            engine=options["engine"],
+            device=options["device"],
+            threads=options["threads"],
+            coarse=options["coarse"],
+            max_side=options["max_side"],
+            cache=options["cache"],
+            report=say_aside,
+            progress=show,
+        )
     scales = scales or model.manifest.views.scales
     settings = Settings(
         proposals=options["proposals"],

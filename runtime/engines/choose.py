@@ -16,6 +16,7 @@ from deepmask.runtime.engines.base import DeviceError, Engine, EngineError, Tens
 from deepmask.runtime.engines.tensorrt import build, cuda, flavours, plan_cache
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.model.manifest import Manifest
+from deepmask.runtime.progress import Progress, no_progress
 
 ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime")
 DEVICES = ("auto", "cpu", "cuda")
@@ -60,6 +61,7 @@ class Building:
     max_side: int = 0
     cache: Path | None = None
     report: Callable[[str], None] = lambda line: None
+    progress: Progress = no_progress
 
 
 def choose(engine: str = "auto", device: str = "auto", precision: str = "fp32") -> Choice:
@@ -184,6 +186,7 @@ def _open_tensorrt(flavour: str, manifest: Manifest, folder: Path, building: Bui
             cache=cache,
             max_side=side,
             report=building.report,
+            progress=building.progress,
         )
     return TensorRTEngine(manifest, plans, library, device, cache, building.report)
 

@@ -26,6 +26,7 @@ from deepmask.runtime.predict.run_lengths import mask_runs
 from deepmask.runtime.predict.select import Selection, select_best, weigh_sizes
 from deepmask.runtime.predict.soft_nms import POOL, demote_duplicates
 from deepmask.runtime.predict.stage_timer import StageTimer
+from deepmask.runtime.progress import Progress, no_progress
 from deepmask.runtime.views.views import View, plan_views
 
 SHIPPED_MODEL = "sharpmask-r18"
@@ -87,6 +88,7 @@ class DeepMask:
         max_side: int | None = None,
         cache: str | Path | None = None,
         report: Callable[[str], None] = lambda line: None,
+        progress: Progress = no_progress,
     ) -> DeepMask:
         """Load an exported model folder, or the shipped model.
 
@@ -97,10 +99,10 @@ class DeepMask:
                  calls take turns with the network: two at once would push each other out of the
                  caches.
         coarse   leave out a SharpMask model's refinement: blunter masks, the same scores, sooner.
-        max_side, cache, report  for TensorRT, which builds plans once, in minutes: for the largest
+        max_side, cache  for TensorRT, which builds plans once, in minutes: for the largest
                  `max_side` that calls will ask for, at least the model's own, kept in the folder
-                 `cache` (by default among the user's caches). `report` is told what is built and
-                 why.
+                 `cache` (by default among the user's caches).
+        report, progress  are told what is built and why, and how far each build has come.
         Raises `ModelFolderError` or `EngineError`.
         """
         path = shipped_model() if folder is None else Path(folder)
@@ -112,6 +114,7 @@ class DeepMask:
             max_side or 0,
             None if cache is None else Path(cache),
             report,
+            progress,
         )
         opened, choice = open_engine(wanted, manifest, path, threads, building)
         turns = choice.device == "cpu" and threads != 1

@@ -129,11 +129,12 @@ class Network:
         for grid in self.manifest.grids:
             found = self.engine.shape(tensors[grid.score])
             expected = map_shape(view, grid, self.manifest.views.border)
-            if len(found) != 4 or found[0] != 1 or found[2:] != expected:
+            fits = len(found) == 4 and found[0] == 1 and found[2:] == expected
+            if not fits or found[1] <= grid.channel:
                 raise EngineError(
                     f"the score map {grid.score} is {found} for a view of {view.height} x "
-                    f"{view.width}, expected (1, …, {expected[0]}, {expected[1]}); export the "
-                    "checkpoint again"
+                    f"{view.width}, expected channel {grid.channel} of (1, …, {expected[0]}, "
+                    f"{expected[1]}); export the checkpoint again"
                 )
 
     def _batches(

@@ -10,11 +10,13 @@ built each time; all graphs of all presets, at full size and with all profiles, 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import platform
 import signal
 import tempfile
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,12 +39,11 @@ from deepmask.networks.families import dense_model, describe
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.networks.presets import PRESETS
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.engines.tensorrt.build import Plan, build_plan, target_name
+from deepmask.runtime.engines.tensorrt import progress
+from deepmask.runtime.engines.tensorrt.build import build_plan, strongly_typed, target_name
 from deepmask.runtime.engines.tensorrt.flavours import Library, load_library
-from deepmask.runtime.engines.tensorrt.onnx_types import marked_types
-from deepmask.runtime.engines.tensorrt.precision import check_precision
 from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
-from deepmask.runtime.engines.tensorrt.progress import Phases
+from deepmask.runtime.engines.tensorrt.progress import share_done
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Stage
 from deepmask.runtime.predict.deepmask import shipped_model
@@ -82,7 +83,7 @@ FORMS = [
 ALL_GRAPHS = [
     (preset, name, form)
     for preset, one in PRESETS.items()
-    for name in STAGES
+    for name in ("trunk", "score", "mask")
     for form in (INTERLEAVINGS if name == "score" and one.config.score_head == "pooled" else [""])
 ]
 FULL_SIZE = "DEEPMASK_FULL_SIZE"
@@ -92,7 +93,7 @@ _TIMING = "Timing tactics"
 
 @dataclass(frozen=True)
 class Form:
-    """One graph in float32, and the profiles that it gets."""
+    """One graph in float32, the stage that it is, and the profiles that it gets."""
 
     stage: Stage
     model: onnx.ModelProto
@@ -129,28 +130,41 @@ def smaller(config: DeepMaskConfig) -> DeepMaskConfig:
 def export(config: DeepMaskConfig, name: str, interleaving: str) -> Form:
     """A graph with all its profiles."""
     torch.manual_seed(0)
-    network = fold_batchnorm(build_network(config))
-    dense = dense_model(network, DenseOptions(interleaving or None))
+    folded = fold_batchnorm(build_network(config))
+    dense = dense_model(folded, DenseOptions(interleaving or None))
     manifest = sketch(dense, describe(config))
-    (graph,) = (one for one in dense.main.graphs if one.name == name)
+    graph = next(one for one in dense.main.graphs if one.name == name)
     model = to_onnx(graph, example_inputs(graph, manifest), 18)
-    return Form(graph.stage(), model, profiles(manifest, graph.stage(), manifest.views.max_side))
+    stage = graph.stage()
+    return Form(stage, model, profiles(manifest, stage, manifest.views.max_side))
+
+
+def shipped() -> Form:
+    """The shipped model's trunk."""
+    folder = shipped_model()
+    manifest = load_manifest(folder)
+    stage = manifest.stage("trunk")
+    model = onnx.load(folder / stage.file)
+    return Form(stage, model, profiles(manifest, stage, manifest.views.max_side))
+
+
+def converted(form: Form, convert: Callable[[Path, Path], None]) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "source.onnx"), Path(folder, "target.onnx")
+        onnx.save_model(form.model, source)
+        convert(source, target)
+        return onnx.load(target)
 
 
 def halved(form: Form) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "source.onnx"), Path(folder, "target.onnx")
-        onnx.save_model(form.model, source)
-        convert_to_half(source, target, form.stage)
-        return onnx.load(target)
+    return converted(form, lambda source, target: convert_to_half(source, target, form.stage))
 
 
 def symmetric(form: Form, feed: Feed) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "source.onnx"), Path(folder, "target.onnx")
-        onnx.save_model(form.model, source)
+    def convert(source: Path, target: Path) -> None:
         quantise(source, target, form.stage, [feed], SYMMETRIC)
-        return onnx.load(target)
+
+    return converted(form, convert)
 
 
 def ends_of(form: Form) -> Form:
@@ -158,21 +172,65 @@ def ends_of(form: Form) -> Form:
     return replace(form, profiles=[form.profiles[0], form.profiles[-1]])
 
 
-def build(library: Library, form: Form, model: onnx.ModelProto) -> Plan:
+def graph_types(model: onnx.ModelProto) -> Counter[str]:
+    """How many convolutions and matrix products have weights of each type.
+
+    One whose input comes out of a dequantisation is int8.
+    """
+    kinds = {1: "FLOAT", 3: "INT8", 10: "HALF"}
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    counts = Counter[str]()
+    for node in model.graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            source, weight = makers.get(node.input[0]), makers.get(node.input[1])
+            if source is not None and source.op_type == "DequantizeLinear":
+                counts["INT8"] += 1
+            elif weight is not None and weight.op_type == "Cast":
+                counts[kinds[onnx.helper.get_node_attr_value(weight, "to")]] += 1
+            else:
+                counts[kinds[types[node.input[1]]]] += 1
+    return counts
+
+
+def network_types(library: Library, graph: bytes) -> Counter[str]:
+    """How many convolutions and matrix products compute in each type in TensorRT's network.
+
+    One whose input comes out of a dequantisation is int8: TensorRT fuses the two.
+    """
+    trt = library.module
+    builder = trt.Builder(library.logger)
+    network = builder.create_network(strongly_typed(trt))
+    parser = trt.OnnxParser(network, library.logger)
+    assert parser.parse(graph)
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    kinds = trt.LayerType
+    quantised = {one.get_output(0).name for one in layers if one.type == kinds.DEQUANTIZE}
+    counted = (one for one in layers if one.type in (kinds.CONVOLUTION, kinds.MATRIX_MULTIPLY))
+    inputs = [one.get_input(0) for one in counted]
+    return Counter("INT8" if one.name in quantised else one.dtype.name for one in inputs)
+
+
+def check_builds(library: Library, form: Form, model: onnx.ModelProto) -> Counter[str]:
+    """Build without a warning, each layer in the type that the graph gives it; returns these."""
     graph = model.SerializeToString()
-    return build_plan(library, graph, form.name, form.profiles, targets=TARGETS)
+    plan, warnings = build_plan(library, graph, form.stage.name, form.profiles, TARGETS)
+    assert len(plan) > 1000
+    assert warnings == []  # but for the harmless
+    types = graph_types(model)
+    assert network_types(library, graph) == types
+    return types
 
 
-def check_builds(library: Library, form: Form) -> None:
-    """In fp32 and fp16, every layer in the type that it must have, and without a warning."""
-    for precision, model in (("fp32", form.model), ("fp16", halved(form))):
-        plan = build(library, form, model)
-        assert len(plan.content) > 1000
-        assert plan.warnings == ()  # but for `HARMLESS`
-        marked = marked_types(model.SerializeToString())
-        assert plan.layers == marked
-        assert sum(marked.values()) >= 1
-        check_precision(precision, {form.name: plan.layers})
+def check_floats(library: Library, form: Form) -> None:
+    """In fp32 every layer, in fp16 all but the last two of a score."""
+    whole = check_builds(library, form, form.model)
+    assert set(whole) == {"FLOAT"}
+    spared = sum(len(form.stage.layers.get(role, ())) for role in ("score", "hidden_score"))
+    found = check_builds(library, form, halved(form))
+    assert found.total() == whole.total()
+    assert found["HALF"] >= 1
+    assert found["FLOAT"] <= 2 * spared  # each may stand in two interleaved forms
 
 
 @pytest.mark.parametrize(("preset", "name", "interleaving"), FORMS)
@@ -180,7 +238,7 @@ def test_every_kind_of_graph_builds_in_fp32_and_fp16(
     library: Library, preset: str, name: str, interleaving: str
 ) -> None:
     form = export(smaller(PRESETS[preset].config), name, interleaving)
-    check_builds(library, form if preset == "deepmask-r18" else ends_of(form))
+    check_floats(library, form if preset == "deepmask-r18" else ends_of(form))
 
 
 @pytest.mark.slow
@@ -189,20 +247,15 @@ def test_every_kind_of_graph_builds_in_fp32_and_fp16(
 def test_every_graph_builds_at_full_size(
     library: Library, preset: str, name: str, interleaving: str
 ) -> None:
-    check_builds(library, export(PRESETS[preset].config, name, interleaving))
+    check_floats(library, export(PRESETS[preset].config, name, interleaving))
 
 
 def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
-    folder = shipped_model()
-    manifest = load_manifest(folder)
-    stage = manifest.stage("trunk")
-    model = onnx.load(folder / stage.file)
-    store_as_single(model)
-    form = Form(stage, model, profiles(manifest, stage, manifest.views.max_side))
+    form = shipped()
+    store_as_single(form.model)
     picture = np.random.default_rng(0).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)
-    plan = build(library, form, symmetric(form, {"image": picture}))
-    assert set(plan.layers) == {"int8"}
-    assert plan.warnings == ()
+    model = symmetric(form, {"image": picture})
+    assert set(check_builds(library, form, model)) == {"INT8"}
 
 
 def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library) -> None:
@@ -210,29 +263,21 @@ def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library) -> None:
     form = ends_of(export(PRESETS["deepmask-vgg-a"].config, "trunk", ""))
     canvas = np.full((1, 3, 320, 352), BORDER_FILL, np.float32)
     canvas[:, :, 128:-128, 128:-128] = np.random.default_rng(0).uniform(0, 255, (64, 96))
-    plan = build(library, form, symmetric(form, {"image": canvas}))
-    assert plan.layers == {"int8": 8}
-    assert plan.warnings == ()
+    assert check_builds(library, form, symmetric(form, {"image": canvas})) == {"INT8": 8}
 
 
 @pytest.mark.parametrize(
     ("preset", "expected"),
-    [("deepmask-vgg-a", {"int8": 2, "fp32": 1}), ("deepmask-r18", {"int8": 2, "fp32": 2})],
+    [("deepmask-vgg-a", {"INT8": 2, "FLOAT": 1}), ("deepmask-r18", {"INT8": 2, "FLOAT": 2})],
 )
 def test_an_int8_score_builds_from_the_symmetric_form(
     library: Library, preset: str, expected: dict[str, int]
 ) -> None:
     """What gives the code for masks keeps it in float32, and so the layer that reads it."""
     config = smaller(PRESETS[preset].config)
-    form = ends_of(
-        export(config, "score", INTERLEAVINGS[0] if config.score_head == "pooled" else "")
-    )
+    form = ends_of(export(config, "score", ""))
     features = np.random.default_rng(0).random((1, config.features, 20, 24), np.float32)
-    model = symmetric(form, {"features": features})
-    plan = build(library, form, model)
-    assert plan.layers == marked_types(model.SerializeToString()) == expected
-    assert plan.warnings == ()
-    check_precision("int8-symmetric", {"score": plan.layers})
+    assert check_builds(library, form, symmetric(form, {"features": features})) == expected
 
 
 def test_int8_masks_of_the_features_build_from_the_symmetric_form(library: Library) -> None:
@@ -240,9 +285,24 @@ def test_int8_masks_of_the_features_build_from_the_symmetric_form(library: Libra
     form = ends_of(export(PRESETS["deepmask-ours-head-b"].config, "mask", ""))
     features = np.random.default_rng(0).random((1, 1024, 14, 14), np.float32)
     model = symmetric(form, {"features": features, "locations": np.zeros((1, 2), np.int64)})
-    plan = build(library, form, model)
-    assert plan.layers == marked_types(model.SerializeToString()) == {"int8": 2, "fp32": 1}
-    assert plan.warnings == ()
+    assert check_builds(library, form, model) == {"INT8": 2, "FLOAT": 1}
+
+
+def test_types_are_read_from_the_graph() -> None:
+    """Weights stored in less count as what they are cast to, dequantised inputs as int8."""
+    make = onnx.helper.make_node
+    nodes = [
+        make("Conv", ["x", "single"], ["a"]),
+        make("Cast", ["half"], ["cast"], to=1),
+        make("Conv", ["a", "cast"], ["b"]),
+        make("Gemm", ["b", "half"], ["c"]),
+        make("DequantizeLinear", ["q", "single"], ["d"]),
+        make("MatMul", ["d", "single"], ["e"]),
+        make("Relu", ["e"], ["f"]),
+    ]
+    weights = [onnx.helper.make_tensor(n, t, [1], [1]) for n, t in (("single", 1), ("half", 10))]
+    graph = onnx.helper.make_graph(nodes, "g", [], [], weights)
+    assert graph_types(onnx.helper.make_model(graph)) == {"FLOAT": 2, "HALF": 1, "INT8": 1}
 
 
 def test_every_preset_is_made_of_graphs_that_are_built() -> None:
@@ -255,41 +315,42 @@ def test_every_preset_is_made_of_graphs_that_are_built() -> None:
 
 def test_a_graph_that_is_no_graph_is_refused_in_one_line(library: Library) -> None:
     with pytest.raises(EngineError, match=r"tensorrt-rtx .* graph trunk: ") as caught:
-        build_plan(library, b"\0 no graph", "trunk", [], targets=TARGETS)
+        build_plan(library, b"\0 no graph", "trunk", [], TARGETS)
     assert "\n" not in str(caught.value)
 
 
 def test_targets_are_those_that_rtx_knows(library: Library) -> None:
-    assert [target_name(library.module, one) for one in TARGETS] == [
-        "SM80",
-        "SM86",
-        "SM89",
-        "SM120",
-    ]
+    names = [target_name(library.module, one) for one in TARGETS]
+    assert names == ["SM80", "SM86", "SM89", "SM120"]
     with pytest.raises(EngineError, match=r"cannot build for SM90; it can for SM75, SM80, .*SM120"):
         target_name(library.module, "9.0")
 
 
 def test_ctrl_c_ends_a_build(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before TensorRT comes to what takes the time, as it does if it is left alone."""
-    folder = shipped_model()
-    manifest = load_manifest(folder)
-    stage = manifest.stage("trunk")
-    content = (folder / stage.file).read_bytes()
-    smallest = profiles(manifest, stage, manifest.views.max_side)[:1]
+    form = shipped()
+    content, smallest = form.model.SerializeToString(), form.profiles[:1]
 
-    def build_and_watch(steps: list[str], interrupted_at: int) -> None:
-        def step(self: Phases, name: str, index: int) -> None:
-            steps.append(name)
-            if len(steps) == interrupted_at:
+    def build_and_watch(interrupted_at: int) -> None:
+        calls = itertools.count(1)
+
+        def watched(phases: Mapping[str, tuple[int, int]]) -> float:
+            seen.update(phases)
+            if next(calls) == interrupted_at:
                 signal.raise_signal(signal.SIGINT)
+            return share_done(phases)
 
-        monkeypatch.setattr(Phases, "step", step)
-        build_plan(library, content, "trunk", smallest, targets=TARGETS)
+        seen: set[str] = set()
+        monkeypatch.setattr(progress, "share_done", watched)
+        try:
+            build_plan(library, content, "trunk", smallest, TARGETS)
+        finally:
+            found.append(seen)
 
-    undisturbed, stopped = list[str](), list[str]()
-    build_and_watch(undisturbed, 0)
-    assert _TIMING in undisturbed
+    found: list[set[str]] = []
+    build_and_watch(0)
     with pytest.raises(KeyboardInterrupt):
-        build_and_watch(stopped, 10)
+        build_and_watch(10)
+    undisturbed, stopped = found
+    assert _TIMING in undisturbed
     assert _TIMING not in stopped

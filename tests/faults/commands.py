@@ -22,7 +22,7 @@ from PIL import Image
 from deepmask.evaluate.contact_sheet import SHEET_NAME
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.config import DeepMaskConfig
-from deepmask.runtime.engines.tensorrt.plan_cache import engine_plans
+from deepmask.runtime.engines.tensorrt.plan_cache import model_plans
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.conftest import draw_coco_set
@@ -203,7 +203,7 @@ class Batch(Command):
         return everything(folder)
 
 
-class EngineBuild(Command):
+class PlanBuild(Command):
     """Keeps a plan and its description in the cache; the builder is a fake of TensorRT's."""
 
     name = "build"
@@ -214,21 +214,21 @@ class EngineBuild(Command):
 
     def require_whole(self, folder: Path) -> None:
         """Check that a plan taken from the cache is one that an undisturbed build makes."""
-        _, good = build_engines(folder / "model", emptied(folder / "other"))
+        _, good = build_plans(folder / "model", emptied(folder / "other"))
         cache = shutil.copytree(folder / "cache", folder / "copy", dirs_exist_ok=True)
-        _, taken = build_engines(folder / "model", Path(cache))
+        _, taken = build_plans(folder / "model", Path(cache))
         shutil.rmtree(folder / "copy")
         assert taken == good
 
     def content(self, folder: Path) -> Any:
         """Return the plans, read from the cache without building any again."""
-        built, plans = build_engines(folder / "model", folder / "cache")
+        built, plans = build_plans(folder / "model", folder / "cache")
         assert built == []
         return plans, sorted(path.name for path in (folder / "cache").iterdir())
 
 
-def build_engines(model: Path, cache: Path) -> tuple[list[str], dict[str, bytes]]:
-    """Return which of a model's engines the cache lacked and were built, and all their plans."""
+def build_plans(model: Path, cache: Path) -> tuple[list[str], dict[str, bytes]]:
+    """Return which plans of a model the cache lacked and were built, and all of them."""
     built: list[str] = []
 
     def build(graph: dict[str, Any]) -> None:
@@ -237,12 +237,12 @@ def build_engines(model: Path, cache: Path) -> tuple[list[str], dict[str, bytes]
 
     library = fake_library(building=build)
     manifest = write_model(model)
-    return built, engine_plans(manifest, model, library, GPU, cache=cache, max_side=1333)
+    return built, model_plans(manifest, model, library, GPU, cache=cache)
 
 
 COMMANDS: dict[str, type[Command]] = {
     command.name: command
-    for command in (Training, Export, HalfExport, Int8Export, Evaluation, Batch, EngineBuild)
+    for command in (Training, Export, HalfExport, Int8Export, Evaluation, Batch, PlanBuild)
 }
 
 

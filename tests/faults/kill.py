@@ -24,14 +24,14 @@ import deepmask.runtime.cli.run
 import deepmask.train.cli
 import deepmask.train.run
 from deepmask.networks.presets import PRESETS
-from tests.faults.commands import TINY, Command, build_engines, emptied
+from tests.faults.commands import TINY, Command, build_plans, emptied
 
 _MAINS: dict[str, Callable[[], object]] = {
     "train": lambda: deepmask.train.cli.main(sys.argv[1:]),
     "export": deepmask.export.cli.main,
     "eval": deepmask.evaluate.cli.main,
     "run": deepmask.runtime.cli.run.main,
-    "build": lambda: build_engines(*map(Path, sys.argv[1:])),
+    "build": lambda: build_plans(*map(Path, sys.argv[1:])),
 }
 #: After so many kills in a row a run is left alone, so that it comes to its end.
 MOST_IN_A_ROW = 4

@@ -1,28 +1,29 @@
-"""Hostile descriptions of built engines, in the cache beside a plan."""
+"""Hostile descriptions of plans, in the cache beside a plan."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
-from deepmask.runtime.engines.tensorrt.device import Gpu
-from deepmask.runtime.engines.tensorrt.plan_metadata import (
-    Stamp,
-    differences,
-    dumps,
-    hash_of,
-    identify,
-)
-from deepmask.runtime.engines.tensorrt.plan_store import PLAN, STAMP, described, find
-from deepmask.runtime.engines.tensorrt.profile import Range
+from deepmask.runtime.engines.tensorrt.plan_cache import FORMAT, Hit, Identity, find, keep, path_of
 from tests.fuzz.mutations import damaged_json
 from tests.fuzz.target import Target
 
-PROFILES = [{"image": Range((1, 3, 16, 16), (1, 3, 32, 32), (1, 3, 64, 64))}]
-IDENTITY = identify(
-    "tensorrt", "11.4.0", Gpu("L4", (8, 9), "12.8", 1 << 34), "fp16", "ab" * 32, PROFILES
-)
-GOOD = json.loads(dumps(Stamp(IDENTITY, hash_of(b"plan"), 12.5, {"fp16": 15})))
+IDENTITY: Identity = {
+    "format": FORMAT,
+    "flavour": "tensorrt",
+    "version": "11.4.0",
+    "platform": "linux-x86_64",
+    "gpu": "L4",
+    "compute_capability": "8.9",
+    "driver": "12.8",
+    "precision": "fp16",
+    "graph": "ab" * 32,
+    "shapes": "cd" * 8,
+    "max_side": 1333,
+}
+GOOD = {**IDENTITY, "sha256": hashlib.sha256(b"plan").hexdigest()}
 
 
 class Rebuild(Exception):
@@ -31,20 +32,24 @@ class Rebuild(Exception):
 
 def read(path: Path) -> None:
     """Look a plan up by its description; what is no match is a reason to build again."""
-    stem = "0" * 16
-    (path.parent / (stem + PLAN)).write_bytes(b"plan")
-    (path.parent / (stem + STAMP)).write_bytes(path.read_bytes())
-    assert all("\n" not in line for line in described(path.parent))
-    found = find(path.parent, stem, IDENTITY)
-    if isinstance(found, str):
-        raise Rebuild(found)
-    assert differences(found.stamp.identity, IDENTITY) == []
+    keep(path.parent, IDENTITY, b"plan")
+    beside = path_of(path.parent, IDENTITY).with_suffix(".json")
+    hostile = path.read_bytes()
+    good = json.loads(beside.read_bytes())
+    beside.write_bytes(hostile)
+    found = find(path.parent, IDENTITY)
+    if not isinstance(found, Hit):
+        raise Rebuild(found.reason)
+    values = json.loads(hostile)
+    assert found.plan == b"plan"
+    assert all(values[key] == good[key] for key in good if key != "max_side")
+    assert values["max_side"] >= good["max_side"]
 
 
 TARGETS = (
     Target(
-        "engine descriptions",
-        lambda chance: damaged_json(GOOD, chance, ("a\nb", {"min": [1], "opt": [], "max": [2]})),
+        "plan descriptions",
+        lambda chance: damaged_json(GOOD, chance, ("a\nb", 1334)),
         read,
         (Rebuild,),
     ),

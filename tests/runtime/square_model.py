@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -36,6 +38,8 @@ CHANNELS = STRIDE**2
 FILL = 127.5
 #: The mask's logit is this steep: full contrast gives +STEEP / 2, none -STEEP / 2.
 STEEP = 20.0
+
+Constants = dict[str, npt.NDArray[Any]]
 
 _CELLS = (f"height/{STRIDE}", f"width/{STRIDE}")
 #: Every tensor that crosses from one graph to the next; a refined mask has PATCH samples a side.
@@ -122,7 +126,7 @@ def _stage(name: str, path: Path, model: onnx.ModelProto, mask_size: int) -> Sta
 
 
 def _trunk(with_skips: bool = False) -> onnx.ModelProto:
-    constants: dict[str, np.ndarray] = {
+    constants: Constants = {
         "fill": np.array(FILL, np.float32),
         "half": np.array(255 / 2, np.float32),
         "axes": np.array([1], np.int64),
@@ -143,7 +147,7 @@ def _trunk(with_skips: bool = False) -> onnx.ModelProto:
 def _score(with_code: bool) -> onnx.ModelProto:
     kernel = -np.ones((1, 1, CELLS, CELLS), np.float32)
     kernel[:, :, 1:-1, 1:-1] = 1
-    constants: dict[str, np.ndarray] = {
+    constants: Constants = {
         "kernel": kernel,
         "axes": np.array([1], np.int64),
         "start": np.array([MARGIN, MARGIN], np.int64),
@@ -177,7 +181,7 @@ def _mask(source: str, margin: int) -> onnx.ModelProto:
     cells = 1 if code else CELLS
     channels = CHANNELS * CELLS**2 if code else CHANNELS
     steps = margin + np.arange(cells)
-    constants: dict[str, np.ndarray] = {
+    constants: Constants = {
         "last": np.array([-1], np.int64),
         "rows": np.repeat(steps, cells)[None, :].astype(np.int64),
         "cols": np.tile(steps, cells)[None, :].astype(np.int64),
@@ -220,7 +224,7 @@ def _mask(source: str, margin: int) -> onnx.ModelProto:
 def _refined_mask() -> onnx.ModelProto:
     """Every pixel of the window out of the skip maps, without the averaging of `_mask`."""
     steps = MARGIN + np.arange(CELLS)
-    constants: dict[str, np.ndarray] = {
+    constants: Constants = {
         "rows": np.repeat(steps, CELLS)[None, :].astype(np.int64),
         "cols": np.tile(steps, CELLS)[None, :].astype(np.int64),
         "flat": np.array([-1, CHANNELS], np.int64),
@@ -253,7 +257,7 @@ def _refined_mask() -> onnx.ModelProto:
 def _model(
     nodes: list[onnx.NodeProto],
     edges: str,
-    constants: dict[str, np.ndarray],
+    constants: Constants,
     tensors: Mapping[str, TensorSpec] = TENSORS,
 ) -> onnx.ModelProto:
     """A graph whose edges are given as "inputs > outputs"."""

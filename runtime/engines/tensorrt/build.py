@@ -13,6 +13,7 @@ from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library, starte
 from deepmask.runtime.engines.tensorrt.profile import Profile
 from deepmask.runtime.engines.tensorrt.progress import monitored
 from deepmask.runtime.errors import one_line
+from deepmask.runtime.progress import Progress, no_progress
 
 #: A warning that asks for nothing: model.json says int64, and so it is given.
 _HARMLESS = "Make sure input locations has Int64 binding"
@@ -24,6 +25,7 @@ def build_plan(
     name: str,
     profiles: Sequence[Profile],
     targets: Sequence[str] = (),
+    progress: Progress = no_progress,
 ) -> tuple[bytes, list[str]]:
     """Build the plan of a graph, the content of an ONNX file; `name` is for messages.
 
@@ -34,7 +36,7 @@ def build_plan(
     trt = library.module
     library.messages.take()
     builder = started(library, trt.Builder)
-    network = builder.create_network(_strongly_typed(trt))
+    network = builder.create_network(strongly_typed(trt))
     parser = trt.OnnxParser(network, library.logger)  # owns weights: must outlive the build
     if not parser.parse(graph):
         raise EngineError(f"{library.flavour} refuses graph {name}: {_parser_error(parser)}")
@@ -46,7 +48,7 @@ def build_plan(
         config.num_compute_capabilities = len(targets)
         key = target_name(trt, target)
         config.set_compute_capability(getattr(trt.ComputeCapability, key), index)
-    with monitored(trt, config, f"building {name}"):
+    with monitored(trt, config, f"building {name}", progress):
         plan = builder.build_serialized_network(network, config)
     messages = library.messages.take()
     if plan is None:
@@ -78,7 +80,7 @@ def target_name(trt: ModuleType, capability: str) -> str:
     return name
 
 
-def _strongly_typed(trt: ModuleType) -> int:
+def strongly_typed(trt: ModuleType) -> int:
     """Flags of a network that computes each layer in the type that the graph gives it.
 
     From version 11 on there is no other kind, and no flag.

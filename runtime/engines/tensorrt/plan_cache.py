@@ -28,6 +28,7 @@ from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
 from deepmask.runtime.errors import one_line
 from deepmask.runtime.io.atomic import TEMPORARY_END, atomic_write, remove_stale
 from deepmask.runtime.model.manifest import Manifest, Stage
+from deepmask.runtime.progress import Progress, no_progress
 
 try:
     import fcntl
@@ -71,6 +72,7 @@ def model_plans(
     cache: Path | None = None,
     max_side: int = 0,
     report: Callable[[str], None] = lambda line: None,
+    progress: Progress = no_progress,
 ) -> dict[str, bytes]:
     """Return the plan of each stage of the model in `folder` for one GPU, by the stage's name.
 
@@ -78,6 +80,7 @@ def model_plans(
     max_side   the longest side of scale 1 that must fit, in pixels; at least the model's own.
     report     is given a line for whatever a user must know: why a plan is built, what the model
                computes in, what TensorRT warns of.
+    progress   is told how far each build has come.
 
     A cache that cannot be written is a warning. What was built before Ctrl-C is kept. Raises
     `EngineError` if a plan cannot be built.
@@ -88,7 +91,7 @@ def model_plans(
             "export the checkpoint with --precision int8-symmetric for TensorRT"
         )
     # Each line is told once, also where none of the plans can be written.
-    own = _Plans(cache or default_folder(), library, functools.cache(report))
+    own = _Plans(cache or default_folder(), library, functools.cache(report), progress)
     plans = {}
     for stage in manifest.stages:
         side = max(max_side, manifest.views.max_side)
@@ -204,6 +207,7 @@ class _Plans:
     folder: Path
     library: Library
     report: Callable[[str], None]
+    progress: Progress
 
     def get(self, name: str, wanted: Identity, shapes: Sequence[Profile], graph: Path) -> bytes:
         """Find a plan, or build it of the graph in a file."""
@@ -221,7 +225,7 @@ class _Plans:
                 raise EngineError(f"{graph}: was changed since the model was loaded; start again")
             portable = FLAVOURS[self.library.flavour].portable
             targets = [wanted["compute_capability"]] if portable else []
-            plan, warnings = build_plan(self.library, content, name, shapes, targets)
+            plan, warnings = build_plan(self.library, content, name, shapes, targets, self.progress)
             with self._writing():
                 keep(self.folder, wanted, plan)
         self.report(f"plan {name}: built in {time.monotonic() - start:.0f} s")

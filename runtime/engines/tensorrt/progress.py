@@ -1,18 +1,16 @@
-"""Show on a terminal how far a build has come, and let Ctrl-C end it."""
+"""Tell how far a build has come, and let Ctrl-C end it."""
 
 from __future__ import annotations
 
-import io
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-import click
+from deepmask.runtime.progress import Progress
 
-_STEPS = 1000
+_STEPS = 100
 
 
 def share_done(phases: Mapping[str, tuple[int, int]]) -> float:
@@ -28,23 +26,29 @@ def share_done(phases: Mapping[str, tuple[int, int]]) -> float:
 
 
 @contextmanager
-def monitored(trt: ModuleType, config: Any, label: str) -> Iterator[None]:
-    """Show the progress of a build with `config`, if on a terminal; Ctrl-C ends the build.
+def monitored(trt: ModuleType, config: Any, label: str, progress: Progress) -> Iterator[None]:
+    """Tell `progress` how many hundredths of a build with `config` are done; Ctrl-C ends it.
 
     TensorRT may call back from several threads, and no exception must cross it: Ctrl-C that comes
     in a callback is kept, the build is told to stop, and `KeyboardInterrupt` is raised at the end.
     """
-    screen = sys.stderr if sys.stderr.isatty() else io.StringIO()
-    with click.progressbar(length=_STEPS, label=label, file=screen) as bar:
-        monitor = _monitor(trt, lambda share: bar.update(max(0, int(share * _STEPS) - bar.pos)))
-        config.progress_monitor = monitor
-        try:
-            yield
-        finally:
-            config.progress_monitor = None
-            if monitor.interrupted:
-                raise KeyboardInterrupt
-        bar.update(_STEPS - bar.pos)
+    furthest = 0
+
+    def show(share: float) -> None:
+        nonlocal furthest
+        # A phase that ends gives its share back for a moment; all is done when the build returns.
+        furthest = max(furthest, min(int(share * _STEPS), _STEPS - 1))
+        progress(label, furthest, _STEPS)
+
+    monitor = _monitor(trt, show)
+    config.progress_monitor = monitor
+    try:
+        yield
+    finally:
+        config.progress_monitor = None
+        if monitor.interrupted:
+            raise KeyboardInterrupt
+    progress(label, _STEPS, _STEPS)
 
 
 def _monitor(trt: ModuleType, show: Callable[[float], None]) -> Any:

@@ -21,8 +21,7 @@ from deepmask.runtime.engines import onnxruntime as ort_engine
 from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.engines.choose import Choice, choose
 from deepmask.runtime.engines.tensorrt import cuda, flavours, plan_cache
-from deepmask.runtime.engines.tensorrt.build import Plan
-from deepmask.runtime.engines.tensorrt.device import Gpu
+from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.model.manifest import Manifest, Stage
 from deepmask.runtime.predict.network import Network
@@ -87,15 +86,15 @@ def test_auto_passes_over_what_is_not_for_this_gpu(
     gpu: FakeDevice, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TensorRT for RTX lists what it is for, and an H200 is not in it: no build is begun."""
-    gpu.gpu = replace(FAKE, name="NVIDIA H200", compute_capability=(9, 0))
+    gpu.gpu = replace(FAKE, name="NVIDIA H200", compute_capability="9.0")
     assert order(choose())[:2] == [("tensorrt", "cuda"), ("onnxruntime", "cuda")]
     assert choose().reason == ""  # what is preferred can be had
     lack(monkeypatch, "tensorrt")
 
     def fail(*_: object, **__: object) -> None:
-        pytest.fail("an engine is asked for")
+        pytest.fail("a plan is asked for")
 
-    monkeypatch.setattr(plan_cache, "engine_plans", fail)
+    monkeypatch.setattr(plan_cache, "model_plans", fail)
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "no CUDA here")
     with DeepMask.load(model_folder) as model:
         assert (model.choice.engine, model.choice.device) == ("onnxruntime", "cpu")
@@ -153,7 +152,7 @@ def test_tensorrt_opens_what_the_cache_gives(
     asked: int | None,
     fitting: int,
 ) -> None:
-    """Where engines are kept and what they must take reaches the cache, and reports come back."""
+    """Where plans are kept and what they must take reaches the cache, and reports come back."""
 
     def plans(
         manifest: Manifest, folder: Path, library: flavours.Library, gpu: Gpu, **rest: Any
@@ -162,7 +161,7 @@ def test_tensorrt_opens_what_the_cache_gives(
         assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": fitting})
         return fake_plans(manifest, folder)
 
-    monkeypatch.setattr(plan_cache, "engine_plans", plans)
+    monkeypatch.setattr(plan_cache, "model_plans", plans)
     lines: list[str] = []
     with DeepMask.load(model_folder, cache=tmp_path, max_side=asked, report=lines.append) as model:
         assert model.engine.description == "tensorrt 10.99.0 on Fake GPU"
@@ -170,7 +169,7 @@ def test_tensorrt_opens_what_the_cache_gives(
     assert lines == ["building"]
 
 
-def test_engines_are_built_once_and_found_again(
+def test_plans_are_built_once_and_found_again(
     gpu: FakeDevice,
     model: DeepMask,
     model_folder: Path,
@@ -180,11 +179,10 @@ def test_engines_are_built_once_and_found_again(
     """Through the cache itself: the first load builds three plans, the second reads them."""
     plans = fake_plans(model.manifest, model_folder)
 
-    def build(library: flavours.Library, graph: bytes, name: str, *_: Any, **__: Any) -> Plan:
-        return Plan(plans[name], {"fp32": 1}, (), b"timings")
+    def build(library: flavours.Library, graph: bytes, name: str, *_: Any) -> tuple[bytes, Any]:
+        return plans[name], []
 
     monkeypatch.setattr(plan_cache, "build_plan", build)
-    monkeypatch.setattr(plan_cache, "engine_types", lambda library, plan: {"fp32"})
     image = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
     for builds in (3, 0):
         lines: list[str] = []
@@ -203,7 +201,7 @@ def test_auto_goes_on_where_an_engine_cannot_be_built(
     def refuse(*_: object, **__: object) -> None:
         raise EngineError("this GPU is too new")
 
-    monkeypatch.setattr(plan_cache, "engine_plans", refuse)
+    monkeypatch.setattr(plan_cache, "model_plans", refuse)
     original = ort_engine._open_session
     monkeypatch.setattr(
         ort_engine,

@@ -63,7 +63,8 @@ def test_buffers_are_the_tensors_memory(engine: Engine) -> None:
     tensors = []
     for value in range(5):
         buffer = engine.buffer((2, 3), np.float32)
-        assert (buffer.array.shape, buffer.array.dtype) == ((2, 3), np.float32)
+        assert buffer.array.shape == (2, 3)
+        assert buffer.array.dtype == np.float32
         assert buffer.array.flags.c_contiguous
         buffer.array[:] = value
         tensors.append(engine.send(buffer))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,7 +30,7 @@ def external(location: str = "secret.bin") -> TensorProto:
 
 def varint(value: int, padding: int = 0) -> bytes:
     """A number as protobuf writes it, with bytes more than it needs."""
-    digits = []
+    digits: list[int] = []
     while value or not digits:
         digits.append(value & 0x7F)
         value >>= 7
@@ -46,13 +47,14 @@ def model(*, initialiser: TensorProto | None = None, node: onnx.NodeProto | None
     """`y = x + w` as a file's bytes, `w` of whatever kind."""
     nodes = [*([node] if node else []), helper.make_node("Add", ["x", "w"], ["y"])]
     edges = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy"]
-    graph = helper.make_graph(nodes, "g", edges[:1], edges[1:], [initialiser] * bool(initialiser))
+    weights = [] if initialiser is None else [initialiser]
+    graph = helper.make_graph(nodes, "g", edges[:1], edges[1:], weights)
     opset = [helper.make_opsetid("", 18)]
     proto: bytes = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
     return proto
 
 
-def constant(**attribute: object) -> onnx.NodeProto:
+def constant(**attribute: Any) -> onnx.NodeProto:
     """A node that makes `w`."""
     return helper.make_node("Constant", [], ["w"], **attribute)
 
@@ -66,13 +68,13 @@ def in_a_function() -> bytes:
     proto = onnx.ModelProto.FromString(model())
     function = proto.functions.add(name="F", domain="here", output=["w"])
     function.node.append(constant(value=external()))
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
 
 
 def in_training() -> bytes:
     proto = onnx.ModelProto.FromString(model())
     proto.training_info.add().algorithm.initializer.append(external())
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
 
 
 def sparse() -> bytes:
@@ -90,7 +92,7 @@ def padded() -> bytes:
     tensor = bare.SerializeToString() + field(13, entry, 1)
     graph = proto.graph.SerializeToString() + field(5, tensor, 2)
     proto.ClearField("graph")
-    return field(7, graph, 3) + proto.SerializeToString()
+    return bytes(field(7, graph, 3) + proto.SerializeToString())
 
 
 def split() -> bytes:

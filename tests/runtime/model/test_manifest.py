@@ -70,8 +70,8 @@ def test_the_coarse_form_is_a_model_of_its_own(refined: Manifest, refined_folder
         "coarse_mask.onnx",
     ]
     assert [stage.name for stage in coarse.stages] == [stage.name for stage in refined.stages]
-    own = {"name": refined.name, "grids": refined.grids, "stages": refined.stages}
-    assert replace(coarse, **own, coarse=refined.coarse) == refined
+    same = replace(coarse, name=refined.name, grids=refined.grids, stages=refined.stages)
+    assert replace(same, coarse=refined.coarse) == refined
     with pytest.raises(ModelFolderError, match=r"squares, coarse has no refinement.*--coarse"):
         coarse.coarse_form()
 

@@ -130,7 +130,7 @@ STAGES: list[tuple[Change, str]] = [
     (lambda c: c["stages"][2].update(sha256=None), "sha256 is None, expected a text"),
     *(
         (
-            lambda c, file=file: c["stages"][2].update(file=file),  # type: ignore[misc]
+            lambda c, file=file: c["stages"][2].update(file=file),
             "is not a plain .onnx file name in the model's own folder",
         )
         for file in ("../mask.onnx", "/etc/passwd", "a\\b.onnx", "mask.pt", ".onnx")
@@ -163,9 +163,7 @@ TENSORS: list[tuple[Change, str]] = [
     ),
     *(
         (
-            lambda c, axis=axis: c["stages"][0]["outputs"].update(  # type: ignore[misc]
-                features=tensor("map", 1, axis)
-            ),
+            lambda c, axis=axis: c["stages"][0]["outputs"].update(features=tensor("map", 1, axis)),
             f"stage trunk: features: an axis is {axis!r}, expected a size, height, width, height/N",
         )
         for axis in (0, -1, 1.5, True, None, "h", "height/0", "rows/2", "depth", 1 << 31)

@@ -95,8 +95,9 @@ def test_windows_are_those_of_the_proposals(model: DeepMask) -> None:
     image = np.random.default_rng(0).integers(0, 255, (90, 70, 3)).astype(np.uint8)
     windows = model.windows(image, proposals=40)
     found = model(image, proposals=40, overlap=1.0)
-    assert (windows.logits.shape, windows.logits.dtype) == ((40, 16, 16), np.float32)
-    assert (windows.boxes.shape, windows.boxes.dtype) == ((40, 4), np.float64)
+    assert (windows.logits.shape, windows.boxes.shape) == ((40, 16, 16), (40, 4))
+    assert windows.logits.dtype == np.float32
+    assert windows.boxes.dtype == np.float64
     assert_allclose(found.scores, 1 / (1 + np.exp(-windows.selection.logit)), rtol=1e-6)
     for index in range(0, 40, 3):
         mask = paste(windows.logits[index], 0.0, windows.boxes[index], (90, 70))
@@ -236,7 +237,9 @@ def test_score_map_of_a_wrong_size_is_refused(model: DeepMask) -> None:
     """A model folder whose border is not that of its graphs."""
     views = replace(model.manifest.views, border=64)
     broken = DeepMask(replace(model.manifest, views=views), model.engine, model.choice)
-    with pytest.raises(EngineError, match=r"score map score is .* expected \(1, .*, 3, 3\)"):
+    with pytest.raises(
+        EngineError, match=r"score map score is .* expected channel 0 of \(1, .*, 3, 3\)"
+    ):
         broken(np.zeros((20, 20, 3), np.uint8), scales=Scales(0, 0, 1))
 
 

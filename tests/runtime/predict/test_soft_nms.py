@@ -79,9 +79,10 @@ def test_equals_the_plain_form(
 def test_blocks_of_boxes_are_joined() -> None:
     """More boxes than one block holds."""
     random = np.random.default_rng(2)
-    boxes = np.hstack([random.integers(0, 40, (200, 2)), random.integers(8, 24, (200, 2))])
+    sides = (random.integers(low, high, (200, 2)) for low, high in ((0, 40), (8, 24)))
+    boxes = np.hstack(list(sides)).astype(np.float64)
     drawn = np.sort(random.random(200).astype(np.float32))[::-1].copy()
-    order, final = demote_duplicates(drawn, boxes.astype(np.float64), 0.5)
+    order, final = demote_duplicates(drawn, boxes, 0.5)
     expected_order, expected = plain(drawn, boxes, 0.5)
     assert order.tolist() == expected_order
     assert order.tolist() != list(range(200))

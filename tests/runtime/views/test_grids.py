@@ -36,7 +36,8 @@ def test_a_box_is_the_window_of_its_location(
     """Centred at stride · (i + offset) of the view, as large as the window, in picture pixels."""
     [view] = plan_views(height, width, (factor,), views_of(48, 32))
     boxes = window_boxes(np.array([row]), np.array([col]), [grid], [view])
-    assert (boxes.shape, boxes.dtype) == ((1, 4), np.float64)
+    assert boxes.shape == (1, 4)
+    assert boxes.dtype == np.float64
     for axis, index, ratio in ((0, row, view.ratio_y), (1, col, view.ratio_x)):
         start, length = boxes[0, axis], boxes[0, axis + 2]
         assert start == (grid.stride * (index + grid.offset) - grid.window / 2) / ratio

@@ -1,34 +1,31 @@
-"""A build's progress: shown on a terminal alone, never going back, and ended by Ctrl-C."""
+"""A build's progress: told in hundredths, never going back, and ended by Ctrl-C."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import json
 
 import pytest
 
 from deepmask.runtime.engines.tensorrt import progress
+from deepmask.runtime.engines.tensorrt.build import build_plan
 from deepmask.runtime.engines.tensorrt.progress import share_done
-from tests.runtime.engines.tensorrt.test_build import build
+from tests.runtime.engines.tensorrt.test_build import GRAPH, PROFILES, build
 from tests.runtime.fake_builder import fake_library
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
-def test_progress_is_shown_on_a_terminal_alone() -> None:
-    module = "tests.runtime.engines.tensorrt.test_build"
-    code = f"from {module} import build; build(); print('done')"
-    command, root = [sys.executable, "-c", code], Path(__file__).parents[4]
-    plain = subprocess.run(command, capture_output=True, text=True, cwd=root)
-    assert (plain.stdout, plain.stderr) == ("done\n", "")
-    leader, follower = os.openpty()
-    with os.fdopen(leader, "rb", closefd=True) as screen:
-        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=follower, cwd=root, check=True)
-        os.close(follower)
-        shown = os.read(screen.fileno(), 1 << 20).decode()
-    assert "building score" in shown
-    assert "100%" in shown
+def test_progress_never_goes_back_and_ends_with_the_build() -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def note(counted: str, done: int, total: int) -> None:
+        told.append((counted, done, total))
+
+    library, graph = fake_library(steps=8), json.dumps(GRAPH).encode()
+    build_plan(library, graph, "score", PROFILES, progress=note)
+    assert {(counted, total) for counted, _, total in told} == {("building score", 100)}
+    hundredths = [done for _, done, _ in told]
+    assert hundredths == sorted(hundredths)
+    assert 12 in hundredths
+    assert [done for done in hundredths if done == 100] == [100]
 
 
 def test_a_phase_counts_as_one_step_of_the_phase_around_it() -> None:
