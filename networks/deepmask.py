@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from deepmask.networks.config import IMAGENET_MEAN, IMAGENET_STD
-from deepmask.networks.heads import MASK_HEAD_CLASSES, SCORE_HEAD_CLASSES, MaskHead, ScoreHead
+from deepmask.networks.heads import MaskHead, ScoreHead, make_mask_head, make_score_head
 from deepmask.networks.network import Network, ParameterGroup, hold_statistics
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import DeepMaskRecipe
@@ -31,22 +31,24 @@ class DeepMaskNetwork(Network):
         self.config = config
         self.trunk = TRUNKS[config.trunk](config.padding)
         self.mask_head = self.make_mask_head(config)
-        self.score_head = SCORE_HEAD_CLASSES[config.score_head].of(config)
+        self.score_head = make_score_head(config)
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1), False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1), False)
         self._compiled_stages: Callable[[Tensor], tuple[Tensor, ...]] | None = None
 
     def make_mask_head(self, config: DeepMaskConfig) -> MaskHead:
         """Return the mask head that the configuration names."""
-        return MASK_HEAD_CLASSES[config.mask_head].of(config)
+        return make_mask_head(config)
 
     def pretrained_part(self) -> Trunk:
         """Return the trunk."""
         return self.trunk
 
     def compile_parts(self) -> None:
-        """Compile the trunk alone: it is nearly all the arithmetic, and its shapes stay the same
-        where the number of masks and of labels differs from batch to batch.
+        """Compile the trunk alone.
+
+        It is nearly all the arithmetic, and its shapes stay the same where the number of masks and
+        of labels differs from batch to batch.
         """
         self._compiled_stages = torch.compile(self._run_stages)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -16,8 +16,9 @@ READINGS: tuple[Reading, ...] = ("features", "reduced", "code")
 
 
 class MaskHead(nn.Module):
-    """A 1×1 convolution with ReLU, then linear layers on the whole window, of which the first gives
-    its code. No non-linearity follows the code.
+    """A 1×1 convolution with ReLU, then linear layers on the whole window.
+
+    The first linear layer gives the window's code; no non-linearity follows it.
 
     layers  names of the layers in their order; the last one's inputs are the code, or, in a head of
             one linear layer, the reduced window.
@@ -27,11 +28,6 @@ class MaskHead(nn.Module):
     reduce: nn.Conv2d
     classify: nn.Linear
     mask_size: int
-
-    @classmethod
-    def of(cls, config: DeepMaskConfig) -> MaskHead:
-        """Return the head of a configuration, with random weights."""
-        raise NotImplementedError
 
     def reduced(self, window: Tensor) -> Tensor:
         """(N, width, cells, cells) features → (N, channels, cells, cells)."""
@@ -72,10 +68,6 @@ class LowRankMaskHead(MaskHead):
         self.encode = nn.Linear(channels * cells * cells, rank)
         self.classify = nn.Linear(rank, mask_size * mask_size)
 
-    @classmethod
-    def of(cls, config: DeepMaskConfig) -> LowRankMaskHead:
-        return cls(config.features, config.channels, config.cells, config.rank, config.mask_size)
-
     def code(self, window: Tensor) -> Tensor:
         """(N, width, cells, cells) features → (N, rank)."""
         code: Tensor = self.encode(self.reduced(window).flatten(1))
@@ -102,10 +94,6 @@ class FullMaskHead(MaskHead):
         self.reduce = nn.Conv2d(width, channels, 1)
         self.classify = nn.Linear(channels * cells * cells, mask_size * mask_size)
 
-    @classmethod
-    def of(cls, config: DeepMaskConfig) -> FullMaskHead:
-        return cls(config.features, config.channels, config.cells, config.mask_size)
-
     def code(self, window: Tensor) -> Tensor:
         """(N, width, cells, cells) features → (N, mask_size²) logits."""
         code: Tensor = self.classify(self.reduced(window).flatten(1))
@@ -117,7 +105,7 @@ class FullMaskHead(MaskHead):
 
 
 class ScoreHead(nn.Module):
-    """What gives a window its score.
+    """Gives a window its score.
 
     reads  what of the window its input is, see `MaskHead.read`.
     first  name of the layer that this input comes to first.
@@ -127,11 +115,6 @@ class ScoreHead(nn.Module):
     first: ClassVar[str]
     widen: nn.Linear
     classify: nn.Linear
-
-    @classmethod
-    def of(cls, config: DeepMaskConfig) -> ScoreHead:
-        """Return the head of a configuration, with random weights."""
-        raise NotImplementedError
 
 
 class WindowScoreHead(ScoreHead):
@@ -167,10 +150,6 @@ class ReducedScoreHead(WindowScoreHead):
     def __init__(self, channels: int, cells: int, score_width: int) -> None:
         super().__init__(channels * cells**2, score_width)
 
-    @classmethod
-    def of(cls, config: DeepMaskConfig) -> ReducedScoreHead:
-        return cls(config.channels, config.cells, config.score_width)
-
 
 class SeparateScoreHead(WindowScoreHead):
     """Thesis head A: its own 1×1 convolution of the features, (width, cells, cells), no pooling."""
@@ -180,10 +159,6 @@ class SeparateScoreHead(WindowScoreHead):
     def __init__(self, width: int, channels: int, cells: int, score_width: int) -> None:
         super().__init__(channels * cells**2, score_width)
         self.reduce = nn.Conv2d(width, channels, 1)
-
-    @classmethod
-    def of(cls, config: DeepMaskConfig) -> SeparateScoreHead:
-        return cls(config.features, config.channels, config.cells, config.score_width)
 
     def prepared(self, window: Tensor) -> Tensor:
         """(N, width, cells, cells) → (N, channels, cells, cells)."""
@@ -198,10 +173,6 @@ class PooledScoreHead(WindowScoreHead):
     def __init__(self, width: int, cells: int, score_width: int) -> None:
         super().__init__(width * (cells // 2) ** 2, score_width)
         self.pool = nn.MaxPool2d(2)
-
-    @classmethod
-    def of(cls, config: DeepMaskConfig) -> PooledScoreHead:
-        return cls(config.features, config.cells, config.score_width)
 
     def prepared(self, window: Tensor) -> Tensor:
         """(N, width, cells, cells) → (N, width, cells/2, cells/2)."""
@@ -221,10 +192,6 @@ class SharedScoreHead(ScoreHead):
         self.classify = nn.Linear(score_width, 1)
         self.dropout = nn.Dropout(0.5)
 
-    @classmethod
-    def of(cls, config: DeepMaskConfig) -> SharedScoreHead:
-        return cls(config.rank, config.score_width)
-
     def forward(self, code: Tensor) -> Tensor:
         """(N, rank) codes → (N,) logits."""
         x = self.dropout(torch.relu(self.widen(self.dropout(code))))
@@ -232,14 +199,28 @@ class SharedScoreHead(ScoreHead):
         return score.squeeze(1)
 
 
-#: The heads that a configuration may name.
-MASK_HEAD_CLASSES: Mapping[str, type[MaskHead]] = {
-    "low-rank": LowRankMaskHead,
-    "full": FullMaskHead,
-}
-SCORE_HEAD_CLASSES: Mapping[str, type[ScoreHead]] = {
-    "pooled": PooledScoreHead,
-    "separate": SeparateScoreHead,
-    "reduced": ReducedScoreHead,
-    "shared": SharedScoreHead,
-}
+def make_low_rank_head(config: DeepMaskConfig) -> LowRankMaskHead:
+    """Return the low-rank mask head of a configuration that has one."""
+    return LowRankMaskHead(
+        config.features, config.channels, config.cells, config.rank, config.mask_size
+    )
+
+
+def make_mask_head(config: DeepMaskConfig) -> MaskHead:
+    """Return the mask head that a configuration names."""
+    if config.mask_head == "low-rank":
+        return make_low_rank_head(config)
+    return FullMaskHead(config.features, config.channels, config.cells, config.mask_size)
+
+
+def make_score_head(config: DeepMaskConfig) -> ScoreHead:
+    """Return the score head that a configuration names."""
+    width, channels, cells = config.features, config.channels, config.cells
+    last = config.score_width
+    makers: Mapping[str, Callable[[], ScoreHead]] = {
+        "pooled": lambda: PooledScoreHead(width, cells, last),
+        "separate": lambda: SeparateScoreHead(width, channels, cells, last),
+        "reduced": lambda: ReducedScoreHead(channels, cells, last),
+        "shared": lambda: SharedScoreHead(config.rank, last),
+    }
+    return makers[config.score_head]()

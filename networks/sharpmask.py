@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.heads import LowRankMaskHead
+from deepmask.networks.heads import LowRankMaskHead, make_low_rank_head
 from deepmask.networks.network import Network, ParameterGroup
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.networks.patches.recipe import SharpMaskRecipe
@@ -15,8 +15,9 @@ from deepmask.networks.refinement import Refinement
 
 
 class SharpMaskNetwork(DeepMaskNetwork):
-    """A network with two masks of a window: the mask head's, coarse and cheap, and the refined one,
-    on which its score has no bearing and which has none on the score.
+    """A network with two masks of a window: the mask head's, coarse and cheap, and the refined one.
+
+    Refinement and score do not depend on each other.
     """
 
     config: SharpMaskConfig
@@ -30,7 +31,7 @@ class SharpMaskNetwork(DeepMaskNetwork):
 
     def make_mask_head(self, config: DeepMaskConfig) -> LowRankMaskHead:
         """Return the head whose code the refinement starts from."""
-        return LowRankMaskHead.of(config)
+        return make_low_rank_head(config)
 
     def masks(self, stages: Sequence[Tensor]) -> Tensor:
         """The trunk's maps of N patches with context → (N, S, S) logits, S `sharp_size`."""

@@ -1,4 +1,4 @@
-"""What only looking at the pictures themselves shows: `deepmask-train --check-data`."""
+"""Find what is wrong with the pictures and masks themselves: `deepmask-train --check-data`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: one `.pt` that rebuilds the model and resumes its training."""
+"""Read and write checkpoints: one `.pt` rebuilds the network and resumes its training."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _misfit(weight: object, wanted: Tensor) -> str:
-    """What keeps a value of a file from being a weight of that shape; "" for nothing."""
+    """Return why a value of a file cannot be a weight of that shape; "" if it can."""
     if not isinstance(weight, Tensor) or weight.layout != torch.strided or weight.is_meta:
         return f"is no tensor but a {type(weight).__name__}"
     if (

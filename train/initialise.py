@@ -18,8 +18,9 @@ RANDOM, IMAGENET = "random", "imagenet"
 
 
 def initialise(network: Network, source: str) -> None:
-    """Fill a network's trunk from a file, from the published weights ("imagenet") or not at all
-    ("random"). Raises `InitialiseError`.
+    """Fill a network's trunk from a file, or from the published weights ("imagenet").
+
+    "random" leaves it as it is. Raises `InitialiseError` for weights that do not fit.
     """
     if source == RANDOM:
         return

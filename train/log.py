@@ -1,4 +1,4 @@
-"""`log.csv`: what a run reports, one row a time; a resumed run continues it."""
+"""Write `log.csv`, one row for each report of a run; a resumed run continues it."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class Log:
             file.write(text.getvalue().encode())
 
     def highest(self, column: str) -> float:
-        """The highest value of a column in the rows of before the resumption; −∞ without one."""
+        """Return the highest value of a column before the run was resumed; −∞ without one."""
         values = [_number(row.get(column, "")) for row in self._kept]
         return max((value for value in values if not math.isnan(value)), default=-math.inf)
 
     def write(self, row: Mapping[str, float]) -> None:
-        """Append a row; columns that it lacks stay empty."""
+        """Append a row; columns it lacks stay empty."""
         with self._path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns).writerow(
                 {

@@ -1,4 +1,4 @@
-"""The training loop: batches in, checkpoints and a log out; stops and resumes at any step."""
+"""Run the training loop: batches in, checkpoints and a log out; stop and resume at any step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOG = "log.csv"
 
 @dataclass(frozen=True)
 class Schedule:
-    """How often the loop looks up: in steps for log and validation, seconds for checkpoints."""
+    """How often the loop logs, validates (in steps) and saves (in seconds)."""
 
     log_every: int = 50
     validate_every: int = 500

@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule and running average, as the recipe says."""
+"""Make the recipe's optimiser, learning-rate schedule and running average."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Average recall on a few whole images during training: what patch figures cannot tell (§4)."""
+"""Measure average recall on a few whole images during training (§4)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RecallImage:
 
 
 def recall_images(found: LabelledSet, count: int) -> list[RecallImage]:
-    """`count` pictures of a set, spread over it by id, read and checked before training starts.
+    """Read `count` pictures of a set, spread over it by id, before training starts.
 
     Raises `LabelError` for a picture that cannot be decoded, and when there is no object to find.
     """
@@ -60,7 +60,7 @@ def recall_images(found: LabelledSet, count: int) -> list[RecallImage]:
 def measure_recall(
     network: Network, images: Sequence[RecallImage], hardware: Hardware
 ) -> Mapping[str, float]:
-    """`RECALLS` of `network`, 0…1, with the runtime's own pyramid, ranking and decoding.
+    """Return `RECALLS` of a network, 0…1, with the runtime's own views, ranking and masks.
 
     NaN where the images hold no object. Leaves `network` in evaluation mode.
     """

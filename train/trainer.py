@@ -1,4 +1,4 @@
-"""One step of training, and what a checkpoint needs to go on from it."""
+"""Take training steps, and save and restore all that the next step depends on."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Trainer:
         return tuple(self._weights)
 
     def train_step(self, batch: Batch) -> None:
-        """One update by `batch`, this process's share; `mean_losses` tells how large the loss was.
+        """Update the weights by `batch`, this process's share; `mean_losses` returns its losses.
 
         Raises FloatingPointError when a loss is not finite: at once on a CPU, within `FETCH_EVERY`
         steps on a GPU, and before anything is saved.
@@ -114,7 +114,7 @@ class Trainer:
         return self._means.take()
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights to use: the running average where there is one."""
+        """Return the weights to use: the running average if there is one."""
         state = self.average.state if self.average else self.model.state_dict()
         return {name: value.detach().cpu().clone() for name, value in state.items()}
 
@@ -126,7 +126,7 @@ class Trainer:
         return model.to(self.hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def checkpoint(self) -> Checkpoint:
-        """Everything that resuming needs, with the weights to use beside it.
+        """Return everything that resuming needs, and the weights to use.
 
         Raises FloatingPointError for weights that a loss or an update that is not finite has lost.
         """
@@ -269,7 +269,7 @@ def _require_tensors(state: Mapping[str, object]) -> None:
 
 
 def _require_fit(parameter: Tensor, state: Mapping[str, Tensor | None]) -> None:
-    """Raise ValueError unless what an optimiser keeps of a parameter can be gone on with."""
+    """Raise ValueError if the optimiser's state of a parameter does not have its shape."""
     for name, value in state.items():
         if value is None:
             continue

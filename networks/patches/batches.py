@@ -1,9 +1,10 @@
-"""Training batches of patches: each a pure function of seed and step."""
+"""Make training batches of patches, each a pure function of seed and step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.device_crops import DeviceCropper
 from deepmask.networks.patches.recipe import DeepMaskRecipe, PatchRecipe, SharpMaskRecipe
 from deepmask.networks.patches.sampling import Negative, Positive, Sampler, Window
+
+RecipeType = TypeVar("RecipeType", bound=PatchRecipe)
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,15 @@ class PatchBatch(TensorBatch):
     counts: Counts
 
 
-class PatchBatches:
-    """Draws, cuts and labels batches that train masks; the same step gives the same batch."""
+class PatchBatches(Generic[RecipeType]):
+    """Draw, cut and label batches that train masks; the same step gives the same batch."""
 
     def __init__(
         self,
         sampler: Sampler,
         cropper: Cropper | DeviceCropper,
         config: DeepMaskConfig,
-        recipe: PatchRecipe,
+        recipe: RecipeType,
         seed: int,
         rank: int = 0,
         size: int = 1,
@@ -92,7 +95,7 @@ class PatchBatches:
     def cut(
         self, positives: Sequence[Positive], negatives: Sequence[Negative], rng: Generator
     ) -> PatchBatch:
-        """Cut this process's share of these draws; `rng` only decides the colours."""
+        """Cut this process's share of these draws; `rng` decides the colours only."""
         counts = Counts(len(positives), sum(p.scored for p in positives), len(negatives))
         mine = range(self._rank, len(positives) + len(negatives), self._size)
         colours = _colours(len(positives) + len(negatives), self._recipe, rng)[mine]
@@ -112,33 +115,18 @@ class PatchBatches:
         )
 
 
-class ScoredPatchBatches(PatchBatches):
-    """The same for batches that train masks and scores: both in each, or one after the other."""
-
-    def __init__(
-        self,
-        sampler: Sampler,
-        cropper: Cropper | DeviceCropper,
-        config: DeepMaskConfig,
-        recipe: DeepMaskRecipe,
-        seed: int,
-        rank: int = 0,
-        size: int = 1,
-    ) -> None:
-        super().__init__(sampler, cropper, config, recipe, seed, rank, size)
-        self._positives = recipe.batch - recipe.negatives
-        self._negatives = recipe.negatives
-        self._alternate = recipe.alternate
+class ScoredPatchBatches(PatchBatches[DeepMaskRecipe]):
+    """Make batches that train masks and scores: both in each batch, or in turn."""
 
     def __call__(self, step: int) -> PatchBatch:
         """Return the batch of `step`: joint, or in turn one for masks and one for scores (§3)."""
-        rng, sampler = self.random(step), self._sampler
-        if self._alternate and step % 2 == 0:
+        rng, sampler, recipe = self.random(step), self._sampler, self._recipe
+        if recipe.alternate and step % 2 == 0:
             return self.masks(rng)
-        draw = sampler.score_positives if self._alternate else sampler.mask_positives
-        positives = draw(self._positives, rng)
-        batch = self.cut(positives, sampler.negatives(self._negatives, rng), rng)
-        if self._alternate:
+        draw = sampler.score_positives if recipe.alternate else sampler.mask_positives
+        positives = draw(recipe.batch - recipe.negatives, rng)
+        batch = self.cut(positives, sampler.negatives(recipe.negatives, rng), rng)
+        if recipe.alternate:
             return replace(batch, masks=batch.masks[:0], counts=replace(batch.counts, masks=0))
         return batch
 

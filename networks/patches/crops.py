@@ -1,4 +1,4 @@
-"""Cutting patches out of pictures, and masks to match: one warp each."""
+"""Cut patches out of pictures, and masks to match, by one warp each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 
 
 class ByteCache(Generic[Item]):
-    """Keeps what was made last, up to a number of bytes; safe to share between threads."""
+    """Keep the items used last, up to a number of bytes; threads may share it."""
 
     def __init__(self, limit: int, size_of: Callable[[Item], int]) -> None:
         """`limit` in bytes, as counted by `size_of`."""
@@ -36,7 +36,7 @@ class ByteCache(Generic[Item]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Item]) -> Item:
-        """The item of `key`, made now if it is not there; two threads may both make it."""
+        """Return the item of `key`, made now if it is not there; two threads may both make it."""
         with self._lock:
             if key in self._items:
                 self._items.move_to_end(key)
@@ -53,7 +53,7 @@ class ByteCache(Generic[Item]):
 
 
 class Cropper:
-    """Cuts patches and masks; decodes each picture once while the cache has room.
+    """Cut patches and masks; decode each picture once while the cache has room.
 
     cache_bytes: memory for decoded pictures and masks; full COCO needs about 150 GB to keep all,
     less only costs decoding again.
@@ -69,19 +69,19 @@ class Cropper:
         )
 
     def patches(self, places: Sequence[tuple[Image, Window]], size: int) -> Tensor:
-        """A `patch` of each place: uint8 (N, 3, size, size) in channels-last memory."""
+        """Cut a `patch` at each place: uint8 (N, 3, size, size) in channels-last memory."""
         patches = np.stack([self.patch(image, window, size) for image, window in places])
         return torch.from_numpy(patches).permute(0, 3, 1, 2)
 
     def masks(self, positives: Sequence[Positive], patch: int, size: int) -> Tensor:
-        """A `mask` of each positive: uint8 (M, size, size), 0 or 1."""
+        """Cut a `mask` for each positive: uint8 (M, size, size), 0 or 1."""
         masks = np.zeros((len(positives), size, size), np.uint8)
         for mask, positive in zip(masks, positives, strict=True):
             mask[:] = self.mask(positive.instance, positive.window, patch, size)
         return torch.from_numpy(masks)
 
     def patch(self, image: Image, window: Window, size: int) -> NDArray[np.uint8]:
-        """The picture under `window`: uint8 RGB (size, size, 3), gray beyond the picture's edge.
+        """Cut out the picture under `window`: uint8 RGB (size, size, 3), gray beyond its edge.
 
         Shrinking starts from a halved picture, so that fine texture does not alias. The runtime
         shrinks by areas instead. On ten photographs, scores of the shipped model after one and the
@@ -103,7 +103,7 @@ class Cropper:
     def mask(
         self, instance: Annotation, window: Window, patch: int, size: int
     ) -> NDArray[np.uint8]:
-        """The object's mask under `window`, a patch of `patch` px drawn at (size, size): 0 or 1."""
+        """Cut the object's mask, 0 or 1, under a window of `patch` px drawn at (size, size)."""
         shape, left, top = self._masks.get(instance, lambda: tight(full_mask(instance)))
         matrix = matrix_of(window, size, patch / size, (1.0, 1.0), (left, top))
         soft = cv2.warpAffine(
@@ -135,7 +135,7 @@ def read_picture(image: Image) -> NDArray[np.uint8]:
 
 
 def level_sizes(width: int, height: int) -> list[tuple[int, int]]:
-    """(width, height) of a picture and of its halvings, at most `LEVELS` in all."""
+    """Return (width, height) of a picture and of its halvings, at most `LEVELS` in all."""
     sizes = [(width, height)]
     while len(sizes) < LEVELS and min(sizes[-1]) >= 2:
         width, height = sizes[-1]
@@ -144,7 +144,7 @@ def level_sizes(width: int, height: int) -> list[tuple[int, int]]:
 
 
 def pyramid(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """The picture and its halvings, of `level_sizes`."""
+    """Return the picture and its halvings, of `level_sizes`."""
     levels = [picture]
     for size in level_sizes(picture.shape[1], picture.shape[0])[1:]:
         levels.append(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
@@ -152,12 +152,12 @@ def pyramid(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 
 def level_of(window: Window, levels: int) -> int:
-    """Which level of a picture's pyramid a window is cut from: never one that is magnified more."""
+    """Return the pyramid level to cut a window from: the smallest that need not be magnified."""
     return int(np.clip(np.floor(-np.log2(window.scale)), 0, levels - 1))
 
 
 def tight(mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, int]:
-    """The mask's own rectangle as 0 or 255, with the place of its left upper corner."""
+    """Return the mask's own rectangle as 0 or 255, and the place of its top left corner."""
     x, y, width, height = cv2.boundingRect(mask)
     if not width:
         return np.zeros((1, 1), np.uint8), 0, 0
@@ -171,7 +171,9 @@ def matrix_of(
     ratio: tuple[float, float],
     origin: tuple[float, float],
 ) -> NDArray[np.float64]:
-    """Index of a target pixel → index in the source; both have pixel centres at +0.5.
+    """Return the map from the index of a target pixel to its index in the source.
+
+    Both have pixel centres at +0.5.
 
     A target pixel is `step` patch px wide; the source is the picture from `origin` on, resized by
     `ratio` (x, y).

@@ -1,4 +1,4 @@
-"""Cutting whole batches on the training device: pictures and masks are uploaded once.
+"""Cut whole batches on the training device; pictures and masks are uploaded once.
 
 Everything lies in two flat tables of pixels; a batch is a few gathers from them, whatever the sizes
 of its pictures. Patches and masks are those of `crops`, up to OpenCV's rounding of coordinates to
@@ -35,12 +35,12 @@ Thing = TypeVar("Thing")
 
 
 class PixelTable:
-    """Pictures of given sizes, (h, w, C) uint8, one after the other as rows of C values."""
+    """Hold pictures of given sizes, (h, w, C) uint8, one after the other as rows of C values."""
 
     def __init__(
         self, sizes: Sequence[tuple[int, int]], channels: int, device: torch.device
     ) -> None:
-        """Makes room for pictures of these (width, height), to be `put`.
+        """Make room for pictures of these (width, height), to be `put`.
 
         Raises `LabelError` where the device has not so much memory, before anything is decoded.
         """
@@ -73,8 +73,9 @@ class PixelTable:
     def sample(
         self, which: Sequence[int], matrices: NDArray[np.float64], size: int, fill: float
     ) -> Tensor:
-        """Bilinear samples (N, size, size, C) float32 of the pictures `which`, `fill` beyond them.
+        """Return bilinear samples (N, size, size, C) float32 of pictures, `fill` beyond them.
 
+        which: numbers of the pictures.
         matrices: (N, 2, 3), from (column, row) of the sample to that of the picture, no shear.
         """
         chosen = self._upload(np.array(which, np.int64))
@@ -105,7 +106,7 @@ class PixelTable:
 
 
 class DeviceCropper:
-    """Cuts patches and masks of one set of pictures and objects; stands in for `Cropper`."""
+    """Cut patches and masks of one set of pictures and objects, as `Cropper` does."""
 
     def __init__(
         self,
@@ -114,7 +115,7 @@ class DeviceCropper:
         device: torch.device,
         threads: int,
     ) -> None:
-        """Decodes every picture and draws every mask, with a progress bar on a terminal.
+        """Decode every picture and draw every mask, with a progress bar on a terminal.
 
         Raises `LabelError` for a picture that is unreadable, and where they need too much memory.
         """

@@ -44,7 +44,7 @@ def patch_losses(network: DeepMaskNetwork, batch: PatchBatch) -> dict[str, Tenso
 
 
 def mask_loss(logits: Tensor, masks: Tensor, count: int | None = None) -> Tensor:
-    """Mean over pixels and positives of log(1 + exp(−m·f)): the first term of eq. 1, scalar.
+    """Return the mean over pixels and positives of log(1 + exp(−m·f)), scalar (eq. 1, first term).
 
     logits: (M, S, S), upsampled bilinearly to masks: (M, L, L), 0 or 1 for m = −1 or +1.
     count: positives of the whole batch where these are one process's share of it. The shares'
@@ -60,7 +60,7 @@ def mask_loss(logits: Tensor, masks: Tensor, count: int | None = None) -> Tensor
 
 
 def score_loss(logits: Tensor, labels: Tensor, counts: tuple[int, int] | None = None) -> Tensor:
-    """Mean of log(1 + exp(−y·f)), positives and negatives weighing alike: the second term of eq. 1.
+    """Return the mean of log(1 + exp(−y·f)), both classes weighing alike (eq. 1, second term).
 
     logits, labels: (N,), labels 1 or 0, NaN to leave a patch out. With as many positives as
     negatives, as in the paper, this is the plain mean. A class that is absent counts nothing.

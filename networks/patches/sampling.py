@@ -1,4 +1,4 @@
-"""Where patches are taken: jittered canonical positives, negatives far from all of them (§3)."""
+"""Choose where patches are taken: jittered positives, negatives far from every object (§3)."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ class Negative:
 
 
 def canonical(instance: Annotation, object_size: float) -> Window:
-    """The window with the object centred, its larger box side `object_size` patch px (§3)."""
+    """Return the window on an object whose larger box side is `object_size` patch px in it (§3)."""
     x, y = instance.centre
     return Window(x, y, object_size / instance.side)
 
 
 def jittered(window: Window, recipe: PatchRecipe, rng: Generator) -> Window:
-    """A window shifted, scaled and flipped at random within the recipe's limits (§3.4)."""
+    """Shift, scale and flip a window at random within the recipe's limits (§3.4)."""
     dx, dy = rng.uniform(-recipe.jitter_shift, recipe.jitter_shift, 2)
     scale = window.scale * 2.0 ** rng.uniform(-recipe.jitter_octaves, recipe.jitter_octaves)
     return Window(
@@ -69,7 +69,7 @@ def jittered(window: Window, recipe: PatchRecipe, rng: Generator) -> Window:
 
 
 def is_negative(window: Window, canonicals: NDArray[np.float64], recipe: PatchRecipe) -> bool:
-    """Whether `window` is far from every canonical window in place **or** in scale (§3.4).
+    """Return whether `window` is far from every canonical window in place **or** in scale (§3.4).
 
     canonicals: (N, 3) rows (x, y, scale). Distance is the larger of the two axes', in patch px.
     """
@@ -82,7 +82,7 @@ def is_negative(window: Window, canonicals: NDArray[np.float64], recipe: PatchRe
 
 
 class Sampler:
-    """Draws positives from all sets and negatives from the fully labelled one; holds no state.
+    """Draw positives from all sets and negatives from the fully labelled one; hold no state.
 
     Raises ValueError when the sets have nothing to draw from.
     """
@@ -122,18 +122,18 @@ class Sampler:
         }
 
     def mask_positives(self, count: int, rng: Generator) -> list[Positive]:
-        """Positives for the mask branch, from every set; those of the labelled set come first."""
+        """Draw positives for the mask branch from every set, the labelled set's first."""
         picks = np.sort(self._choose(self._masked_weights, count, rng))
         scored = len(self._scored)
         return [self._positive(self._masked[k], int(k) < scored, rng) for k in picks]
 
     def score_positives(self, count: int, rng: Generator) -> list[Positive]:
-        """Positives for the score branch, from the labelled set, or from all (`score_partly`)."""
+        """Draw positives for the score branch: the labelled set's, or all (`score_partly`)."""
         picks = self._choose(self._scored_weights, count, rng)
         return [self._positive(self._scored[k], True, rng) for k in picks]
 
     def negatives(self, count: int, rng: Generator) -> list[Negative]:
-        """Negatives: the recipe's share of them close to an object, the others anywhere."""
+        """Draw negatives: the recipe's share of them close to an object, the others anywhere."""
         return [self._negative(rng) for _ in range(count)]
 
     def _usable(self, instance: Annotation) -> bool:
@@ -197,7 +197,9 @@ class Sampler:
 
 
 def category_weights(instances: Sequence[Annotation], exponent: float) -> NDArray[np.float64]:
-    """Cumulative probabilities (N,) of drawing each instance: (count of its category)^exponent.
+    """Return cumulative probabilities (N,) of drawing each instance.
+
+    An instance's probability is proportional to (count of its category)^exponent.
 
     0 draws instances alike; −1 draws categories alike, then an instance of the category.
     """

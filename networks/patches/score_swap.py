@@ -1,4 +1,4 @@
-"""DeepMask20*: the masks of one network, ranked by the scores of another (§4).
+"""Join two networks: the masks of one, ranked by the scores of the other (DeepMask20*, §4).
 
 Both networks become one of the same kind, so that export, runtime and evaluation need not know: its
 trunk is the two trunks side by side, its heads are those of the two with zeros where the other's
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from deepmask.networks.config import TWIN, ConfigError, NetworkConfig
-from deepmask.networks.heads import MASK_HEAD_CLASSES, READINGS, SCORE_HEAD_CLASSES
+from deepmask.networks.heads import READINGS, make_mask_head, make_score_head
 from deepmask.networks.patches.config import DeepMaskConfig
 
 Weights = dict[str, Tensor]
@@ -39,8 +39,8 @@ def with_scores_of(
             "the two checkpoints differ in their network: masks and scores must come from the "
             "same preset"
         )
-    mask_head = MASK_HEAD_CLASSES[config.mask_head]
-    score_head = SCORE_HEAD_CLASSES[config.score_head]
+    with torch.device("meta"):
+        mask_head, score_head = make_mask_head(config), make_score_head(config)
     depth = READINGS.index(score_head.reads)
     shared, reader = mask_head.layers[:depth], mask_head.layers[depth]
     wider = replace(

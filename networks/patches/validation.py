@@ -1,4 +1,4 @@
-"""Validation on fixed patches: how good masks are on centred objects, and how good scores are."""
+"""Validate on fixed patches: masks of centred objects, and scores of objects and of others."""
 
 from __future__ import annotations
 

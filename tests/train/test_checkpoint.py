@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
 
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.pretrained import InitialiseError, initialise_trunk
 from deepmask.networks.trunks import TRUNKS
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
@@ -51,6 +53,29 @@ def test_pickled_code_is_refused(tmp_path):
     for name in ("evil.pt", "plain.pt"):
         with pytest.raises(CheckpointError, match="not a checkpoint of deepmask-train"):
             load_checkpoint(tmp_path / name)
+
+
+def test_other_formats_and_families_are_refused_in_one_line(
+    tmp_path: Path, tiny_model: DeepMaskConfig
+) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(Checkpoint(tiny_model, {}, {}), path)
+    whole = torch.load(path, weights_only=True)
+    assert whole["family"] == load_checkpoint(path).family == "deepmask"
+    cases = {
+        "format is 'deepmask-checkpoint/1', expected 'deepmask-checkpoint/2': train it again": {
+            "format": "deepmask-checkpoint/1"
+        },
+        "family is 'retina', known are deepmask, sharpmask: use the version": {"family": "retina"},
+        "family is \\['deepmask'\\], known are": {"family": ["deepmask"]},
+        "missing \\['refine_widths', 'sharp_size', 'skip_widths'\\]": {"family": "sharpmask"},
+        "its weights is missing or no table": {"weights": 3},
+    }
+    for text, change in cases.items():
+        torch.save({**whole, **change}, path)
+        with pytest.raises(CheckpointError, match=text) as caught:
+            load_checkpoint(path)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmask.networks.config import NetworkConfig
+from deepmask.networks.dense.graphs import DenseModel, DenseOptions, Description
 from deepmask.networks.families import FAMILIES
 from deepmask.networks.family import Family, TensorBatch, TrainingData, Validation
 from deepmask.networks.network import Network
@@ -73,6 +74,14 @@ def bright_losses(network: BrightNetwork, batch: BrightBatch) -> Mapping[str, Te
     return {"square": error.square().mean(), "size": network.layers[0].weight.square().mean()}
 
 
+def no_graphs(network: BrightNetwork, options: DenseOptions) -> DenseModel:
+    raise NotImplementedError("nothing of this family is exported")
+
+
+def nothing_to_tell(config: BrightConfig) -> Description:
+    raise NotImplementedError("nothing of this family is exported")
+
+
 BRIGHT = Family(
     config=BrightConfig,
     recipe=BrightRecipe,
@@ -81,6 +90,8 @@ BRIGHT = Family(
     batches=bright_batches,
     loss_weights=lambda recipe: {"square": 1.0, "size": 0.1},
     losses=bright_losses,
+    dense=no_graphs,
+    describe=nothing_to_tell,
     validation=Validation(
         ("error",),
         lambda labelled, config, recipe, count: [BrightBatch(torch.ones(count, 3), 0)],
