@@ -19,7 +19,7 @@ from deepmask.export import (
 )
 from deepmask.export.exporter import parity
 from deepmask.export.plans import PlanBuilder
-from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.model.folder import load_manifest
 
 
 @pytest.fixture(autouse=True)
