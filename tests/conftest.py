@@ -177,3 +177,20 @@ def tiny_sharp_recipe() -> SharpMaskRecipe:
     return replace(
         recipe, steps=6, batch=6, loss_size=32, negative_shift=16.0, max_octaves=6.0, warmup=1
     )
+
+
+@pytest.fixture
+def maker(
+    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
+) -> Callable[..., Callable[[int], object]]:
+    """Return what makes batches of the drawn scenes for the small network, by recipe and seed."""
+    from deepmask.coco.reader import read_coco
+    from deepmask.networks.patches.batches import ScoredPatchBatches
+    from deepmask.networks.patches.crops import Cropper
+    from deepmask.networks.patches.sampling import Sampler
+
+    def make(recipe: DeepMaskRecipe = tiny_recipe, seed: int = 0) -> ScoredPatchBatches:
+        sampler = Sampler(read_coco(*drawn), [], tiny_model, recipe)
+        return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, recipe, seed)
+
+    return make
