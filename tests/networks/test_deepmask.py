@@ -130,8 +130,8 @@ def test_small_network_fits_30_megabytes_in_fp16() -> None:
     assert 2 * parameters(PRESETS["deepmask-r18"].config) < 30
 
 
-def runs(**changes) -> None:
-    sizes = {"patch": 64, "channels": 4, "mask_size": 12, "score_width": 6}
+def runs(**changes: Any) -> None:
+    sizes: dict[str, Any] = {"patch": 64, "channels": 4, "mask_size": 12, "score_width": 6}
     config = DeepMaskConfig(**sizes, **changes)
     model = DeepMaskNetwork(config).eval()
     patches = 255 * torch.rand(2, 3, config.input_size, config.input_size)

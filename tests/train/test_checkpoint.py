@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def test_failed_write_leaves_the_old_file(
     path = tmp_path / "a.pt"
     path.write_bytes(b"old")
 
-    def full_disk(content: bytes, file):
+    def full_disk(content: object, file: IO[bytes]) -> None:
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
@@ -45,7 +46,7 @@ def test_failed_write_leaves_the_old_file(
 class Evil:
     """Unpickling this would run code."""
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (exec, ("raise SystemExit('code from a checkpoint ran')",))
 
 
@@ -64,7 +65,7 @@ def test_other_formats_and_families_are_refused_in_one_line(
     save_checkpoint(Checkpoint(tiny_model, {}, {}), path)
     whole = torch.load(path, weights_only=True)
     assert whole["family"] == load_checkpoint(path).family == "deepmask"
-    cases = {
+    cases: dict[str, dict[str, Any]] = {
         "format is 'deepmask-checkpoint/1', expected 'deepmask-checkpoint/2': train it again": {
             "format": "deepmask-checkpoint/1"
         },

@@ -7,12 +7,13 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.batches import PatchBatch, ScoredPatchBatches
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.train.checkpoint import load_checkpoint, save_checkpoint
@@ -25,7 +26,7 @@ from tests.train.small import CPU, fresh, same
 Maker = Callable[..., ScoredPatchBatches]
 
 
-def run(trainer, maker, out) -> None:
+def run(trainer: Trainer, maker: Callable[[int], PatchBatch], out: Path) -> None:
     out.mkdir(exist_ok=True)
     run_loop(trainer, maker, [], out, threads=2, schedule=Schedule(log_every=2, save_seconds=1e9))
 
@@ -74,7 +75,8 @@ def test_the_best_checkpoint_is_that_of_the_highest_recall(
         if steps > 4:
             trainer.resume(load_checkpoint(tmp_path / LAST))
         schedule = Schedule(log_every=10, recall_every=1)
-        run_loop(trainer, maker(), [], tmp_path, 1, schedule, images=["any"])
+        images: list[Any] = ["any"]
+        run_loop(trainer, maker(), [], tmp_path, 1, schedule, images=images)
         kept.append(load_checkpoint(tmp_path / BEST).training["step"])
     assert kept == [2, 2, 6]
     with (tmp_path / LOG).open() as file:
@@ -104,7 +106,7 @@ def test_losses_fetched_late_still_stop_training_before_anything_is_saved(
     trainer = fresh(tiny_model, tiny_recipe)
     step = trainer.train_step
 
-    def spoil_the_third(batch):
+    def spoil_the_third(batch: PatchBatch) -> None:
         if trainer.step == 2:
             with torch.no_grad():
                 trainer.model.mask_head.classify.bias.fill_(math.nan)

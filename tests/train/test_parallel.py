@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,8 +31,10 @@ TEAM_RUN = Path(__file__).with_name("team_run.py")
 
 
 @pytest.fixture
-def maker(drawn: tuple[Path, Path], tiny_model: DeepMaskConfig):
-    def make(recipe, team=ALONE):
+def maker(
+    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig
+) -> Callable[..., ScoredPatchBatches]:
+    def make(recipe: DeepMaskRecipe, team: Team = ALONE) -> ScoredPatchBatches:
         found = read_coco(*drawn)
         sampler = Sampler(found, [found], tiny_model, recipe, recipe.score_partly)
         return ScoredPatchBatches(
@@ -70,8 +73,8 @@ def test_losses_of_shares_add_up() -> None:
     parts = (slice(0, 2), slice(2, 2), slice(2, 5))
     added = sum(mask_loss(logits[p], masks[p], 5) for p in parts if len(masks[p]))
     torch.testing.assert_close(added, mask_loss(logits, masks))
-    parts = (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 9))  # one class or none in some
-    added = sum(score_loss(scores[p], labels[p], (3, 4)) for p in parts)
+    shares = (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 9))  # one class or none in some
+    added = sum(score_loss(scores[p], labels[p], (3, 4)) for p in shares)
     torch.testing.assert_close(added, score_loss(scores, labels))
 
 
@@ -105,7 +108,7 @@ def test_two_processes_train_as_one(
     spec = {"model": asdict(tiny_model), "recipes": [recipe.to_dict() for recipe in recipes]}
     spec |= {"annotations": str(drawn[0]), "images": str(drawn[1])}
     (tmp_path / "spec.json").write_text(json.dumps(spec))
-    found = []
+    found: list[dict[str, Any]] = []
     for command in ([sys.executable], TORCHRUN):
         out = tmp_path / f"{len(found)}.pt"
         launched = [*command, TEAM_RUN, tmp_path / "spec.json", out]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from deepmask import read_image
+from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.errors import LabelError
 from deepmask.coco.reader import read_coco
 from deepmask.evaluate.ground_truth import coco_truth
@@ -29,12 +31,12 @@ from deepmask.train.device import Hardware
 from deepmask.train.recall import KINDS, RECALLS, measure_recall, recall_images
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @pytest.fixture(params=["shared", "pooled", "full"])
-def network(request: pytest.FixtureRequest, tiny_model: DeepMaskConfig):
-    changes = {
+def network(request: pytest.FixtureRequest, tiny_model: DeepMaskConfig) -> DeepMaskNetwork:
+    changes: dict[str, dict[str, Any]] = {
         "shared": {},
         "pooled": {"score_head": "pooled"},
         "full": {"score_head": "pooled", "mask_head": "full", "rank": 0},
@@ -124,7 +126,7 @@ def test_a_picture_that_does_not_decode_is_told_before_training(
 def test_crowds_are_not_searched_for(drawn: tuple[Path, Path]) -> None:
     found = read_coco(*drawn)
 
-    def with_crowds(limit):
+    def with_crowds(limit: int) -> LabelledSet:
         items = (replace(item, crowd=item.image.id < limit) for item in found.annotations)
         return replace(found, annotations=tuple(items))
 
@@ -137,4 +139,5 @@ def test_pixels_are_rgb(drawn: tuple[Path, Path]) -> None:
     found = read_coco(*drawn)
     (image,) = recall_images(found, 1)
     stored = cv2.imread(str(found.images[0].path))
+    assert stored is not None
     assert np.array_equal(image.pixels, stored[:, :, ::-1])

@@ -29,6 +29,7 @@ from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.networks.presets import PRESETS
 from deepmask.networks.pretrained import InitialiseError
+from deepmask.networks.refinement import SkipPath
 from deepmask.networks.sharpmask import SharpMaskNetwork, train_refinement
 from deepmask.networks.trunks import PADDING_MODES
 from deepmask.runtime.model.manifest import Scales
@@ -44,12 +45,12 @@ REFINED = [name for name, preset in PRESETS.items() if preset.family == "sharpma
 
 
 @pytest.fixture
-def recipe(tiny_sharp_recipe: SharpMaskRecipe):
+def recipe(tiny_sharp_recipe: SharpMaskRecipe) -> SharpMaskRecipe:
     return tiny_sharp_recipe
 
 
 @pytest.fixture
-def make(drawn: tuple[Path, Path], tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe):
+def make(drawn: tuple[Path, Path], tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe) -> Maker:
     found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_refined, recipe)
     return PatchBatches(sampler, Cropper(10**8), tiny_refined, recipe, 0)
@@ -99,6 +100,8 @@ def test_each_module_is_one_convolution_of_mask_and_skip_features(
     config = replace(tiny_refined, padding=padding, context=48)
     refine = SharpMaskNetwork(config).refine
     for level, (path, join) in enumerate(zip(refine.skips, refine.joins, strict=True)):
+        assert isinstance(path, SkipPath)
+        assert isinstance(join, torch.nn.Conv2d)
         cells = config.cells << level
         margin = (config.input_size // (config.stride >> level) - cells) // 2
         encoding = torch.randn(2, join.in_channels, cells, cells)
@@ -196,6 +199,7 @@ def test_coarse_masks_and_scores_are_those_of_the_base(
     trainer = trainer_of(tiny_refined, base, recipe)
     trainer.train_step(make(0))
     refined, before = trainer.averaged().eval(), base.build()
+    assert isinstance(refined, SharpMaskNetwork)
     patches = 255 * torch.rand(2, 3, 96, 96)
     with torch.no_grad():
         masks, scores = before(patches)
@@ -222,7 +226,7 @@ def test_validation_looks_at_the_sharp_masks(
     """A network whose refinement answers with the truth itself measures IoU 1."""
     model, batch = SharpMaskNetwork(tiny_refined), make(0)
     truth = batch.masks.float() * 2 - 1
-    model.refine.forward = lambda code, shared: truth
+    model.refine.forward = lambda code, shared: truth  # type: ignore[method-assign]
     labelled = replace(batch, labels=(torch.arange(6) % 2).float())
     assert validate(model, [labelled], CPU)["mask_iou"] == 1
 

@@ -30,14 +30,16 @@ SCHEDULE = Schedule(log_every=2, validate_every=2, save_seconds=1e9)
 
 
 @pytest.fixture
-def make(drawn: tuple[Path, Path], tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe):
+def make(
+    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
+) -> Callable[[int], PatchBatch]:
     found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_model, tiny_recipe)
     return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
 
 
 @pytest.fixture
-def fresh(tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe):
+def fresh(tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe) -> Callable[..., Trainer]:
     def trainer(
         recipe: DeepMaskRecipe = tiny_recipe,
     ) -> Trainer:  # draws from the one global random state
@@ -70,7 +72,7 @@ def test_a_signal_in_the_middle_changes_nothing(
     whole = fresh()
     assert run_loop(whole, make, [make(100)], tmp_path / "whole", 1, SCHEDULE) == 0
 
-    def make_and_signal(step):
+    def make_and_signal(step: int) -> PatchBatch:
         if step == 3:
             signal.raise_signal(number)
         return make(step)
@@ -101,7 +103,7 @@ def test_validation_does_not_change_training(
 def test_a_picture_lost_on_the_way_keeps_what_was_learnt(
     tmp_path: Path, make: Callable[[int], PatchBatch], fresh: Callable[..., Trainer]
 ) -> None:
-    def lose(step):
+    def lose(step: int) -> PatchBatch:
         if step == 4:
             raise LabelError("gone.png (image 3): found nothing that can be decoded")
         return make(step)

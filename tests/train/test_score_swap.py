@@ -37,7 +37,7 @@ REFINED = {"refine_widths": (6, 4, 4), "skip_widths": (5, 5), "sharp_size": 8}
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()) or "shared",
 )
-def config(request: pytest.FixtureRequest, tiny_model: DeepMaskConfig):
+def config(request: pytest.FixtureRequest, tiny_model: DeepMaskConfig) -> DeepMaskConfig:
     changes = dict(request.param)
     if "sharp_size" in changes:
         head = changes.pop("score_head", tiny_model.score_head)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from deepmask.networks.patches.batches import ScoredPatchBatches, augment
 from deepmask.train.prefetch import prefetch
@@ -27,9 +28,9 @@ def test_batches_depend_on_seed_and_step_only(maker: Maker) -> None:
 
 def test_a_pinned_batch_is_the_same_batch(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stand-in for page-locked memory, which only a machine with a GPU has."""
-    pinned = []
+    pinned: list[Tensor] = []
 
-    def pin_memory(tensor):
+    def pin_memory(tensor: Tensor) -> Tensor:
         pinned.append(tensor.clone())
         return pinned[-1]
 

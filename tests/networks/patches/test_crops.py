@@ -35,7 +35,7 @@ def square(tmp_path_factory: pytest.TempPathFactory) -> tuple[Image, Annotation]
 @settings(max_examples=60, deadline=None)
 @given(st.floats(100, 200), st.floats(60, 140), st.floats(0.15, 3.0), st.booleans())
 def test_square_lands_where_the_window_says(
-    square: tuple[Image, Annotation], x: float, y: float, scale, flip
+    square: tuple[Image, Annotation], x: float, y: float, scale: float, flip: bool
 ) -> None:
     image, instance = square
     window = Window(x, y, scale, flip)
@@ -107,7 +107,7 @@ def exif_rotated(path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(60, 40), (40, 60)])
-def test_annotated_size_decides_the_orientation(tmp_path: Path, size) -> None:
+def test_annotated_size_decides_the_orientation(tmp_path: Path, size: tuple[int, int]) -> None:
     exif_rotated(tmp_path / "turned.jpg")
     picture = read_picture(Image(1, tmp_path / "turned.jpg", *size))
     assert picture.shape == (size[1], size[0], 3)
@@ -126,8 +126,12 @@ def test_cache_makes_once_and_forgets_the_oldest() -> None:
     made: list[str] = []
     cache: ByteCache[str] = ByteCache(10, len)
 
+    def make(key: str) -> str:
+        made.append(key)
+        return key * 5
+
     def get(key: str) -> str:
-        return cache.get(key, lambda: made.append(key) or key * 5)
+        return cache.get(key, lambda: make(key))
 
     for key in ("a", "b", "a", "c", "a", "b"):
         assert get(key) == key * 5

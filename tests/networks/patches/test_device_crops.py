@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -26,10 +27,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory):
+def scene(tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
     """Two smooth pictures of different sizes, an object in each."""
     folder = tmp_path_factory.mktemp("smooth")
-    content = {"images": [], "annotations": []}
+    content: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
     rng = np.random.default_rng(0)
     for number, (height, width) in enumerate(((90, 140), (203, 77)), 1):
         coarse = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
@@ -53,7 +54,9 @@ windows = st.builds(
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), windows), min_size=1, max_size=4))
-def test_a_batch_of_crops_is_what_opencv_cuts(scene: LabelledSet, choices) -> None:
+def test_a_batch_of_crops_is_what_opencv_cuts(
+    scene: LabelledSet, choices: list[tuple[int, Window]]
+) -> None:
     host = Cropper(10**8)
     device = DeviceCropper(scene.images, scene.instances, CPU, threads=1)
     positives = [Positive(scene.instances[index], window, True) for index, window in choices]
@@ -103,7 +106,7 @@ def test_batches_from_either_cropper_agree(
 
 
 def test_no_positives_give_no_masks(scene: LabelledSet) -> None:
-    for instances in (scene.instances, []):
+    for instances in (scene.instances, ()):
         device = DeviceCropper(scene.images, instances, CPU, threads=1)
         assert device.masks([], 64, 28).shape == (0, 28, 28)
 
@@ -113,7 +116,7 @@ def test_too_little_memory_is_said_before_anything_is_decoded(
 ) -> None:
     """As a GPU answers that has not so much."""
 
-    def refuse(*_, **__):
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "empty", refuse)

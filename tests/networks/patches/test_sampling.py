@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,12 @@ VGG = PRESETS["deepmask-vgg-a"].config
 DRAWS = 1500
 
 
-def make_set(*boxes, size=(640, 480), crowd=(), categories=()) -> LabelledSet:
+def make_set(
+    *boxes: tuple[float, float, float, float],
+    size: tuple[int, int] = (640, 480),
+    crowd: Sequence[int] = (),
+    categories: Sequence[int] = (),
+) -> LabelledSet:
     image = Image(1, Path("nowhere.jpg"), *size)
     items = tuple(
         Annotation(
@@ -39,7 +45,7 @@ def make_set(*boxes, size=(640, 480), crowd=(), categories=()) -> LabelledSet:
             category=categories[k] if categories else 1,
             crowd=k in crowd,
             area=box[2] * box[3],
-            box=tuple(map(float, box)),
+            box=box,
             segmentation=[],
         )
         for k, box in enumerate(boxes)
@@ -99,7 +105,7 @@ def test_thousands_of_negatives_obey_the_rule(preset: str) -> None:
 
 
 @given(st.floats(-60, 60), st.floats(-60, 60), st.floats(-2, 2))
-def test_negative_rule_is_distance_or_scale(dx, dy, octaves) -> None:
+def test_negative_rule_is_distance_or_scale(dx: float, dy: float, octaves: float) -> None:
     scale = 2.0**octaves
     window = Window(100 + dx / scale, 100 + dy / scale, scale)
     expected = max(abs(dx), abs(dy)) >= 32 or abs(octaves) >= 1
@@ -198,7 +204,8 @@ def test_flawed_objects_are_never_drawn(flaw: str) -> None:
     """An empty box has no scale: it would be divided by 0."""
     found = make_set((100, 100, 80, 80), (300, 300, 0, 0), (300, 100, 60, 60))
     first, *others = found.annotations
-    found = replace(found, annotations=(first, *(replace(item, flaw=flaw) for item in others)))
+    flawed = [replace(item, flaw=flaw) for item in others]  # type: ignore[arg-type]
+    found = replace(found, annotations=(first, *flawed))
     sampler = Sampler(found, [], VGG, PAPER)
     rng = np.random.default_rng(1)
     picked = sampler.mask_positives(100, rng) + sampler.score_positives(100, rng)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.batches import ScoredPatchBatches
@@ -23,7 +24,7 @@ def test_validation_of_a_perfect_network_is_one(
     batch = maker()(0)
 
     class Oracle(DeepMaskNetwork):
-        def forward(self, patches):
+        def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
             scores = batch.labels.nan_to_num(1.0) * 2 - 1
             masks = torch.zeros(len(patches), 28, 28)
             masks[: len(batch.masks)] = batch.masks.float() * 2 - 1
