@@ -125,9 +125,6 @@ def check_request(request: Request) -> None:
         raise TrainUsageError(
             f"--preset {request.preset} is not known; there are {', '.join(PRESETS)}"
         )
-    data = request.data
-    if (data.val_annotations is None) != (data.val_images is None):
-        raise TrainUsageError("--val-annotations and --val-images belong together")
     name = request.preset
     if FAMILIES[preset.family].base is not None:
         if request.init is not None:
