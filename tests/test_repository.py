@@ -79,3 +79,12 @@ def test_what_contributing_names_is_there() -> None:
     assert len(named) >= 5
     for name, path in named:
         assert re.search(rf"\b{name}\b", (ROOT / path).read_text(encoding="utf-8")), (name, path)
+
+
+def test_contributing_names_every_function_that_a_family_needs() -> None:
+    text = (ROOT / "networks" / "family.py").read_text(encoding="utf-8")
+    fields = text.split("\nclass Family(")[1].split("\nAnyFamily")[0]
+    needed = set(re.findall(r"^    (\w+): Callable\[.*\]$", fields, re.MULTILINE))
+    steps = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Add a network")[1]
+    assert len(needed) >= 5
+    assert needed <= set(re.findall(r"`(\w+)`", steps))

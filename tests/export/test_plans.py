@@ -1,4 +1,4 @@
-"""`deepmask-export --build-engine`: engines ahead of time, or why there cannot be any."""
+"""`deepmask-export --build-engine`: plans ahead of time, or why there cannot be any."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from deepmask.export import cli, plans, request
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.plans import PlanBuilder, PlanOptions
 from deepmask.runtime.engines.base import DeviceError, EngineError
-from deepmask.runtime.engines.tensorrt.device import Gpu
+from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import Library
-from deepmask.runtime.engines.tensorrt.plan_metadata import PLATFORM
+from deepmask.runtime.engines.tensorrt.plan_cache import PLATFORM
 from deepmask.runtime.model.folder import load_manifest
 
 COMMAND = "deepmask-export"
@@ -34,21 +34,17 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @needs_rtx
-def test_engines_are_built_for_a_gpu_that_is_not_here(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_plans_are_built_for_a_gpu_that_is_not_here(tiny_checkpoint: Path, tmp_path: Path) -> None:
     out, cache = tmp_path / "model", tmp_path / "cache"
-    command = [tiny_checkpoint, "--out", out, "--build-engine", "--target", "sm89"]
-    done = run(*command, "--cache", cache)
+    target = ("--build-engine", "--target", "sm89")
+    done = run(tiny_checkpoint, "--out", out, *target, "--cache", cache)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"wrote {out}\nengines of tensorrt-rtx " in done.stdout
-    assert "precision fp32: of 20 convolutions and matrix products are 20 in fp32" in done.stdout
-    assert done.stdout.endswith(f"engines are in {cache}\n")
-    stamps = [json.loads(path.read_bytes()) for path in cache.glob("*.json")]
-    manifest = load_manifest(out)
-    assert {stamp["graph"] for stamp in stamps} == set(manifest.files().values())
-    assert {stamp["compute_capability"] for stamp in stamps} == {"8.9"}
-    assert {stamp["platform"] for stamp in stamps} == {PLATFORM}
+    assert f"wrote {out}\nplans of tensorrt-rtx " in done.stdout
+    assert done.stdout.endswith(f"\nprecision fp32\nplans are in {cache}\n")
+    said = [json.loads(path.read_bytes()) for path in cache.glob("*.json")]
+    assert {one["graph"] for one in said} == set(load_manifest(out).files().values())
+    assert {one["compute_capability"] for one in said} == {"8.9"}
+    assert {one["platform"] for one in said} == {PLATFORM}
     assert f" for compute capability 8.9, {PLATFORM}\n" in done.stdout
     assert len(list(cache.glob("*.plan"))) == 3
 
@@ -152,7 +148,7 @@ def test_without_a_gpu_the_way_to_do_without_is_told(monkeypatch: pytest.MonkeyP
 def test_a_gpu_that_tensorrt_for_rtx_is_not_for_is_told_before_the_export(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gpu = Gpu("NVIDIA H200", (9, 0), "12.8", 1 << 37)
+    gpu = Gpu("NVIDIA H200", "9.0", "12.8", 1 << 37)
     monkeypatch.setattr(plans, "open_device", lambda: SimpleNamespace(gpu=gpu, active=None))
     with pytest.raises(ExportError, match=r"^--build-engine: NVIDIA H200 has .* 9\.0: .* SM120"):
         PlanBuilder(PlanOptions(flavour="tensorrt-rtx"))

@@ -12,8 +12,10 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from deepmask.runtime.engines.tensorrt.cuda import (
     Device,
@@ -24,6 +26,8 @@ from deepmask.runtime.engines.tensorrt.cuda import (
     Pinned,
     Stream,
 )
+
+Array = npt.NDArray[Any]
 
 FAKE = Gpu("Fake GPU", "8.9", "12.8", 1 << 30)
 #: What freshly allocated and freed bytes hold: as float32 it is not a number.
@@ -57,7 +61,8 @@ class FakeEvent(Event):
     def done(self) -> bool:
         return self.time is not None
 
-    def since(self, earlier: FakeEvent) -> float:
+    def since(self, earlier: Event) -> float:
+        assert isinstance(earlier, FakeEvent)
         assert self.time is not None
         assert earlier.time is not None, "the moment has not passed: CUDA would refuse"
         return float(self.time - earlier.time)
@@ -100,8 +105,8 @@ class FakeDevice(Device):
         self.capacity = capacity
         self.calls: Counter[str] = Counter()
         self.sizes: Counter[str] = Counter()
-        self.memory: dict[int, np.ndarray] = {}
-        self.pinned: dict[int, weakref.ref[np.ndarray]] = {}
+        self.memory: dict[int, Array] = {}
+        self.pinned: dict[int, weakref.ref[Array]] = {}
         self.streams: weakref.WeakValueDictionary[int, FakeStream] = weakref.WeakValueDictionary()
         self.most = 0
         self._numbers = itertools.count(1)
@@ -157,32 +162,34 @@ class FakeDevice(Device):
         self.streams[stream.handle] = stream
         return stream
 
-    def upload(self, target: FakeMemory, source: np.ndarray, stream: FakeStream) -> None:
+    def upload(self, target: Memory, source: Array, stream: Stream) -> None:
+        assert isinstance(stream, FakeStream)
         self._check_pinned(source)
         self.note("upload", source.nbytes)
         address = target.address
         stream.add(lambda: self._write(address, source))
 
-    def download(self, target: np.ndarray, source: FakeMemory, stream: FakeStream) -> None:
+    def download(self, target: Array, source: Memory, stream: Stream) -> None:
+        assert isinstance(stream, FakeStream)
         self._check_pinned(target)
         self.note("download", target.nbytes)
         address = source.address
         stream.add(lambda: np.copyto(target, self.read(address, target.shape, target.dtype)))
 
-    def read(self, address: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    def read(self, address: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """A copy of what is at an address: KeyError after it was freed."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         return self.memory[address][:size].copy().view(dtype).reshape(shape)
 
-    def _write(self, address: int, source: np.ndarray) -> None:
+    def _write(self, address: int, source: Array) -> None:
         self.memory[address][: source.nbytes] = source.reshape(-1).view(np.uint8)
 
-    def write(self, address: int, source: np.ndarray) -> None:
+    def write(self, address: int, source: Array) -> None:
         """Put an array at an address, which must be allocated and large enough."""
         assert source.nbytes <= len(self.memory[address])
         self._write(address, np.ascontiguousarray(source))
 
-    def _check_pinned(self, array: np.ndarray) -> None:
+    def _check_pinned(self, array: Array) -> None:
         assert array.flags.c_contiguous
         blocks = [ref() for ref in list(self.pinned.values())]
         assert any(block is not None and np.shares_memory(array, block) for block in blocks)

@@ -24,7 +24,7 @@ from tests.runtime.fake_builder import ComputeCapability
 from tests.runtime.fake_gpu import GARBAGE, FakeDevice
 
 Strategy = Enum("Strategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
-_TYPES: dict[str, type[np.generic]] = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+_TYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
 
 class FakeEngine:
@@ -40,7 +40,7 @@ class FakeEngine:
         self.shapes = shapes
         self.num_optimization_profiles = len(shapes)
 
-    def get_tensor_profile_shape(self, name: str, index: int) -> list[list[int]]:
+    def get_tensor_profile_shape(self, name: str, index: int) -> Any:
         return self.shapes[index][name]
 
     def get_device_memory_size_for_profile_v2(self, index: int) -> int:

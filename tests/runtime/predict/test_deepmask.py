@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import sleep
@@ -18,7 +17,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from deepmask import DeepMask
-from deepmask.runtime.engines.base import Engine, EngineError
 from deepmask.runtime.io.overlay import choose_distinct
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict import network
@@ -113,14 +111,6 @@ def test_tensors_flow_by_name(model: DeepMask, tmp_path: Path) -> None:
     plain = model.windows(image, proposals=300)
     assert_array_equal(other.selection.logit, plain.selection.logit)
     assert_array_equal(other.logits, plain.logits)
-
-
-def test_chunks_do_not_change_masks(model: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few windows at a time, or all."""
-    image = np.random.default_rng(2).integers(0, 255, (60, 90, 3)).astype(np.uint8)
-    whole = model.windows(image, proposals=200)
-    monkeypatch.setattr(network, "_GATHER_BYTES", 3 * 4 * (256 * 16 + 8 * 256))
-    assert_array_equal(model.windows(image, proposals=200).logits, whole.logits)
 
 
 def test_refined_masks_are_pixel_exact_and_ranked_as_the_coarse_ones(
@@ -231,41 +221,6 @@ def test_wrong_arguments_are_named(
     """What was given and what is accepted."""
     with pytest.raises(ValueError, match=text):
         model(image, **options)  # type: ignore[arg-type]
-
-
-def test_score_map_of_a_wrong_size_is_refused(model: DeepMask) -> None:
-    """A model folder whose border is not that of its graphs."""
-    views = replace(model.manifest.views, border=64)
-    broken = DeepMask(replace(model.manifest, views=views), model.engine, model.choice)
-    with pytest.raises(
-        EngineError, match=r"score map score is .* expected channel 0 of \(1, .*, 3, 3\)"
-    ):
-        broken(np.zeros((20, 20, 3), np.uint8), scales=Scales(0, 0, 1))
-
-
-@pytest.mark.parametrize(
-    ("axes", "text"), [(4, "the scores are not finite"), (3, "masks are .* not finite")]
-)
-def test_values_that_are_not_finite_are_refused(
-    model: DeepMask, monkeypatch: pytest.MonkeyPatch, axes: int, text: str
-) -> None:
-    """A network that overflows gives an error, not masks."""
-    original = type(model.engine).fetched
-
-    @contextmanager
-    def broken(
-        engine: Engine, tensors: Sequence[object]
-    ) -> Iterator[list[npt.NDArray[np.float32]]]:
-        with original(engine, tensors) as arrays:
-            copies = [array.copy() for array in arrays]
-        for array in copies:
-            if array.ndim == axes:
-                array.flat[0] = np.nan
-        yield copies
-
-    monkeypatch.setattr(type(model.engine), "fetched", broken)
-    with pytest.raises(EngineError, match=text):
-        model(gray(20, 20))
 
 
 def test_demoted_duplicates_keep_their_masks_and_lists_are_prefixes(

@@ -17,10 +17,14 @@ import pytest
 
 if TYPE_CHECKING:
     import numpy as np
+    import numpy.typing as npt
 
     from deepmask import DeepMask
     from deepmask.runtime.engines.base import Engine
     from deepmask.runtime.model.manifest import Manifest
+
+    Picture = npt.NDArray[np.uint8]
+    Array = npt.NDArray[Any]
 
 pytestmark = pytest.mark.gpu
 
@@ -48,8 +52,8 @@ def flavour(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where this file's engines are kept: each is built once."""
-    return tmp_path_factory.mktemp("engines")
+    """Where this file's plans are kept: each is built once."""
+    return tmp_path_factory.mktemp("plans")
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +65,16 @@ def shipped(flavour: str, cache: Path) -> Iterator[DeepMask]:
         yield model
 
 
-def picture(seed: int, height: int = 480, width: int = 640) -> np.ndarray:
+def picture(seed: int, height: int = 480, width: int = 640) -> Picture:
     """Patches of colour."""
     import cv2
     import numpy as np
 
     coarse = np.random.default_rng(seed).integers(0, 256, (9, 12, 3)).astype(np.uint8)
-    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
 
 
-def deviation(found: np.ndarray, expected: np.ndarray) -> float:
+def deviation(found: Array, expected: Array) -> float:
     """Root mean square of the difference, in standard deviations of `expected`."""
     import numpy as np
 
@@ -79,24 +83,32 @@ def deviation(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.sqrt(np.mean((found - expected) ** 2)) / expected.std())
 
 
-def outputs(engine: Engine, manifest: Manifest, image: np.ndarray) -> dict[str, np.ndarray]:
-    """Everything that the graphs make of one level of an image, and of windows spread over it."""
+def outputs(engine: Engine, manifest: Manifest, image: Picture) -> dict[str, Array]:
+    """Everything that the stages make of one view of an image, and of windows spread over it."""
     import numpy as np
 
-    from deepmask.runtime.views.pyramid import plan_pyramid, render_level
+    from deepmask.runtime.views.grids import location_counts
+    from deepmask.runtime.views.views import plan_views, render_view
 
-    [level] = plan_pyramid(*image.shape[:2], (0.5,), manifest)
-    rows, cols = np.unravel_index(
-        np.linspace(0, level.rows * level.cols - 1, 40).astype(np.int64), (level.rows, level.cols)
-    )
-    tensors = {
-        "image": engine.upload(render_level(image, level, manifest)),
-        "locations": engine.upload(np.stack([rows, cols], axis=1).astype(np.int64)),
+    height, width = image.shape[:2]
+    [view] = plan_views(height, width, (0.5,), manifest.views)
+    counts = location_counts(view, manifest.grids[0])
+    spread = np.linspace(0, counts[0] * counts[1] - 1, 40).astype(np.int64)
+    locations = np.stack(np.unravel_index(spread, counts), axis=1).astype(np.int64)
+    given: dict[str, Array] = {
+        "image": render_view(image, view, manifest.views),
+        "locations": locations,
     }
-    for name, graph in manifest.graphs.items():
-        tensors |= engine.run(name, {key: tensors[key] for key in graph.inputs})
-    made = {name for graph in manifest.graphs.values() for name in graph.outputs}
-    return {name: engine.fetch(tensors[name]) for name in sorted(made)}
+    tensors = {
+        name: engine.upload(given[role])
+        for role in given
+        for stage in manifest.stages
+        for name in stage.with_role(role)
+    }
+    made: dict[str, Any] = {}
+    for stage in manifest.stages:
+        made |= engine.run(stage.name, {key: {**tensors, **made}[key] for key in stage.inputs})
+    return {name: engine.fetch(made[name]) for name in sorted(made)}
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +188,7 @@ def assert_found_again(expected: Any, found: Any) -> None:
     assert again >= 99
 
 
-def test_a_hundred_sizes_through_one_engine(shipped: DeepMask) -> None:
+def test_a_hundred_sizes_through_the_same_plans(shipped: DeepMask) -> None:
     """From one pixel to the limit and beyond; the second fifty take no more memory."""
     import numpy as np
 
@@ -189,7 +201,7 @@ def test_a_hundred_sizes_through_one_engine(shipped: DeepMask) -> None:
     for index, (height, width) in enumerate(sizes):
         proposals = shipped(picture(index, int(height), int(width)), proposals=20)
         assert proposals.image_size == (height, width)
-        assert np.isfinite(proposals.logits).all()
+        assert np.isfinite(proposals.scores).all()
         with device.active():
             free.append(device.free())
     assert min(free[50:]) >= min(free[:50]) - (64 << 20)
@@ -233,7 +245,7 @@ def test_a_corrupted_cache_is_told_and_rebuilt(
     with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
         found = model(picture(0, 200, 240), proposals=50).scores
     assert float(abs(found - expected).max()) < 1e-4  # other kernels may have been faster
-    assert any("rebuilding" in line and plan.name in line for line in lines)
+    assert any("building again" in line and plan.name in line for line in lines)
     assert plan.read_bytes() != damaged
 
 
@@ -259,7 +271,7 @@ def test_compiled_kernels_are_kept_and_taken(
     path.write_bytes(path.read_bytes()[:-100])
     with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
         assert len(model(picture(0, 200, 240), proposals=50)) == 50
-    assert any(str(path) in line and "compiling again" in line for line in lines)
+    assert any(str(path) in line and "compiling, " in line for line in lines)
 
 
 def test_out_of_memory_is_one_line(flavour: str, cache: Path) -> None:
@@ -336,7 +348,7 @@ def test_the_interpreter_exits_quietly(end: str, flavour: str, cache: Path, ship
 def test_the_command_takes_tensorrt_by_itself(
     flavour: str, cache: Path, tmp_path: Path, shipped: Any
 ) -> None:
-    """Without being told; the engines are there, so none is built."""
+    """Without being told; the plans are there, so none is built."""
     import cv2
 
     from deepmask.runtime.engines.choose import choose

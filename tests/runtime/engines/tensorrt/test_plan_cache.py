@@ -16,6 +16,7 @@ import pytest
 
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt import plan_cache
+from deepmask.runtime.engines.tensorrt.build import build_plan
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.plan_cache import Hit, Miss, find, identify, keep, path_of
 from deepmask.runtime.model.manifest import Scales
@@ -85,7 +86,22 @@ def test_larger_pictures_build_again_and_smaller_ones_do_not(machine: Machine) -
     assert machine.built == STAGES
     told = "plan trunk: built with max side 1500, this is 2000: building again"
     assert machine.lines[0] == told
-    machine.plans()
+    for smaller in (1500, 300):
+        machine.plans(max_side=smaller)
+        assert machine.built == []
+
+
+def test_plans_are_for_the_models_own_side_at_least(machine: Machine) -> None:
+    machine.plans(max_side=300)
+    said = json.loads(machine.trunk().with_suffix(".json").read_bytes())
+    assert said["max_side"] == machine.manifest.views.max_side == 1333
+
+
+def test_plans_fit_the_models_own_largest_side(machine: Machine) -> None:
+    """Whatever is asked for: a call that names no largest side has the model's."""
+    machine.plans(max_side=300)
+    assert machine.built == STAGES
+    machine.plans(max_side=1333)
     assert machine.built == []
 
 
@@ -236,12 +252,10 @@ def test_a_read_only_cache_is_used_as_it_is(machine: Machine) -> None:
 
 
 def test_ctrl_c_keeps_what_was_built(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    build = plan_cache.build_plan
-
     def interrupted(library: Any, content: bytes, name: str, *rest: Any) -> Any:
         if name == "mask":
             raise KeyboardInterrupt
-        return build(library, content, name, *rest)
+        return build_plan(library, content, name, *rest)
 
     with monkeypatch.context() as patched:
         patched.setattr(plan_cache, "build_plan", interrupted)

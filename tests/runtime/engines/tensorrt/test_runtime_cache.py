@@ -17,6 +17,7 @@ from deepmask.runtime.engines.choose import Choice
 from deepmask.runtime.engines.tensorrt import plan_cache, runtime_cache
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
+from deepmask.runtime.engines.tensorrt.plan_cache import write_whole
 from deepmask.runtime.model.folder import load_manifest
 from tests.runtime.fake_gpu import FAKE, FakeDevice
 from tests.runtime.fake_model import picture
@@ -125,11 +126,10 @@ def test_nothing_is_written_that_is_there(
 ) -> None:
     """Nor for an image like those before it."""
     written: list[Path] = []
-    write = runtime_cache.write_whole
 
     def noted(path: Path, content: bytes) -> None:
         written.append(path)
-        write(path, content)
+        write_whole(path, content)
 
     monkeypatch.setattr(runtime_cache, "write_whole", noted)
     with machine.load() as model:
