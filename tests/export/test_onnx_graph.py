@@ -34,7 +34,7 @@ def graph(output: str) -> DenseGraph:
 def test_a_weight_named_as_an_output_is_refused_in_one_line() -> None:
     """ONNX has one name for one value; its checker said so of a graph that nobody could read."""
     locations = torch.zeros(3, 2, dtype=torch.int64)
-    with pytest.raises(ExportError, match="the masks graph has a weight .* both named mask: give"):
+    with pytest.raises(ExportError, match=r"the masks graph has a weight .* both named mask: give"):
         to_onnx(graph("mask"), [locations], 18)
     found = to_onnx(graph("shape"), [locations], 18)
     assert [one.name for one in found.graph.output] == ["shape"]
