@@ -103,7 +103,7 @@ def predict_with_torch(form: DenseForm, sample: Sample) -> Tensors:
     """Return what the network as it was trained gives for tensors of a form, by name."""
     with torch.inference_mode():
         found = form.reference(sample.canvas, locations_for(form, sample))
-    return {name: tensor.numpy() for name, tensor in found.items()}
+    return {name: tensor.detach().numpy() for name, tensor in found.items()}
 
 
 def predict_with_onnxruntime(folder: Path, form: DenseForm, sample: Sample) -> Tensors:

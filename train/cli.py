@@ -263,9 +263,10 @@ def given_recipe(options: dict[str, Any]) -> Recipe:
     recipe = PRESETS[options["preset"]].recipe
     given: Mapping[str, Any] = {item.name: options.pop(item.name) for item in fields(recipe)}
     try:
-        return replace(recipe, **given)
+        changed: Recipe = replace(recipe, **given)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    return changed
 
 
 def _warn(line: str) -> None:

@@ -14,7 +14,7 @@ from deepmask.coco.categories import with_categories
 from deepmask.networks.families import FAMILIES
 from deepmask.networks.family import Batch, TrainingData
 from deepmask.networks.network import Network
-from deepmask.networks.presets import PRESETS, Preset
+from deepmask.networks.presets import PRESETS, AnyPreset
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.errors import OneLineError, one_line
 from deepmask.train.checkpoint import load_checkpoint
@@ -125,9 +125,6 @@ def check_request(request: Request) -> None:
         raise TrainUsageError(
             f"--preset {request.preset} is not known; there are {', '.join(PRESETS)}"
         )
-    data = request.data
-    if (data.val_annotations is None) != (data.val_images is None):
-        raise TrainUsageError("--val-annotations and --val-images belong together")
     name = request.preset
     if FAMILIES[preset.family].base is not None:
         if request.init is not None:
@@ -217,7 +214,7 @@ def _run(
 
 
 def _measured_on(
-    held_out: Sequence[LabelledSet], preset: Preset, recipe: Recipe, request: Request
+    held_out: Sequence[LabelledSet], preset: AnyPreset, recipe: Recipe, request: Request
 ) -> tuple[Sequence[Batch], Sequence[RecallImage]]:
     """The fixed batches and the images that a run is measured on, as far as a set is held out."""
     batches: Sequence[Batch] = []

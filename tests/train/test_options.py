@@ -29,7 +29,7 @@ def test_every_preset_is_trained_by_its_own_recipe_unless_told_otherwise(name: s
         PRESETS[name].recipe,
         steps=7,
         lr=0.25,
-        sum_loss=False,  # type: ignore[call-arg]
+        sum_loss=False,
     )
 
 

@@ -71,7 +71,7 @@ def bright_batches(
 
 def bright_losses(network: BrightNetwork, batch: BrightBatch) -> Mapping[str, Tensor]:
     error = network(batch.colours).float() - batch.colours.mean(1)
-    return {"square": error.square().mean(), "size": network.layers[0].weight.square().mean()}
+    return {"square": error.square().mean(), "size": next(network.parameters()).square().mean()}
 
 
 def no_graphs(network: BrightNetwork, options: DenseOptions) -> DenseModel:
@@ -125,7 +125,8 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 
 
 def longer(steps: int) -> Recipe:
-    return replace(PRESETS["bright-4"].recipe, steps=steps)
+    recipe: Recipe = replace(PRESETS["bright-4"].recipe, steps=steps)
+    return recipe
 
 
 def test_a_family_of_its_own_trains_and_resumes(request_of: Request) -> None:
