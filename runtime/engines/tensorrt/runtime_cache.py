@@ -1,12 +1,12 @@
 """Keep what TensorRT for RTX compiles on the GPU, so that the next start has it.
 
 Its plans hold no machine code: kernels are compiled when a stage first runs, into TensorRT's
-`IRuntimeCache`, which has a file beside the plan here. TensorRT compares version, GPU and driver
-with its own before it takes one; that the file is whole is compared before that.
+`IRuntimeCache`. Here that has a file beside the plan, which is checked before TensorRT sees it.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 from collections.abc import Callable
@@ -20,15 +20,12 @@ from deepmask.runtime.model.manifest import Stage
 
 
 class RuntimeCache:
-    """The compiled kernels of one plan. Any thread may call it.
-
-    Their file begins with the SHA-256 of the rest.
-    """
+    """The compiled kernels of one plan, in a file that begins with the SHA-256 of the rest."""
 
     def __init__(self, config: Any, cache: Any, path: Path, report: Callable[[str], None]) -> None:
         """`config` is what execution contexts are to be made with, so that they share `cache`."""
         self.config = config
-        self._cache, self._path, self._report = cache, path, report
+        self._cache, self._path, self._report = cache, path, functools.cache(report)
         self._lock = threading.Lock()
         self._kept = b""  # the digest in the file
 
@@ -49,7 +46,7 @@ class RuntimeCache:
         return ""
 
     def keep(self) -> None:
-        """Write the file if there are kernels that it does not hold; a failure is told."""
+        """Write the file if there are kernels that it does not hold; a failure is told once."""
         with self._lock:
             kernels = bytes(self._cache.serialize() or b"")
             digest = hashlib.sha256(kernels).digest()
@@ -66,7 +63,7 @@ class RuntimeCache:
 
 
 def open_runtime_cache(
-    folder: Path,
+    folder: Path | None,
     stage: Stage,
     engine: Any,
     library: Library,
@@ -75,16 +72,13 @@ def open_runtime_cache(
 ) -> RuntimeCache | None:
     """Return the cache, kept in `folder`, of a stage's plan that is loaded as `engine`.
 
-    `report` is given a line if kernels must be compiled. None for a library that compiles nothing
-    where it runs, or that cannot keep it, which is told.
+    It is None for a library that compiles nothing where it runs.
     """
-    if not hasattr(library.module, "IRuntimeCache"):
+    if folder is None or not hasattr(library.module, "IRuntimeCache"):
         return None
     config = engine.create_runtime_config()
-    cache = None if config is None else config.create_runtime_cache()
-    if cache is None or not config.set_runtime_cache(cache):
-        report(f"Warning: kernels of {stage.name} are compiled again each time{library.said()}")
-        return None
+    cache = config.create_runtime_cache()
+    config.set_runtime_cache(cache)
     strategy = library.module.ExecutionContextAllocationStrategy.USER_MANAGED
     config.set_execution_context_allocation_strategy(strategy)
     place = (library.flavour, library.version, PLATFORM, gpu.name, gpu.compute_capability)
