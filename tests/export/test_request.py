@@ -15,9 +15,9 @@ from deepmask.export import (
     ExportUsageError,
     PlanOptions,
     export,
+    parity,
     request,
 )
-from deepmask.export.exporter import parity
 from deepmask.export.plans import PlanBuilder
 from deepmask.runtime.model.folder import load_manifest
 

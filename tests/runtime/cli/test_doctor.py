@@ -104,11 +104,9 @@ def said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> tuple[int, list[str]]:
     monkeypatch.setattr(sys, "argv", ["deepmask-doctor", "--model", str(folder)])
-    try:
+    with pytest.raises(SystemExit) as ended:
         doctor.main()
-    except SystemExit as exit_:
-        return int(exit_.code or 0), capsys.readouterr().out.splitlines()
-    return 0, capsys.readouterr().out.splitlines()
+    return int(ended.value.code or 0), capsys.readouterr().out.splitlines()
 
 
 def test_what_is_missing_comes_with_its_command(
