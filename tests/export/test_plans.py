@@ -61,7 +61,7 @@ def test_ctrl_c_in_a_build_leaves_the_model_and_says_so(
         def __init__(self, options: PlanOptions) -> None:
             pass
 
-        def build(self, folder: Path, report: object) -> None:
+        def build(self, folder: Path, report: object, progress: object) -> None:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(request, "PlanBuilder", Interrupted)
