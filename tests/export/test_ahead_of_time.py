@@ -58,7 +58,6 @@ if importlib.util.find_spec("tensorrt_rtx") is None:
 
 #: Ampere (data centre and desktop), Ada, Blackwell. One plan holds all four.
 TARGETS = ("8.0", "8.6", "8.9", "12.0")
-STAGES = ("trunk", "score", "mask")
 #: Every kind of graph that a preset has, see `kind`; a pooled score head has two forms.
 FORMS = [
     ("deepmask-r18", "trunk", ""),
@@ -99,11 +98,6 @@ class Form:
     model: onnx.ModelProto
     profiles: list[Profile]
 
-    @property
-    def name(self) -> str:
-        """The stage's."""
-        return self.stage.name
-
 
 @pytest.fixture(scope="module")
 def library() -> Library:
@@ -112,8 +106,9 @@ def library() -> Library:
 
 def kind(config: DeepMaskConfig, name: str) -> tuple[object, ...]:
     """What decides which operations a graph is made of; the rest is sizes."""
-    sharp = isinstance(config, SharpMaskConfig)
-    refined = (config.padding, len(config.refine_widths)) if sharp else ()
+    refined: tuple[object, ...] = ()
+    if isinstance(config, SharpMaskConfig):
+        refined = (config.padding, len(config.refine_widths))
     if name == "trunk":
         return (config.trunk, config.padding, *refined)
     if name == "score":
