@@ -70,15 +70,14 @@ def open_runtime_cache(
     gpu: Gpu,
     report: Callable[[str], None],
 ) -> RuntimeCache | None:
-    """Return the cache, kept in `folder`, of a stage's plan that is loaded as `engine`.
-
-    It is None for a library that compiles nothing where it runs.
-    """
+    """Return the cache, kept in `folder`, of a stage's plan; None where nothing is to be kept."""
     if folder is None or not hasattr(library.module, "IRuntimeCache"):
         return None
     config = engine.create_runtime_config()
-    cache = config.create_runtime_cache()
-    config.set_runtime_cache(cache)
+    cache = None if config is None else config.create_runtime_cache()
+    if cache is None or not config.set_runtime_cache(cache):
+        report(f"Warning: kernels of {stage.name} are compiled again each time{library.said()}")
+        return None
     strategy = library.module.ExecutionContextAllocationStrategy.USER_MANAGED
     config.set_execution_context_allocation_strategy(strategy)
     place = (library.flavour, library.version, PLATFORM, gpu.name, gpu.compute_capability)

@@ -22,7 +22,9 @@ from deepmask.runtime.model.folder import load_manifest
 from tests.runtime.fake_gpu import FAKE, FakeDevice
 from tests.runtime.fake_model import picture
 from tests.runtime.fake_tensorrt import (
+    FakeEngine,
     FakeRuntimeCache,
+    FakeRuntimeConfig,
     fake_library,
     fake_plans,
 )
@@ -201,6 +203,24 @@ def test_each_gpu_and_driver_has_its_own(machine: Machine, other: dict[str, Any]
     assert there.lines == NONE_YET
     assert machine.run() == there.run() == 0
     assert len(machine.files()) == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "answer"),
+    [
+        (FakeEngine, "create_runtime_config", None),
+        (FakeRuntimeConfig, "create_runtime_cache", None),
+        (FakeRuntimeConfig, "set_runtime_cache", False),
+    ],
+)
+def test_without_a_runtime_cache_it_runs_and_says_so(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, kind: type, method: str, answer: object
+) -> None:
+    monkeypatch.setattr(kind, method, lambda *_: answer)
+    with machine.load() as loaded:
+        assert len(loaded(IMAGE))
+    assert machine.lines[0] == "Warning: kernels of trunk are compiled again each time"
+    assert machine.files() == []
 
 
 def test_they_are_counted_and_cleared_with_the_plans(machine: Machine) -> None:
