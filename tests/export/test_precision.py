@@ -44,7 +44,7 @@ def write_photographs(folder: Path, count: int) -> Path:
 def reduced(
     request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    folder = tmp_path_factory.mktemp("reduced")
+    folder: Path = tmp_path_factory.mktemp("reduced")
     photographs = write_photographs(folder / "photographs", 3)
     options = ExportOptions(precision=request.param, photographs=photographs, scales=ONE_SCALE)
     out = folder / request.param
