@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from deepmask.export import exporter
+from deepmask.export import parity
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
@@ -44,12 +44,12 @@ def write_photographs(folder: Path, count: int) -> Path:
 def reduced(
     request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    folder = tmp_path_factory.mktemp("reduced")
+    folder: Path = tmp_path_factory.mktemp("reduced")
     photographs = write_photographs(folder / "photographs", 3)
     options = ExportOptions(precision=request.param, photographs=photographs, scales=ONE_SCALE)
     out = folder / request.param
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter.parity, "PICTURE_SIZES", exporter.parity.PICTURE_SIZES[:1])
+        patch.setattr(parity, "PICTURE_SIZES", parity.PICTURE_SIZES[:1])
         export_model(tiny_checkpoint, out, options)
     return out
 
@@ -188,7 +188,7 @@ def test_models_with_masks_of_the_features_are_lowered(
     config: DeepMaskConfig, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calibrated as they will be fed, window by window; every graph still gives what it gave."""
-    monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", exporter.parity.PICTURE_SIZES[:1])
+    monkeypatch.setattr(parity, "PICTURE_SIZES", parity.PICTURE_SIZES[:1])
     checkpoint = write_checkpoint(random_model(config), tmp_path / "model.pt")
     options = ExportOptions(
         precision=form,

@@ -16,7 +16,7 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from deepmask import DeepMask
-from deepmask.export import exporter
+from deepmask.export import parity
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
@@ -43,7 +43,7 @@ def sharp_export(sharp_network: Network, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("sharp")
     checkpoint = write_checkpoint(sharp_network, folder / "sharp.pt")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:2])
+        patch.setattr(parity, "PICTURE_SIZES", PICTURE_SIZES[:2])
         export_model(checkpoint, folder / "model", ExportOptions(scales=Scales(-1, 0, 0.5)))
     return folder / "model"
 
@@ -176,12 +176,12 @@ def test_a_lower_precision_keeps_both_forms(
     manifest = load_manifest(folder)
     assert (manifest.precision, manifest.mask_size) == (precision, 64)
     found = []
-    for coarse in (False, True):
-        with DeepMask.load(folder, device="cpu", threads=1, coarse=coarse) as model:
+    for is_coarse in (False, True):
+        with DeepMask.load(folder, device="cpu", threads=1, coarse=is_coarse) as model:
             found.append((model.windows(image, proposals=100), model(image, proposals=100).scores))
-    (sharp, scores), (coarse, _) = found
+    (sharp, scores), (coarse, coarse_scores) = found
     assert_array_equal(sharp.selection.logit, coarse.selection.logit)
-    assert_array_equal(scores, found[1][1])
+    assert_array_equal(scores, coarse_scores)
     assert [one.logits.shape[1] for one in (sharp, coarse)] == [64, 14]
     with DeepMask.load(sharp_export, device="cpu", threads=1) as model:
         exact = model(image, proposals=100)
