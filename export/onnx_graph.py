@@ -30,7 +30,8 @@ def to_onnx(source: DenseGraph, examples: Sequence[Tensor], opset: int) -> onnx.
     if size > LARGEST_GRAPH:
         raise ExportError(
             f"the graph of {', '.join(source.outputs)} would be {size / 1e9:.1f} GB, and one ONNX "
-            "file holds at most 2: give the model a low-rank mask head or fewer channels"
+            "file holds at most 2: make the model smaller, a DeepMask by a low-rank mask head or "
+            "fewer channels"
         )
     weights = {
         name for name, _ in (*source.module.named_parameters(), *source.module.named_buffers())

@@ -36,7 +36,8 @@ class Request:
     preset     a key of `PRESETS`; `recipe` is trained by instead of the preset's own if given.
     data       the annotations and images.
     out        folder for last.pt, best.pt and log.csv.
-    init       weights of a new run's trunk: a file, "imagenet" or "random"; see `initialise`.
+    init       weights of a new run's trunk: a file, "imagenet" or "random"; see `initialise`. A
+               network without a trunk takes "random" only.
     base       checkpoint of the network to go on from, for a preset that refines one.
     resume     continue the run in `out` exactly where it stopped, whatever `init` and `base` are.
     seed       decides everything that is random.
@@ -190,7 +191,7 @@ def _run(
     parameters = sum(p.numel() for p in network.parameters())
     processes = f"{team.size} processes, each on " if team.size > 1 else ""
     report(
-        f"{request.preset}: {parameters / 1e6:.1f} M parameters on {processes}{hardware}; "
+        f"{request.preset}: {parameters / 1e6:.3g} M parameters on {processes}{hardware}; "
         f"{len(labelled.images)} labelled images, {len(labelled.instances)} objects; "
         f"steps {trainer.step} to {recipe.steps}"
     )

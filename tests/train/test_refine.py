@@ -38,6 +38,7 @@ from deepmask.train.device import Hardware
 from deepmask.train.initialise import initialise_from
 from deepmask.train.trainer import Trainer
 from deepmask.train.validate import validate
+from tests.networks.patch_presets import PATCH_PRESETS
 
 Maker = Callable[[int], PatchBatch]
 CPU = Hardware(torch.device("cpu"), bf16=False)
@@ -277,7 +278,7 @@ def test_another_base_is_refused_and_named(base: Checkpoint, tiny_refined: Sharp
 
 def test_a_refined_base_is_refused(tiny_refined: SharpMaskConfig) -> None:
     again = Checkpoint(tiny_refined, SharpMaskNetwork(tiny_refined).state_dict(), {})
-    with pytest.raises(InitialiseError, match="refine_widths is"):
+    with pytest.raises(InitialiseError, match="family sharpmask: give one of the family deepmask"):
         initialise_from(SharpMaskNetwork(tiny_refined), again)
 
 
@@ -309,5 +310,5 @@ def test_nothing_of_a_refined_network_but_its_refinement_is_in_training_mode(
 @pytest.mark.parametrize("preset", REFINED)
 def test_recipes_of_refined_presets_draw_positives_only(preset: str) -> None:
     assert isinstance(PRESETS[preset].recipe, SharpMaskRecipe)
-    others = [PRESETS[name].recipe for name in PRESETS if name not in REFINED]
+    others = [PRESETS[name].recipe for name in PATCH_PRESETS if name not in REFINED]
     assert all(isinstance(one, DeepMaskRecipe) and one.negatives for one in others)

@@ -157,6 +157,22 @@ def test_a_recipe_of_its_own_is_checked_on_resuming(request_of: Request) -> None
         train(replace(request_of, resume=True, recipe=noisy))
 
 
+@dataclass(frozen=True)
+class TwinConfig(BrightConfig):
+    """The same values, of another family."""
+
+
+def test_a_run_is_not_resumed_by_another_family(
+    request_of: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(request_of)
+    monkeypatch.setitem(FAMILIES, "twin", replace(BRIGHT, config=TwinConfig))
+    preset = Preset("twin", TwinConfig(4), PRESETS["bright-4"].recipe)
+    monkeypatch.setitem(PRESETS, "twin-4", preset)
+    with pytest.raises(Exception, match="family was bright, is twin"):
+        train(replace(request_of, preset="twin-4", resume=True, init=None))
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [

@@ -25,6 +25,7 @@ from deepmask.networks.patches.sampling import (
     is_negative,
 )
 from deepmask.networks.presets import PRESETS
+from tests.networks.patch_presets import PATCH_PRESETS
 
 PAPER = PRESETS["deepmask-vgg-a"].recipe
 VGG = PRESETS["deepmask-vgg-a"].config
@@ -89,7 +90,7 @@ def violates(window: Window, item: Annotation, recipe: DeepMaskRecipe, object_si
     )
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", PATCH_PRESETS)
 def test_thousands_of_negatives_obey_the_rule(preset: str) -> None:
     recipe, model = PRESETS[preset].recipe, PRESETS[preset].config
     recipe = replace(recipe, near_negatives=0.5)
