@@ -27,7 +27,7 @@ _received: list[int] = []
 
 
 class Interrupted(OneLineError):
-    """A command that was stopped by Ctrl-C or SIGTERM and says what it left behind."""
+    """A command was stopped by Ctrl-C or SIGTERM; the text says what it left behind."""
 
 
 class Command(click.Command):

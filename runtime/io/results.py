@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -78,12 +77,7 @@ class ResultsWriter:
     def __enter__(self) -> ResultsWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._whole is None:
             self._results.drop()
             self._images.drop()
@@ -92,9 +86,8 @@ class ResultsWriter:
             self._images.keep(self._whole[1])
         finally:
             self._results.keep(self._whole[0])
-        remove_stale(
-            self.path, self.images_path
-        )  # only now: what was left is whole up to some image
+        # Only now: what a killed run left is whole up to some image.
+        remove_stale(self.path, self.images_path)
 
 
 def image_ids(paths: Sequence[Path]) -> list[int]:

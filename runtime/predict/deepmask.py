@@ -9,7 +9,6 @@ from importlib import resources
 from math import log
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -110,12 +109,7 @@ class DeepMask:
         wanted = choose(engine, device, manifest.precision)
         if coarse:
             manifest = manifest.coarse_form()
-        building = Building(
-            max_side or 0,
-            None if cache is None else Path(cache),
-            report,
-            progress,
-        )
+        building = Building(max_side or 0, None if cache is None else Path(cache), report, progress)
         opened, choice = open_engine(wanted, manifest, path, threads, building)
         turns = choice.device == "cpu" and threads != 1
         count = threads or cores_available()
@@ -200,12 +194,7 @@ class DeepMask:
     def __enter__(self) -> DeepMask:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _windows(
