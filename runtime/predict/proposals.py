@@ -1,4 +1,4 @@
-"""What a model found in one picture: ranked scores and masks."""
+"""Hold what a model found in one picture: ranked scores and masks."""
 
 from __future__ import annotations
 
