@@ -38,12 +38,9 @@ class Selection:
 
     def boxes(self, views: Sequence[View], grids: Sequence[Grid]) -> npt.NDArray[np.float64]:
         """Return the windows in the picture: (N, 4) top, left, height, width in pixels."""
-        return window_boxes(
-            self.row,
-            self.col,
-            [grids[index] for index in self.grid.tolist()],
-            [views[index] for index in self.view.tolist()],
-        )
+        of_grid = [grids[index] for index in self.grid.tolist()]
+        of_view = [views[index] for index in self.view.tolist()]
+        return window_boxes(self.row, self.col, of_grid, of_view)
 
 
 def weigh_sizes(
