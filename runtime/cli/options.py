@@ -30,14 +30,15 @@ IOU = Number(0, 1)
 PATH = click.Path(path_type=Path)
 
 #: The options that say how a model is run; `None` stands for the model's own value.
-_with_default = partial(click.option, default="auto", show_default=True)
+#: Declares an option whose default is shown.
+option = partial(click.option, show_default=True)
 _ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime")
 _DEVICES = ("auto", "cpu", "cuda")
-engine_option = _with_default(
-    "--engine", type=click.Choice(_ENGINES), help="Engine that runs the model."
+engine_option = option(
+    "--engine", type=click.Choice(_ENGINES), default="auto", help="Engine that runs the model."
 )
-device_option = _with_default(
-    "--device", type=click.Choice(_DEVICES), help="Device that the model runs on."
+device_option = option(
+    "--device", type=click.Choice(_DEVICES), default="auto", help="Device that the model runs on."
 )
 cache_option = click.option(
     "--cache",

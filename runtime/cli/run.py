@@ -19,6 +19,7 @@ from deepmask.runtime.cli.options import (
     coarse_option,
     device_option,
     engine_option,
+    option,
     overlap_option,
     parse_scales,
     say_aside,
@@ -36,18 +37,16 @@ from deepmask.runtime.errors import OneLineError
 @engine_option
 @device_option
 @cache_option
-@click.option(
+@option(
     "--threads",
     type=click.IntRange(0),
     default=0,
-    show_default=True,
     help="Number of CPU threads; 0: one per core.",
 )
-@click.option(
+@option(
     "--proposals",
     type=click.IntRange(1),
     default=1000,
-    show_default=True,
     help="Maximum number of proposals per image.",
 )
 @scales_option
@@ -61,18 +60,16 @@ from deepmask.runtime.errors import OneLineError
     help="Search a larger image as if its longer side had this many pixels. The masks keep the "
     "image's own resolution.  [default: the model's]",
 )
-@click.option(
+@option(
     "--max-pixels",
     type=click.IntRange(1),
     default=100_000_000,
-    show_default=True,
     help="Refuse an image with more pixels than this before it is decoded.",
 )
-@click.option(
+@option(
     "--out",
     type=PATH,
     default=Path("proposals.json"),
-    show_default=True,
     help="File of COCO results. A second file, OUT with the suffix .images.json, tells which image "
     "each image_id is.",
 )
@@ -81,11 +78,10 @@ from deepmask.runtime.errors import OneLineError
     type=PATH,
     help="Picture to draw the best objects in; for several images, a folder of such pictures.",
 )
-@click.option(
+@option(
     "--top",
     type=click.IntRange(1),
     default=20,
-    show_default=True,
     help="Maximum number of objects in the picture and in the printed table.",
 )
 def command(images: tuple[Path, ...], **options: Any) -> int:

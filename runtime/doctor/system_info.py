@@ -1,6 +1,6 @@
 """Describe this machine: processor, memory, GPUs, libraries. Nothing here raises.
 
-Another process imports the libraries, so that one that crashes is only reported.
+Libraries are imported in another process, so that one that crashes is only reported.
 """
 
 from __future__ import annotations
@@ -154,9 +154,8 @@ def cpu() -> str:
     cores = cores_available()
     flags = set(_read("/proc/cpuinfo").split())
     fast = [name for name in _INT8 if name in flags]
-    return f"{platform.machine()}, {cores} core{'s' * (cores > 1)}" + (
-        f", int8 instructions {' '.join(fast)}" if fast else ""
-    )
+    instructions = f", int8 instructions {' '.join(fast)}" if fast else ""
+    return f"{platform.machine()}, {cores} core{'s' * (cores > 1)}{instructions}"
 
 
 def memory() -> str:

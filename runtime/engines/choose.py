@@ -44,7 +44,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Building:
-    """How to build TensorRT's plans; see `model_plans`."""
+    """How to build TensorRT's plans: arguments of `model_plans`."""
 
     max_side: int = 0
     cache: Path | None = None
@@ -156,18 +156,9 @@ def _open(
     opened: Engine
     if choice.engine in _TENSORRT:
         library, device = flavours.load_library(choice.engine), cuda.open_device()
-        cache = building.cache or plan_cache.default_folder()
         with device.active():
-            plans = plan_cache.model_plans(
-                manifest,
-                folder,
-                library,
-                device.gpu,
-                cache=cache,
-                max_side=building.max_side,
-                report=building.report,
-                progress=building.progress,
-            )
+            plans = plan_cache.model_plans(manifest, folder, library, device.gpu, **vars(building))
+        cache = building.cache or plan_cache.default_folder()
         return TensorRTEngine(manifest, plans, library, device, cache, building.report)
     module = _module(choice.engine)
     if choice.engine == "onnxruntime":

@@ -46,9 +46,6 @@ class OnnxRuntimeEngine(Engine):
         where = "CUDA" if device == "cuda" else f"CPU, {count} thread{'s' * (count > 1)}"
         self.description = f"onnxruntime {ort.__version__} on {where}"
 
-    def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
-        return Buffer(np.empty(shape, dtype))
-
     def send(self, buffer: Buffer) -> ort.OrtValue:
         return ort.OrtValue.ortvalue_from_numpy(buffer.array, self._device, 0)
 

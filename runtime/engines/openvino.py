@@ -65,9 +65,6 @@ class OpenVINOEngine(Engine):
         where += ", bfloat16" if arithmetic == BFLOAT16 else ""
         self.description = f"openvino {version} on {where}"
 
-    def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
-        return Buffer(np.empty(shape, dtype))
-
     def send(self, buffer: Buffer) -> ov.Tensor:
         return ov.Tensor(buffer.array, shared_memory=True)
 

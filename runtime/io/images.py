@@ -1,4 +1,4 @@
-"""Decode image files of many formats to RGB; say in one line what is wrong with one that fails."""
+"""Decode image files of many formats to RGB; say in one line what is wrong with a bad one."""
 
 from __future__ import annotations
 
@@ -69,12 +69,10 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np
             if upright is not image:
                 image.close()  # gives its pixels back: large ones must not lie in memory twice
             return _to_rgb(path, upright)
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: not an image that can be read ({', '.join(FORMATS)})") from error
-    except MemoryError:
-        raise
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(f"{path}: cannot be read ({error.strerror})") from error

@@ -153,14 +153,12 @@ class DeepMask:
         count = max(proposals, POOL) if limit < 1 else proposals
         found = self._windows(image, count, scales, max_side, timer)
         with timer.host("encode"):
-            runs = mask_runs(
-                found.logits, log(cut / (1 - cut)), found.boxes, (height, width), self._threads
-            )
+            bound = log(cut / (1 - cut))
+            runs = mask_runs(found.logits, bound, found.boxes, (height, width), self._threads)
             encoded = [rle.from_counts(counts, height, width) for counts in runs]
         with timer.host("select"):
-            scores = (1 / (1 + np.exp(-found.selection.logit.astype(np.float64)))).astype(
-                np.float32
-            )
+            logits = found.selection.logit.astype(np.float64)
+            scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
             if limit < 1:
                 order, scores = demote_duplicates(scores, rle.boxes_xywh(encoded), limit)
                 encoded = [encoded[index] for index in order[:proposals]]

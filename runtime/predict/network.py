@@ -126,10 +126,10 @@ class Network:
             expected = map_shape(view, grid, self.manifest.views.border)
             fits = len(found) == 4 and found[0] == 1 and found[2:] == expected
             if not fits or found[1] <= grid.channel:
+                wanted = f"channel {grid.channel} of (1, …, {expected[0]}, {expected[1]})"
                 raise EngineError(
                     f"the score map {grid.score} is {found} for a view of {view.height} x "
-                    f"{view.width}, expected channel {grid.channel} of (1, …, {expected[0]}, "
-                    f"{expected[1]}); export the checkpoint again"
+                    f"{view.width}, expected {wanted}; export the checkpoint again"
                 )
 
     def _batches(
