@@ -38,10 +38,7 @@ from deepmask.runtime.errors import OneLineError
 @device_option
 @cache_option
 @option(
-    "--threads",
-    type=click.IntRange(0),
-    default=0,
-    help="Number of CPU threads; 0: one per core.",
+    "--threads", type=click.IntRange(0), default=0, help="Number of CPU threads; 0: one per core."
 )
 @option(
     "--proposals",
