@@ -111,10 +111,7 @@ def requirement(name: str) -> str:
 
 
 def project_version() -> str:
-    """Return this project's version, or the command that installs this checkout.
-
-    Where it is installed, a hint with an extra adds only what is missing.
-    """
+    """Return this project's version, or the command that installs this checkout."""
     try:
         return importlib.metadata.version(distribution.NAME)
     except importlib.metadata.PackageNotFoundError:
@@ -135,16 +132,13 @@ def gpus() -> tuple[list[str], str]:
     output, problem = ask(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"])
     if problem:
         return [], f"nvidia-smi: {problem}"
-    lines = []
-    for row in output.splitlines():
-        fields = [field.strip() for field in row.split(",")]
-        if len(fields) == 4:
-            lines.append(f"{fields[0]}, driver {fields[1]}, {fields[2]} of {fields[3]} free")
+    rows = [[field.strip() for field in row.split(",")] for row in output.splitlines()]
+    lines = [f"{r[0]}, driver {r[1]}, {r[2]} of {r[3]} free" for r in rows if len(r) == 4]
     return lines, "" if lines else "nvidia-smi lists none"
 
 
 def has_nvidia_hardware() -> bool:
-    """Whether Linux lists a PCI card of NVIDIA's."""
+    """Return whether Linux lists a PCI card of NVIDIA's."""
     vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
     return any(_read(str(path)).strip() == _NVIDIA for path in vendors)
 

@@ -29,8 +29,8 @@ finally:
 
 FLOAT32, BFLOAT16 = "f32", "bf16"
 _CPU = "CPU"
-#: Kernels that a graph keeps, each for one layer at one shape; beyond them, the least recently used
-#: are made anew. All of two or three picture sizes; without a limit they grow with every new size.
+#: Number of kernels, each for one layer at one shape, that a graph keeps: enough for two or three
+#: picture sizes. Without a limit they grow with every new size.
 _KERNELS = 1000
 
 
@@ -42,10 +42,7 @@ def missing_bfloat16() -> str:
 
 
 class OpenVINOEngine(Engine):
-    """The stages, compiled for the CPU. Tensors are OpenVINO's own, or arrays it reads.
-
-    Calls of several threads are worked through one after another, each on all `threads`.
-    """
+    """The stages, compiled for the CPU; calls run one after another, each on all `threads`."""
 
     def __init__(self, manifest: Manifest, folder: Path, arithmetic: str, threads: int) -> None:
         """Load the stages; see `open_engine`.

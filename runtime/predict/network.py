@@ -19,10 +19,9 @@ from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.views.grids import location_counts, map_shape
 from deepmask.runtime.views.views import View, canvas_shape, render_view
 
-#: Memory that the windows of one run of a stage may take, about.
+#: Approximate memory for the windows of one run of a stage.
 _GATHER_BYTES = 96 << 20
-#: Values that a stage holds for each sample of a mask: the last layers of a refinement have several
-#: maps of the mask's own resolution.
+#: Values that a stage holds per sample of a mask: a refinement ends in several maps of its size.
 _VALUES_PER_SAMPLE = 8
 #: Masks that may wait on the device, to be fetched together.
 _WAITING_BYTES = 64 << 20

@@ -48,15 +48,15 @@ def weigh_sizes(
 ) -> list[ScoreMap]:
     """Add `prior` to the logits for each octave that a window is larger in the picture.
 
-    Small windows are many, each as sure of itself as any: by raw logits (§3.3) parts and small
+    Small windows are many and as confident as large ones: by raw logits (§3.3), parts and small
     things crowd whole objects out of the top of the list.
     """
     first = grids[0].window
-    return [
-        ScoreMap(one.view, one.grid, one.logits - np.float32(prior * octaves))
-        for one in maps
-        for octaves in [log2(views[one.view].factor) - log2(grids[one.grid].window / first)]
-    ]
+    weighed = []
+    for one in maps:
+        octaves = log2(views[one.view].factor) - log2(grids[one.grid].window / first)
+        weighed.append(ScoreMap(one.view, one.grid, one.logits - np.float32(prior * octaves)))
+    return weighed
 
 
 def select_best(maps: Sequence[ScoreMap], count: int) -> Selection:
