@@ -110,6 +110,6 @@ def _parser_error(parser: Any) -> str:
 
 
 def _reason(messages: Sequence[str]) -> str:
-    """The message that tells most: of memory if that ran out, else the last one."""
+    """Pick the message that tells most: of memory if that ran out, else the last one."""
     of_memory = [line for line in messages if "out of memory" in line.lower()]
     return one_line([*messages, *of_memory][-1]) if messages else "it gave no reason"

@@ -43,7 +43,6 @@ class Messages:
         self._lines: deque[str] = deque(maxlen=256)  # a service may run for months
 
     def add(self, line: str) -> None:
-        """Keep a message."""
         self._lines.append(" ".join(line.split()))
 
     def take(self) -> list[str]:

@@ -258,7 +258,7 @@ def _lock(file: int, report: Callable[[str], None]) -> None:
 
 
 def _changes(found: Any, wanted: Identity) -> list[str]:
-    """A text for each field in which a description is not what is wanted."""
+    """Say for each field in which a description is not what is wanted what it is."""
     return [
         one_line(f"built with {field.replace('_', ' ')} {found[field]}, this is {now}")
         for field, now in wanted.items()

@@ -1,4 +1,4 @@
-"""Lend memory again and again: one pool for each thread and kind.
+"""Lend memory again and again, from one pool for each thread and kind.
 
 Memory is handed on while the work that last used it is queued: the next use is queued behind it.
 """
