@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepmask.runtime.engines.base import Engine
 from deepmask.runtime.io.images import read_image
-from deepmask.runtime.model.manifest import WINDOWS, Manifest, Stage
+from deepmask.runtime.model.manifest import Manifest, Stage, TensorSpec
 from deepmask.runtime.progress import Progress, no_progress
 from deepmask.runtime.views.grids import location_counts
 from deepmask.runtime.views.views import View, plan_views, render_view
@@ -36,17 +36,23 @@ def feeds(
         image = read_image(path)
         height, width = image.shape[:2]
         for view in plan_views(height, width, manifest.views.scales.factors(), manifest.views):
-            canvas = render_view(image, view, manifest.views)
-            tensors = _tensors_before(stage, canvas, manifest, engine)
-            if stage.per == WINDOWS:
-                for name in stage.with_role("locations"):
-                    tensors[name] = covering(view, manifest, stage)
-            yield {name: tensors[name] for name in stage.inputs}
+            given: Feed = {
+                name: render_view(image, view, manifest.views)
+                if spec.role == "image"
+                else covering(view, manifest, spec)
+                for one in manifest.stages
+                for name, spec in one.inputs.items()
+                if spec.role in ("image", "locations")
+            }
+            yield _inputs_of(stage, given, manifest, engine)
         progress(f"calibrating {stage.name}", done, len(files))
 
 
-def covering(view: View, manifest: Manifest, stage: Stage) -> NDArray[np.int64]:
-    """Return locations of windows that hold what a view's windows hold: (N, 2) or (N, 3) int64."""
+def covering(view: View, manifest: Manifest, spec: TensorSpec) -> NDArray[np.int64]:
+    """Return locations of windows that hold what a view's windows hold: (N, 2) or (N, 3) int64.
+
+    spec  of the tensor of locations.
+    """
     rows: list[tuple[int, int, int]] = []
     for index, grid in enumerate(manifest.grids):
         step = max(1, grid.window // grid.stride)
@@ -54,22 +60,18 @@ def covering(view: View, manifest: Manifest, stage: Stage) -> NDArray[np.int64]:
             [*range(0, count - 1, step), count - 1] for count in location_counts(view, grid)
         )
         rows += [(index, row, col) for row in vertical for col in horizontal]
-    (name,) = stage.with_role("locations")
-    columns = stage.inputs[name].axes[1]
+    columns = spec.axes[1]
     assert isinstance(columns, int)
     return np.array(rows, np.int64)[:, 3 - columns :]
 
 
-def _tensors_before(
-    stage: Stage, canvas: NDArray[np.float32], manifest: Manifest, engine: Engine
-) -> Feed:
-    """Return the inputs of a stage that the float32 stages before it make of a canvas."""
-    (image,) = {name for one in manifest.stages for name in one.with_role("image")}
-    if stage.name == manifest.stages[0].name:
-        return {image: canvas}
-    tensors = {image: engine.upload(canvas)}
-    for before in manifest.view_stages:
+def _inputs_of(stage: Stage, given: Feed, manifest: Manifest, engine: Engine) -> Feed:
+    """Return the inputs of a stage: given, or made by the float32 stages before it."""
+    tensors = {name: engine.upload(array) for name, array in given.items()}
+    for before in manifest.stages:
         if before.name == stage.name:
             break
         tensors |= engine.run(before.name, {name: tensors[name] for name in before.inputs})
-    return {name: engine.fetch(tensors[name]) for name in stage.inputs if name in tensors}
+    return {
+        name: given[name] if name in given else engine.fetch(tensors[name]) for name in stage.inputs
+    }

@@ -1,0 +1,54 @@
+"""What stages are fed while their ranges are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepmask.export.precision.calibration import feeds
+from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.manifest import WINDOWS, Stage, TensorSpec
+from tests.runtime.square_model import write_square_model
+
+
+class NamedArrays:
+    """As much of an engine as calibration uses: outputs are arrays that say how they were made."""
+
+    def __init__(self, stages: Mapping[str, Stage]) -> None:
+        self.stages = stages
+        self.ran: list[str] = []
+
+    def upload(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array
+
+    def run(self, stage: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        assert set(inputs) == set(self.stages[stage].inputs)
+        self.ran.append(stage)
+        return {name: np.array([len(self.ran)]) for name in self.stages[stage].outputs}
+
+    def fetch(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        return tensor
+
+
+def test_a_stage_is_fed_with_what_all_stages_before_it_make(tmp_path: Path) -> None:
+    """Also with what an earlier stage makes of windows."""
+    manifest = load_manifest(write_square_model(tmp_path / "squares"))
+    code = TensorSpec("map", "float32", ("n", 4))
+    trunk, score, mask = manifest.stages
+    first = replace(mask, name="code", per=WINDOWS, outputs={"window_code": code})
+    last = replace(mask, inputs={"window_code": code})
+    manifest = replace(manifest, stages=(trunk, score, first, last))
+    Image.new("RGB", (70, 50)).save(tmp_path / "photograph.png")
+    engine: Any = NamedArrays({stage.name: stage for stage in manifest.stages})
+    views = len(manifest.views.scales.factors())
+    for stage, before in ((trunk, []), (first, ["trunk", "score"]), (last, 3 * [""])):
+        engine.ran.clear()
+        found = list(feeds(stage, [tmp_path / "photograph.png"], manifest, engine))
+        assert [set(feed) for feed in found] == views * [set(stage.inputs)]
+        assert len(engine.ran) == views * len(before)
