@@ -21,24 +21,25 @@ from deepmask.runtime.engines.tensorrt.flavours import Library, Messages
 from deepmask.runtime.engines.tensorrt.profile import profiles
 from deepmask.runtime.model.manifest import Manifest
 from tests.runtime.fake_builder import ComputeCapability
-from tests.runtime.fake_gpu import GARBAGE, FakeDevice
+from tests.runtime.fake_gpu import GARBAGE, Array, FakeDevice
 
 Strategy = Enum("Strategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
 _TYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
 
 class FakeEngine:
-    """See `ICudaEngine`."""
-
     def __init__(self, device: FakeDevice, path: str, shapes: list[dict[str, Any]]) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.device = device
-        self.inputs = {value.name: value.type for value in self.session.get_inputs()}
-        self.outputs = {value.name: value.type for value in self.session.get_outputs()}
+        self.inputs = {value.name: _TYPES[value.type] for value in self.session.get_inputs()}
         self.shapes = shapes
         self.num_optimization_profiles = len(shapes)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        names = [value.name for value in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
 
     def get_tensor_profile_shape(self, name: str, index: int) -> Any:
         return self.shapes[index][name]
@@ -56,8 +57,6 @@ class FakeEngine:
 
 
 class FakeRuntimeConfig:
-    """See `IRuntimeConfig`."""
-
     def __init__(self, strategy: Strategy = Strategy.STATIC) -> None:
         self.strategy = strategy
         self.cache: FakeRuntimeCache | None = None
@@ -127,14 +126,9 @@ class FakeContext:
     def infer_shapes(self) -> list[str]:
         missing = [name for name in self.engine.inputs if name not in self.shapes]
         if not missing:
-            zeros = {
-                name: np.zeros(shape, _TYPES[self.engine.inputs[name]])
-                for name, shape in self.shapes.items()
-            }
-            made = self.engine.session.run(list(self.engine.outputs), zeros)
-            self.found = {
-                name: array.shape for name, array in zip(self.engine.outputs, made, strict=True)
-            }
+            types = self.engine.inputs
+            zeros = {name: np.zeros(shape, types[name]) for name, shape in self.shapes.items()}
+            self.found = {name: array.shape for name, array in self.engine.run(zeros).items()}
         return missing
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
@@ -168,11 +162,10 @@ class FakeContext:
             assert alive() is not None, "the context went before its work was done"
             device.write(scratch, np.full(size, GARBAGE, np.uint8))
             inputs = {
-                name: device.read(addresses[name], shape, _TYPES[engine.inputs[name]])
+                name: device.read(addresses[name], shape, engine.inputs[name])
                 for name, shape in shapes.items()
             }
-            made = engine.session.run(list(engine.outputs), inputs)
-            for name, array in zip(engine.outputs, made, strict=True):
+            for name, array in engine.run(inputs).items():
                 device.write(addresses[name], array)
 
         device.streams[handle].add(work)
@@ -207,10 +200,7 @@ def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
                 return None
             return FakeEngine(device, described["path"], described["profiles"])
 
-    module: Any = SimpleNamespace(
-        Runtime=Runtime,
-        ExecutionContextAllocationStrategy=Strategy,
-    )
+    module: Any = SimpleNamespace(Runtime=Runtime, ExecutionContextAllocationStrategy=Strategy)
     if flavour == "tensorrt-rtx":
         module.ComputeCapability = ComputeCapability
         module.IRuntimeCache = FakeRuntimeCache
