@@ -100,7 +100,7 @@ def stage_of(
     parsed = [onnx.parser.parse_node(line) for line in nodes.strip().splitlines()]
     used = {name for node in parsed for name in node.input}
     kept = [numpy_helper.from_array(value, key) for key, value in constants.items() if key in used]
-    graph = helper.make_graph(parsed, file, *values, kept)
+    graph = helper.make_graph(parsed, file, values[0], values[1], kept)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, folder / f"{file}.onnx")
