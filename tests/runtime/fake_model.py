@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +19,16 @@ Picture = npt.NDArray[np.uint8]
 
 
 def load(
-    folder: Path, device: FakeDevice, flavour: str = "tensorrt", max_side: int = 640
+    folder: Path,
+    device: FakeDevice,
+    flavour: str = "tensorrt",
+    max_side: int = 640,
+    *kept: Any,
 ) -> DeepMask:
-    """The model of a folder on the fake device."""
+    """The model of a folder on the fake device; where kernels are kept, and who is told."""
     manifest = load_manifest(folder)
-    library = fake_library(device, flavour)
-    engine = TensorRTEngine(manifest, fake_plans(manifest, folder, max_side), library, device)
+    plans, library = fake_plans(manifest, folder, max_side), fake_library(device, flavour)
+    engine = TensorRTEngine(manifest, plans, library, device, *kept)
     return DeepMask(manifest, engine, Choice(flavour, "cuda"))
 
 

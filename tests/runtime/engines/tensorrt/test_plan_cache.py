@@ -24,6 +24,9 @@ from tests.runtime.cache_machine import GPU, Machine, write_model
 from tests.runtime.fake_builder import fake_library
 
 STAGES = ["trunk", "score", "mask"]
+NEWER = replace(GPU, driver="13.0")
+VERSION = "built with version 10.99.0, this is 11.0"
+DRIVER = "built with driver 12.8, this is 13.0"
 
 
 def test_what_was_built_is_found_again(machine: Machine) -> None:
@@ -46,27 +49,18 @@ def test_plans_are_plain_with_a_description_beside_them(machine: Machine) -> Non
     assert said.pop("graph") == machine.manifest.stage("trunk").sha256
     assert len(said.pop("shapes")) == 16
     assert said == {
-        "format": plan_cache.FORMAT,
-        "flavour": "tensorrt",
-        "version": "10.99.0",
-        "platform": plan_cache.PLATFORM,
-        "gpu": "NVIDIA L4",
-        "compute_capability": "8.9",
-        "driver": "12.8",
-        "precision": "fp32",
-        "max_side": 1333,
+        **{"format": plan_cache.FORMAT, "flavour": "tensorrt", "version": "10.99.0"},
+        **{"platform": plan_cache.PLATFORM, "gpu": "NVIDIA L4", "compute_capability": "8.9"},
+        **{"driver": "12.8", "precision": "fp32", "max_side": 1333},
     }
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"version": "10.99.1"}, "built with version 10.99.0, this is 10.99.1"),
-        ({"gpu": replace(GPU, driver="13.0")}, "built with driver 12.8, this is 13.0"),
-        (
-            {"version": "11.0", "gpu": replace(GPU, driver="13.0")},
-            "built with version 10.99.0, this is 11.0; built with driver 12.8, this is 13.0",
-        ),
+        ({"version": "11.0"}, VERSION),
+        ({"gpu": NEWER}, DRIVER),
+        ({"version": "11.0", "gpu": NEWER}, f"{VERSION}; {DRIVER}"),
     ],
 )
 def test_a_change_of_the_machine_builds_again_and_says_why(
@@ -81,28 +75,21 @@ def test_a_change_of_the_machine_builds_again_and_says_why(
 
 
 def test_larger_pictures_build_again_and_smaller_ones_do_not(machine: Machine) -> None:
+    """Plans fit the model's own largest side, 1333, at least: a call that names none has that."""
+    machine.plans(max_side=300)
+    assert machine.built == STAGES
+    said = json.loads(machine.trunk().with_suffix(".json").read_bytes())
+    assert said["max_side"] == machine.manifest.views.max_side == 1333
+    machine.plans(max_side=1333)
+    assert machine.built == []
     machine.plans(max_side=1500)
     machine.plans(max_side=2000)
     assert machine.built == STAGES
     told = "plan trunk: built with max side 1500, this is 2000: building again"
     assert machine.lines[0] == told
-    for smaller in (1500, 300):
-        machine.plans(max_side=smaller)
+    for options in ({}, {"max_side": 1500}, {"max_side": 300}):
+        machine.plans(**options)
         assert machine.built == []
-
-
-def test_plans_are_for_the_models_own_side_at_least(machine: Machine) -> None:
-    machine.plans(max_side=300)
-    said = json.loads(machine.trunk().with_suffix(".json").read_bytes())
-    assert said["max_side"] == machine.manifest.views.max_side == 1333
-
-
-def test_plans_fit_the_models_own_largest_side(machine: Machine) -> None:
-    """Whatever is asked for: a call that names no largest side has the model's."""
-    machine.plans(max_side=300)
-    assert machine.built == STAGES
-    machine.plans(max_side=1333)
-    assert machine.built == []
 
 
 def test_other_scales_build_again(machine: Machine) -> None:
@@ -113,9 +100,7 @@ def test_other_scales_build_again(machine: Machine) -> None:
     assert machine.lines[0].startswith("plan trunk: built with shapes ")
 
 
-def test_another_gpu_flavour_or_graph_has_plans_of_its_own(
-    machine: Machine, tmp_path: Path
-) -> None:
+def test_another_gpu_flavour_or_graph_has_its_own_plans(machine: Machine, tmp_path: Path) -> None:
     machine.plans()
     deeper = write_model(tmp_path / "other", layers=2)
     others = [
@@ -178,47 +163,34 @@ def test_whatever_a_name_says_the_description_is_compared(machine: Machine) -> N
         assert find(machine.folder, wanted) == Miss(foreign)
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def put_a_foreign_plan(path: Path) -> None:
-    path.write_bytes(b"another plan")
-
-
-def put_a_foreign_description(path: Path) -> None:
-    path.with_suffix(".json").write_text('{"some": "json"}', encoding="utf-8")
-
-
-def remove_the_description(path: Path) -> None:
-    path.with_suffix(".json").unlink()
+def of(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (truncate, "{} was changed or cut short: building again"),
-        (put_a_foreign_plan, "{} was changed or cut short: building again"),
-        (put_a_foreign_description, "the description beside {} cannot be used: building again"),
-        (remove_the_description, "building"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-1]), "{} was changed or cut short: {}"),
+        (lambda p: p.write_bytes(b"another plan"), "{} was changed or cut short: {}"),
+        (lambda p: of(p).write_text('{"a": 1}'), "the description beside {} cannot be used: {}"),
+        (lambda p: of(p).unlink(), "building"),
     ],
 )
 def test_a_damaged_cache_is_told_and_mended(
-    machine: Machine, damage: Callable[[Path], None], told: str
+    machine: Machine, damage: Callable[[Path], object], told: str
 ) -> None:
     before = machine.plans()
     path = machine.trunk()
     damage(path)
     assert machine.plans() == before
     assert machine.built == ["trunk"]
-    assert machine.lines[0] == f"plan trunk: {told.format(path)}"
+    assert machine.lines[0] == "plan trunk: " + told.format(path, "building again")
     assert machine.plans() == before
     assert machine.built == []
 
 
 def test_what_is_in_the_way_of_a_plan_is_told_and_plans_still_come(machine: Machine) -> None:
-    before = machine.plans()
-    path = machine.trunk()
+    before, path = machine.plans(), machine.trunk()
     path.unlink()
     path.mkdir()
     assert machine.plans() == before
@@ -228,7 +200,7 @@ def test_what_is_in_the_way_of_a_plan_is_told_and_plans_still_come(machine: Mach
 
 
 def test_a_cache_that_cannot_be_written_is_told_once(machine: Machine, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "file").touch()
     machine.cache = tmp_path / "file" / "cache"
     for _ in range(2):
         assert list(machine.plans()) == machine.built == STAGES
@@ -288,17 +260,17 @@ def test_int8_with_zero_points_is_refused_before_anything_is_built(machine: Mach
 
 
 PROCESS = """
-import hashlib, os, sys
+import hashlib, os, sys, time
 from pathlib import Path
 from deepmask.runtime.engines.tensorrt import plan_cache
 from tests.runtime.cache_machine import GPU, write_model
-from tests.runtime.fake_builder import fake_library, slowly
+from tests.runtime.fake_builder import fake_library
 if sys.argv[4] == "False":  # as on Windows
     plan_cache.fcntl = None
 built = []
 def building(graph):
     built.append(graph["name"])
-    slowly(0.1)(graph)
+    time.sleep(0.1)
 manifest = write_model(Path(sys.argv[3]))
 library = fake_library(building=building, steps=1, tactics=os.getpid())
 print("ready", flush=True)
@@ -312,10 +284,10 @@ print(len(built), *(hashlib.sha256(plan).hexdigest() for plan in plans.values())
 def test_two_processes_at_once_both_end_with_good_plans(
     machine: Machine, tmp_path: Path, locks: bool
 ) -> None:
-    arguments = [str(machine.folder), str(machine.cache)]
-    running = [
+    command = [sys.executable, "-c", PROCESS, str(machine.folder), str(machine.cache)]
+    running: list[Any] = [
         subprocess.Popen(
-            [sys.executable, "-c", PROCESS, *arguments, str(tmp_path / str(number)), str(locks)],
+            [*command, str(tmp_path / str(number)), str(locks)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -323,11 +295,8 @@ def test_two_processes_at_once_both_end_with_good_plans(
         )
         for number in range(2)
     ]
+    assert [one.stdout.readline() for one in running] == ["ready\n"] * 2
     for one in running:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    for one in running:
-        assert one.stdin is not None
         one.stdin.write("\n")
         one.stdin.flush()
     said = [one.communicate(timeout=300)[0].split() for one in running]
