@@ -10,14 +10,7 @@ from typing import Any
 
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.plan_cache import model_plans
-from deepmask.runtime.model.manifest import (
-    Grid,
-    Manifest,
-    Scales,
-    Stage,
-    TensorSpec,
-    Views,
-)
+from deepmask.runtime.model.manifest import Grid, Manifest, Scales, Stage, TensorSpec, Views
 from tests.runtime.fake_builder import fake_library
 
 GPU = Gpu("NVIDIA L4", "8.9", "12.8", 24 << 30)
@@ -76,10 +69,7 @@ class Machine:
     def plans(self, **options: Any) -> dict[str, bytes]:
         self.lines, self.built = [], []
         library = fake_library(
-            self.flavour,
-            self.version,
-            lambda graph: self.built.append(graph["name"]),
-            steps=1,
+            self.flavour, self.version, lambda graph: self.built.append(graph["name"]), steps=1
         )
         return model_plans(
             self.manifest,

@@ -19,11 +19,7 @@ Picture = npt.NDArray[np.uint8]
 
 
 def load(
-    folder: Path,
-    device: FakeDevice,
-    flavour: str = "tensorrt",
-    max_side: int = 640,
-    *kept: Any,
+    folder: Path, device: FakeDevice, flavour: str = "tensorrt", max_side: int = 640, *kept: Any
 ) -> DeepMask:
     """The model of a folder on the fake device; where kernels are kept, and who is told."""
     manifest = load_manifest(folder)

@@ -35,7 +35,6 @@ def test_public_names_import_no_engine() -> None:
 
 
 def test_a_whole_run_needs_no_training_library(model_folder: Path) -> None:
-    """Also where torch and onnx cannot be imported at all."""
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'pycocotools'])); "
         "import numpy; from deepmask import DeepMask; "

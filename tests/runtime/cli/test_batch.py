@@ -22,7 +22,6 @@ Batch = Callable[..., Generator[Outcome, None, None]]
 
 @pytest.fixture
 def paths(scene: Callable[..., Any], tmp_path: Path) -> list[Path]:
-    """Four pictures of different widths."""
     made = [tmp_path / f"{index}.png" for index in range(4)]
     for index, path in enumerate(made):
         Image.fromarray(scene(index, 60, 70 + 10 * index, objects=2).image).save(path)

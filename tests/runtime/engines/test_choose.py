@@ -23,10 +23,11 @@ from deepmask.runtime.model.manifest import Manifest, Stage
 from tests.runtime.fake_gpu import FAKE, FakeDevice
 from tests.runtime.fake_tensorrt import fake_library, fake_plans
 
+Patch = pytest.MonkeyPatch
+
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
-    """A machine with a GPU, pycuda, and every engine's library."""
+def gpu(monkeypatch: Patch) -> FakeDevice:
     device = FakeDevice()
     monkeypatch.setattr(cuda, "open_device", lambda: device)
     monkeypatch.setattr(flavours, "load_library", lambda flavour: fake_library(device, flavour))
@@ -35,7 +36,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
 
 
 @pytest.fixture
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_gpu(monkeypatch: Patch) -> None:
     """A machine without a driver, and onnxruntime without CUDA."""
 
     def refuse() -> None:
@@ -45,8 +46,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "no CUDA here")
 
 
-def lack(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
-    """Take away libraries."""
+def lack(monkeypatch: Patch, *missing: str) -> None:
     original = flavours.load_library
 
     def load(flavour: str) -> flavours.Library:
@@ -58,12 +58,10 @@ def lack(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
 
 
 def order(choice: Choice | None) -> list[tuple[str, str]]:
-    """A choice and what it falls back to."""
     return [] if choice is None else [(choice.engine, choice.device), *order(choice.fallback)]
 
 
-def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then TensorRT for RTX, then CUDA, then the CPU; what is passed over is the reason."""
+def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: Patch) -> None:
     ladder = [("tensorrt", "cuda"), ("tensorrt-rtx", "cuda"), ("onnxruntime", "cuda")]
     assert order(choose()) == [*ladder, ("onnxruntime", "cpu")]
     assert order(choose("auto", "cuda")) == ladder
@@ -77,7 +75,7 @@ def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_auto_passes_over_what_is_not_for_this_gpu(
-    gpu: FakeDevice, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    gpu: FakeDevice, model_folder: Path, monkeypatch: Patch
 ) -> None:
     """TensorRT for RTX lists what it is for, and an H200 is not in it: no build is begun."""
     gpu.gpu = replace(FAKE, name="NVIDIA H200", compute_capability="9.0")
@@ -116,9 +114,8 @@ def test_an_explicit_choice_has_no_fallback(gpu: FakeDevice) -> None:
 
 
 def test_an_explicit_choice_that_cannot_be_met_is_an_error(
-    no_gpu: None, monkeypatch: pytest.MonkeyPatch
+    no_gpu: None, monkeypatch: Patch
 ) -> None:
-    """With all that is missing, and what to use instead."""
     lack(monkeypatch, "tensorrt", "tensorrt-rtx")
     for engine in ("tensorrt", "tensorrt-rtx"):
         with pytest.raises(EngineError) as caught:
@@ -142,12 +139,10 @@ def test_tensorrt_opens_what_the_cache_gives(
     gpu: FakeDevice,
     model_folder: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: Patch,
     asked: int | None,
     fitting: int,
 ) -> None:
-    """Where plans are kept and what they must take reaches the cache, and reports come back."""
-
     def told(counted: str, done: int, total: int) -> None:
         pytest.fail("nothing is built")
 
@@ -168,11 +163,7 @@ def test_tensorrt_opens_what_the_cache_gives(
 
 
 def test_plans_are_built_once_and_found_again(
-    gpu: FakeDevice,
-    model: DeepMask,
-    model_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    gpu: FakeDevice, model: DeepMask, model_folder: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """Through the cache itself: the first load builds three plans, the second reads them."""
     plans = fake_plans(model.manifest, model_folder)
@@ -192,10 +183,8 @@ def test_plans_are_built_once_and_found_again(
 
 
 def test_auto_goes_on_where_an_engine_cannot_be_built(
-    gpu: FakeDevice, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+    gpu: FakeDevice, model_folder: Path, monkeypatch: Patch
 ) -> None:
-    """And says why; asked for by name it is an error."""
-
     def refuse(*_: object, **__: object) -> None:
         raise EngineError("this GPU is too new")
 
@@ -213,9 +202,7 @@ def test_auto_goes_on_where_an_engine_cannot_be_built(
         DeepMask.load(model_folder, engine="tensorrt")
 
 
-def test_a_device_that_does_not_start(
-    no_gpu: None, model_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_does_not_start(no_gpu: None, model_folder: Path, monkeypatch: Patch) -> None:
     """The library has CUDA, the machine has not: `auto` says so and takes the CPU."""
     original = ort_engine._open_session
 
@@ -233,19 +220,13 @@ def test_a_device_that_does_not_start(
         DeepMask.load(model_folder, device="cuda")
 
 
-def test_without_onnxruntime_it_says_what_to_install(
-    no_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As for `pip install deepmask-trt` without an extra."""
+def test_without_onnxruntime_it_says_what_to_install(no_gpu: None, monkeypatch: Patch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(EngineError, match=r"pip install 'deepmask-trt\[cpu\]'"):
         choose()
 
 
-def test_an_onnxruntime_that_does_not_load_is_one_line(
-    no_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A library it needs is missing, say."""
+def test_an_onnxruntime_that_does_not_load_is_one_line(no_gpu: None, monkeypatch: Patch) -> None:
     original = importlib.import_module
 
     def broken(name: str) -> ModuleType:

@@ -59,7 +59,6 @@ def test_arrays_go_up_as_they_look_and_come_down_as_copies(engine: Engine) -> No
 
 
 def test_buffers_are_the_tensors_memory(engine: Engine) -> None:
-    """Of the shape and type that was asked for; the next one disturbs nothing that was sent."""
     tensors = []
     for value in range(5):
         buffer = engine.buffer((2, 3), np.float32)
@@ -81,7 +80,6 @@ def test_nothing_can_be_fetched(engine: Engine) -> None:
 
 
 def test_outputs_outlive_their_inputs(engine: Engine) -> None:
-    """A tensor stays what it is, whatever runs after it."""
     features = engine.run("trunk", {"image": engine.upload(image(0))})["features"]
     expected = engine.fetch(features)
     for seed in range(1, 5):
@@ -90,7 +88,6 @@ def test_outputs_outlive_their_inputs(engine: Engine) -> None:
 
 
 def test_graphs_follow_each_other_on_the_device(engine: Engine, model_folder: Path) -> None:
-    """Two masks of one map are what they are one by one."""
     features = engine.run("trunk", {"image": engine.upload(image(0))})
     locations = np.array([[0, 0], [2, 3]])
     both = engine.run("mask", {**features, "locations": engine.upload(locations)})["mask"]
@@ -102,7 +99,6 @@ def test_graphs_follow_each_other_on_the_device(engine: Engine, model_folder: Pa
 
 
 def test_four_threads_get_four_equal_results(engine: Engine) -> None:
-    """At the same time, on the same weights; each of several pictures."""
     expected = [scores(engine, seed) for seed in range(3)]
     start = threading.Barrier(4)
 

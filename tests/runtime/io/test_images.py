@@ -24,7 +24,6 @@ def save(path: Path, array: np.ndarray, mode: str | None = None, **options: Any)
 
 
 def test_rgb_is_read_as_it_is(tmp_path: Path) -> None:
-    """Height, width, channels; writable; exact for a lossless file."""
     array = np.random.default_rng(0).integers(0, 256, (7, 9, 3)).astype(np.uint8)
     image = read_image(save(tmp_path / "a.png", array))
     assert_array_equal(image, array)
@@ -33,7 +32,6 @@ def test_rgb_is_read_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "P", "1", "LA", "RGBA", "CMYK"])
 def test_modes_become_rgb(tmp_path: Path, mode: str) -> None:
-    """The same picture in another mode is close to the same RGB."""
     array = np.where(RAMP[:, :, None] > 80, np.uint8(255), np.uint8(0)).repeat(3, axis=2)
     suffix = ".tif" if mode == "CMYK" else ".png"
     image = read_image(save(tmp_path / f"a{suffix}", array, mode))
@@ -52,7 +50,6 @@ def test_cmyk_jpeg(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bit_gray_keeps_its_range(tmp_path: Path, suffix: str) -> None:
-    """0 … 65535 becomes 0 … 255."""
     image = read_image(save(tmp_path / f"a{suffix}", RAMP.astype(np.uint16) * 257))
     assert_array_equal(image, RAMP[:, :, None].repeat(3, axis=2))
 
@@ -72,18 +69,10 @@ def test_transparency_lies_on_white(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
-    """Each orientation's stored pixels come back upright."""
     upright = np.random.default_rng(1).integers(0, 256, (6, 10, 3)).astype(np.uint8)
-    stored = {
-        1: upright,
-        2: upright[:, ::-1],
-        3: upright[::-1, ::-1],
-        4: upright[::-1],
-        5: upright.transpose(1, 0, 2),
-        6: upright.transpose(1, 0, 2)[::-1],
-        7: upright.transpose(1, 0, 2)[::-1, ::-1],
-        8: upright.transpose(1, 0, 2)[:, ::-1],
-    }[orientation]
+    turned = upright if orientation < 5 else upright.transpose(1, 0, 2)
+    rows, cols = (-1 if orientation in flipped else 1 for flipped in ((3, 4, 6, 7), (2, 3, 7, 8)))
+    stored = turned[::rows, ::cols]
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = save(tmp_path / "a.png", np.ascontiguousarray(stored), exif=exif)
@@ -91,14 +80,12 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
 
 
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
-    """A moving picture is its first frame."""
     frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     assert (read_image(tmp_path / "a.gif") == (255, 0, 0)).all()
 
 
 def broken_files(folder: Path) -> dict[str, Path]:
-    """Files that are no images, by what is wrong."""
     noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     whole = save(folder / "whole.jpg", noise).read_bytes()
     files = {"missing": folder / "missing.jpg", "folder": folder / "folder.jpg"}
@@ -134,7 +121,6 @@ def broken_files(folder: Path) -> dict[str, Path]:
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, what: str, text: str) -> None:
-    """The line begins with the file."""
     path = broken_files(tmp_path)[what]
     with pytest.raises(ImageError) as caught:
         read_image(path)
@@ -145,7 +131,6 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, what: str, text: str)
 
 
 def test_pixel_limit_comes_before_decoding(tmp_path: Path) -> None:
-    """A huge image of few bytes is refused by its header: its pixels are not even in the file."""
     path = save(tmp_path / "a.png", np.zeros((8, 8), np.uint8))
     content = bytearray(path.read_bytes())
     content[16:24] = (30_000).to_bytes(4, "big") * 2

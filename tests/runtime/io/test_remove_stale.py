@@ -109,7 +109,6 @@ def test_a_machine_has_one_mark_and_others_have_another(monkeypatch: pytest.Monk
 def test_where_there_are_no_locks_nothing_is_swept(
     tmp_path: Path, halfway: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some network file systems have none: files still appear whole."""
     halfway.kill()
     halfway.wait()
 

@@ -27,7 +27,6 @@ HEIGHT, WIDTH = 170, 230
 
 
 def gray(height: int = HEIGHT, width: int = WIDTH) -> npt.NDArray[np.uint8]:
-    """An image of the border's gray: nothing in it."""
     return np.full((height, width, 3), 127, np.uint8)
 
 
@@ -41,7 +40,6 @@ def gray(height: int = HEIGHT, width: int = WIDTH) -> npt.NDArray[np.uint8]:
 def test_a_painted_square_comes_back_where_it_was(
     model: DeepMask, side: int, y: int, x: int, white: bool
 ) -> None:
-    """At any scale and place, also cut off by the image's edge."""
     y, x = min(y, HEIGHT - side), min(x, WIDTH - side)
     image = gray()
     image[y : y + side, x : x + side] = 255 if white else 0
@@ -58,7 +56,6 @@ def test_a_painted_square_comes_back_where_it_was(
 
 
 def test_two_objects_are_the_best_two_that_are_apart(model: DeepMask) -> None:
-    """Different sizes are found at different scales, and ranked together."""
     image = gray()
     image[16:48, 16:48] = 255
     image[80:144, 128:192] = 0
@@ -71,7 +68,6 @@ def test_two_objects_are_the_best_two_that_are_apart(model: DeepMask) -> None:
 
 
 def test_scores_are_sorted_probabilities(model: DeepMask) -> None:
-    """As many proposals as there are locations, or as asked for."""
     image = np.random.default_rng(0).integers(0, 255, (90, 70, 3)).astype(np.uint8)
     everything = model(image, proposals=100_000)
     assert everything.scores.dtype == np.float32
@@ -89,7 +85,6 @@ def test_scores_are_sorted_probabilities(model: DeepMask) -> None:
 
 
 def test_windows_are_those_of_the_proposals(model: DeepMask) -> None:
-    """In the same order as a call's that demotes nothing."""
     image = np.random.default_rng(0).integers(0, 255, (90, 70, 3)).astype(np.uint8)
     windows = model.windows(image, proposals=40)
     found = model(image, proposals=40, overlap=1.0)
@@ -143,14 +138,6 @@ def test_refined_masks_are_pixel_exact_and_ranked_as_the_coarse_ones(
     assert_array_equal(bluntly.logits, plain.logits)
 
 
-def test_threads_share_a_model(model: DeepMask) -> None:
-    """Four threads, four equal results."""
-    image = np.random.default_rng(3).integers(0, 255, (64, 80, 3)).astype(np.uint8)
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: model(image, proposals=50).to_coco(1), range(8)))
-    assert all(result == results[0] for result in results)
-
-
 @pytest.mark.parametrize(("threads", "at_once"), [(2, 1), (1, 2)])
 def test_networks_of_several_threads_take_turns(
     model_folder: Path, monkeypatch: pytest.MonkeyPatch, threads: int, at_once: int
@@ -190,7 +177,6 @@ def test_max_side_bounds_the_search_and_keeps_the_resolution(model: DeepMask) ->
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (17, 15)])
 @pytest.mark.parametrize("value", [0, 127, 255])
 def test_small_and_constant_images(model: DeepMask, size: tuple[int, int], value: int) -> None:
-    """Every size from one pixel, flat as it may be."""
     proposals = model(np.full((*size, 3), value, np.uint8))
     assert len(proposals) > 0
     assert proposals.masks(0).shape == size
@@ -198,7 +184,6 @@ def test_small_and_constant_images(model: DeepMask, size: tuple[int, int], value
 
 
 def test_transposed_image_is_read_as_it_looks(model: DeepMask) -> None:
-    """A view with odd strides is the image it shows."""
     image = np.random.default_rng(4).integers(0, 255, (70, 50, 3)).astype(np.uint8)
     view = np.asfortranarray(image)[::-1]
     assert model(view, proposals=9).to_coco(1) == model(view.copy(), proposals=9).to_coco(1)
@@ -218,7 +203,6 @@ def test_transposed_image_is_read_as_it_looks(model: DeepMask) -> None:
 def test_wrong_arguments_are_named(
     model: DeepMask, image: npt.NDArray[Any], options: dict[str, float], text: str
 ) -> None:
-    """What was given and what is accepted."""
     with pytest.raises(ValueError, match=text):
         model(image, **options)  # type: ignore[arg-type]
 
@@ -226,7 +210,6 @@ def test_wrong_arguments_are_named(
 def test_demoted_duplicates_keep_their_masks_and_lists_are_prefixes(
     model: DeepMask, scene: Callable[..., Any]
 ) -> None:
-    """Ranking moves whole proposals; a call for fewer gives the head of a call for more."""
     image = scene(5, HEIGHT, WIDTH).image
     plain = model(image, proposals=1000, overlap=1.0)
     diverse = model(image, proposals=1000, overlap=0.5)

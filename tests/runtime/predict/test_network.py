@@ -9,34 +9,22 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from numpy.testing import assert_array_equal
 
 from deepmask import DeepMask
 from deepmask.runtime.engines.base import Engine, EngineError
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict import network
 from deepmask.runtime.predict.network import Network
 from tests.runtime.square_model import CELLS
 
 
 def test_memory_bounds_the_windows_at_once(model: DeepMask) -> None:
-    """Gathered feature windows, not only masks, count."""
     features = model.engine.upload(np.zeros((1, 256, 9, 9), np.float32))
     expected = (96 << 20) // (4 * (256 * CELLS**2 + 8 * 16**2))
     network = Network(model.manifest, model.engine)
     assert network.windows_at_once({"features": features}) == expected
 
 
-def test_chunks_do_not_change_masks(model: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few windows at a time, or all."""
-    image = np.random.default_rng(2).integers(0, 255, (60, 90, 3)).astype(np.uint8)
-    whole = model.windows(image, proposals=200)
-    monkeypatch.setattr(network, "_GATHER_BYTES", 3 * 4 * (256 * 16 + 8 * 256))
-    assert_array_equal(model.windows(image, proposals=200).logits, whole.logits)
-
-
 def test_score_map_of_a_wrong_size_is_refused(model: DeepMask) -> None:
-    """A model folder whose border is not that of its graphs."""
     views = replace(model.manifest.views, border=64)
     broken = DeepMask(replace(model.manifest, views=views), model.engine, model.choice)
     with pytest.raises(
@@ -51,7 +39,6 @@ def test_score_map_of_a_wrong_size_is_refused(model: DeepMask) -> None:
 def test_values_that_are_not_finite_are_refused(
     model: DeepMask, monkeypatch: pytest.MonkeyPatch, axes: int, text: str
 ) -> None:
-    """A network that overflows gives an error, not masks."""
     original = type(model.engine).fetched
 
     @contextmanager

@@ -41,7 +41,6 @@ GRIDS = [
 
 
 def place(rng: np.random.Generator, count: int, height: int, width: int, grid: Grid) -> Boxes:
-    """Windows of random scales, 2^-6 … 2^3, at random locations of a picture."""
     factor = 2.0 ** rng.uniform(-6, 3, count)
     h = np.maximum(1, np.rint(factor * height))
     w = np.maximum(1, np.rint(factor * width))
@@ -107,7 +106,6 @@ def test_runs_equal_pycocotools_on_the_full_canvas(
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_chunks_of_windows_are_joined_in_order(threads: int) -> None:
-    """More columns than one chunk holds, one after another and in threads."""
     rng = np.random.default_rng(5)
     boxes = place(rng, 300, 120, 400, GRIDS[1])
     logits = draw_logits(rng, 300, 56, "blobs")
@@ -119,7 +117,6 @@ def test_chunks_of_windows_are_joined_in_order(threads: int) -> None:
 
 
 def test_no_windows_give_no_runs() -> None:
-    """No window is fine."""
     assert mask_runs(np.empty((0, 56, 56), np.float32), 0.0, np.empty((0, 4)), (10, 10)) == []
 
 
@@ -145,7 +142,6 @@ def test_one_pixel_masks(pixel: tuple[int, int]) -> None:
 def test_a_square_painted_in_the_logits_comes_back_where_it_was(
     seed: int, size: tuple[int, int], grid: Grid
 ) -> None:
-    """Logits sampled from the distance to a square's edge give that square, in every window."""
     rng = np.random.default_rng(seed)
     height, width = size
     [box] = place(rng, 1, height, width, grid)
@@ -181,7 +177,6 @@ def test_a_square_painted_in_the_logits_comes_back_where_it_was(
 
 
 def test_sampling_is_bilinear_and_clamped() -> None:
-    """Against the formula, pixel by pixel, in float64."""
     rng = np.random.default_rng(8)
     view = View(0.6, 37, 50, 37 / 61, 50 / 83, 0, 0)
     [box] = window_boxes(np.array([2]), np.array([3]), [grid_of(160, 16, 56)], [view])
@@ -205,7 +200,6 @@ def test_sampling_is_bilinear_and_clamped() -> None:
 
 
 def test_overlaps_count_shared_pixels() -> None:
-    """Against boolean arrays, empty masks included."""
     rng = np.random.default_rng(3)
     arrays = [rng.random((23, 31)) < share for share in (0.0, 0.2, 0.7, 1.0)]
     masks = [RLEMask.from_array(array) for array in arrays]

@@ -9,7 +9,6 @@ from numpy.testing import assert_array_equal
 
 from deepmask.runtime.model.manifest import Grid
 from deepmask.runtime.predict.select import ScoreMap, select_best, weigh_sizes
-from deepmask.runtime.views.grids import window_boxes
 from deepmask.runtime.views.views import View
 
 
@@ -49,24 +48,6 @@ def test_selection_is_a_full_sort_cut_short(seed: int, count: int, ties: bool) -
     )
     assert list(found) == ranked
     assert len(best) == min(count, 15 + 2 + 54 + 16)
-
-
-def test_boxes_are_those_of_each_ones_view_and_grid() -> None:
-    rng = np.random.default_rng(0)
-    views, grids = [view_of(0.5), view_of(2.0)], [grid_of(64), grid_of(96, 8)]
-    maps = [
-        ScoreMap(view, grid, rng.normal(size=(3, 4)).astype(np.float32))
-        for view in range(2)
-        for grid in range(2)
-    ]
-    best = select_best(maps, 48)
-    boxes = best.boxes(views, grids)
-    for index in range(48):
-        part = slice(index, index + 1)
-        grid, view = grids[best.grid[index]], views[best.view[index]]
-        alone = window_boxes(best.row[part], best.col[part], [grid], [view])
-        assert_array_equal(boxes[part], alone)
-    assert len(np.unique(boxes, axis=0)) == 48
 
 
 def test_a_prior_counts_octaves_below_scale_one() -> None:

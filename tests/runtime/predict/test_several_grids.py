@@ -49,7 +49,6 @@ def places(selection: Selection, count: int) -> list[tuple[int, ...]]:
 
 
 def test_each_grid_finds_squares_of_its_size(model: DeepMask) -> None:
-    """Equal scores are in the order of the table of grids, wherever the squares are."""
     squares = [(64, 104, 24), (32, 40, 200), (16, 20, 84)]
     image = paint(*squares)
     windows = model.windows(image, proposals=20)
@@ -99,7 +98,6 @@ def test_locations_beyond_the_picture_are_not_used(model: DeepMask) -> None:
 def test_batches_of_mixed_grids_do_not_change_masks(
     model: DeepMask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One window at a time, a few, or all."""
     image = paint((64, 104, 24), (32, 40, 200), (16, 20, 84))
     whole = model.windows(image, proposals=100)
     assert set(whole.selection.grid[:7].tolist()) == {0, 1, 2}
@@ -111,7 +109,6 @@ def test_batches_of_mixed_grids_do_not_change_masks(
 
 
 def test_a_map_without_a_grids_channel_is_refused(model: DeepMask) -> None:
-    """The file has fewer channels than `model.json` says."""
     grids = (*GRIDS[:2], replace(GRIDS[2], channel=2))
     broken = DeepMask(replace(model.manifest, grids=grids), model.engine, model.choice)
     with pytest.raises(EngineError, match=r"score map far is \(1, 2, 4, 4\) .* channel 2 of \(1,"):

@@ -77,7 +77,6 @@ def test_equals_the_plain_form(
 
 
 def test_blocks_of_boxes_are_joined() -> None:
-    """More boxes than one block holds."""
     random = np.random.default_rng(2)
     sides = (random.integers(low, high, (200, 2)) for low, high in ((0, 40), (8, 24)))
     boxes = np.hstack(list(sides)).astype(np.float64)

@@ -24,14 +24,12 @@ lengths = st.floats(1, 4000)
 def test_pixels_and_samples_are_inverse(
     start: float, length: float, size: int, pixel: float
 ) -> None:
-    """There and back, for any window."""
     coordinate = mask_coordinate(pixel, start, length, size)
     assert_allclose(pixel_coordinate(coordinate, start, length, size), pixel, atol=1e-6)
 
 
 @given(starts, lengths, sizes)
 def test_samples_share_the_window_evenly(start: float, length: float, size: int) -> None:
-    """The mask's ends are the window's, its centre the window's centre."""
     ends = pixel_coordinate([-0.5, size - 0.5], start, length, size)
     assert_allclose(ends + 0.5, [start, start + length], atol=1e-6)
     centre = pixel_coordinate((size - 1) / 2, start, length, size)
@@ -62,7 +60,6 @@ def test_extent_is_the_pixels_whose_centres_lie_in_the_window(
 
 @given(st.floats(-5, 20), st.integers(2, 16))
 def test_taps_interpolate_and_clamp(coordinate: float, size: int) -> None:
-    """Taps read the straight line as it is, and its end values beyond its ends."""
     knot, before, after = bilinear_taps(np.array([coordinate]), size)
     line = 3 * np.arange(size)
     value = before * line[knot] + after * line[knot + 1]

@@ -33,7 +33,6 @@ def views_of(border: int, multiple: int) -> Views:
 def test_a_box_is_the_window_of_its_location(
     grid: Grid, height: int, width: int, factor: float, row: int, col: int
 ) -> None:
-    """Centred at stride · (i + offset) of the view, as large as the window, in picture pixels."""
     [view] = plan_views(height, width, (factor,), views_of(48, 32))
     boxes = window_boxes(np.array([row]), np.array([col]), [grid], [view])
     assert boxes.shape == (1, 4)
@@ -50,7 +49,6 @@ def test_a_box_is_the_window_of_its_location(
 def test_boxes_of_several_grids_and_views_are_each_their_own(
     rows: list[tuple[Grid, int, int, int]],
 ) -> None:
-    """N windows at once give what each gives alone; no window gives no box."""
     views = [plan_views(side, 2 * side, (0.7,), views_of(48, 32))[0] for _, side, _, _ in rows]
     row, col = (np.array([one[index] for one in rows], np.int64) for index in (2, 3))
     boxes = window_boxes(row, col, [grid for grid, *_ in rows], views)

@@ -159,7 +159,6 @@ def pinned_bytes(device: FakeDevice) -> int:
 
 
 def test_all_memory_is_given_back(model_folder: Path, device: FakeDevice) -> None:
-    """By `close`, twice if need be; what a tensor holds goes with the tensor."""
     model = load(model_folder, device)
     model(picture(0))
     tensor = model.engine.upload(np.ones((3, 4), np.float32))
@@ -185,7 +184,6 @@ def test_plans_go_when_keeping_their_kernels_fails(
 
 
 def test_four_threads_get_what_one_gets(fake: DeepMask, device: FakeDevice) -> None:
-    """Each has its own stream and contexts on shared weights, and they go when it ends."""
     images = [picture(seed, 60 + 10 * seed, 80) for seed in range(4)]
     expected = [fake(image, proposals=40).to_coco(1) for image in images]
     alone, streams = device.live, device.calls["stream"]
@@ -214,7 +212,6 @@ def test_stages_are_timed_by_the_device(model_folder: Path, device: FakeDevice) 
 
 
 def test_idle_memory_makes_room(model_folder: Path, device: FakeDevice) -> None:
-    """What other sizes left behind is given back before an image is refused."""
     with load(model_folder, device) as model:
         model(picture(0, 200, 200))
         needed = device.most

@@ -35,7 +35,6 @@ def failure(model: DeepMask, image: Picture) -> str:
 
 
 def test_a_shape_outside_prints_profile_and_shape(model_folder: Path, device: FakeDevice) -> None:
-    """And what to do; what was queued before it harms nothing."""
     image = picture(0)
     with load(model_folder, device, max_side=128) as fake:
         expected = fake(image).to_coco(1)
@@ -94,7 +93,6 @@ def test_what_tensorrt_refuses_is_told(
 
 
 def test_a_runtime_that_does_not_start_is_told(model_folder: Path, device: FakeDevice) -> None:
-    """As TensorRT's does with a driver that is too old."""
     library = fake_library(device)
 
     def nothing(logger: object) -> None:

@@ -33,8 +33,6 @@ Pretend = Callable[[str], None]
 
 @pytest.fixture
 def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
-    """Let `import tensorrt` find a module of some text."""
-
     def put(text: str) -> None:
         (tmp_path / "tensorrt.py").write_text(text, encoding="utf-8")
         monkeypatch.syspath_prepend(str(tmp_path))

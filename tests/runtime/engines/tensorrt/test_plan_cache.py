@@ -23,6 +23,8 @@ from deepmask.runtime.model.manifest import Scales
 from tests.runtime.cache_machine import GPU, Machine, write_model
 from tests.runtime.fake_builder import fake_library
 
+Patch = pytest.MonkeyPatch
+
 STAGES = ["trunk", "score", "mask"]
 NEWER = replace(GPU, driver="13.0")
 VERSION = "built with version 10.99.0, this is 11.0"
@@ -116,7 +118,7 @@ def test_another_gpu_flavour_or_graph_has_its_own_plans(machine: Machine, tmp_pa
 
 @pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
 def test_platforms_that_share_a_folder_have_plans_of_their_own(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, flavour: str
+    machine: Machine, monkeypatch: Patch, flavour: str
 ) -> None:
     platforms = ("linux-x86_64", "linux-aarch64", "win32-amd64")
     here = replace(machine, flavour=flavour)
@@ -142,7 +144,6 @@ def test_plans_for_tensorrt_for_rtx_are_built_ahead_for_another_machine(machine:
 
 
 def test_whatever_a_name_says_the_description_is_compared(machine: Machine) -> None:
-    """Every field of it; what is not what was written is a reason to build again."""
     manifest, stage = machine.manifest, machine.manifest.stage("trunk")
     wanted = identify(fake_library(), GPU, manifest, stage, 1333)
     keep(machine.folder, wanted, b"plan")
@@ -223,7 +224,7 @@ def test_a_read_only_cache_is_used_as_it_is(machine: Machine) -> None:
         machine.cache.chmod(0o700)
 
 
-def test_ctrl_c_keeps_what_was_built(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_keeps_what_was_built(machine: Machine, monkeypatch: Patch) -> None:
     def interrupted(library: Any, content: bytes, name: str, *rest: Any) -> Any:
         if name == "mask":
             raise KeyboardInterrupt
@@ -326,7 +327,7 @@ def test_clearing_takes_plans_and_nothing_else(machine: Machine) -> None:
     assert plan_cache.clear(machine.cache / "nowhere") == 0
 
 
-def test_the_default_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_default_folder_is_the_users(monkeypatch: Patch, tmp_path: Path) -> None:
     if sys.platform == "linux":
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         assert plan_cache.default_folder() == tmp_path / "deepmask" / "plans"

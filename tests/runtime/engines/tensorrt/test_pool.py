@@ -15,15 +15,11 @@ from deepmask.runtime.engines.tensorrt.pool import PATIENCE, Lease, Pool, rounde
 
 
 class Block:
-    """Memory that is counted."""
-
     def __init__(self, size: int) -> None:
         self.size = size
 
 
 class Driver:
-    """Allocates blocks, as long as there is room."""
-
     def __init__(self, room: int = 1 << 60) -> None:
         self.room = room
         self.blocks: weakref.WeakSet[Block] = weakref.WeakSet()
@@ -56,7 +52,6 @@ def test_size_classes_waste_at_most_a_quarter(size: int) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 100_000), st.integers(0, 5)), max_size=60))
 def test_no_two_leases_share_memory(steps: list[tuple[int, int]]) -> None:
-    """Whatever is taken and given back in between."""
     driver, leases = Driver(), list[Lease[Block]]()
     for size, ended in steps:
         lease = driver.pool.take(size)
@@ -77,7 +72,6 @@ def test_a_size_that_comes_again_is_not_allocated_again() -> None:
 
 
 def test_memory_without_use_is_given_back() -> None:
-    """After `PATIENCE` rounds, and not what is used or lent."""
     driver = Driver()
     kept, used = driver.pool.take(10_000), driver.pool.take(20_000)
     del used

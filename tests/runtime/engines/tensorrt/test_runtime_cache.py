@@ -21,6 +21,8 @@ from tests.runtime.fake_gpu import FAKE, FakeDevice
 from tests.runtime.fake_model import load, picture
 from tests.runtime.fake_tensorrt import FakeEngine, FakeRuntimeCache, FakeRuntimeConfig
 
+Patch = pytest.MonkeyPatch
+
 IMAGE = picture(0)
 STAGES = ("trunk", "score", "mask")
 NONE_YET = [f"kernels of {name}: compiling, there are none yet" for name in STAGES]
@@ -108,7 +110,7 @@ def test_what_is_compiled_later_is_kept_at_the_end(machine: Machine, closes: boo
         assert 90 in compiled(again)
 
 
-def test_nothing_is_written_twice(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_twice(machine: Machine, monkeypatch: Patch) -> None:
     written: list[Path] = []
 
     def noted(path: Path, content: bytes) -> None:
@@ -160,7 +162,7 @@ def test_a_broken_file_is_told_and_made_again(
 
 
 def test_what_tensorrt_does_not_take_is_told_and_made_again(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: Patch
 ) -> None:
     """It compares more than we can see."""
     machine.run()
@@ -185,7 +187,7 @@ def test_each_gpu_and_driver_has_its_own(machine: Machine, other: dict[str, Any]
 
 @pytest.mark.parametrize("method", ["create_runtime_cache", "set_runtime_cache", ""])
 def test_without_a_runtime_cache_it_runs_and_says_so(
-    machine: Machine, model: DeepMask, monkeypatch: pytest.MonkeyPatch, method: str
+    machine: Machine, model: DeepMask, monkeypatch: Patch, method: str
 ) -> None:
     kind = FakeRuntimeConfig if method else FakeEngine
     answer = False if method == "set_runtime_cache" else None
