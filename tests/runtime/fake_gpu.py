@@ -112,6 +112,11 @@ class FakeDevice(Device):
         """Bytes that are allocated on the device."""
         return sum(len(content) for content in list(self.memory.values()))
 
+    @property
+    def pinned_bytes(self) -> int:
+        blocks = [ref() for ref in list(self.pinned.values())]
+        return sum(block.nbytes for block in blocks if block is not None)
+
     def note(self, kind: str, size: int = 0) -> None:
         """Count a call, which the calling thread must have made with the device active."""
         assert getattr(self._local, "depth", 0) > 0, f"{kind} without an active device"

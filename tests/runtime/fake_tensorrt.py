@@ -15,14 +15,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
+from deepmask import DeepMask
+from deepmask.runtime.engines.choose import Choice
+from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.engines.tensorrt.flavours import Library, Messages
 from deepmask.runtime.engines.tensorrt.profile import profiles
+from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest
 from tests.runtime.fake_builder import ComputeCapability
 from tests.runtime.fake_gpu import GARBAGE, Array, FakeDevice
 
+Picture = npt.NDArray[np.uint8]
 Strategy = Enum("Strategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
 _TYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
@@ -218,3 +224,17 @@ def fake_plans(manifest: Manifest, folder: Path, max_side: int = 640) -> Mapping
         described = {"path": str(folder / stage.file), "profiles": shapes}
         plans[stage.name] = json.dumps(described).encode()
     return plans
+
+
+def load(
+    folder: Path, device: FakeDevice, flavour: str = "tensorrt", max_side: int = 640, *kept: Any
+) -> DeepMask:
+    """The model of a folder on the fake device; where kernels are kept, and who is told."""
+    manifest = load_manifest(folder)
+    plans, library = fake_plans(manifest, folder, max_side), fake_library(device, flavour)
+    engine = TensorRTEngine(manifest, plans, library, device, *kept)
+    return DeepMask(manifest, engine, Choice(flavour, "cuda"))
+
+
+def picture(seed: int, height: int = 90, width: int = 120) -> Picture:
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3)).astype(np.uint8)

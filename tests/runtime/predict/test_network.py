@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +43,7 @@ def test_values_that_are_not_finite_are_refused(
     original = type(model.engine).fetched
 
     @contextmanager
-    def broken(
-        engine: Engine, tensors: Sequence[object]
-    ) -> Iterator[list[npt.NDArray[np.float32]]]:
+    def broken(engine: Engine, tensors: Any) -> Iterator[list[npt.NDArray[np.float32]]]:
         with original(engine, tensors) as arrays:
             copies = [array.copy() for array in arrays]
         for array in copies:

@@ -38,15 +38,8 @@ def test_selection_is_a_full_sort_cut_short(seed: int, count: int, ties: bool) -
         for col in range(one.logits.shape[1])
     )[:count]
     best = select_best(maps, count)
-    found = zip(
-        (-best.logit).tolist(),
-        best.view.tolist(),
-        best.grid.tolist(),
-        best.row.tolist(),
-        best.col.tolist(),
-        strict=True,
-    )
-    assert list(found) == ranked
+    columns = (-best.logit, best.view, best.grid, best.row, best.col)
+    assert list(zip(*map(np.ndarray.tolist, columns), strict=True)) == ranked
     assert len(best) == min(count, 15 + 2 + 54 + 16)
 
 

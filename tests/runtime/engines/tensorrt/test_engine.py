@@ -25,8 +25,7 @@ from deepmask.runtime.predict.select import Selection
 from deepmask.runtime.views.grids import map_shape
 from deepmask.runtime.views.views import canvas_shape, plan_views
 from tests.runtime.fake_gpu import FakeDevice
-from tests.runtime.fake_model import Picture, load, picture
-from tests.runtime.fake_tensorrt import FakeContext, FakeEngine
+from tests.runtime.fake_tensorrt import FakeContext, FakeEngine, Picture, load, picture
 from tests.runtime.square_model import MASK_SIZE, write_square_model
 
 Patch = pytest.MonkeyPatch
@@ -149,13 +148,8 @@ def test_memory_does_not_grow(fake: DeepMask, device: FakeDevice, model_folder: 
             fake(picture(0, 100, 120))
             fresh(picture(0, 100, 120))
         assert device.live == other.live
-        assert pinned_bytes(device) == pinned_bytes(other)
+        assert device.pinned_bytes == other.pinned_bytes
         assert device.most <= 2 * other.most
-
-
-def pinned_bytes(device: FakeDevice) -> int:
-    blocks = [ref() for ref in list(device.pinned.values())]
-    return sum(block.nbytes for block in blocks if block is not None)
 
 
 def test_all_memory_is_given_back(model_folder: Path, device: FakeDevice) -> None:
@@ -169,7 +163,7 @@ def test_all_memory_is_given_back(model_folder: Path, device: FakeDevice) -> Non
     del tensor, model
     gc.collect()
     assert device.live == 0
-    assert pinned_bytes(device) == 0
+    assert device.pinned_bytes == 0
 
 
 def test_plans_go_when_keeping_their_kernels_fails(

@@ -17,8 +17,15 @@ from deepmask.runtime.model.folder import load_manifest
 from tests.runtime import fake_tensorrt
 from tests.runtime.engines.tensorrt.test_gpu import PRESETS
 from tests.runtime.fake_gpu import FakeDevice
-from tests.runtime.fake_model import Picture, load, picture
-from tests.runtime.fake_tensorrt import FakeContext, FakeEngine, fake_library, fake_plans
+from tests.runtime.fake_tensorrt import (
+    FakeContext,
+    FakeEngine,
+    Picture,
+    fake_library,
+    fake_plans,
+    load,
+    picture,
+)
 
 Patch = pytest.MonkeyPatch
 

@@ -18,8 +18,13 @@ from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.plan_cache import write_whole
 from deepmask.runtime.model.folder import load_manifest
 from tests.runtime.fake_gpu import FAKE, FakeDevice
-from tests.runtime.fake_model import load, picture
-from tests.runtime.fake_tensorrt import FakeEngine, FakeRuntimeCache, FakeRuntimeConfig
+from tests.runtime.fake_tensorrt import (
+    FakeEngine,
+    FakeRuntimeCache,
+    FakeRuntimeConfig,
+    load,
+    picture,
+)
 
 Patch = pytest.MonkeyPatch
 
