@@ -181,7 +181,7 @@ def test_texts_that_steer_a_terminal(tmp_path: Path) -> None:
         DeepMask.load(folder, device="cpu")
 
 
-def test_a_broken_graph_is_no_box_of_stars(
+def test_broken_graphs_are_no_box_of_stars(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """ONNX Runtime printed one where its own words were no text, and loaded the file once more."""

@@ -48,7 +48,7 @@ def test_a_healthy_machine(model_folder: Path) -> None:
         (True, "trunk.onnx: onnxruntime cannot load it"),
     ],
 )
-def test_a_broken_model_is_told(
+def test_broken_models_are_told(
     model_folder: Path, tmp_path: Path, hash_too: bool, told: str
 ) -> None:
     copy = shutil.copytree(model_folder, tmp_path / "model")
@@ -184,7 +184,7 @@ def test_requirements_are_the_projects_own() -> None:
         ("", "No package metadata was found for pretended-engine"),
     ],
 )
-def test_libraries_are_tried_at_a_distance(
+def test_libraries_are_tried_apart(
     text: str, problem: str, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     (tmp_path / "pretended_engine.py").write_text(text, encoding="utf-8")

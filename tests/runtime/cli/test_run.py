@@ -101,14 +101,6 @@ def test_folder_with_a_broken_file(folder: Path) -> None:
     assert drawn == ["000000000042.png", "a.png", "c.png"]
 
 
-def test_results_do_not_depend_on_the_batch(folder: Path) -> None:
-    for what, out in (("pictures", "all.json"), ("pictures/000000000042.jpg", "one.json")):
-        done = run(what, *CPU, "--proposals", 30, "--out", out, cwd=folder)
-        assert (done.returncode, done.stderr) == (0, "")  # no progress bar without a terminal
-    every, alone = (results_of(folder / name) for name in ("all.json", "one.json"))
-    assert [result for result in every if result["image_id"] == 42] == alone
-
-
 def test_scales_zoom_and_threshold(folder: Path) -> None:
     options = ("pictures/a.png", *CPU, "--proposals", 100000, "--scales", "-1:0:1")
     counts, area = [], {}
@@ -179,16 +171,6 @@ def test_errors_are_one_line(folder: Path, arguments: list[str], code: int, text
     assert done.returncode == code
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_is_one_line(folder: Path) -> None:
-    (folder / "empty").mkdir(mode=0o500)
-    for output in (("--out", "empty/p.json"), ("--overlay", "empty/o.png")):
-        done = run("pictures/a.png", *CPU, *output, cwd=folder)
-        assert done.returncode == 1
-        assert "cannot be written (Permission denied)" in done.stderr
-        assert done.stderr.count("\n") == 1
-
-
 @pytest.mark.skipif(os.name == "nt", reason="sends a signal")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_keeps_what_was_done(folder: Path, sent: signal.Signals) -> None:
@@ -213,14 +195,6 @@ def test_interrupted_run_keeps_what_was_done(folder: Path, sent: signal.Signals)
     results = results_of(folder / "proposals.json")
     assert {result["image_id"] for result in results} <= {image["id"] for image in described}
     assert not list(folder.glob("*tmp"))
-
-
-def test_help_reads_like_documentation(tmp_path: Path) -> None:
-    done = run("--help", cwd=tmp_path)
-    assert done.returncode == 0
-    for option in ("--model", "--engine", "--device", "--proposals", "--scales", "--threshold"):
-        assert option in done.stdout
-    assert "Examples:" in done.stdout
 
 
 def test_defaults_and_choices_are_the_librarys() -> None:

@@ -74,7 +74,7 @@ def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: Patch) -> None:
     assert absent("tensorrt-rtx") in choose().reason
 
 
-def test_auto_passes_over_what_is_not_for_this_gpu(
+def test_auto_knows_what_is_not_for_a_gpu(
     gpu: FakeDevice, model_folder: Path, monkeypatch: Patch
 ) -> None:
     """TensorRT for RTX lists what it is for, and an H200 is not in it: no build is begun."""
@@ -108,9 +108,7 @@ def test_an_explicit_choice_has_no_fallback(gpu: FakeDevice) -> None:
     assert choose("onnxruntime", "cuda") == Choice("onnxruntime", "cuda")
 
 
-def test_an_explicit_choice_that_cannot_be_met_is_an_error(
-    no_gpu: None, monkeypatch: Patch
-) -> None:
+def test_a_choice_that_cannot_be_met_is_an_error(no_gpu: None, monkeypatch: Patch) -> None:
     lack(monkeypatch, "tensorrt", "tensorrt-rtx")
     for engine in ("tensorrt", "tensorrt-rtx"):
         with pytest.raises(EngineError) as caught:
@@ -195,9 +193,7 @@ def test_a_device_that_does_not_start(no_gpu: None, model_folder: Path, monkeypa
         DeepMask.load(model_folder, device="cuda")
 
 
-def test_an_onnxruntime_that_is_not_there_or_does_not_load_is_one_line(
-    no_gpu: None, monkeypatch: Patch
-) -> None:
+def test_an_onnxruntime_that_does_not_load_is_one_line(no_gpu: None, monkeypatch: Patch) -> None:
     original = importlib.import_module
 
     def broken(name: str) -> ModuleType:

@@ -69,12 +69,7 @@ def test_buffers_are_the_tensors_memory(engine: Engine) -> None:
         tensors.append(engine.send(buffer))
         del buffer
     with engine.fetched(tensors) as arrays:
-        assert [array.tolist() for array in arrays] == [
-            np.full((2, 3), v).tolist() for v in range(5)
-        ]
-
-
-def test_nothing_can_be_fetched(engine: Engine) -> None:
+        assert [array.tolist() for array in arrays] == [[[v] * 3] * 2 for v in range(5)]
     with engine.fetched([]) as arrays:
         assert arrays == []
 
@@ -122,9 +117,5 @@ def test_marks_are_moments_in_order(engine: Engine) -> None:
     spans = [engine.seconds(first, second), engine.seconds(second, third)]
     assert min(spans) > 0
     assert engine.seconds(first, third) == pytest.approx(sum(spans))
-
-
-def test_closing_twice_does_no_harm(engine: Engine) -> None:
-    scores(engine, 0)
     engine.close()
-    engine.close()
+    engine.close()  # which does no harm

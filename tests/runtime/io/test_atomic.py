@@ -137,9 +137,7 @@ def test_where_files_cannot_be_told_apart(
 
 
 @needs_locks
-def test_what_vanishes_before_it_is_locked_is_made_again(
-    tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_what_vanishes_unlocked_is_made_again(tmp_path: Path, monkeypatch: Patch) -> None:
     lock, removed = atomic._lock, list[bool]()
 
     def late(descriptor: int) -> bool | None:
@@ -159,9 +157,7 @@ def test_what_vanishes_before_it_is_locked_is_made_again(
 
 
 @needs_locks
-def test_a_folder_that_vanishes_before_it_is_opened_is_made_again(
-    tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_a_folder_that_vanishes_is_made_again(tmp_path: Path, monkeypatch: Patch) -> None:
     opened, removed = os.open, list[bool]()
 
     def late(path: Path, *arguments: int) -> int:

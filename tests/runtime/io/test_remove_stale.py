@@ -17,6 +17,7 @@ from deepmask.runtime.io.atomic import atomic_write, remove_stale
 from deepmask.runtime.io.results import ResultsWriter
 from tests.runtime.io.test_atomic import names, needs_locks, temporary
 
+Halfway = subprocess.Popen[str]
 #: Makes a file and a folder, says so, and waits to be killed.
 HALFWAY = """
 import sys
@@ -46,9 +47,7 @@ def halfway(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @needs_locks
-def test_what_a_living_process_makes_is_left_alone(
-    tmp_path: Path, halfway: subprocess.Popen[str]
-) -> None:
+def test_a_living_process_is_left_alone(tmp_path: Path, halfway: Halfway) -> None:
     before = names(tmp_path)
     assert len(before) == 2
     for name, final in zip(before, ("a.pt", "model"), strict=True):
@@ -59,9 +58,7 @@ def test_what_a_living_process_makes_is_left_alone(
 
 
 @needs_locks
-def test_what_a_killed_process_left_is_removed(
-    tmp_path: Path, halfway: subprocess.Popen[str]
-) -> None:
+def test_what_killed_processes_left_goes(tmp_path: Path, halfway: Halfway) -> None:
     """Nothing else is: neither files of other names, nor what only looks like a leftover."""
     halfway.kill()
     halfway.wait()
@@ -107,7 +104,7 @@ def test_a_machine_has_one_mark_and_others_have_another(monkeypatch: pytest.Monk
 
 @needs_locks
 def test_where_there_are_no_locks_nothing_is_swept(
-    tmp_path: Path, halfway: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, halfway: Halfway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     halfway.kill()
     halfway.wait()

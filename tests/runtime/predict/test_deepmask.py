@@ -219,9 +219,7 @@ def test_demoted_duplicates_keep_their_masks_and_lists_are_prefixes(
     assert_array_equal(few.boxes, diverse.boxes[:6])
 
 
-def test_the_models_scale_prior_lifts_small_scales(
-    model: DeepMask, scene: Callable[..., Any]
-) -> None:
+def test_the_scale_prior_lifts_small_scales(model: DeepMask, scene: Callable[..., Any]) -> None:
     """The same windows; the logits of each are higher by the prior for every octave below 1."""
     image, scales = scene(5, HEIGHT, WIDTH).image, Scales(-2, -1, 1)
     lifted = DeepMask(replace(model.manifest, scale_prior=0.5), model.engine, model.choice)

@@ -32,15 +32,13 @@ def test_what_tensorrt_is_asked_for() -> None:
     assert plan["flags"] == 1 << 1  # strongly typed
     assert plan["cleared"] == ["TF32"]
     assert plan["targets"] == []
-    assert [one["features"] for one in plan["profiles"]] == [
-        [[1, 7, 4, 4], [1, 7, 8, 8], [1, 7, top, top]] for top in (10, 20)
-    ]
-
-
-def test_a_library_that_knows_strongly_typed_networks_only() -> None:
-    library = fake_library("tensorrt", "11.4")
-    del library.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED
-    assert json.loads(build(library)[0])["flags"] == 0
+    shapes = [one["features"] for one in plan["profiles"]]
+    assert shapes == [[[1, 7, 4, 4], [1, 7, 8, 8], [1, 7, top, top]] for top in (10, 20)]
+    only = fake_library("tensorrt", "11.4")  # knows strongly typed networks only
+    del only.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    assert json.loads(build(only)[0])["flags"] == 0
+    with pytest.raises(EngineError, match="refuses graph score: Failed to parse"):
+        build_plan(fake_library(), b"\0garbage", "score", PROFILES)
 
 
 def test_targets_of_an_ahead_of_time_build() -> None:
@@ -82,11 +80,6 @@ def test_failures_are_one_line(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(EngineError, match=told) as caught:
         build(**changes)
     assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_no_graph() -> None:
-    with pytest.raises(EngineError, match="refuses graph score: Failed to parse"):
-        build_plan(fake_library(), b"\0garbage", "score", PROFILES)
 
 
 def test_tensorrt_that_does_not_start_is_one_line() -> None:

@@ -136,13 +136,6 @@ def device(monkeypatch: Patch, context: Context) -> Device:
     return cuda.open_device()
 
 
-def test_the_gpu_says_who_it_is(device: Device) -> None:
-    gpu = device.gpu
-    assert (gpu.name, gpu.compute_capability, gpu.driver) == ("NVIDIA L4", "8.9", "12.8")
-    assert gpu.memory == 24 << 30
-    assert device.free() == 1 << 29
-
-
 def test_a_context_is_pushed_and_popped_around_each_use(device: Device, context: Context) -> None:
     with device.active(), device.active():
         assert context.depth == 2
@@ -161,7 +154,11 @@ def test_a_context_is_pushed_and_popped_around_each_use(device: Device, context:
 
 def test_objects_free_themselves_in_their_context(device: Device, context: Context) -> None:
     """When the last reference goes, here or in another thread."""
+    assert device.gpu == cuda.Gpu("NVIDIA L4", "8.9", "12.8", 24 << 30)
+    assert device.free() == 1 << 29
     with device.active():
+        pinned = device.pin(100).array
+        assert (pinned.shape, pinned.dtype.name) == ((100,), "uint8")
         memory, stream = device.allocate(100), device.stream()
         event = stream.record()
         assert (memory.address, stream.handle) == (4096, 7)
@@ -184,12 +181,6 @@ def test_the_primary_context_is_given_back_as_such(monkeypatch: Patch, context: 
     del opened
     gc.collect()
     assert context.detached == 1
-
-
-def test_pinned_memory_is_an_array(device: Device) -> None:
-    with device.active():
-        pinned = device.pin(100)
-    assert (pinned.array.shape, pinned.array.dtype.name) == ((100,), "uint8")
 
 
 def raise_(error: Exception) -> Any:

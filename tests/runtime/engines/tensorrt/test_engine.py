@@ -74,9 +74,7 @@ def test_memory_is_enough_where_its_size_is_not_told(
     assert all(asked <= size <= there for asked, size, there in lent)
 
 
-def test_what_score_makes_stays_on_the_device(
-    tmp_path: Path, device: FakeDevice, model: DeepMask
-) -> None:
+def test_codes_stay_on_the_device(tmp_path: Path, device: FakeDevice, model: DeepMask) -> None:
     """A mask stage that reads `code`: it is neither fetched nor uploaded."""
     with load(write_square_model(tmp_path / "code", through_code=True), device) as fake:
         assert_same(fake, model, picture(5, 40, 50))

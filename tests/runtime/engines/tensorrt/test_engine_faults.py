@@ -111,9 +111,7 @@ def test_a_runtime_that_does_not_start_is_told(model_folder: Path, device: FakeD
         TensorRTEngine(load_manifest(model_folder), {}, library, device)
 
 
-def test_an_interrupted_wait_leaves_memory_alone(
-    fake: DeepMask, device: FakeDevice, monkeypatch: Patch
-) -> None:
+def test_ctrl_c_leaves_memory_alone(fake: DeepMask, device: FakeDevice, monkeypatch: Patch) -> None:
     """Ctrl-C while the device still writes: the next image does not use that memory."""
     image = picture(0)
     expected = fake(image).to_coco(1)

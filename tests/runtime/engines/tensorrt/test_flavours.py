@@ -81,9 +81,7 @@ def test_a_library_that_does_not_load_is_one_line(raised: str, told: str, preten
 
 
 @pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
-def test_an_absent_library_comes_with_its_command(
-    flavour: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_absent_library_says_how(flavour: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert refusal(flavour) == f"{flavour} is not installed: pip install 'deepmask-trt[{flavour}]'"
 

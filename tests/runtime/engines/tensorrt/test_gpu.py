@@ -213,9 +213,7 @@ def test_a_corrupted_cache_is_told_and_rebuilt(
     assert plan.read_bytes() != damaged
 
 
-def test_compiled_kernels_are_kept_and_taken(
-    flavour: str, tmp_path: Path, model_folder: Path
-) -> None:
+def test_kernels_are_kept_and_taken(flavour: str, tmp_path: Path, model_folder: Path) -> None:
     """By TensorRT for RTX; a second start compiles none of them again, and finds the same."""
     if flavour != "tensorrt-rtx":
         pytest.skip("TensorRT compiles when it builds")
@@ -296,7 +294,7 @@ def test_the_interpreter_exits_quietly(end: str, flavour: str, cache: Path, ship
     assert [line for line in done.stderr.splitlines() if "Warning" in line or "CUDA" in line] == []
 
 
-def test_the_command_takes_tensorrt_by_itself(
+def test_the_command_takes_tensorrt(
     flavour: str, cache: Path, tmp_path: Path, shipped: Any
 ) -> None:
     if choose().engine != flavour:

@@ -282,7 +282,7 @@ print(len(built), *(hashlib.sha256(plan).hexdigest() for plan in plans.values())
 
 
 @pytest.mark.parametrize("locks", [True, False])
-def test_two_processes_at_once_both_end_with_good_plans(
+def test_two_processes_at_once_have_good_plans(
     machine: Machine, tmp_path: Path, locks: bool
 ) -> None:
     command = [sys.executable, "-c", PROCESS, str(machine.folder), str(machine.cache)]

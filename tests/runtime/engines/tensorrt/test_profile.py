@@ -59,7 +59,7 @@ def test_every_view_of_every_image_fits(manifest: Manifest, data: st.DataObject)
 
 @pytest.mark.parametrize("enlarge", [False, True])
 @pytest.mark.parametrize("zooms", range(ZOOMS + 1))
-def test_a_common_photograph_is_at_the_optimum_of_each_bucket(
+def test_a_common_photograph_is_at_the_optimum(
     manifest: Manifest, zooms: int, enlarge: bool
 ) -> None:
     manifest = with_scales(manifest, manifest.views.scales, enlarge)
