@@ -33,18 +33,8 @@ DRIVER = "built with driver 12.8, this is 13.0"
 
 def test_what_was_built_is_found_again(machine: Machine) -> None:
     first = machine.plans()
-    assert machine.built == STAGES
-    assert machine.lines[:2] == ["plan trunk: building", "plan trunk: built in 0 s"]
-    assert machine.lines[-1] == "precision fp32"
-    assert machine.plans() == first
-    assert machine.built == []
-    assert machine.lines == ["precision fp32"]
-
-
-def test_plans_are_plain_with_a_description_beside_them(machine: Machine) -> None:
-    plans = machine.plans()
     assert sorted(machine.cache.iterdir()) == plan_cache.files(machine.cache)
-    assert {path.read_bytes() for path in machine.files(".plan")} == set(plans.values())
+    assert {path.read_bytes() for path in machine.files(".plan")} == set(first.values())
     assert len(machine.files(".plan")) == len(machine.files(".json")) == 3
     said = json.loads(machine.trunk().with_suffix(".json").read_text(encoding="utf-8"))
     assert said.pop("sha256") == hashlib.sha256(machine.trunk().read_bytes()).hexdigest()
@@ -55,6 +45,12 @@ def test_plans_are_plain_with_a_description_beside_them(machine: Machine) -> Non
         **{"platform": plan_cache.PLATFORM, "gpu": "NVIDIA L4", "compute_capability": "8.9"},
         **{"driver": "12.8", "precision": "fp32", "max_side": 1333},
     }
+    assert machine.built == STAGES
+    assert machine.lines[:2] == ["plan trunk: building", "plan trunk: built in 0 s"]
+    assert machine.lines[-1] == "precision fp32"
+    assert machine.plans() == first
+    assert machine.built == []
+    assert machine.lines == ["precision fp32"]
 
 
 @pytest.mark.parametrize(
@@ -92,10 +88,6 @@ def test_larger_pictures_build_again_and_smaller_ones_do_not(machine: Machine) -
     for options in ({}, {"max_side": 1500}, {"max_side": 300}):
         machine.plans(**options)
         assert machine.built == []
-
-
-def test_other_scales_build_again(machine: Machine) -> None:
-    machine.plans()
     views = replace(machine.manifest.views, scales=Scales(-1.0, 1.0, 0.5))
     machine.manifest = replace(machine.manifest, views=views)
     machine.plans()
@@ -239,25 +231,21 @@ def test_ctrl_c_keeps_what_was_built(machine: Machine, monkeypatch: Patch) -> No
     assert not list(machine.cache.glob("*tmp"))
 
 
-def test_warnings_are_told_by_stage(machine: Machine) -> None:
-    machine.manifest = write_model(machine.folder, warns=["weights clipped"])
+def test_what_is_not_built_and_what_is_told(machine: Machine) -> None:
+    """A graph that changed after it was checked; int8 with zero points; what the builder warns."""
+    good = machine.manifest
+    warned = write_model(machine.folder, warns=["weights clipped"])
+    for manifest, told in (
+        (good, r"trunk\.onnx: was changed since"),
+        (replace(good, precision="int8"), r"does not take int8, .* --precision int8-symmetric"),
+    ):
+        machine.manifest = manifest
+        with pytest.raises(EngineError, match=told):
+            machine.plans()
+        assert machine.built == machine.files(".plan") == []
+    machine.manifest = warned
     machine.plans()
     assert "Warning: TensorRT on score: weights clipped" in machine.lines
-
-
-def test_a_graph_that_changed_after_it_was_checked_is_not_built(machine: Machine) -> None:
-    write_model(machine.folder, changed=True)
-    with pytest.raises(EngineError, match=r"trunk\.onnx: was changed since"):
-        machine.plans()
-    assert machine.built == []
-    assert machine.files(".plan") == []
-
-
-def test_int8_with_zero_points_is_refused_before_anything_is_built(machine: Machine) -> None:
-    machine.manifest = replace(machine.manifest, precision="int8")
-    with pytest.raises(EngineError, match=r"does not take int8, .* --precision int8-symmetric"):
-        machine.plans()
-    assert machine.built == []
 
 
 PROCESS = """
@@ -314,7 +302,7 @@ def test_two_processes_at_once_have_good_plans(
     assert not list(machine.cache.glob("*tmp"))
 
 
-def test_clearing_takes_plans_and_nothing_else(machine: Machine) -> None:
+def test_clearing_takes_plans_and_nothing_else(machine: Machine, monkeypatch: Patch) -> None:
     machine.plans()
     for name in ("notes.txt", "thesis.json"):
         (machine.cache / name).write_text("mine", encoding="utf-8")
@@ -325,10 +313,7 @@ def test_clearing_takes_plans_and_nothing_else(machine: Machine) -> None:
     assert plan_cache.clear(machine.cache) == size > 0
     assert sorted(path.name for path in machine.cache.iterdir()) == ["notes.txt", "thesis.json"]
     assert plan_cache.clear(machine.cache / "nowhere") == 0
-
-
-def test_the_default_folder_is_the_users(monkeypatch: Patch, tmp_path: Path) -> None:
     if sys.platform == "linux":
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        assert plan_cache.default_folder() == tmp_path / "deepmask" / "plans"
+        monkeypatch.setenv("XDG_CACHE_HOME", str(machine.cache))
+        assert plan_cache.default_folder() == machine.cache / "deepmask" / "plans"
     assert plan_cache.default_folder().is_absolute()
