@@ -108,8 +108,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
     from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 
     folder = tmp_path_factory.mktemp("exports")
-    photographs = folder / "photographs"
-    photographs.mkdir()
+    (photographs := folder / "photographs").mkdir()
     for seed in range(10):
         cv2.imwrite(str(photographs / f"{seed}.png"), picture(seed, 240, 320))
 
@@ -295,9 +294,7 @@ def test_the_command_takes_tensorrt(
     if choose().engine != flavour:
         pytest.skip(f"auto takes {choose().engine} here")
     cv2.imwrite(str(tmp_path / "a.png"), picture(0))
-    command = Path(sys.executable).parent / "deepmask-trt-run"
-    done = subprocess.run(
-        [command, "a.png", "--cache", cache], cwd=tmp_path, capture_output=True, text=True
-    )
+    command = [Path(sys.executable).with_name("deepmask-trt-run"), "a.png", "--cache", cache]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, "building" in done.stderr) == (0, False)
     assert f"engine  {flavour} " in done.stdout
