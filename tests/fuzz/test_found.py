@@ -119,9 +119,7 @@ def test_texts_that_steer_a_terminal(folder: Path, content: Content) -> None:
         DeepMask.load(folder, device="cpu")
 
 
-def test_broken_graphs_are_no_box_of_stars(
-    folder: Path, content: Content, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_no_box_of_stars(folder: Path, content: Content, capfd: pytest.CaptureFixture[str]) -> None:
     """ONNX Runtime printed one where its own words were no text, and loaded the file once more."""
     path = folder / "trunk.onnx"
     path.write_bytes(path.read_bytes().replace(b"SpaceToDepth", b"SpaceToDept\xff"))

@@ -54,9 +54,7 @@ def test_two_images_are_in_work_at_once(batch: Batch, paths: list[Path]) -> None
     assert not any(outcome.error for outcome in outcomes)
 
 
-def test_results_are_those_of_one_image_after_another(
-    model: DeepMask, batch: Batch, paths: list[Path], tmp_path: Path
-) -> None:
+def test_results_in_order(model: DeepMask, batch: Batch, paths: list[Path], tmp_path: Path) -> None:
     """In the order of the paths, whichever is ready first, and a failure is its image's only."""
 
     def before(image: Any) -> None:

@@ -48,9 +48,7 @@ def test_a_healthy_machine(model_folder: Path) -> None:
         (True, "trunk.onnx: onnxruntime cannot load it"),
     ],
 )
-def test_broken_models_are_told(
-    model_folder: Path, tmp_path: Path, hash_too: bool, told: str
-) -> None:
+def test_a_broken_model(model_folder: Path, tmp_path: Path, hash_too: bool, told: str) -> None:
     copy = shutil.copytree(model_folder, tmp_path / "model")
     (copy / "trunk.onnx").write_bytes(b"\x08\x08")  # a model without a graph
     if hash_too:
@@ -184,9 +182,7 @@ def test_requirements_are_the_projects_own() -> None:
         ("", "No package metadata was found for pretended-engine"),
     ],
 )
-def test_libraries_are_tried_apart(
-    text: str, problem: str, tmp_path: Path, monkeypatch: Patch
-) -> None:
+def test_tried_at_a_distance(text: str, problem: str, tmp_path: Path, monkeypatch: Patch) -> None:
     (tmp_path / "pretended_engine.py").write_text(text, encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(str(tmp_path))

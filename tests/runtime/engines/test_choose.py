@@ -74,9 +74,7 @@ def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: Patch) -> None:
     assert absent("tensorrt-rtx") in choose().reason
 
 
-def test_auto_knows_what_is_not_for_a_gpu(
-    gpu: FakeDevice, model_folder: Path, monkeypatch: Patch
-) -> None:
+def test_auto_passes_a_gpu_over(gpu: FakeDevice, model_folder: Path, monkeypatch: Patch) -> None:
     """TensorRT for RTX lists what it is for, and an H200 is not in it: no build is begun."""
     gpu.gpu = replace(FAKE, name="NVIDIA H200", compute_capability="9.0")
     assert order(choose())[:2] == [("tensorrt", "cuda"), ("onnxruntime", "cuda")]
@@ -162,9 +160,7 @@ def test_plans_are_built_once_and_found_again(
         assert "precision fp32" in lines[-1]
 
 
-def test_auto_goes_on_where_an_engine_cannot_be_built(
-    gpu: FakeDevice, model_folder: Path, monkeypatch: Patch
-) -> None:
+def test_auto_goes_on_to_the_next(gpu: FakeDevice, model_folder: Path, monkeypatch: Patch) -> None:
     refuse, start = Mock(side_effect=EngineError("this GPU is too new")), ort_engine._open_session
     monkeypatch.setattr(plan_cache, "model_plans", refuse)
     monkeypatch.setattr(ort_engine, "_open_session", lambda a, b, _, d: start(a, b, "cpu", d))

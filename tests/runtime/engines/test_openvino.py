@@ -153,9 +153,7 @@ def test_names_and_failures_are_one_line(engine: str, model_folder: Path) -> Non
         ("openvino", r"score.onnx: has inputs \[\] and outputs \[\], "),  # it sees an empty graph
     ],
 )
-def test_graphs_that_are_not_what_the_manifest_says(
-    engine: str, no_graph: str, model_folder: Path, tmp_path: Path
-) -> None:
+def test_unfitting_graphs(engine: str, no_graph: str, model_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip(f"deepmask.runtime.engines.{engine}")
     folder = Path(shutil.copytree(model_folder, tmp_path / "copy"))
     content = json.loads((folder / "model.json").read_text())

@@ -101,9 +101,7 @@ def test_a_file_is_locked_until_it_has_its_name(tmp_path: Path, monkeypatch: Pat
 
 
 @pytest.mark.parametrize("make", [atomic_write, staging])
-def test_another_thing_of_the_temporary_name_is_left_alone(
-    tmp_path: Path, monkeypatch: Patch, make: Callable[[Path], Any]
-) -> None:
+def test_taken_names_stay(tmp_path: Path, monkeypatch: Patch, make: Callable[[Path], Any]) -> None:
     monkeypatch.setattr(secrets, "token_hex", lambda size: "1f")
     (tmp_path / temporary("a.pt")).write_bytes(b"mine")
     with pytest.raises(FileExistsError), make(tmp_path / "a.pt"):
@@ -113,9 +111,7 @@ def test_another_thing_of_the_temporary_name_is_left_alone(
 
 @needs_locks
 @pytest.mark.parametrize("make", [atomic_write, staging])
-def test_where_files_cannot_be_told_apart(
-    tmp_path: Path, monkeypatch: Patch, make: Callable[[Path], Any]
-) -> None:
+def test_files_look_alike(tmp_path: Path, monkeypatch: Patch, make: Callable[[Path], Any]) -> None:
     """With locks that is an error; without, it does not matter: nothing stale is removed."""
     monkeypatch.setattr(atomic, "_is_at", lambda descriptor, path: False)
     told = "its temporary files are removed as they are made"

@@ -102,9 +102,7 @@ def test_what_another_machine_left_stays(tmp_path: Path, monkeypatch: Patch) -> 
 
 
 @needs_locks
-def test_where_there_are_no_locks_nothing_is_swept(
-    tmp_path: Path, halfway: Halfway, monkeypatch: Patch
-) -> None:
+def test_nothing_is_swept_unlocked(tmp_path: Path, halfway: Halfway, monkeypatch: Patch) -> None:
     halfway.kill()
     halfway.wait()
     refuse = Mock(side_effect=OSError(37, "No locks available"))

@@ -24,6 +24,7 @@ from tests.runtime.fake_tensorrt import picture
 from tests.runtime.plain_paste import paste
 from tests.runtime.square_model import MASK_SIZE, write_square_model
 
+Patch = pytest.MonkeyPatch
 HEIGHT, WIDTH = 170, 230
 
 
@@ -36,9 +37,7 @@ def gray(height: int = HEIGHT, width: int = WIDTH) -> npt.NDArray[np.uint8]:
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(14, 110), st.integers(0, HEIGHT - 14), st.integers(0, WIDTH - 14), st.booleans())
-def test_a_painted_square_comes_back_where_it_was(
-    model: DeepMask, side: int, y: int, x: int, white: bool
-) -> None:
+def test_painted_squares_come_back(model: DeepMask, side: int, y: int, x: int, white: bool) -> None:
     y, x = min(y, HEIGHT - side), min(x, WIDTH - side)
     image = gray()
     image[y : y + side, x : x + side] = 255 if white else 0
@@ -107,9 +106,7 @@ def test_tensors_flow_by_name(model: DeepMask, tmp_path: Path) -> None:
     assert_array_equal(other.logits, plain.logits)
 
 
-def test_refined_masks_are_pixel_exact_and_ranked_as_the_coarse_ones(
-    model: DeepMask, refined_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_refined_masks_are_exact(model: DeepMask, refined_folder: Path, monkeypatch: Patch) -> None:
     """Masks of another size than the plain model's, and skip maps, are learned from `model.json`.
 
     A disc at scale 1 comes back to the pixel, which no mask of a quarter of its resolution does.
@@ -136,7 +133,7 @@ def test_refined_masks_are_pixel_exact_and_ranked_as_the_coarse_ones(
 
 @pytest.mark.parametrize(("threads", "at_once"), [(2, 1), (1, 2)])
 def test_networks_of_several_threads_take_turns(
-    model_folder: Path, monkeypatch: pytest.MonkeyPatch, threads: int, at_once: int
+    model_folder: Path, monkeypatch: Patch, threads: int, at_once: int
 ) -> None:
     """On a CPU, unless each network keeps to one of its cores."""
     run_view, inside, most = network.Network.run_view, [0], [0]
@@ -202,9 +199,7 @@ def test_wrong_arguments_are_named(
         model(image, **options)  # type: ignore[arg-type]
 
 
-def test_demoted_duplicates_keep_their_masks_and_lists_are_prefixes(
-    model: DeepMask, scene: Callable[..., Any]
-) -> None:
+def test_demoted_duplicates_keep_their_masks(model: DeepMask, scene: Callable[..., Any]) -> None:
     image = scene(5, HEIGHT, WIDTH).image
     plain = model(image, proposals=1000, overlap=1.0)
     diverse = model(image, proposals=1000, overlap=0.5)

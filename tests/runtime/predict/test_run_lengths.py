@@ -122,9 +122,7 @@ def test_one_pixel_masks(pixel: tuple[int, int]) -> None:
 @given(
     st.integers(0, 2**32 - 1), st.sampled_from([(97, 131), (60, 201)]), st.sampled_from(GRIDS[:2])
 )
-def test_a_square_painted_in_the_logits_comes_back_where_it_was(
-    seed: int, size: tuple[int, int], grid: Grid
-) -> None:
+def test_a_square_in_the_logits_comes_back(seed: int, size: tuple[int, int], grid: Grid) -> None:
     rng = np.random.default_rng(seed)
     height, width = size
     [box] = place(rng, 1, height, width, grid)

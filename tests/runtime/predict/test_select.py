@@ -123,9 +123,7 @@ box = st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(0, 9)] * 2)
 
 
 @given(st.lists(box, max_size=25), st.sampled_from([0.0, 0.33, 0.62, 0.81]), st.integers(0, 999))
-def test_it_is_the_plain_form(
-    rows: list[tuple[int, int, int, int]], overlap: float, seed: int
-) -> None:
+def test_the_plain_form(rows: list[tuple[int, int, int, int]], overlap: float, seed: int) -> None:
     boxes = boxes_of(*rows)
     drawn = np.random.default_rng(seed).random(len(boxes)).astype(np.float32)
     scores = np.sort(drawn)[::-1].copy()

@@ -65,9 +65,7 @@ def test_boxes_of_several_grids_are_each_their_own(rows: list[Row]) -> None:
 
 
 @given(grids, sides, sides, st.sampled_from([0, 32, 96]), st.sampled_from([32, 64, 128]))
-def test_locations_cover_the_picture_and_are_on_the_map(
-    grid: Grid, height: int, width: int, border: int, multiple: int
-) -> None:
+def test_locations_on_maps(grid: Grid, height: int, width: int, border: int, multiple: int) -> None:
     """Every pixel of the view is within half a stride of a centre; the map may have more."""
     [view] = plan_views(height, width, (1.0,), views_of(border, multiple))
     counts = location_counts(view, grid)
@@ -142,9 +140,7 @@ def test_the_formula_of_the_paper_window() -> None:
 
 
 @given(starts, lengths, sizes, st.integers(1, 400))
-def test_extent_is_the_pixels_whose_centres_lie_in_the_window(
-    start: float, length: float, size: int, limit: int
-) -> None:
+def test_extent_is_the_pixels_in_it(start: float, length: float, size: int, limit: int) -> None:
     """Against asking every pixel; ties at the window's very edge may fall either way."""
     first, stop = window_extent(np.array([start]), np.array([length]), limit)
     pixels = np.arange(limit)

@@ -196,9 +196,7 @@ def loader(folder: Path, flavour: str, cache: Path, lines: list[str]) -> Callabl
 
 
 @pytest.mark.parametrize("damage", ["cut short", "foreign", "empty"])
-def test_a_corrupted_cache_is_told_and_rebuilt(
-    damage: str, flavour: str, tmp_path: Path, model_folder: Path
-) -> None:
+def test_corrupted_caches(damage: str, flavour: str, tmp_path: Path, model_folder: Path) -> None:
     lines: list[str] = []
     load = loader(model_folder, flavour, tmp_path, lines)
     with load() as model:
@@ -288,9 +286,7 @@ def test_the_interpreter_exits_quietly(end: str, flavour: str, cache: Path, ship
     assert [line for line in done.stderr.splitlines() if "Warning" in line or "CUDA" in line] == []
 
 
-def test_the_command_takes_tensorrt(
-    flavour: str, cache: Path, tmp_path: Path, shipped: Any
-) -> None:
+def test_commands_take_tensorrt(flavour: str, cache: Path, tmp_path: Path, shipped: Any) -> None:
     if choose().engine != flavour:
         pytest.skip(f"auto takes {choose().engine} here")
     cv2.imwrite(str(tmp_path / "a.png"), picture(0))

@@ -60,9 +60,7 @@ def test_what_was_built_is_found_again(machine: Machine) -> None:
         ({"version": "11.0", "gpu": NEWER}, f"{VERSION}; {DRIVER}"),
     ],
 )
-def test_a_change_of_the_machine_builds_again_and_says_why(
-    machine: Machine, change: dict[str, Any], told: str
-) -> None:
+def test_a_new_machine_builds_again(machine: Machine, change: dict[str, Any], told: str) -> None:
     machine.plans()
     other = replace(machine, **change)
     other.plans()
@@ -108,9 +106,7 @@ def test_another_gpu_flavour_or_graph_has_its_own_plans(machine: Machine, tmp_pa
 
 
 @pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
-def test_platforms_that_share_a_folder_have_plans_of_their_own(
-    machine: Machine, monkeypatch: Patch, flavour: str
-) -> None:
+def test_platforms_have_their_own_plans(machine: Machine, monkeypatch: Patch, flavour: str) -> None:
     platforms = ("linux-x86_64", "linux-aarch64", "win32-amd64")
     here = replace(machine, flavour=flavour)
     for built in (STAGES, []):
@@ -168,9 +164,7 @@ def of(path: Path) -> Path:
         (lambda p: of(p).unlink(), "building"),
     ],
 )
-def test_a_damaged_cache_is_told_and_mended(
-    machine: Machine, damage: Callable[[Path], object], told: str
-) -> None:
+def test_damage_is_mended(machine: Machine, damage: Callable[[Path], object], told: str) -> None:
     before = machine.plans()
     path = machine.trunk()
     damage(path)

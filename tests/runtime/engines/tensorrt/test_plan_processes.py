@@ -34,9 +34,7 @@ print(len(built), *(hashlib.sha256(plan).hexdigest() for plan in plans.values())
 
 
 @pytest.mark.parametrize("locks", [True, False])
-def test_two_processes_at_once_have_good_plans(
-    machine: Machine, tmp_path: Path, locks: bool
-) -> None:
+def test_two_processes_have_good_plans(machine: Machine, tmp_path: Path, locks: bool) -> None:
     command = [sys.executable, "-c", PROCESS, str(machine.folder), str(machine.cache)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     models = (str(tmp_path / number) for number in "01")

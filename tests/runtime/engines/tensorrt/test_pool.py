@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -98,13 +98,10 @@ def test_idle_memory_is_given_back_before_anything_is_refused() -> None:
 def test_leases_may_end_in_other_threads() -> None:
     driver = Driver()
     leases = [driver.pool.take(1000) for _ in range(100)]
-    threads = [threading.Thread(target=leases.pop) for _ in range(50)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(50):
+            threads.submit(leases.pop)
     gc.collect()
-    for _ in range(50):
-        leases.append(driver.pool.take(1000))
+    leases += [driver.pool.take(1000) for _ in range(50)]
     assert driver.allocated == 100
     assert len({id(lease.memory) for lease in leases}) == 100

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.engines.tensorrt.profile import WINDOWS, ZOOMS, Range, choose_profile
+from deepmask.runtime.engines.tensorrt.profile import WINDOWS, ZOOMS, choose_profile
 from deepmask.runtime.engines.tensorrt.profile import profiles as profiles_of
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest, Scales
@@ -59,9 +59,7 @@ def test_every_view_of_every_image_fits(manifest: Manifest, data: st.DataObject)
 
 @pytest.mark.parametrize("enlarge", [False, True])
 @pytest.mark.parametrize("zooms", range(ZOOMS + 1))
-def test_a_common_photograph_is_at_the_optimum(
-    manifest: Manifest, zooms: int, enlarge: bool
-) -> None:
+def test_common_photographs_are_optimal(manifest: Manifest, zooms: int, enlarge: bool) -> None:
     manifest = with_scales(manifest, manifest.views.scales, enlarge)
     found = profiles_of(manifest, manifest.stage("trunk"), MAX_SIDE)
     factors = manifest.views.scales.zoomed(zooms).factors()
@@ -122,8 +120,3 @@ def test_what_fits_nowhere_is_told_with_the_limits(manifest: Manifest) -> None:
     assert text.startswith(f"the plan was not built for image 1×3×{high[2] + 16}×320; ")
     assert str(found[-1]["image"]) in text
     assert "--max-side" in text
-
-
-def test_a_range_shows_its_minimum_maximum_and_optimum() -> None:
-    accepted = Range((1, 3, 2), (1, 3, 5), (1, 3, 9))
-    assert str(accepted) == "1×3×2 … 1×3×9 (best: 1×3×5)"
