@@ -107,7 +107,11 @@ def test_weights_in_another_file_are_refused(folder: Path) -> None:
     model = onnx.load(folder / "score.onnx")
     big = onnx.numpy_helper.from_array(np.zeros((64, 64), np.float32), "unused")
     model.graph.initializer.append(big)
-    beside = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
+    beside: dict[str, Any] = {
+        "save_as_external_data": True,
+        "location": "weights.bin",
+        "size_threshold": 0,
+    }
     onnx.save(model, folder / "score.onnx", **beside)
     digest = sha256_of(folder / "score.onnx")
     edit(folder, lambda c: c["stages"][1].update(sha256=digest))

@@ -41,7 +41,7 @@ def test_selection_is_a_full_sort_cut_short(seed: int, count: int, ties: bool) -
     )[:count]
     best = select_best(maps, count)
     columns = (-best.logit, best.view, best.grid, best.row, best.col)
-    assert list(zip(*map(np.ndarray.tolist, columns), strict=True)) == ranked
+    assert list(zip(*(one.tolist() for one in columns), strict=True)) == ranked
     assert len(best) == min(count, 15 + 2 + 54 + 16)
 
 

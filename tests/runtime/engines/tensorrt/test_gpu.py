@@ -82,7 +82,10 @@ def outputs(engine: Engine, manifest: Manifest, image: Picture) -> dict[str, Arr
     counts = location_counts(view, manifest.grids[0])
     spread = np.linspace(0, counts[0] * counts[1] - 1, 40).astype(np.int64)
     locations = np.stack(np.unravel_index(spread, counts), axis=1).astype(np.int64)
-    given = {"image": render_view(image, view, manifest.views), "locations": locations}
+    given: dict[str, Array] = {
+        "image": render_view(image, view, manifest.views),
+        "locations": locations,
+    }
     tensors = {
         name: engine.upload(given[role])
         for role in given
@@ -290,7 +293,7 @@ def test_commands_take_tensorrt(flavour: str, cache: Path, tmp_path: Path, shipp
     if choose().engine != flavour:
         pytest.skip(f"auto takes {choose().engine} here")
     cv2.imwrite(str(tmp_path / "a.png"), picture(0))
-    command = [Path(sys.executable).with_name("deepmask-trt-run"), "a.png", "--cache", cache]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = [str(Path(sys.executable).with_name("deepmask-trt-run")), "a.png", "--cache"]
+    done = subprocess.run([*command, str(cache)], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, "building" in done.stderr) == (0, False)
     assert f"engine  {flavour} " in done.stdout

@@ -235,7 +235,7 @@ def test_what_is_not_built_and_what_is_told(machine: Machine) -> None:
         machine.manifest = manifest
         with pytest.raises(EngineError, match=told):
             machine.plans()
-        assert machine.built == machine.files(".plan") == []
+        assert (machine.built, machine.files(".plan")) == ([], [])
     machine.manifest = warned
     machine.plans()
     assert "Warning: TensorRT on score: weights clipped" in machine.lines
