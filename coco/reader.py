@@ -50,6 +50,8 @@ def _parse(path: Path) -> tuple[str, dict[str, Any]]:
         digest, text = hashlib.sha256(content).hexdigest(), content.decode("utf-8-sig")
         del content  # a file of half a gigabyte must not lie in memory twice
         parsed = json.loads(text, object_hook=_lean)
+    except FileNotFoundError:
+        raise LabelError(f"{path}: no such annotation file") from None
     except OSError as error:
         raise LabelError(f"{path}: cannot be read: {error.strerror or error}") from None
     except RecursionError:

@@ -173,10 +173,10 @@ def command(
     """Export CHECKPOINT, a .pt file of deepmask-train, as the model folder that deepmask-trt-run
     reads; or MODEL, such a folder in fp32, in a lower --precision.
 
-    The folder holds trunk.onnx, score.onnx and mask.onnx, each complete in itself and readable by
-    any ONNX tool, and model.json, which describes them, and the gray border that the trunk expects
-    around a picture. With a SharpMask checkpoint their masks are the refined ones;
-    coarse_trunk.onnx and coarse_mask.onnx then take their place under --coarse.
+    The folder holds the network's graphs, each complete in itself and readable by any ONNX tool,
+    and model.json, which describes them, and the gray border that is painted around a picture. A
+    DeepMask's are trunk.onnx, score.onnx and mask.onnx. With a SharpMask checkpoint their masks are
+    the refined ones; coarse_trunk.onnx and coarse_mask.onnx then take their place under --coarse.
 
     A checkpoint's export ends by comparing ONNX Runtime with PyTorch on pictures of four sizes:
     features, the score of every location, and masks. The figures are printed and kept in

@@ -24,13 +24,23 @@ def to_onnx(source: DenseGraph, examples: Sequence[Tensor], opset: int) -> onnx.
     """Trace a dense graph and return it as ONNX.
 
     examples  have the inputs' shapes for some picture; axes that are no fixed size stay dynamic.
-    Raises `ExportError` for weights beyond 2 GB.
+    Raises `ExportError` for weights beyond 2 GB, and for one that is named as an input or output.
     """
     size = sum(parameter.nbytes for parameter in source.module.parameters())
     if size > LARGEST_GRAPH:
         raise ExportError(
             f"the graph of {', '.join(source.outputs)} would be {size / 1e9:.1f} GB, and one ONNX "
-            "file holds at most 2: give the model a low-rank mask head or fewer channels"
+            "file holds at most 2: make the model smaller, a DeepMask by a low-rank mask head or "
+            "fewer channels"
+        )
+    weights = {
+        name for name, _ in (*source.module.named_parameters(), *source.module.named_buffers())
+    }
+    clashes = sorted(weights & {*source.inputs, *source.outputs})
+    if clashes:
+        raise ExportError(
+            f"the {source.name} graph has a weight and a tensor at its edge that are both named "
+            f"{clashes[0]}: give one of them another name"
         )
     dynamic = tuple(
         {

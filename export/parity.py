@@ -25,27 +25,28 @@ TOLERANCE = 1e-4
 #: Heights and widths of the compared pictures.
 PICTURE_SIZES = ((61, 83), (160, 112), (203, 317), (334, 258))
 MASKS_PER_PICTURE = 32
-#: Roles of the tensors that are compared, and what the table calls them.
-COLUMNS = {"map": "features", "score": "scores", "mask": "masks"}
 Tensors = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """Largest relative deviations of features, scores and masks for one picture size."""
+    """Largest relative deviations of features, scores and masks for one picture size.
+
+    features  None for a network whose reference gives no map.
+    """
 
     height: int
     width: int
     locations: int
     masks_compared: int
-    features: float
+    features: float | None
     scores: float
     masks: float
 
     @property
     def worst(self) -> float:
         """The largest of the three."""
-        return max(self.features, self.scores, self.masks)
+        return max(self.features or 0.0, self.scores, self.masks)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def predict_with_torch(form: DenseForm, sample: Sample) -> Tensors:
     """Return what the network as it was trained gives for tensors of a form, by name."""
     with torch.inference_mode():
         found = form.reference(sample.canvas, locations_for(form, sample))
-    return {name: tensor.numpy() for name, tensor in found.items()}
+    return {name: tensor.detach().numpy() for name, tensor in found.items()}
 
 
 def predict_with_onnxruntime(folder: Path, form: DenseForm, sample: Sample) -> Tensors:
@@ -154,6 +155,7 @@ def compare(
     network  made of the network whose weights they hold; its references are what they must equal.
     exact    made of the checkpoint's own weights where those were rounded; without it the second
              list is empty.
+    Raises ValueError for a reference that leaves scores or masks out.
     """
     parity, rounding = [], []
     for sample in samples(manifest):
@@ -179,6 +181,9 @@ _Pair = tuple[str, NDArray[Any], NDArray[Any]]
 def _pairs(form: DenseForm, found: Tensors, expected: Tensors) -> Iterable[_Pair]:
     """Yield role, found and expected values of each tensor that the reference gives."""
     roles = {name: spec.role for graph in form.graphs for name, spec in graph.outputs.items()}
+    missing = {"score", "mask"} & {role for name, role in roles.items() if name not in expected}
+    if missing:
+        raise ValueError(f"the reference lacks a {' and a '.join(sorted(missing))} of the graphs")
     for name, values in expected.items():
         yield roles[name], found[name], values
 
@@ -201,15 +206,17 @@ def _with_role(form: DenseForm, role: str) -> list[str]:
 
 
 def _deviation(sample: Sample, pairs: Iterable[_Pair]) -> Deviation:
-    worst = dict.fromkeys(COLUMNS, 0.0)
+    worst: dict[str, float] = {}
     for role, found, expected in pairs:
-        worst[role] = max(worst[role], relative_error(found, expected))
+        worst[role] = max(worst.get(role, 0.0), relative_error(found, expected))
     return Deviation(
         height=sample.height,
         width=sample.width,
         locations=sample.counts,
         masks_compared=len(sample.windows),
-        **{COLUMNS[role]: value for role, value in worst.items()},
+        features=worst.get("map"),
+        scores=worst["score"],
+        masks=worst["mask"],
     )
 
 
@@ -255,5 +262,6 @@ def as_table(parity: list[Deviation], rounding: list[Deviation]) -> str:
 
 def _row(one: Deviation) -> str:
     picture = f"{one.height}×{one.width}"
-    figures = "  ".join(f"{value:9.1e}" for value in (one.features, one.scores, one.masks))
+    values = (one.features, one.scores, one.masks)
+    figures = "  ".join(f"{'–':>9}" if value is None else f"{value:9.1e}" for value in values)
     return f"{picture:>9}  {one.locations:>9}  {figures}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -13,12 +14,7 @@ from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.engines.tensorrt.build import check_gpu, target_name
 from deepmask.runtime.engines.tensorrt.cuda import Gpu, open_device
 from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library, load_library
-from deepmask.runtime.engines.tensorrt.plan_cache import (
-    ANY,
-    PLATFORM,
-    default_folder,
-    model_plans,
-)
+from deepmask.runtime.engines.tensorrt.plan_cache import ANY, PLATFORM, default_folder, model_plans
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.progress import Progress, no_progress
 
@@ -57,10 +53,8 @@ class PlanBuilder:
                 check_gpu(self._library, device.gpu)
                 self._gpus, self._active = [device.gpu], device.active
         except DeviceError as error:
-            raise ExportError(
-                f"--build-engine: {error}; TensorRT for RTX builds for a GPU elsewhere: "
-                f"--engine {RTX} --target sm89"
-            ) from error
+            rtx = f"TensorRT for RTX builds for a GPU elsewhere: --engine {RTX} --target sm89"
+            raise ExportError(f"--build-engine: {error}; {rtx}") from error
         except EngineError as error:
             raise ExportError(f"--build-engine: {error}") from error
 
@@ -70,24 +64,17 @@ class PlanBuilder:
         """Build the plans of a model folder, the coarse form's too; raises `ExportError`."""
         manifest = load_manifest(folder)
         forms = [manifest, *([manifest.coarse_form()] if manifest.coarse else [])]
-        library, cache, side = self._library, self._options.cache, self._options.max_side
+        library, cache = self._library, self._options.cache
+        side = self._options.max_side
+        get = functools.partial(model_plans, cache=cache, max_side=side, progress=progress)
         for gpu in self._gpus:
-            named = f"compute capability {gpu.compute_capability}, {PLATFORM}"
-            named = named if gpu.name == ANY else f"{gpu.name}, {named}"
+            named = "" if gpu.name == ANY else f"{gpu.name}, "
+            named += f"compute capability {gpu.compute_capability}, {PLATFORM}"
             report(f"plans of {library.flavour} {library.version} for {named}")
             for form in forms:
                 try:
                     with self._active():
-                        model_plans(
-                            form,
-                            folder,
-                            library,
-                            gpu,
-                            cache=cache,
-                            max_side=side,
-                            report=report,
-                            progress=progress,
-                        )
+                        get(form, folder, library, gpu, report=report)
                 except EngineError as error:
                     raise ExportError(str(error)) from error
         report(f"plans are in {cache or default_folder()}")
@@ -95,9 +82,7 @@ class PlanBuilder:
 
 def _library(options: PlanOptions) -> Library:
     if options.targets and options.flavour == "tensorrt":
-        raise ExportUsageError(
-            f"--target is for --engine {RTX}: TensorRT builds on the GPU that it is for"
-        )
+        raise ExportUsageError(f"--target is for --engine {RTX}: TensorRT builds where it runs")
     if options.flavour != "auto" or options.targets:
         return load_library(RTX if options.targets else options.flavour)
     problems = []
@@ -119,4 +104,4 @@ def _target(library: Library, target: str) -> Gpu:
         target_name(library.module, capability)
     except EngineError as error:
         raise ExportUsageError(f"--target {target}: {error}") from error
-    return Gpu(ANY, capability, ANY, 0)
+    return Gpu(ANY, capability, ANY)

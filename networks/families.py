@@ -32,6 +32,7 @@ FAMILIES: dict[str, AnyFamily] = {
         losses=patch_losses,
         dense=dense_deepmask,
         describe=describe_deepmask,
+        dense_options=("interleaving", "dense_mask"),
         trainable=train_deepmask,
         validation=Validation(MEASURES, validation_batches, measure_patches),
         with_scores_of=with_scores_of,
@@ -46,6 +47,7 @@ FAMILIES: dict[str, AnyFamily] = {
         losses=patch_losses,
         dense=dense_sharpmask,
         describe=describe_sharpmask,
+        dense_options=("interleaving", "dense_mask"),
         trainable=train_refinement,
         validation=Validation(MEASURES, validation_batches, measure_patches),
         with_scores_of=with_scores_of,
@@ -74,9 +76,11 @@ def build(config: NetworkConfig) -> Network:
 def dense_model(network: Network, options: DenseOptions) -> DenseModel:
     """Return the graphs to export of a network in evaluation mode.
 
-    Raises `ConfigError` for options that its family has no use for.
+    Raises `ConfigError` for options that its family, or this network, has no use for.
     """
-    dense: DenseModel = family_of(network.config).dense(network, options)
+    family = family_of(network.config)
+    options.require_known(family.dense_options)
+    dense: DenseModel = family.dense(network, options)
     return dense
 
 

@@ -106,14 +106,17 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     units         what a batch consists of, in the plural: a word for the log and progress bar.
     build         the network of a configuration, with random weights.
     batches       a function from a step to its batch, pure: the same step gives the same batch, in
-                  whatever order and thread it is called.
+                  whatever order and thread it is called. Raises ValueError, with one line for the
+                  user, for data that it cannot learn from.
     loss_weights  names of the losses, each with its weight in the sum that is minimised.
     losses        scalars by name: this process's share of each loss that the whole batch trains. A
                   batch need not train all, but every process must give the same names. Called under
                   autocast: logits are to be made float32 before a loss is taken of them.
-    dense         the graphs to export of a network in evaluation mode; raises `ConfigError` for
-                  options that it has no use for.
+    dense         the graphs to export of a network in evaluation mode. It is given such options
+                  only as `dense_options` lists; raises `ConfigError` for those that the network
+                  has no use for. See `fold_batchnorm` for what is folded before.
     describe      what `model.json` says of a network of that configuration.
+    dense_options names of the fields of `DenseOptions` that `dense` has a use for.
     trainable     puts the network in training mode and returns the parameters that learn.
     validation    what is measured on fixed batches; None for nothing.
     base          the configuration of the trained network that one starts from (`--from`); None for
@@ -132,6 +135,7 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     losses: Callable[[NetworkType, BatchType], Mapping[str, Tensor]]
     dense: Callable[[NetworkType, DenseOptions], DenseModel]
     describe: Callable[[ConfigType], Description]
+    dense_options: tuple[str, ...] = ()
     trainable: Callable[[NetworkType, RecipeType], Sequence[ParameterGroup]] = train_everything
     validation: Validation[ConfigType, RecipeType, NetworkType, BatchType] | None = None
     base: Callable[[ConfigType], NetworkConfig] | None = None

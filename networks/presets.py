@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.patches.config import (
@@ -26,14 +27,20 @@ from deepmask.networks.patches.config import (
 from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 from deepmask.networks.recipe import Recipe
 
+ConfigType = TypeVar("ConfigType", bound=NetworkConfig)
+RecipeType = TypeVar("RecipeType", bound=Recipe)
+
 
 @dataclass(frozen=True)
-class Preset:
+class Preset(Generic[ConfigType, RecipeType]):
     """A network and its training: `family` is a key of `families.FAMILIES`."""
 
     family: str
-    config: NetworkConfig
-    recipe: Recipe
+    config: ConfigType
+    recipe: RecipeType
+
+
+AnyPreset = Preset[Any, Any]
 
 
 def _study_row(trunk: str, patch: int, channels: int, score_head: str = "shared") -> DeepMaskConfig:
@@ -121,7 +128,7 @@ _SHARP_R18_RECIPE = replace(
 )
 
 #: The networks to train and use.
-USED: Mapping[str, Preset] = {
+USED: Mapping[str, AnyPreset] = {
     "deepmask-r18": Preset("deepmask", _R18, _R18_RECIPE),
     "sharpmask-r18": Preset(
         "sharpmask", sharpened(_R18, (32, 16, 8, 4, 4), (64, 64, 32, 16), 80), _SHARP_R18_RECIPE
@@ -132,7 +139,7 @@ USED: Mapping[str, Preset] = {
     "sharpmask": Preset("sharpmask", _SHARP, _REFINED),
 }
 #: Rows of the thesis' tables, for comparison.
-STUDIED: Mapping[str, Preset] = {
+STUDIED: Mapping[str, AnyPreset] = {
     "w160-p4-d8-vgg": Preset("deepmask", _study_row("vgg-a", 160, 512), _THESIS),
     "w160-p4-d39": Preset("deepmask", _study_row("resnet50", 160, 512), _THESIS),
     "w112-p4-d39": Preset("deepmask", _study_row("resnet50", 112, 512), _THESIS),
@@ -148,4 +155,4 @@ STUDIED: Mapping[str, Preset] = {
         "sharpmask", replace(_SHARP, refine_widths=constant_widths(4)), _REFINED
     ),
 }
-PRESETS: dict[str, Preset] = {**USED, **STUDIED}
+PRESETS: dict[str, AnyPreset] = {**USED, **STUDIED}

@@ -1,11 +1,8 @@
-"""DeepMask inside NVIDIA Triton: the model of its Python backend, an image in, ranked masks out.
+"""Run DeepMask as the model of NVIDIA Triton's Python backend: an image in, ranked masks out.
 
-The pyramid is a loop whose length depends on the image, and the choice of the best locations looks
-at all scales at once: neither fits a Triton ensemble, which is a fixed chain. A client that loops
-would send each scale's feature maps over the network and back, tens of times the image. So the
-whole of `DeepMask` runs in the server, and answers as it does elsewhere.
-
-Triton makes one instance for each GPU, or one on the CPU; more by `instance_group` in config.pbtxt.
+The number of scales depends on the image, and the best locations are chosen from all scales, which
+Triton's ensembles, fixed chains, cannot do. So the whole of `DeepMask` runs in the server. Triton
+makes one instance for each GPU, or one on the CPU; more by `instance_group` in config.pbtxt.
 """
 
 from __future__ import annotations
@@ -68,9 +65,7 @@ class TritonPythonModel:
         self._model.close()
 
     def _answer(
-        self,
-        image: npt.NDArray[np.uint8],
-        proposals: npt.NDArray[np.int32] | None = None,
+        self, image: npt.NDArray[np.uint8], proposals: npt.NDArray[np.int32] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
         if image.shape[0] * image.shape[1] > MAX_PIXELS:
             raise ValueError(f"image is {image.shape}, at most {MAX_PIXELS / 1e6:g} megapixels")

@@ -17,14 +17,14 @@ def check_keys(values: dict[str, Any], known: set[str], where: str) -> None:
 
 
 def mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
-    """The JSON object under a key."""
+    """Return the JSON object under a key."""
     if not isinstance(values[key], dict):
         raise ContentError(f"{key} is {values[key]!r:.60}, expected an object")
     return dict(values[key])
 
 
 def text(values: dict[str, Any], key: str) -> str:
-    """The text under a key, 1 to 200 letters; none that steers a terminal."""
+    """Return the text under a key, 1 to 200 letters; none that steers a terminal."""
     value = values[key]
     if not isinstance(value, str) or not 0 < len(value) <= 200 or not value.isprintable():
         raise ContentError(f"{key} is {value!r:.60}, expected a text of 1 to 200 letters")
@@ -32,7 +32,7 @@ def text(values: dict[str, Any], key: str) -> str:
 
 
 def number(values: dict[str, Any], key: str, low: float, high: float) -> float:
-    """The number under a key, within low … high; NaN is not."""
+    """Return the number under a key, within low … high; NaN is not."""
     value = values[key]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise ContentError(f"{key} is {value!r:.60}, expected a number from {low} to {high}")
@@ -40,7 +40,7 @@ def number(values: dict[str, Any], key: str, low: float, high: float) -> float:
 
 
 def integer(values: dict[str, Any], key: str, low: int, high: int) -> int:
-    """The whole number under a key, within low … high."""
+    """Return the whole number under a key, within low … high."""
     value = values[key]
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ContentError(f"{key} is {value!r:.60}, expected a whole number {low} to {high}")

@@ -156,7 +156,6 @@ def tiny_refined(tiny_model: DeepMaskConfig) -> SharpMaskConfig:
 def tiny_recipe() -> DeepMaskRecipe:
     """The small preset's recipe with few, small batches and no limit on magnification."""
     recipe = PRESETS["deepmask-r18"].recipe
-    assert isinstance(recipe, DeepMaskRecipe)
     return replace(
         recipe,
         steps=6,
@@ -173,7 +172,23 @@ def tiny_recipe() -> DeepMaskRecipe:
 def tiny_sharp_recipe() -> SharpMaskRecipe:
     """The recipe of the small refined preset with few, small batches."""
     recipe = PRESETS["sharpmask-r18"].recipe
-    assert isinstance(recipe, SharpMaskRecipe)
     return replace(
         recipe, steps=6, batch=6, loss_size=32, negative_shift=16.0, max_octaves=6.0, warmup=1
     )
+
+
+@pytest.fixture
+def maker(
+    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
+) -> Callable[..., Callable[[int], object]]:
+    """Return what makes batches of the drawn scenes for the small network, by recipe and seed."""
+    from deepmask.coco.reader import read_coco
+    from deepmask.networks.patches.batches import ScoredPatchBatches
+    from deepmask.networks.patches.crops import Cropper
+    from deepmask.networks.patches.sampling import Sampler
+
+    def make(recipe: DeepMaskRecipe = tiny_recipe, seed: int = 0) -> ScoredPatchBatches:
+        sampler = Sampler(read_coco(*drawn), [], tiny_model, recipe)
+        return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, recipe, seed)
+
+    return make

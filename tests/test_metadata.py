@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import re
 from pathlib import Path
 
 from deepmask.runtime import distribution
 
 ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("coco", "networks", "train", "export", "runtime", "evaluate")
 #: Of the Apache License 2.0 as the Apache Software Foundation publishes it.
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
 
@@ -28,3 +30,14 @@ def test_the_installed_metadata_has_licence_authors_and_versions() -> None:
     assert {*versions, "Typing :: Typed"} <= set(classifiers)
     # PyPI refuses a licence expression with a licence classifier beside it.
     assert not [one for one in classifiers if one.startswith("License ::")]
+
+
+def test_every_folder_of_modules_is_installed() -> None:
+    """A checkout has them all; an installation has those that `pyproject.toml` lists."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    match = re.search(r"^packages = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    assert match is not None
+    listed = set(re.findall(r'"(.+?)"', match[1]))
+    files = [path for room in ROOMS for path in (ROOT / room).rglob("__init__.py")]
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in files}
+    assert listed == {"deepmask", *(f"deepmask.{one}" for one in folders)}

@@ -123,8 +123,8 @@ def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> No
     "--mask-annotations",
     type=FILE,
     multiple=True,
-    help="COCO JSON of images in which only some objects are labelled: positives for the mask "
-    "branch only. May be given several times.",
+    help="COCO JSON of images in which only some objects are labelled: a DeepMask learns masks "
+    "from them, not scores. May be given several times.",
 )
 @click.option(
     "--mask-images", type=FOLDER, help="Folder of their images.  [default: the training images']"
@@ -134,15 +134,15 @@ def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> No
 @click.option(
     "--init",
     help="ImageNet weights for the trunk: a file with torchvision's names, or 'imagenet' to "
-    "fetch torchvision's own, or 'random' to start from nothing. Required unless --resume or "
-    "--from.",
+    "fetch torchvision's own, or 'random' to start from nothing, as a network without a trunk "
+    "does. Required unless --resume or --from.",
 )
 @click.option(
     "--from",
     "base",
     type=FILE,
-    help="Checkpoint of the network that a sharpmask preset refines; nothing of it is changed. "
-    "Required for these presets, unless --resume.",
+    help="Checkpoint of the trained network that a preset goes on from; a sharpmask preset changes "
+    "nothing of it. Required for such presets, unless --resume.",
 )
 @click.option("--out", type=FOLDER, help="Folder for last.pt, best.pt and log.csv.")
 @click.option("--resume", is_flag=True, help="Continue the run in --out exactly where it stopped.")
@@ -166,8 +166,9 @@ def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> No
     "--compile",
     "compiled",
     is_flag=True,
-    help="Compile the trunk by torch.compile, which needs a C++ compiler on a CPU and Triton on a "
-    "GPU: a slower first step, then faster ones. Rounding may differ.",
+    help="Compile the network, of a DeepMask the trunk, by torch.compile, which needs a C++ "
+    "compiler on a CPU and Triton on a GPU: a slower first step, then faster ones. Rounding may "
+    "differ.",
 )
 @click.option("--threads", type=click.IntRange(1), default=1, help="Threads that make batches.")
 @click.option(
@@ -192,7 +193,7 @@ def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> No
     "val_samples",
     type=click.IntRange(1),
     default=512,
-    help="Objects that validation looks at, and as many negatives.",
+    help="Objects that validation looks at; a DeepMask looks at as many negatives, too.",
 )
 @click.option(
     "--recall-every",
@@ -263,9 +264,10 @@ def given_recipe(options: dict[str, Any]) -> Recipe:
     recipe = PRESETS[options["preset"]].recipe
     given: Mapping[str, Any] = {item.name: options.pop(item.name) for item in fields(recipe)}
     try:
-        return replace(recipe, **given)
+        changed: Recipe = replace(recipe, **given)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+    return changed
 
 
 def _warn(line: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.reader import read_coco
 from deepmask.train.check_data import check_pictures
+from deepmask.train.errors import TrainUsageError
 
 Report = Callable[[str], None]
 
@@ -29,6 +30,11 @@ class DataFiles:
     mask_images: Path | None = None
     val_annotations: Path | None = None
     val_images: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `TrainUsageError` for validation annotations without images, or without these."""
+        if (self.val_annotations is None) != (self.val_images is None):
+            raise TrainUsageError("--val-annotations and --val-images belong together")
 
     def training(self) -> list[tuple[Path, Path]]:
         """Return (annotations, images) of every training set, the fully labelled one first."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from deepmask.networks.families import family_of
+from deepmask.networks.families import family_name, family_of
 from deepmask.networks.network import Network
 from deepmask.networks.pretrained import InitialiseError, initialise_trunk
 from deepmask.train.checkpoint import Checkpoint
@@ -65,7 +65,13 @@ def initialise_from(network: Network, base: Checkpoint) -> None:
     family = family_of(network.config)
     if family.base is None or family.start_from is None:
         raise InitialiseError("this network does not go on from a trained one")
-    wanted, found = family.base(network.config).to_dict(), base.model.to_dict()
+    start = family.base(network.config)
+    if type(base.model) is not type(start):
+        raise InitialiseError(
+            f"the checkpoint's network is of the family {base.family}: give one of the family "
+            f"{family_name(start)}"
+        )
+    wanted, found = start.to_dict(), base.model.to_dict()
     differing = [
         f"{name} is {found.get(name)}, not {wanted.get(name)}"
         for name in {**wanted, **found}

@@ -14,7 +14,7 @@ from deepmask.coco.categories import with_categories
 from deepmask.networks.families import FAMILIES
 from deepmask.networks.family import Batch, TrainingData
 from deepmask.networks.network import Network
-from deepmask.networks.presets import PRESETS, Preset
+from deepmask.networks.presets import PRESETS, AnyPreset
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.errors import OneLineError, one_line
 from deepmask.train.checkpoint import load_checkpoint
@@ -36,7 +36,8 @@ class Request:
     preset     a key of `PRESETS`; `recipe` is trained by instead of the preset's own if given.
     data       the annotations and images.
     out        folder for last.pt, best.pt and log.csv.
-    init       weights of a new run's trunk: a file, "imagenet" or "random"; see `initialise`.
+    init       weights of a new run's trunk: a file, "imagenet" or "random"; see `initialise`. A
+               network without a trunk takes "random" only.
     base       checkpoint of the network to go on from, for a preset that refines one.
     resume     continue the run in `out` exactly where it stopped, whatever `init` and `base` are.
     seed       decides everything that is random.
@@ -125,9 +126,6 @@ def check_request(request: Request) -> None:
         raise TrainUsageError(
             f"--preset {request.preset} is not known; there are {', '.join(PRESETS)}"
         )
-    data = request.data
-    if (data.val_annotations is None) != (data.val_images is None):
-        raise TrainUsageError("--val-annotations and --val-images belong together")
     name = request.preset
     if FAMILIES[preset.family].base is not None:
         if request.init is not None:
@@ -193,7 +191,7 @@ def _run(
     parameters = sum(p.numel() for p in network.parameters())
     processes = f"{team.size} processes, each on " if team.size > 1 else ""
     report(
-        f"{request.preset}: {parameters / 1e6:.1f} M parameters on {processes}{hardware}; "
+        f"{request.preset}: {parameters / 1e6:.3g} M parameters on {processes}{hardware}; "
         f"{len(labelled.images)} labelled images, {len(labelled.instances)} objects; "
         f"steps {trainer.step} to {recipe.steps}"
     )
@@ -217,7 +215,7 @@ def _run(
 
 
 def _measured_on(
-    held_out: Sequence[LabelledSet], preset: Preset, recipe: Recipe, request: Request
+    held_out: Sequence[LabelledSet], preset: AnyPreset, recipe: Recipe, request: Request
 ) -> tuple[Sequence[Batch], Sequence[RecallImage]]:
     """The fixed batches and the images that a run is measured on, as far as a set is held out."""
     batches: Sequence[Batch] = []

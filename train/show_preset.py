@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from deepmask.networks.presets import Preset
+from deepmask.networks.presets import AnyPreset
 
 
-def preset_table(preset: Preset) -> str:
+def preset_table(preset: AnyPreset) -> str:
     """Return the values of a preset: the network's fields, then the recipe's options."""
     network = [(name, _text(value)) for name, value in preset.config.to_dict().items()]
     recipe = [

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from deepmask.networks.families import build, family_of
+from deepmask.networks.families import build, family_name, family_of
 from deepmask.networks.family import Batch
 from deepmask.networks.network import Network
 from deepmask.networks.recipe import Recipe
@@ -198,11 +198,13 @@ class Trainer:
     def _compare(self, checkpoint: Checkpoint) -> None:
         training = checkpoint.training
         now: dict[str, Any] = {
+            "family": family_name(self.model.config),
             **self.model.config.to_dict(),
             **self.recipe.to_dict(),
             "seed": self.seed,
         }
         then = {
+            "family": checkpoint.family,
             **checkpoint.model.to_dict(),
             **training["recipe"],
             "seed": training["seed"],

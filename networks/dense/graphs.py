@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from deepmask.networks.config import ConfigError
 from deepmask.runtime.model.manifest import (
     Coarse,
     Grid,
@@ -31,6 +32,7 @@ class DenseGraph:
     """A module that becomes one ONNX file and one stage of the runtime; fields as in `Stage`.
 
     module   takes the inputs in order and returns the output, or a tuple of the outputs in order.
+             No weight of it may have the name of an input or output.
     file     the ONNX file's name without its suffix.
     part_of  name of the graph that this one is cut out of: the same nodes with fewer outputs, so
              that what both make is equal to the bit. `module` is then only run in PyTorch.
@@ -65,7 +67,8 @@ class DenseGraph:
 
 
 #: (canvas (1, 3, H, W), locations (N, 2) or (N, 3)) → what the network as it was trained gives for
-#: some of the tensors of a form, by name: what parity compares the graphs with.
+#: tensors of a form, by name: what parity compares the graphs with. Scores and masks must be among
+#: them.
 Reference = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 
@@ -134,14 +137,22 @@ class Description:
 
 @dataclass(frozen=True)
 class DenseOptions:
-    """What can be chosen about the graphs; a family refuses what it has no use for.
+    """What can be chosen about the graphs; a family lists what it has a use for.
 
     interleaving  form of a pooled score head; None: the family's first.
     dense_mask    also make the graph of every location's mask.
     """
 
-    interleaving: str | None = None
-    dense_mask: bool = False
+    interleaving: str | None = field(default=None, metadata={"flag": "--interleave"})
+    dense_mask: bool = field(default=False, metadata={"flag": "--dense-mask"})
+
+    def require_known(self, known: Collection[str]) -> None:
+        """Raise `ConfigError` for an option that is chosen and not among the names `known`."""
+        for item in fields(self):
+            if item.name not in known and getattr(self, item.name) != item.default:
+                raise ConfigError(
+                    f"its family has no use for {item.metadata['flag']}: leave it out"
+                )
 
 
 def manifest_of(

@@ -43,7 +43,7 @@ class TorchEngine(Engine):
 
     @contextmanager
     def fetched(self, tensors: Sequence[Tensor]) -> Iterator[list[npt.NDArray[np.float32]]]:
-        yield [tensor.cpu().numpy() for tensor in tensors]
+        yield [tensor.detach().cpu().numpy() for tensor in tensors]
 
     def close(self) -> None:
         self._graphs.clear()

@@ -59,7 +59,11 @@ class TrunkGraph(Normalisation):
 
 
 def fold_batchnorm(model: Model) -> Model:
-    """A copy of `model` with each BatchNorm folded into the convolution in front of it."""
+    """Return a copy with each BatchNorm folded into the convolution in front of it.
+
+    These are neighbours in a `Sequential`, or have names such as `conv1` and `bn1`: a network whose
+    `bn1` does not follow its `conv1` must give them other names. Any other BatchNorm stays.
+    """
     folded = copy.deepcopy(model).eval()
     for parent, conv_name, norm_name in list(_convolutions_before_batchnorm(folded)):
         conv, norm = parent.get_submodule(conv_name), parent.get_submodule(norm_name)

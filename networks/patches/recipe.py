@@ -23,14 +23,20 @@ class PatchRecipe(Recipe):
     )
     jitter_shift: float = knob(16.0, "Positives lie at most this far off centre.")
     jitter_octaves: float = knob(0.25, "Positives are scaled by at most 2^±x.", high=10)
-    negative_shift: float = knob(32.0, "Negatives lie at least this far from every object, or")
-    negative_octaves: float = knob(1.0, "are at least 2^±x off its scale.", high=100)
+    negative_shift: float = knob(
+        32.0, "Negatives lie at least this far from an object, or --negative-octaves off its scale."
+    )
+    negative_octaves: float = knob(
+        1.0, "Negatives nearer than --negative-shift are at least 2^±x off the scale.", high=100
+    )
     near_negatives: float = knob(
         0.0, "Share of the negatives that are drawn close to an object.", high=1
     )
     min_area: float = knob(100.0, "Objects of less area (image px²) are not drawn as positives.")
-    min_side: float = knob(5.0, "Nor those with a box side under this (image px).")
-    max_octaves: float = knob(6.0, "Nor those that need magnifying by more than 2^x.", -100, 100)
+    min_side: float = knob(5.0, "Objects with a shorter box side (image px) are not drawn.")
+    max_octaves: float = knob(
+        6.0, "Objects that need magnifying by more than 2^x are not drawn.", -100, 100
+    )
     brightness: float = knob(
         0.0, "Colour augmentation: brightness changes by up to this share.", high=1
     )

@@ -24,6 +24,9 @@ from deepmask.runtime.predict.proposals import CocoResult, Proposals
 #: Images in work at a time: the network runs on one while another is decoded, ranked or encoded.
 IN_WORK = 2
 
+#: An image's proposals, the same as COCO results, the seconds of each stage, and its overlay.
+_Done = tuple[Proposals, list[CocoResult], dict[str, float], npt.NDArray[np.uint8] | None]
+
 
 class InputError(UsageError):
     """Inputs that name no image, or pictures that cannot be written."""
@@ -31,7 +34,7 @@ class InputError(UsageError):
 
 @dataclass(frozen=True)
 class Settings:
-    """How each image is treated; the first five as in `DeepMask.__call__`."""
+    """How to treat each image; the first five as in `DeepMask.__call__`."""
 
     proposals: int
     scales: Scales
@@ -53,7 +56,7 @@ class Outcome:
 
 
 def expand(inputs: Sequence[Path]) -> list[Path]:
-    """Files as they are, and the image files directly in each folder, by name.
+    """Replace each folder among the inputs by the image files directly in it, by name.
 
     Raises `InputError` for a folder without any, or that cannot be read.
     """
@@ -67,7 +70,7 @@ def expand(inputs: Sequence[Path]) -> list[Path]:
 
 
 def overlay_paths(paths: Sequence[Path], overlay: Path | None) -> list[Path | None]:
-    """Where each image's overlay goes: to the picture `overlay`, or to a picture in that folder.
+    """Return where each image's overlay goes: the picture `overlay`, or one in that folder.
 
     Raises `InputError` for one picture and several images, and for what cannot be a picture.
     """
@@ -79,16 +82,14 @@ def overlay_paths(paths: Sequence[Path], overlay: Path | None) -> list[Path | No
         if len(paths) > 1:
             raise InputError(f"--overlay {overlay}: a folder is needed for {len(paths)} images")
         return [overlay]
-    names: set[str] = set()
-    targets: list[Path | None] = []
+    names: dict[str, None] = {}
     for path in paths:
         name, copy = path.stem, 1
         while name in names:
             copy += 1
             name = f"{path.stem}-{copy}"
-        names.add(name)
-        targets.append(overlay / f"{name}.png")
-    return targets
+        names[name] = None
+    return [overlay / f"{name}.png" for name in names]
 
 
 def run_batch(
@@ -98,7 +99,7 @@ def run_batch(
     settings: Settings,
     writer: ResultsWriter,
 ) -> Generator[Outcome, None, None]:
-    """Each image in turn: its results to `writer`, its overlay to a file. Failures stop nothing.
+    """Write each image's results to `writer`, its overlay to a file. Failures stop nothing.
 
     The next image is in work while one is awaited, so an image's stages take longer than they would
     alone, and a folder less time. Results are written in the order of `paths`. Closed early, it
@@ -119,22 +120,12 @@ def run_batch(
             pool.shutdown(cancel_futures=True)
 
 
-@dataclass(frozen=True)
-class _Done:
-    """What an image in work comes to."""
-
-    proposals: Proposals
-    results: list[CocoResult]
-    seconds: Mapping[str, float]
-    overlay: npt.NDArray[np.uint8] | None
-
-
 def _outcome(
     path: Path, image_id: int, overlay: Path | None, job: Future[_Done], writer: ResultsWriter
 ) -> Outcome:
     """Wait for an image, and write its files; failures of the image are told, not raised."""
     try:
-        done = job.result()
+        proposals, results, seconds, picture = job.result()
     except ImageError as error:
         return Outcome(path, None, {}, str(error))
     except EngineError as error:
@@ -142,10 +133,10 @@ def _outcome(
     except MemoryError:
         said = printable(f"{path}: not enough memory, try a smaller --max-side")
         return Outcome(path, None, {}, said)
-    writer.add(done.results, image_id, path.name, *done.proposals.image_size)
-    if overlay is not None and done.overlay is not None:
-        write_picture(overlay, done.overlay)
-    return Outcome(path, done.proposals, done.seconds)
+    writer.add(results, image_id, path.name, *proposals.image_size)
+    if overlay is not None and picture is not None:
+        write_picture(overlay, picture)
+    return Outcome(path, proposals, seconds)
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -174,4 +165,4 @@ def _run_image(model: DeepMask, path: Path, image_id: int, draw: bool, settings:
     encode = proposals.seconds.get("encode", 0.0) + end - found
     seconds |= {**proposals.seconds, "encode": encode, "total": end - start}
     drawn = proposals.draw(image, settings.top) if draw else None
-    return _Done(proposals, results, seconds, drawn)
+    return proposals, results, seconds, drawn

@@ -12,29 +12,20 @@ from typing import NoReturn
 import click
 
 from deepmask.runtime.cli.main import Command, run_command
-from deepmask.runtime.cli.options import (
-    PATH,
-    cache_option,
-    device_option,
-    engine_option,
-    say_aside,
-)
+from deepmask.runtime.cli.options import PATH, cache_option, device_option, engine_option, say_aside
 from deepmask.runtime.doctor import system_info
 from deepmask.runtime.doctor.install_hints import CUDA, remedies
 from deepmask.runtime.doctor.system_info import Library
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.model.folder import load_manifest
-from deepmask.runtime.model.manifest import Manifest, ModelFolderError
+from deepmask.runtime.model.manifest import ModelFolderError
 
-#: What pip calls a library, and the module that is imported: those that the runtime needs, its
-#: engines', and which of them only a GPU can use.
-_BASE = {
+#: What pip calls each library, and the module that is imported.
+_MODULES = {
     "numpy": "numpy",
     "opencv-python-headless": "cv2",
     "pillow": "PIL",
     "rlemasklib": "rlemasklib",
-}
-_ENGINES = {
     "onnxruntime": "onnxruntime",
     "openvino": "openvino",
     "tensorrt": "tensorrt",
@@ -42,21 +33,17 @@ _ENGINES = {
     "pycuda": "pycuda.driver",
 }
 _FOR_GPU = ("tensorrt", "tensorrt-rtx", "pycuda")
-#: Shared libraries: what gives their version, their file names on Linux, the pip package that may
-#: hold them. TensorRT needs the first, CUDA in ONNX Runtime the second.
+#: Shared libraries of TensorRT, and of CUDA in ONNX Runtime: the function that returns the version,
+#: file names on Linux, and the pip package that may hold them.
 _SHARED = {
-    "libnvinfer": (
-        "getInferLibVersion",
-        ["libnvinfer.so.11", "libnvinfer.so.10"],
-        "tensorrt_libs",
-    ),
+    "libnvinfer": ("getInferLibVersion", ["libnvinfer.so.11", "libnvinfer.so.10"], "tensorrt_libs"),
     "cudnn": ("cudnnGetVersion", ["libcudnn.so.9"], "nvidia.cudnn"),
 }
 _PROVIDERS = {CUDA: "CUDA", "CPUExecutionProvider": "CPU"}
 #: Seconds that the trial may take: TensorRT builds its plans in it, the first time.
 _PATIENCE = 3600
 
-#: Loads a model as every caller does, runs a gray picture, prints the engine and why auto took it.
+#: Loads a model as every caller does, runs a gray picture, prints the engine and auto's reason.
 _TRIAL = """
 import sys
 import numpy
@@ -128,22 +115,18 @@ def command(
 
 
 def _libraries() -> list[Library]:
-    """All of them, looked for at the same time."""
-    modules = {**_BASE, **_ENGINES}
     shared = _SHARED if platform.system() == "Linux" else {}
-    with ThreadPoolExecutor(len(modules) + len(shared)) as pool:
+    with ThreadPoolExecutor(len(_MODULES) + len(shared)) as pool:  # each asks another process
         asked = [
             pool.submit(system_info.library, module, system_info.requirement(pip), pip in _FOR_GPU)
-            for pip, module in modules.items()
+            for pip, module in _MODULES.items()
         ]
-        asked += [
-            pool.submit(system_info.shared_library, name, *where) for name, where in shared.items()
-        ]
+        asked += [pool.submit(system_info.shared_library, name, *shared[name]) for name in shared]
         return [one.result() for one in asked]
 
 
 def _cached(cache: Path | None) -> str:
-    """The plans in the cache, and the size of all that is kept."""
+    """Describe the cache: number of plans and size."""
     try:
         from deepmask.runtime.engines.tensorrt import plan_cache
     except ImportError as error:
@@ -163,15 +146,17 @@ def _clear(cache: Path | None) -> None:
 
 
 def _model(wanted: Path | None) -> tuple[Path | None, str]:
-    """Show the model folder, its hashes checked; the folder, and what is wrong with it."""
+    """Check the model folder and show it; return it, and what is wrong with it."""
     try:
         folder = wanted or _shipped()
         manifest = load_manifest(folder)
+        size = sum((folder / file).stat().st_size for file in manifest.files()) / 1e6
     except (ModelFolderError, ImportError, OSError) as error:
         problem = " ".join(str(error).split())
         _line("model", problem)
         return None, problem
-    _line("model", f"{_describe(manifest, folder)}, SHA-256 of all files verified")
+    text = f"{manifest.name}, {manifest.precision}, {size:.1f} MB, {folder}"
+    _line("model", f"{text}, SHA-256 of all files verified")
     return folder, ""
 
 
@@ -181,13 +166,8 @@ def _shipped() -> Path:
     return shipped_model()
 
 
-def _describe(manifest: Manifest, folder: Path) -> str:
-    size = sum((folder / file).stat().st_size for file in manifest.files())
-    return f"{manifest.name}, {manifest.precision}, {size / 1e6:.1f} MB, {folder}"
-
-
 def _try(engine: str, device: str, folder: Path, cache: Path | None) -> str:
-    """Show whether the engine runs the model; what is wrong if it does not."""
+    """Show whether the engine runs the model; return what is wrong if it does not."""
     arguments = [str(folder), engine, device, str(cache or "")]
     output, problem = system_info.ask([sys.executable, "-c", _TRIAL, *arguments], _PATIENCE)
     if problem:

@@ -27,7 +27,7 @@ _received: list[int] = []
 
 
 class Interrupted(OneLineError):
-    """A command that was stopped by Ctrl-C or SIGTERM and says what it left behind."""
+    """A command was stopped by Ctrl-C or SIGTERM; the text says what it left behind."""
 
 
 class Command(click.Command):
@@ -41,10 +41,7 @@ class Command(click.Command):
         version(self)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the callback; click would print an empty line for Ctrl-C.
-
-        A `KeyboardInterrupt` may have a text that says what is left behind.
-        """
+        """Run the callback; a `KeyboardInterrupt` may say in its text what is left behind."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
@@ -52,7 +49,7 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """The same for a command with subcommands."""
+    """A `Command` with subcommands."""
 
     command_class = Command
 
@@ -60,12 +57,11 @@ class Group(Command, click.Group):
 def run_command(
     command: click.Command, name: str, extra: str = "", arguments: Sequence[str] | None = None
 ) -> NoReturn:
-    """Run a command and exit with its code; what the user got wrong is told in one line.
+    """Run a command and exit with its code; tell in one line what the user got wrong.
 
-    The command's callback returns its exit code, or None for 0. `extra` names the optional
-    libraries it needs, as in `distribution.pip_install(extra)`. `arguments` are `sys.argv`'s unless
-    given. Work goes on when standard output is closed or full; the command then ends with one line
-    that says so, and exit code 1.
+    The callback returns the exit code, or None for 0. `extra` names the optional libraries it
+    needs, as in `pip_install(extra)`. `arguments` are `sys.argv`'s unless given. Work goes on when
+    standard output is closed or full; the command then ends with a line about it, and code 1.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell's background jobs have

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,15 @@ IOU = Number(0, 1)
 PATH = click.Path(path_type=Path)
 
 #: The options that say how a model is run; `None` stands for the model's own value.
-engine_option = click.option(
-    "--engine",
-    type=click.Choice(
-        ["auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime"]
-    ),
-    default="auto",
-    show_default=True,
-    help="Engine that runs the model.",
+#: Declares an option whose default is shown.
+option = partial(click.option, show_default=True)
+_ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime")
+_DEVICES = ("auto", "cpu", "cuda")
+engine_option = option(
+    "--engine", type=click.Choice(_ENGINES), default="auto", help="Engine that runs the model."
 )
-device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Device that the model runs on.",
+device_option = option(
+    "--device", type=click.Choice(_DEVICES), default="auto", help="Device that the model runs on."
 )
 cache_option = click.option(
     "--cache",

@@ -15,9 +15,9 @@ from deepmask.runtime.progress import Progress, no_progress
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """Give what shows progress on standard error, with rate and time left; one bar per kind.
+    """Yield a function that shows progress on standard error; one bar for what is counted.
 
-    Nothing is shown where there is no terminal, or where there is only one thing to do.
+    It shows nothing where there is no terminal, or only one thing to do.
     """
     if not sys.stderr.isatty():
         yield no_progress

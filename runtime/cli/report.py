@@ -12,7 +12,7 @@ from deepmask.runtime.predict.proposals import Proposals
 
 
 def model_lines(model: DeepMask, scales: Scales) -> list[str]:
-    """Model, engine and scales in use."""
+    """Describe the model, engine and scales in use."""
     manifest, reason = model.manifest, model.choice.reason
     return [
         f"model   {manifest.name}, {manifest.precision}",
@@ -22,7 +22,7 @@ def model_lines(model: DeepMask, scales: Scales) -> list[str]:
 
 
 def time_lines(stages: Sequence[str], seconds: Sequence[Mapping[str, float]]) -> list[str]:
-    """Milliseconds of each stage and in all: of one image, or the mean of several.
+    """Tabulate the milliseconds of each stage and in all: of one image, or the mean of several.
 
     On a GPU the total is less than the sum: the host and the device work at the same time.
     """
@@ -37,13 +37,11 @@ def time_lines(stages: Sequence[str], seconds: Sequence[Mapping[str, float]]) ->
 
 
 def proposal_lines(proposals: Proposals, top: int) -> list[str]:
-    """The best proposals that have a mask, one a line."""
+    """List the best proposals that have a mask, one a line."""
     chosen = np.flatnonzero(proposals.areas)[:top].tolist()
     height, width = proposals.image_size
     lines = [f"{len(proposals)} proposals in {width} x {height} pixels; the best:"]
-    lines.append(
-        f"  {'rank':>4} {'score':>6} {'x':>6} {'y':>6} {'width':>6} {'height':>6} {'area':>9}"
-    )
+    lines.append("  rank  score      x      y  width height      area")
     for rank, index in enumerate(chosen, 1):
         box = " ".join(f"{value:6.0f}" for value in proposals.boxes[index])
         area = int(proposals.areas[index])

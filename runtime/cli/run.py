@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -19,6 +19,7 @@ from deepmask.runtime.cli.options import (
     coarse_option,
     device_option,
     engine_option,
+    option,
     overlap_option,
     parse_scales,
     say_aside,
@@ -29,11 +30,6 @@ from deepmask.runtime.cli.options import (
 from deepmask.runtime.cli.progress import progress_bar
 from deepmask.runtime.errors import OneLineError
 
-if TYPE_CHECKING:
-    from deepmask.runtime.cli.batch import Outcome, Settings
-    from deepmask.runtime.io.results import ResultsWriter
-    from deepmask.runtime.predict.deepmask import DeepMask
-
 
 @click.command(cls=Command)
 @click.argument("images", nargs=-1, required=True, type=PATH, metavar="IMAGE...")
@@ -41,18 +37,13 @@ if TYPE_CHECKING:
 @engine_option
 @device_option
 @cache_option
-@click.option(
-    "--threads",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Number of CPU threads; 0: one per core.",
+@option(
+    "--threads", type=click.IntRange(0), default=0, help="Number of CPU threads; 0: one per core."
 )
-@click.option(
+@option(
     "--proposals",
     type=click.IntRange(1),
     default=1000,
-    show_default=True,
     help="Maximum number of proposals per image.",
 )
 @scales_option
@@ -66,18 +57,16 @@ if TYPE_CHECKING:
     help="Search a larger image as if its longer side had this many pixels. The masks keep the "
     "image's own resolution.  [default: the model's]",
 )
-@click.option(
+@option(
     "--max-pixels",
     type=click.IntRange(1),
     default=100_000_000,
-    show_default=True,
     help="Refuse an image with more pixels than this before it is decoded.",
 )
-@click.option(
+@option(
     "--out",
     type=PATH,
     default=Path("proposals.json"),
-    show_default=True,
     help="File of COCO results. A second file, OUT with the suffix .images.json, tells which image "
     "each image_id is.",
 )
@@ -86,11 +75,10 @@ if TYPE_CHECKING:
     type=PATH,
     help="Picture to draw the best objects in; for several images, a folder of such pictures.",
 )
-@click.option(
+@option(
     "--top",
     type=click.IntRange(1),
     default=20,
-    show_default=True,
     help="Maximum number of objects in the picture and in the printed table.",
 )
 def command(images: tuple[Path, ...], **options: Any) -> int:
@@ -110,25 +98,17 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     or 143: stopped by Ctrl-C or SIGTERM, the images that were done are in the files.
     """
     scales = None if options["scales"] is None else parse_scales(options["scales"])
-    from deepmask.runtime.cli.batch import Settings, expand, overlay_paths
+    from deepmask.runtime.cli.batch import Outcome, Settings, expand, overlay_paths, run_batch
     from deepmask.runtime.cli.report import model_lines, proposal_lines, time_lines
     from deepmask.runtime.io.results import ResultsWriter
     from deepmask.runtime.predict.deepmask import DeepMask
 
     paths = expand(images)
     overlays = overlay_paths(paths, options["overlay"])
+    names = ("engine", "device", "threads", "coarse", "max_side", "cache")
+    given = {name: options[name] for name in names}
     with progress_bar() as show:
-        model = DeepMask.load(
-            options["model"],
-            engine=options["engine"],
-            device=options["device"],
-            threads=options["threads"],
-            coarse=options["coarse"],
-            max_side=options["max_side"],
-            cache=options["cache"],
-            report=say_aside,
-            progress=show,
-        )
+        model = DeepMask.load(options["model"], **given, report=say_aside, progress=show)
     scales = scales or model.manifest.views.scales
     settings = Settings(
         proposals=options["proposals"],
@@ -141,8 +121,21 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     )
     click.echo("\n".join(model_lines(model, settings.scales)))
     outcomes: list[Outcome] = []
-    with one_interrupt(), model, ResultsWriter(options["out"]) as writer:
-        finished = _run(model, paths, overlays, settings, writer, outcomes)
+    finished = False
+    with (
+        one_interrupt(),
+        model,
+        ResultsWriter(options["out"]) as writer,
+        suppress(KeyboardInterrupt),
+        progress_bar() as show,
+        # Closed at once when interrupted: nothing may run on when the model is closed.
+        closing(run_batch(model, paths, overlays, settings, writer)) as batch,
+    ):
+        for outcome in batch:
+            # Proposals are large: only a single image's are shown, and so kept.
+            outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
+            show("images", len(outcomes), len(paths))
+        finished = True
 
     done = [outcome for outcome in outcomes if not outcome.error]
     if done:
@@ -168,29 +161,3 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
     run_command(command, "deepmask-trt-run", arguments=arguments)
-
-
-def _run(
-    model: DeepMask,
-    paths: Sequence[Path],
-    overlays: Sequence[Path | None],
-    settings: Settings,
-    writer: ResultsWriter,
-    outcomes: list[Outcome],
-) -> bool:
-    """Fill `outcomes`; False if Ctrl-C or SIGTERM stopped it."""
-    from deepmask.runtime.cli.batch import run_batch
-
-    try:
-        # Closed at once when interrupted: nothing may run on when the model is closed.
-        with (
-            progress_bar() as show,
-            closing(run_batch(model, paths, overlays, settings, writer)) as batch,
-        ):
-            for outcome in batch:
-                # Proposals are large: only a single image's are shown, and so kept.
-                outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
-                show("images", len(outcomes), len(paths))
-    except KeyboardInterrupt:
-        return False
-    return True

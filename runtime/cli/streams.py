@@ -39,14 +39,14 @@ class SteadyStream:
 
     def _give_up(self, error: OSError) -> None:
         self.failure = self.failure or error
-        # What is still buffered goes nowhere, or Python would complain of it when it ends.
+        # Drop what is still buffered: Python would complain about it at exit.
         with suppress(OSError), open(os.devnull, "wb") as nowhere:  # noqa: PTH123
             os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
 @contextmanager
 def steady_streams() -> Iterator[SteadyStream]:
-    """Replace `sys.stdout` and `sys.stderr` by steady ones in the block; gives the first."""
+    """Replace `sys.stdout` and `sys.stderr` by steady ones in the block; yield the first."""
     before = sys.stdout, sys.stderr
     # Both are None where a program is started without them.
     output, errors = (SteadyStream(stream or io.StringIO()) for stream in before)

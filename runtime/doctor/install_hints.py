@@ -11,8 +11,8 @@ from deepmask.runtime.doctor.system_info import Library
 
 CUDA = "CUDAExecutionProvider"
 _DRIVER = "sudo ubuntu-drivers install   (Ubuntu; elsewhere https://www.nvidia.com/drivers)"
-#: The pip package of a shared library is a part of the one that needs it.
-_PART_OF = {"libnvinfer": "tensorrt", "cudnn": "onnxruntime-gpu"}
+#: Shared libraries, whose pip packages are parts of those that need them.
+_SHARED = ("libnvinfer", "cudnn")
 
 
 def remedies(found: Iterable[Library], providers: Sequence[str], gpu: bool) -> Iterator[str]:
@@ -26,7 +26,7 @@ def remedies(found: Iterable[Library], providers: Sequence[str], gpu: bool) -> I
     if not gpu and system_info.has_nvidia_hardware():
         yield f"to get the driver: {_DRIVER}"
     for one in libraries.values():
-        if one.name in _PART_OF:
+        if one.name in _SHARED:
             continue
         if not one.version:
             yield f"to get {one.name}: {_install(one)}" + (note if one.for_gpu else "")
@@ -45,7 +45,6 @@ def _install(one: Library) -> str:
 
 
 def _with_cuda() -> str:
-    """Return the requirement for onnxruntime-gpu with its CUDA libraries."""
     name = "onnxruntime-gpu"
     return system_info.requirement(name).replace(name, f"{name}[cuda,cudnn]", 1)
 

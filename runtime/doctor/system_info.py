@@ -1,6 +1,6 @@
 """Describe this machine: processor, memory, GPUs, libraries. Nothing here raises.
 
-Another process imports the libraries, so that one that crashes is only reported.
+Libraries are imported in another process, so that one that crashes is only reported.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from deepmask.runtime import distribution
@@ -50,8 +51,6 @@ for name in names:
 #: NVIDIA's number among the makers of PCI devices.
 _NVIDIA = "0x10de"
 _PROVIDERS = "import onnxruntime; print(*onnxruntime.get_available_providers())"
-
-
 #: The problem of a library that is not there at all.
 ABSENT = "not installed"
 
@@ -75,7 +74,7 @@ class Library:
 def library(module: str, requirement: str, for_gpu: bool = False) -> Library:
     """Look for a library, and import it or a part (`pycuda.driver`) in another process."""
     name = module.partition(".")[0]
-    if not _is_installed(name):
+    if _spec(name) is None:
         return Library(name, "", ABSENT, requirement, for_gpu)
     distribution = re.split(r"[^A-Za-z0-9._-]", requirement)[0]
     output, problem = ask([sys.executable, "-c", _IMPORT, module, distribution])
@@ -88,8 +87,10 @@ def shared_library(name: str, function: str, sonames: Sequence[str], package: st
 
     `function` returns its version as a number, 91002 for 9.10.2.
     """
-    folders = _folders(package)
-    names = [str(Path(folder, soname)) for soname in sonames for folder in folders]
+    spec = _spec(package)
+    places = list(spec.submodule_search_locations or []) if spec else []
+    folders = [folder for place in places for folder in (Path(place), Path(place, "lib"))]
+    names = [str(folder / soname) for soname in sonames for folder in folders]
     output, problem = ask([sys.executable, "-c", _LOAD, function, *names, *sonames])
     if f"{sonames[-1]}: cannot open shared object file" in problem:
         problem = "not found"
@@ -110,10 +111,7 @@ def requirement(name: str) -> str:
 
 
 def project_version() -> str:
-    """Return this project's version, or the command that installs this checkout.
-
-    Where it is installed, a hint with an extra adds only what is missing.
-    """
+    """Return this project's version, or the command that installs this checkout."""
     try:
         return importlib.metadata.version(distribution.NAME)
     except importlib.metadata.PackageNotFoundError:
@@ -134,16 +132,13 @@ def gpus() -> tuple[list[str], str]:
     output, problem = ask(["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"])
     if problem:
         return [], f"nvidia-smi: {problem}"
-    lines = []
-    for row in output.splitlines():
-        fields = [field.strip() for field in row.split(",")]
-        if len(fields) == 4:
-            lines.append(f"{fields[0]}, driver {fields[1]}, {fields[2]} of {fields[3]} free")
+    rows = [[field.strip() for field in row.split(",")] for row in output.splitlines()]
+    lines = [f"{r[0]}, driver {r[1]}, {r[2]} of {r[3]} free" for r in rows if len(r) == 4]
     return lines, "" if lines else "nvidia-smi lists none"
 
 
 def has_nvidia_hardware() -> bool:
-    """Whether Linux lists a PCI card of NVIDIA's."""
+    """Return whether Linux lists a PCI card of NVIDIA's."""
     vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
     return any(_read(str(path)).strip() == _NVIDIA for path in vendors)
 
@@ -153,9 +148,8 @@ def cpu() -> str:
     cores = cores_available()
     flags = set(_read("/proc/cpuinfo").split())
     fast = [name for name in _INT8 if name in flags]
-    return f"{platform.machine()}, {cores} core{'s' * (cores > 1)}" + (
-        f", int8 instructions {' '.join(fast)}" if fast else ""
-    )
+    instructions = f", int8 instructions {' '.join(fast)}" if fast else ""
+    return f"{platform.machine()}, {cores} core{'s' * (cores > 1)}{instructions}"
 
 
 def memory() -> str:
@@ -190,21 +184,11 @@ def ask(command: Sequence[str], patience: float = PATIENCE) -> tuple[str, str]:
     return done.stdout.strip(), ""
 
 
-def _is_installed(package: str) -> bool:
+def _spec(package: str) -> ModuleSpec | None:
     try:
-        return importlib.util.find_spec(package) is not None
+        return importlib.util.find_spec(package)
     except (ImportError, ValueError):
-        return False
-
-
-def _folders(package: str) -> list[str]:
-    """Return the folders of a package that is installed, and `lib` in them."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        spec = None
-    places = list(spec.submodule_search_locations or []) if spec else []
-    return [folder for place in places for folder in (place, str(Path(place, "lib")))]
+        return None
 
 
 def _signal_name(number: int) -> str:

@@ -1,4 +1,4 @@
-"""What every engine does: hold the stages of a model, run them, keep tensors where they are."""
+"""Define an engine: it holds the stages of a model, runs them, keeps tensors on its device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -61,63 +60,53 @@ class Engine(ABC):
     #: Most windows that one run of a stage takes.
     most_windows: int = sys.maxsize
 
-    @abstractmethod
     def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
-        """Host memory for a tensor, float32 or int64, with any content."""
+        """Return host memory for a tensor, float32 or int64, with any content."""
+        return Buffer(np.empty(shape, dtype))
 
     @abstractmethod
     def send(self, buffer: Buffer) -> Tensor:
-        """A tensor holding what the buffer holds now, which must not be used afterwards."""
+        """Return a tensor with the buffer's content; the buffer must not be used afterwards."""
 
     def upload(self, array: npt.NDArray[Any]) -> Tensor:
-        """A tensor holding a copy of `array` (float32 or int64), which need not be contiguous."""
+        """Copy `array` (float32 or int64, contiguous or not) to a tensor."""
         buffer = self.buffer(array.shape, array.dtype)
         np.copyto(buffer.array, array)
         return self.send(buffer)
 
     @abstractmethod
     def run(self, stage: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run a stage on named tensors; returns its outputs by name, still on the device."""
+        """Run a stage on named tensors; return its outputs by name, still on the device."""
 
     @abstractmethod
     def shape(self, tensor: Tensor) -> tuple[int, ...]:
-        """A tensor's shape, without fetching it."""
+        """Return a tensor's shape, without fetching it."""
 
     @abstractmethod
     def fetched(
         self, tensors: Sequence[Tensor]
     ) -> AbstractContextManager[list[npt.NDArray[np.float32]]]:
-        """The content of several tensors, waited for once. Arrays are valid in the `with` alone."""
+        """Wait once for the content of several tensors. Arrays are valid in the `with` alone."""
 
     def fetch(self, tensor: Tensor) -> npt.NDArray[np.float32]:
-        """A copy of a tensor in the caller's memory."""
+        """Copy a tensor to the caller's memory."""
         with self.fetched([tensor]) as [array]:
             return array.copy()
 
     def mark(self) -> Any:
-        """This moment in the thread's work on the device.
-
-        By default the host's: for engines that are done when a call returns.
-        """
+        """Mark this moment in the thread's work on the device; by default, on the host."""
         return time.perf_counter()
 
     def seconds(self, start: Any, end: Any) -> float:
-        """Seconds between two marks on the device's clock, once a `fetched` after them is over."""
+        """Return the seconds between two marks, once a `fetched` after them is over."""
         return float(end - start)
 
     @abstractmethod
     def close(self) -> None:
-        """Give back all memory; the engine is of no use afterwards. Twice does no harm."""
+        """Give back all memory, after which the engine cannot be used; may be called twice."""
 
     def __enter__(self) -> Engine:
-        """The engine itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
+    def __exit__(self, *error: object) -> None:
         self.close()

@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-from deepmask.runtime import distribution
-from deepmask.runtime.distribution import pip_install
-from deepmask.runtime.engines.base import DeviceError, Engine, EngineError, Tensor
+from deepmask.runtime.distribution import NAME, pip_install
+from deepmask.runtime.engines.base import DeviceError, Engine, EngineError
 from deepmask.runtime.engines.tensorrt import build, cuda, flavours, plan_cache
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.model.manifest import Manifest
@@ -21,31 +20,20 @@ from deepmask.runtime.progress import Progress, no_progress
 ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime")
 DEVICES = ("auto", "cpu", "cuda")
 
-__all__ = [
-    "DEVICES",
-    "ENGINES",
-    "Building",
-    "Choice",
-    "Engine",
-    "EngineError",
-    "Tensor",
-    "choose",
-    "open_engine",
-]
-
 _TENSORRT = ("tensorrt", "tensorrt-rtx")
 _OPENVINO = ("openvino", "openvino-bf16")
-_NO_ONNXRUNTIME = (
-    f"onnxruntime is not installed: {pip_install('cpu')}, or '{distribution.NAME}[gpu]' for CUDA"
-)
-_NO_OPENVINO = f"openvino is not installed: {pip_install('openvino')}"
+_INSTALL = {
+    "onnxruntime": f"{pip_install('cpu')}, or '{NAME}[gpu]' for CUDA",
+    "openvino": pip_install("openvino"),
+}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine and a device, and why nothing that `auto` prefers was taken ("" if that it is).
+    """An engine and a device.
 
-    `fallback` is what to take if this one does not start; None where this was asked for.
+    reason    why `auto` took nothing that it prefers; "" if it did.
+    fallback  what to take if this one does not start; None where this was asked for.
     """
 
     engine: str
@@ -56,7 +44,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Building:
-    """How TensorRT's plans are built, where they have to be; see `model_plans`."""
+    """How to build TensorRT's plans: arguments of `model_plans`."""
 
     max_side: int = 0
     cache: Path | None = None
@@ -84,10 +72,9 @@ def choose(engine: str = "auto", device: str = "auto", precision: str = "fp32") 
             usable.append(Choice(name, where, _joined(*problems)))
     if not usable:
         raise EngineError(_refusal(engine, device, problems))
-    choice: Choice | None = None
-    for candidate in reversed(usable):
-        choice = replace(candidate, fallback=choice)
-    assert choice is not None
+    choice = usable.pop()
+    while usable:
+        choice = replace(usable.pop(), fallback=choice)
     return choice
 
 
@@ -98,7 +85,7 @@ def open_engine(
     threads: int = 0,
     building: Building | None = None,
 ) -> tuple[Engine, Choice]:
-    """Load a model's graphs; gives the engine and the choice that held.
+    """Load a model's stages; return the engine and the choice that held.
 
     `threads` is the number of CPU threads, 0 for one per core. Raises `EngineError` if the library
     refuses a graph, or the device where the choice has no fallback.
@@ -106,15 +93,7 @@ def open_engine(
     failures: list[str] = []
     while True:
         try:
-            if choice.engine in _TENSORRT:
-                opened = _open_tensorrt(choice.engine, manifest, folder, building or Building())
-            elif choice.engine in _OPENVINO:
-                module = _openvino(choice.engine)
-                arithmetic = module.BFLOAT16 if choice.engine == "openvino-bf16" else module.FLOAT32
-                opened = module.OpenVINOEngine(manifest, folder, arithmetic, threads)
-            else:
-                load = _onnxruntime().OnnxRuntimeEngine
-                opened = load(manifest, folder, choice.device, threads)
+            opened = _open(choice, manifest, folder, threads, building or Building())
         except EngineError as error:
             no_device = isinstance(error, DeviceError)
             if choice.fallback is None and no_device:
@@ -129,7 +108,7 @@ def open_engine(
 
 
 def _candidates(engine: str, device: str, precision: str) -> Iterator[tuple[str, str, str]]:
-    """Engines and devices that answer what was asked for, the best first, with what is missing."""
+    """Yield engines and devices that were asked for, the best first, with what is missing."""
     if engine in ("auto", *_TENSORRT) and device != "cpu":
         no_gpu = _problem(cuda.open_device)
         if engine == "auto" and no_gpu:
@@ -139,17 +118,15 @@ def _candidates(engine: str, device: str, precision: str) -> Iterator[tuple[str,
                 missing = _problem(partial(_check_tensorrt, name))
                 yield name, "cuda", _joined(missing, no_gpu)
     if engine in ("auto", "onnxruntime"):
-        missing = _problem(_onnxruntime)
+        missing = _problem(partial(_module, "onnxruntime"))
         if device != "cpu":
-            yield "onnxruntime", "cuda", missing or _onnxruntime().missing_cuda()
+            yield "onnxruntime", "cuda", missing or _module("onnxruntime").missing_cuda()
     if device != "cuda":
         for name in _cpu_engines(engine, precision):
-            check = _onnxruntime if name == "onnxruntime" else partial(_openvino, name)
-            yield name, "cpu", _problem(check)
+            yield name, "cpu", _problem(partial(_module, name))
 
 
 def _cpu_engines(engine: str, precision: str) -> tuple[str, ...]:
-    """Those that answer what was asked for, the faster first."""
     if engine != "auto":
         return (engine,) if engine not in _TENSORRT else ()
     if precision.startswith("int8") or importlib.util.find_spec("onnxruntime") is None:
@@ -173,31 +150,30 @@ def _check_tensorrt(flavour: str) -> None:
     build.check_gpu(library, cuda.open_device().gpu)
 
 
-def _open_tensorrt(flavour: str, manifest: Manifest, folder: Path, building: Building) -> Engine:
-    library = flavours.load_library(flavour)
-    device = cuda.open_device()
-    with device.active():
-        cache, side = building.cache or plan_cache.default_folder(), building.max_side
-        plans = plan_cache.model_plans(
-            manifest,
-            folder,
-            library,
-            device.gpu,
-            cache=cache,
-            max_side=side,
-            report=building.report,
-            progress=building.progress,
-        )
-    return TensorRTEngine(manifest, plans, library, device, cache, building.report)
+def _open(
+    choice: Choice, manifest: Manifest, folder: Path, threads: int, building: Building
+) -> Engine:
+    opened: Engine
+    if choice.engine in _TENSORRT:
+        library, device = flavours.load_library(choice.engine), cuda.open_device()
+        with device.active():
+            plans = plan_cache.model_plans(manifest, folder, library, device.gpu, **vars(building))
+        cache = building.cache or plan_cache.default_folder()
+        return TensorRTEngine(manifest, plans, library, device, cache, building.report)
+    module = _module(choice.engine)
+    if choice.engine == "onnxruntime":
+        opened = module.OnnxRuntimeEngine(manifest, folder, choice.device, threads)
+    else:
+        arithmetic = module.BFLOAT16 if choice.engine == "openvino-bf16" else module.FLOAT32
+        opened = module.OpenVINOEngine(manifest, folder, arithmetic, threads)
+    return opened
 
 
 def _joined(*texts: str) -> str:
-    """Each text once, the empty ones left out."""
     return "; ".join(dict.fromkeys(filter(None, texts)))
 
 
 def _problem(check: Callable[[], object]) -> str:
-    """What a check raises, "" if nothing."""
     try:
         check()
     except EngineError as error:
@@ -205,23 +181,16 @@ def _problem(check: Callable[[], object]) -> str:
     return ""
 
 
-def _onnxruntime() -> ModuleType:
-    return _module("onnxruntime", _NO_ONNXRUNTIME)
-
-
-def _openvino(name: str) -> ModuleType:
-    module = _module("openvino", _NO_OPENVINO)
-    if name == "openvino-bf16" and (missing := module.missing_bfloat16()):
-        raise EngineError(missing)
-    return module
-
-
-def _module(library: str, absent: str) -> ModuleType:
-    """An engine's module, which imports its library."""
+def _module(engine: str) -> ModuleType:
+    """Import the module of an engine, and with it its library."""
+    library = engine.removesuffix("-bf16")
     if importlib.util.find_spec(library) is None:
-        raise EngineError(absent)
+        raise EngineError(f"{library} is not installed: {_INSTALL[library]}")
     try:
-        return importlib.import_module(f"deepmask.runtime.engines.{library}")
+        module = importlib.import_module(f"deepmask.runtime.engines.{library}")
     except ImportError as error:
         text = str(error).strip().split("\n", 1)[0]
         raise EngineError(f"{library} is installed but cannot be loaded: {text}") from error
+    if engine == "openvino-bf16" and (missing := module.missing_bfloat16()):
+        raise EngineError(missing)
+    return module

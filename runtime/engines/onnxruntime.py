@@ -10,13 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from deepmask.runtime.engines.base import (
-    Buffer,
-    DeviceError,
-    Engine,
-    EngineError,
-    check_names,
-)
+from deepmask.runtime.engines.base import Buffer, DeviceError, Engine, EngineError, check_names
 from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.errors import one_line
 from deepmask.runtime.model.manifest import Manifest, Stage
@@ -31,7 +25,7 @@ ort.disable_telemetry_events()  # builds for Windows have them
 
 
 def missing_cuda() -> str:
-    """Why CUDA cannot be used, "" if this onnxruntime was built with it."""
+    """Say why CUDA cannot be used; "" if this onnxruntime was built with it."""
     if _PROVIDERS["cuda"] in ort.get_available_providers():
         return ""
     return "this onnxruntime has no CUDA (pip install onnxruntime-gpu in its place)"
@@ -52,11 +46,7 @@ class OnnxRuntimeEngine(Engine):
         where = "CUDA" if device == "cuda" else f"CPU, {count} thread{'s' * (count > 1)}"
         self.description = f"onnxruntime {ort.__version__} on {where}"
 
-    def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
-        return Buffer(np.empty(shape, dtype))
-
     def send(self, buffer: Buffer) -> ort.OrtValue:
-        """On the CPU the tensor is the array itself."""
         return ort.OrtValue.ortvalue_from_numpy(buffer.array, self._device, 0)
 
     def run(self, stage: str, inputs: Mapping[str, ort.OrtValue]) -> dict[str, ort.OrtValue]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,34 +12,37 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import Buffer, Engine, EngineError, check_names
-from deepmask.runtime.engines.telemetry import without_telemetry
 from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.errors import one_line
 from deepmask.runtime.model.manifest import Manifest, Stage
 
-with without_telemetry():
+# The import would send a note to OpenVINO's makers; it does without where this package is missing.
+_telemetry = sys.modules.get("openvino_telemetry")
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+try:
     import openvino as ov
     from openvino.frontend import FrontEndManager
+finally:
+    del sys.modules["openvino_telemetry"]
+    if _telemetry is not None:
+        sys.modules["openvino_telemetry"] = _telemetry
 
 FLOAT32, BFLOAT16 = "f32", "bf16"
 _CPU = "CPU"
-#: Kernels that a graph keeps, each for one layer at one shape; beyond them, the least recently used
-#: are made anew. All of two or three picture sizes; without a limit they grow with every new size.
+#: Number of kernels, each for one layer at one shape, that a graph keeps: enough for two or three
+#: picture sizes. Without a limit they grow with every new size.
 _KERNELS = 1000
 
 
 def missing_bfloat16() -> str:
-    """Why this CPU cannot compute in bfloat16, "" if it can."""
+    """Say why this CPU cannot compute in bfloat16; "" if it can."""
     if "BF16" in ov.Core().get_property(_CPU, "OPTIMIZATION_CAPABILITIES"):
         return ""
     return "this CPU has no bfloat16 instructions (AVX-512 BF16 or AMX)"
 
 
 class OpenVINOEngine(Engine):
-    """The stages, compiled for the CPU. Tensors are OpenVINO's own, or arrays it reads.
-
-    Calls of several threads are worked through one after another, each on all `threads`.
-    """
+    """The stages, compiled for the CPU; calls run one after another, each on all `threads`."""
 
     def __init__(self, manifest: Manifest, folder: Path, arithmetic: str, threads: int) -> None:
         """Load the stages; see `open_engine`.
@@ -54,15 +58,11 @@ class OpenVINOEngine(Engine):
             for name, stage in self._stages.items()
         }
         version = ".".join(ov.__version__.split("-")[0].split(".")[:3])
-        self.description = f"openvino {version} on CPU, {count} thread{'s' * (count > 1)}" + (
-            ", bfloat16" if arithmetic == BFLOAT16 else ""
-        )
-
-    def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
-        return Buffer(np.empty(shape, dtype))
+        where = f"CPU, {count} thread{'s' * (count > 1)}"
+        where += ", bfloat16" if arithmetic == BFLOAT16 else ""
+        self.description = f"openvino {version} on {where}"
 
     def send(self, buffer: Buffer) -> ov.Tensor:
-        """The tensor is the array itself."""
         return ov.Tensor(buffer.array, shared_memory=True)
 
     def run(self, stage: str, inputs: Mapping[str, ov.Tensor]) -> dict[str, ov.Tensor]:
@@ -115,12 +115,12 @@ def _compile(
 
 
 def _empty(compiled: ov.CompiledModel, name: str) -> ov.Tensor:
-    """A tensor for an output, which takes its size from what the graph makes."""
+    """Return a tensor for an output; the graph gives it its size."""
     return ov.Tensor(ov.Type.f32, ov.Shape([0] * len(compiled.output(name).partial_shape)))
 
 
 def _said(error: Exception) -> str:
-    """OpenVINO's message without the places in its sources, which come first, a line each."""
+    """Return OpenVINO's message without the places in its sources, which come first."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     own = [line for line in lines if not line.startswith(("Exception from ", "Check "))]
     return one_line(" ".join(own or lines))

@@ -1,8 +1,7 @@
 """Write files and folders that appear whole or not at all: under a temporary name, then renamed.
 
-A process locks what it is making, and the system releases the lock however the process ends. So
-`remove_stale` can tell what killed processes left from what others are still making. Machines that
-share a folder may not see each other's locks, so each removes only names with its own mark.
+A process locks what it is making until it ends, so `remove_stale` can tell what killed processes
+left. Machines may not see each other's locks: each removes only names with its own mark.
 """
 
 from __future__ import annotations
@@ -37,8 +36,7 @@ _ATTEMPTS = 10
 
 
 def _machine() -> str:
-    """Hash the host name, by which containers differ, and the installation's id."""
-    identity = os.fsencode(platform.node())
+    identity = os.fsencode(platform.node())  # by which containers differ
     with suppress(OSError):
         identity += Path("/etc/machine-id").read_bytes()
     return hashlib.sha256(identity).hexdigest()[:8]
@@ -49,7 +47,7 @@ _MACHINE = _machine()
 
 @contextmanager
 def atomic_write(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
-    """Yield a new file that replaces `path` when the block ends; if the block raises, remove it.
+    """Yield a new file that replaces `path` when the block ends, and goes if the block raises.
 
     `mode` are its permissions before the umask. Raises `OSError` where it cannot be written.
     """
@@ -88,9 +86,8 @@ def abort(file: IO[bytes], temporary: Path) -> None:
 
 @contextmanager
 def staging_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path` in which to make `NEW`; remove it when the block ends.
+    """Yield a new folder beside `path`, for `NEW` and `OLD` alone; remove it when the block ends.
 
-    Put only `NEW` and `OLD` there: `remove_stale` takes a folder with anything else for a user's.
     Raises `OSError` where it cannot be made.
     """
     folder, descriptor = _create(path, _make_folder)
@@ -109,16 +106,15 @@ def remove_stale(*paths: Path) -> None:
     """
     temporary = re.compile(rf"(.+)\.[0-9a-f]+\.{_MACHINE}{re.escape(SUFFIX)}", re.DOTALL)
     for folder in {path.parent for path in paths} if _HAS_LOCKS else ():
-        names = {path.name for path in paths if path.parent == folder}
         with suppress(OSError):
             for one in list(folder.iterdir()):
                 match = temporary.fullmatch(one.name)
-                if match and match[1] in names:
+                if match and folder / match[1] in paths:
                     _remove_unless_held(one)
 
 
 def _create(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """Return a temporary name for `path`, and the descriptor of what `make` made there, locked."""
+    """Return a temporary name for `path`, and the locked descriptor of what `make` made there."""
     for _ in range(_ATTEMPTS):
         name = path.with_name(f"{path.name}.{secrets.token_hex(8)}.{_MACHINE}{SUFFIX}")
         descriptor = make(name)
@@ -132,9 +128,8 @@ def _create(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
 
 
 def _make_folder(name: Path) -> int:
-    """Make a folder; return its descriptor, or -1 where it is gone or folders cannot be opened."""
     name.mkdir()
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError):  # it is gone already
         return os.open(name, os.O_RDONLY) if _HAS_LOCKS else -1
     return -1
 
@@ -147,6 +142,7 @@ def _remove_unless_held(path: Path) -> None:
         try:
             if not _lock(descriptor) or not _is_at(descriptor, path):
                 return
+            # A folder with anything else is a user's.
             if is_folder and {one.name for one in path.iterdir()} <= {NEW, OLD}:
                 shutil.rmtree(path)
             elif stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -163,15 +159,12 @@ def _lock(descriptor: int) -> bool | None:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
+    except OSError as error:
+        return False if isinstance(error, BlockingIOError) else None
     return True
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    try:
+    with suppress(OSError):
         return os.path.samestat(os.fstat(descriptor), path.lstat())
-    except OSError:
-        return False
+    return False

@@ -1,4 +1,4 @@
-"""Decode image files of many formats to RGB; say in one line what is wrong with one that fails."""
+"""Decode image files of many formats to RGB; say in one line what is wrong with a bad one."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp"),
     *(".gif", ".ppm", ".pgm", ".avif", ".jp2"),
 )
-#: Most pixels an image may have; checked before any is decoded.
+#: Maximum number of pixels of an image; checked before any is decoded.
 MAX_PIXELS = 100_000_000
 
-#: Their decoders hold several copies of a picture: so many times fewer pixels fit in a gigabyte.
+#: Decoders of these hold several copies of a picture: their limit is so many times lower.
 _MORE_MEMORY = {"WEBP": 3, "AVIF": 2, "JPEG2000": 2}
 _STRIP_PIXELS = 4_000_000
 
@@ -69,12 +69,10 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np
             if upright is not image:
                 image.close()  # gives its pixels back: large ones must not lie in memory twice
             return _to_rgb(path, upright)
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: not an image that can be read ({', '.join(FORMATS)})") from error
-    except MemoryError:
-        raise
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(f"{path}: cannot be read ({error.strerror})") from error
@@ -83,7 +81,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np
 
 
 def _open_any_size(path: Path) -> Image.Image:
-    """Read a file's header. Pillow's own pixel limit is set aside: `max_pixels` is checked next."""
+    """Read a file's header without Pillow's own pixel limit: `max_pixels` is checked next."""
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

@@ -7,8 +7,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,10 @@ class ResultsError(OneLineError):
 class ResultsWriter:
     """Write COCO results of image after image, and a list of the images and their ids.
 
-    `path` holds the results list. `path` with the suffix `.images.json` holds COCO's `images` and
-    `categories`, so that `COCO(images_path).loadRes(path)` works. Both are written under a
-    temporary name and renamed on exit, also when an exception, a full disk or Ctrl-C ends the
-    block: both then hold every image that was added by then. Without any image nothing is renamed.
+    `path` holds the results; `path` with the suffix `.images.json` holds COCO's `images` and
+    `categories`, so that `COCO(images_path).loadRes(path)` works. Both get their names on exit,
+    also when an exception, a full disk or Ctrl-C ends the block, and then hold every image that was
+    added by then. Without any image no file appears.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,9 +66,9 @@ class ResultsWriter:
     ) -> None:
         """Write one image's results, and the image itself even if it has none."""
         image = {"id": image_id, "file_name": name, "height": height, "width": width}
-        count = self.images + 1
+        number = self.images + 1
         # One assignment: an interrupt leaves both files at the end of the same image.
-        self._whole = self._results.append(results), self._images.append([image]), count
+        self._whole = self._results.append(results), self._images.append([image]), number
 
     @property
     def images(self) -> int:
@@ -78,12 +78,7 @@ class ResultsWriter:
     def __enter__(self) -> ResultsWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._whole is None:
             self._results.drop()
             self._images.drop()
@@ -92,9 +87,8 @@ class ResultsWriter:
             self._images.keep(self._whole[1])
         finally:
             self._results.keep(self._whole[0])
-        remove_stale(
-            self.path, self.images_path
-        )  # only now: what was left is whole up to some image
+        # Only now: what a killed run left is whole up to some image.
+        remove_stale(self.path, self.images_path)
 
 
 def image_ids(paths: Sequence[Path]) -> list[int]:
@@ -104,14 +98,8 @@ def image_ids(paths: Sequence[Path]) -> list[int]:
         if match := _COCO_NAME.fullmatch(path.stem):
             numbers.setdefault(int(match[1]), index)
     ids = {index: number for number, index in numbers.items()}
-    free = 1
-    for index in range(len(paths)):
-        if index not in ids:
-            while free in numbers:
-                free += 1
-            ids[index] = free
-            free += 1
-    return [ids[index] for index in range(len(paths))]
+    free = (number for number in count(1) if number not in numbers)
+    return [ids[index] if index in ids else next(free) for index in range(len(paths))]
 
 
 def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
@@ -125,15 +113,13 @@ def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
 
 
 class _ArrayFile:
-    """Write a JSON array that is whole after each append, under a temporary name until `keep`.
+    """Write a JSON array under a temporary name until `keep`.
 
-    The closing bracket is always in the file, so that ending the array takes no space, which a full
-    disk would lack.
+    It is closed after each append, as a full disk would have no space to close it later.
     """
 
     def __init__(self, path: Path, head: str, tail: str) -> None:
-        self._path = path
-        self._tail = tail.encode()
+        self._path, self._tail = path, tail.encode()
         self._start = self._end = len(head.encode())
         with self._errors():
             self._temporary, self._file = new_file(path, buffering=0)

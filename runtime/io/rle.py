@@ -42,10 +42,7 @@ def areas(masks: Sequence[RLEMask]) -> npt.NDArray[np.int64]:
 
 def boxes_xywh(masks: Sequence[RLEMask]) -> npt.NDArray[np.float64]:
     """Return tight boxes (N, 4): x, y, width, height in pixels; four zeros for an empty mask."""
-    boxes = np.zeros((len(masks), 4), np.float64)
-    for index, mask in enumerate(masks):
-        boxes[index] = mask.bbox()
-    return boxes
+    return np.array([mask.bbox() for mask in masks], np.float64).reshape(-1, 4)
 
 
 def overlaps(mask: RLEMask, others: Sequence[RLEMask]) -> npt.NDArray[np.int64]:

@@ -30,71 +30,48 @@ def check_chain(stages: Sequence[Stage], grids: Sequence[Grid]) -> None:
             raise ModelFolderError(f"two {what} have the same name: {', '.join(names):.100}")
     if len({grid.mask_size for grid in grids}) > 1:
         raise ModelFolderError("the grids' masks have different sizes, expected one for all")
-    size = grids[0].mask_size
-    given: dict[str, TensorSpec] = {}
-    made: dict[str, TensorSpec] = {}
+    known: dict[str, TensorSpec] = {}  # made by a stage, or given by the runtime
+    made: set[str] = set()
     last = VIEW
     for stage in stages:
+        where = f"stage {stage.name}"
         if (last, stage.per) == (WINDOWS, VIEW):
-            raise ModelFolderError(
-                f"stage {stage.name} runs per view, after one that runs on windows"
-            )
+            raise ModelFolderError(f"{where} runs per view, after one that runs on windows")
         last = stage.per
         for name, spec in stage.inputs.items():
-            _check_input(stage, name, spec, made, given)
+            if spec.role == _GIVEN[stage.per] and name not in made:
+                known.setdefault(name, spec)
+            elif name not in made:
+                raise ModelFolderError(f"{where} reads {name:.60}, which nothing before it makes")
+            if known[name] != spec:
+                raise ModelFolderError(f"{where} reads {name:.60} in another form than it has")
         for name, spec in stage.outputs.items():
-            if name in {**made, **given} or spec.role not in _MADE_BY[stage.per]:
+            if name in known or spec.role not in _MADE_BY[stage.per]:
                 raise ModelFolderError(
-                    f"stage {stage.name} makes {name:.60} as {spec.role}, expected a new name and "
+                    f"{where} makes {name:.60} as {spec.role}, expected a new name and "
                     f"one of {', '.join(_MADE_BY[stage.per])}"
                 )
-            made[name] = spec
-    _require_one(stages, "image", VIEW, (1, 3, "height", "width"))
-    _require_one(stages, "mask", WINDOWS, ("n", size, size))
-    columns = 2 if len(grids) == 1 else 3
-    _require_one(stages, "locations", WINDOWS, ("n", columns))
+            known[name] = spec
+            made.add(name)
+    _check_ends(known, grids)
+
+
+def _check_ends(known: Mapping[str, TensorSpec], grids: Sequence[Grid]) -> None:
+    size, columns = grids[0].mask_size, 2 if len(grids) == 1 else 3
+    expected: dict[str, tuple[str, tuple[Axis, ...]]] = {
+        "image": (VIEW, (1, 3, "height", "width")),
+        "mask": (WINDOWS, ("n", size, size)),
+        "locations": (WINDOWS, ("n", columns)),
+    }
+    for role, (per, axes) in expected.items():
+        if [spec.axes for spec in known.values() if spec.role == role] != [axes]:
+            wanted = f"one tensor with the role {role}, ({', '.join(map(str, axes))})"
+            raise ModelFolderError(f"expected {wanted}, in a stage that runs per {per}")
     for grid in grids:
-        score = made.get(grid.score)
+        score = known.get(grid.score)
         if score is None or score.role != "score" or len(score.axes) != 4:
             raise ModelFolderError(f"grid {grid.name} has no score map {grid.score!r:.60}")
         channels = score.axes[1]
         if not isinstance(channels, int) or grid.channel >= channels:
-            raise ModelFolderError(
-                f"grid {grid.name} is channel {grid.channel} of {grid.score:.60}, "
-                f"which has {channels}"
-            )
-
-
-def _check_input(
-    stage: Stage,
-    name: str,
-    spec: TensorSpec,
-    made: Mapping[str, TensorSpec],
-    given: dict[str, TensorSpec],
-) -> None:
-    """Raise unless an input was made by an earlier stage, or is what the runtime gives."""
-    if spec.role == _GIVEN[stage.per] and name not in made:
-        known = given.setdefault(name, spec)
-    elif name in made:
-        known = made[name]
-    else:
-        raise ModelFolderError(
-            f"stage {stage.name} reads {name:.60}, which nothing before it makes"
-        )
-    if known != spec:
-        raise ModelFolderError(f"stage {stage.name} reads {name:.60} in another form than it has")
-
-
-def _require_one(stages: Sequence[Stage], role: str, per: str, axes: tuple[Axis, ...]) -> None:
-    """Raise unless the stages of a kind have just one tensor of a role, with these axes."""
-    found = {
-        name: spec
-        for stage in stages
-        for name, spec in {**stage.inputs, **stage.outputs}.items()
-        if spec.role == role
-    }
-    shown = ", ".join(map(str, axes))
-    if len(found) != 1 or next(iter(found.values())).axes != axes:
-        raise ModelFolderError(
-            f"expected one tensor with the role {role}, ({shown}), in a stage that runs per {per}"
-        )
+            where = f"grid {grid.name} is channel {grid.channel} of {grid.score:.60}"
+            raise ModelFolderError(f"{where}, which has {channels}")

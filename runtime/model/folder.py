@@ -50,7 +50,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write `model.json` into `folder`; it appears whole."""
+    """Write `model.json` into `folder`; it appears whole or not at all."""
     content = {"format": FORMAT, **asdict(manifest)}
     content = {key: value for key, value in content.items() if value is not None}
     with atomic_write(folder / MANIFEST_NAME) as file:

@@ -1,8 +1,7 @@
-"""ONNX files that anyone may have written: nothing in one may reach beyond the file.
+"""Check that nothing in an ONNX file, which anyone may have written, reaches beyond the file.
 
-The file is walked as protobuf lays it out, so that no spelling of a field is missed: not its place,
-not its length, not the depth at which it lies. Whether the graph computes anything is for the
-engine to say.
+The file is walked as protobuf lays it out, so that no spelling of a field is missed, at any place
+and depth. Whether the graph computes anything is for the engine to say.
 """
 
 from __future__ import annotations
@@ -51,9 +50,8 @@ def check_graph_file(path: Path) -> None:
 
 
 def _walk(content: mmap.mmap) -> None:
-    """Every message of the file; a list instead of recursion, as depth is the file's choice."""
     fields = 0
-    waiting = [("model", 0, len(content))]
+    waiting = [("model", 0, len(content))]  # no recursion: depth is the file's choice
     while waiting:
         message, start, stop = waiting.pop()
         for number, value, end in fields_of(content, start, stop):
@@ -64,18 +62,15 @@ def _walk(content: mmap.mmap) -> None:
                 raise ContentError(f"{what}, which is not accepted")
             if message == "tensor" and number == _TENSOR_DATA_LOCATION and value:
                 raise ContentError(f"{_ELSEWHERE}, which is not accepted")
-            if message == "node" and number == _NODE_DOMAIN:
+            if message == "node" and number == _NODE_DOMAIN and content[value:end] not in DOMAINS:
                 domain = content[value:end]
-                if domain not in DOMAINS:
-                    raise ContentError(
-                        f"has an operator of {domain!r:.60}, which is not ONNX's own"
-                    )
+                raise ContentError(f"has an operator of {domain!r:.60}, which is not ONNX's own")
             if end and number in _INSIDE.get(message, {}):
                 waiting.append((_INSIDE[message][number], value, end))
 
 
 def fields_of(content: mmap.mmap | bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """Fields of one message: number, then where its bytes begin and end, or its number and 0."""
+    """Yield a message's fields: number, then where its bytes begin and end, or its value and 0."""
     at = start
     while at < stop:
         tag, at = _varint(content, at, stop)
@@ -99,7 +94,7 @@ def fields_of(content: mmap.mmap | bytes, start: int, stop: int) -> Iterator[tup
 
 
 def _varint(content: mmap.mmap | bytes, at: int, stop: int) -> tuple[int, int]:
-    """The number at a place, in as many bytes as protobuf allows, and where it ends."""
+    """Return the number at a place, of as many bytes as protobuf allows, and where it ends."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= stop:

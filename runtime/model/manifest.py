@@ -1,9 +1,9 @@
-"""The content of `model.json`: all that the runtime knows about an exported model.
+"""Hold the content of `model.json`: all that the runtime knows about an exported model.
 
 A picture is scaled to one or several views (`Views`). Stages run on each view and end in score
 maps, one for each row of the table of grids (`Grid`). The best locations become windows, for which
-further stages make masks. The runtime follows this description and knows no stage or tensor by
-name; `docs/model-json.md` describes the file.
+further stages make masks. The runtime knows no stage or tensor by name; `docs/model-json.md`
+describes the file.
 """
 
 from __future__ import annotations
@@ -91,13 +91,10 @@ class Scales:
 
 def checked_scales(start: float, stop: float, step: float) -> Scales:
     """Return scales that give 1 to 64 views; raises `ModelFolderError`."""
-    low, high, most = -8, 5, 64
-    if not low <= start <= stop <= high:
-        raise ModelFolderError(
-            f"from 2^{start:g} to 2^{stop:g}: powers are {low} to {high}, ascending"
-        )
-    if not (step > 0 and (stop - start) / step < most):
-        raise ModelFolderError(f"step {step:g}: more than 0, and fewer than {most} scales")
+    if not -8 <= start <= stop <= 5:
+        raise ModelFolderError(f"from 2^{start:g} to 2^{stop:g}: powers are -8 to 5, ascending")
+    if not (step > 0 and (stop - start) / step < 64):
+        raise ModelFolderError(f"step {step:g}: more than 0, and fewer than 64 scales")
     return Scales(start, stop, step)
 
 
@@ -200,13 +197,8 @@ class Manifest:
                 f"{self.name} has no refinement, its masks are coarse as they are: "
                 "leave --coarse out, or give a SharpMask model"
             )
-        return replace(
-            self,
-            name=f"{self.name}, coarse",
-            grids=self.coarse.grids,
-            stages=self.coarse.stages,
-            coarse=None,
-        )
+        name, parts = f"{self.name}, coarse", self.coarse
+        return replace(self, name=name, grids=parts.grids, stages=parts.stages, coarse=None)
 
     def files(self) -> dict[str, str]:
         """Return the SHA-256 of every graph file, those of the coarse form too, by file name."""

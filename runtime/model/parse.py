@@ -24,15 +24,7 @@ from deepmask.runtime.model.manifest import (
     Views,
     checked_scales,
 )
-from deepmask.runtime.validation import (
-    boolean,
-    check_keys,
-    integer,
-    items,
-    mapping,
-    number,
-    text,
-)
+from deepmask.runtime.validation import boolean, check_keys, integer, items, mapping, number, text
 
 FORMAT = "deepmask-model/2"
 #: Largest side of a mask: a thousand of them take a gigabyte.
@@ -103,7 +95,7 @@ def _categories(values: dict[str, Any]) -> tuple[str, ...] | None:
 
 
 def _parts(values: dict[str, Any], views: Views) -> tuple[tuple[Grid, ...], tuple[Stage, ...]]:
-    """The table of grids and the stages of a model or of its coarse form."""
+    """Parse the table of grids and the stages of a model or of its coarse form."""
     grids = _rows(values, "grids", MOST_GRIDS, lambda row: _grid(row, views))
     stages = _rows(values, "stages", MOST_STAGES, _stage)
     check_chain(stages, grids)
@@ -139,24 +131,18 @@ def _grid(values: dict[str, Any], views: Views) -> Grid:
 def _stage(values: dict[str, Any]) -> Stage:
     check_keys(values, {field.name for field in fields(Stage)}, "stages: ")
     name, file, checksum = text(values, "name"), text(values, "file"), text(values, "sha256")
-    where = f"stage {name}: "
+    where, per = f"stage {name}: ", values["per"]
     if not _FILE.fullmatch(file):
         raise ModelFolderError(
             f"{where}{file!r:.100} is not a plain .onnx file name in the model's own folder"
         )
     if not re.fullmatch(r"[0-9a-f]{64}", checksum):
         raise ModelFolderError(f"{where}sha256 is not 64 hexadecimal digits")
-    if values["per"] not in (VIEW, WINDOWS):
-        raise ModelFolderError(f"{where}per is {values['per']!r:.60}, expected {VIEW} or {WINDOWS}")
-    return Stage(
-        name,
-        file,
-        checksum,
-        values["per"],
-        _tensors(values, "inputs", where),
-        _tensors(values, "outputs", where),
-        _layers(mapping(values, "layers"), where),
-    )
+    if per not in (VIEW, WINDOWS):
+        raise ModelFolderError(f"{where}per is {per!r:.60}, expected {VIEW} or {WINDOWS}")
+    inputs, outputs = (_tensors(values, side, where) for side in ("inputs", "outputs"))
+    layers = _layers(mapping(values, "layers"), where)
+    return Stage(name, file, checksum, per, inputs, outputs, layers)
 
 
 def _layers(values: dict[str, Any], where: str) -> dict[str, tuple[str, ...]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from math import log
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,7 @@ from deepmask.runtime.predict.select import Selection, select_best, weigh_sizes
 from deepmask.runtime.predict.soft_nms import POOL, demote_duplicates
 from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.progress import Progress, no_progress
-from deepmask.runtime.views.views import View, plan_views
+from deepmask.runtime.views.views import plan_views
 
 SHIPPED_MODEL = "sharpmask-r18"
 
@@ -51,10 +50,7 @@ class Windows:
 
 
 class DeepMask:
-    """An exported model on an engine. Calls from several threads are allowed.
-
-    A context manager; `close` gives the engine's memory back.
-    """
+    """An exported model on an engine: a context manager, which several threads may call."""
 
     def __init__(
         self,
@@ -110,12 +106,7 @@ class DeepMask:
         wanted = choose(engine, device, manifest.precision)
         if coarse:
             manifest = manifest.coarse_form()
-        building = Building(
-            max_side or 0,
-            None if cache is None else Path(cache),
-            report,
-            progress,
-        )
+        building = Building(max_side or 0, None if cache is None else Path(cache), report, progress)
         opened, choice = open_engine(wanted, manifest, path, threads, building)
         turns = choice.device == "cpu" and threads != 1
         count = threads or cores_available()
@@ -124,14 +115,9 @@ class DeepMask:
     @property
     def stages(self) -> tuple[str, ...]:
         """Names of the stages of a picture's way, in order: the keys of `Proposals.seconds`."""
-        return (
-            "decode",
-            "resize",
-            *(stage.name for stage in self.manifest.view_stages),
-            "select",
-            self.manifest.window_stages[-1].name,
-            "encode",
-        )
+        of_views = (stage.name for stage in self.manifest.view_stages)
+        last = self.manifest.window_stages[-1].name
+        return ("decode", "resize", *of_views, "select", last, "encode")
 
     def __call__(
         self,
@@ -167,12 +153,12 @@ class DeepMask:
         count = max(proposals, POOL) if limit < 1 else proposals
         found = self._windows(image, count, scales, max_side, timer)
         with timer.host("encode"):
-            runs = mask_runs(
-                found.logits, log(cut / (1 - cut)), found.boxes, (height, width), self._threads
-            )
+            bound = log(cut / (1 - cut))
+            runs = mask_runs(found.logits, bound, found.boxes, (height, width), self._threads)
             encoded = [rle.from_counts(counts, height, width) for counts in runs]
         with timer.host("select"):
-            scores = _probability(found.selection.logit)
+            logits = found.selection.logit.astype(np.float64)
+            scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
             if limit < 1:
                 order, scores = demote_duplicates(scores, rle.boxes_xywh(encoded), limit)
                 encoded = [encoded[index] for index in order[:proposals]]
@@ -186,10 +172,7 @@ class DeepMask:
         scales: Scales | None = None,
         max_side: int | None = None,
     ) -> Windows:
-        """Return the best windows of an image and their mask logits, for comparing models.
-
-        Arguments are those of a call, which goes on from here.
-        """
+        """Return the best windows and their mask logits; arguments are those of a call."""
         _check_call(image, proposals, None, 1.0, max_side)
         return self._windows(image, proposals, scales, max_side, StageTimer(self.engine))
 
@@ -200,12 +183,7 @@ class DeepMask:
     def __enter__(self) -> DeepMask:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _windows(
@@ -220,7 +198,13 @@ class DeepMask:
         factors = (scales or manifest.views.scales).factors()
         height, width = image.shape[:2]
         views = plan_views(height, width, factors, manifest.views, max_side)
-        _check_area(views)
+        area = sum(view.canvas_height * view.canvas_width for view in views)
+        if area > _MAX_AREA:
+            raise EngineError(
+                f"the scales of this image have {area / 1e6:.0f} megapixels, at most "
+                f"{_MAX_AREA / 1e6:g} are searched: fewer or smaller --scales, or a smaller "
+                "--max-side"
+            )
         with self._turn:
             tensors = [network.run_view(image, view, timer) for view in views]
             maps = network.score_maps(tensors, views)
@@ -242,19 +226,6 @@ def shipped_model() -> Path:
     return folder
 
 
-def _probability(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
-
-
-def _check_area(views: Sequence[View]) -> None:
-    area = sum(view.canvas_height * view.canvas_width for view in views)
-    if area > _MAX_AREA:
-        raise EngineError(
-            f"the scales of this image have {area / 1e6:.0f} megapixels, at most "
-            f"{_MAX_AREA / 1e6:g} are searched: fewer or smaller --scales, or a smaller --max-side"
-        )
-
-
 def _check_call(
     image: npt.NDArray[np.uint8],
     proposals: int,
@@ -262,11 +233,11 @@ def _check_call(
     overlap: float,
     max_side: int | None,
 ) -> None:
-    found = (getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__))
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
-        raise ValueError(f"image is {found[1]} {found[0]}, expected uint8 (H, W, 3), RGB")
+        shape, kind = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
+        raise ValueError(f"image is {kind} {shape}, expected uint8 (H, W, 3), RGB")
     if image.size == 0:
-        raise ValueError(f"image has no pixels: {found[0]}")
+        raise ValueError(f"image has no pixels: {image.shape}")
     if proposals < 1 or (max_side is not None and max_side < 1):
         raise ValueError(f"proposals {proposals} and max_side {max_side} must be at least 1")
     if threshold is not None and not 0 < threshold < 1:

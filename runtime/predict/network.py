@@ -19,10 +19,9 @@ from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.views.grids import location_counts, map_shape
 from deepmask.runtime.views.views import View, canvas_shape, render_view
 
-#: Memory that the windows of one run of a stage may take, about.
+#: Approximate memory for the windows of one run of a stage.
 _GATHER_BYTES = 96 << 20
-#: Values that a stage holds for each sample of a mask: the last layers of a refinement have several
-#: maps of the mask's own resolution.
+#: Values that a stage holds per sample of a mask: a refinement ends in several maps of its size.
 _VALUES_PER_SAMPLE = 8
 #: Masks that may wait on the device, to be fetched together.
 _WAITING_BYTES = 64 << 20
@@ -35,7 +34,6 @@ class Network:
     """A model's stages on an engine. Keeps nothing between calls."""
 
     def __init__(self, manifest: Manifest, engine: Engine) -> None:
-        """Take an engine that has the stages of `manifest`."""
         self.manifest = manifest
         self.engine = engine
         self._image = next(name for s in manifest.stages for name in s.with_role("image"))
@@ -45,24 +43,24 @@ class Network:
         stage = next(s for s in windows if self._locations in s.inputs)
         #: Columns of a location: row and column, before them the grid where there are several.
         self._columns = int(stage.inputs[self._locations].axes[1])
-        self._kept = {name for s in windows for name in s.inputs}
-        self._kept |= {grid.score for grid in manifest.grids}
+        self._kept = {grid.score for grid in manifest.grids}.union(*(s.inputs for s in windows))
 
     def run_view(self, image: npt.NDArray[np.uint8], view: View, timer: StageTimer) -> Tensors:
-        """Run the stages of one view; returns its scores and what masks need."""
+        """Run the stages of one view; return its scores and what masks need."""
         with timer.host("resize"):
             buffer = self.engine.buffer(canvas_shape(view), np.float32)
             render_view(image, view, self.manifest.views, buffer.array)
             tensors: Tensors = {self._image: self.engine.send(buffer)}
-        for stage in self.manifest.view_stages:
+        for index, stage in enumerate(self.manifest.view_stages):
             with timer.device(stage.name):
                 tensors |= self._run(stage, tensors)
-            later = self._kept | self._inputs_after(stage)
+            after = self.manifest.view_stages[index + 1 :]
+            later = self._kept.union(*(stage.inputs for stage in after))
             tensors = {name: tensor for name, tensor in tensors.items() if name in later}
         return tensors
 
     def score_maps(self, tensors: Sequence[Tensors], views: Sequence[View]) -> list[ScoreMap]:
-        """Wait once for the score maps of all views; returns them for each view and grid.
+        """Wait once for the score maps of all views; return them for each view and grid.
 
         Raises `EngineError` for a map of another shape, or with values that are not finite.
         """
@@ -121,20 +119,16 @@ class Network:
     def _run(self, stage: Stage, tensors: Tensors) -> Tensors:
         return self.engine.run(stage.name, {name: tensors[name] for name in stage.inputs})
 
-    def _inputs_after(self, stage: Stage) -> set[str]:
-        stages = self.manifest.view_stages
-        return {name for later in stages[stages.index(stage) + 1 :] for name in later.inputs}
-
     def _check_shapes(self, tensors: Tensors, view: View) -> None:
         for grid in self.manifest.grids:
             found = self.engine.shape(tensors[grid.score])
             expected = map_shape(view, grid, self.manifest.views.border)
             fits = len(found) == 4 and found[0] == 1 and found[2:] == expected
             if not fits or found[1] <= grid.channel:
+                wanted = f"channel {grid.channel} of (1, …, {expected[0]}, {expected[1]})"
                 raise EngineError(
                     f"the score map {grid.score} is {found} for a view of {view.height} x "
-                    f"{view.width}, expected channel {grid.channel} of (1, …, {expected[0]}, "
-                    f"{expected[1]}); export the checkpoint again"
+                    f"{view.width}, expected {wanted}; export the checkpoint again"
                 )
 
     def _batches(

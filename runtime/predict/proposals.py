@@ -1,4 +1,4 @@
-"""What a model found in one picture: ranked scores and masks."""
+"""Hold what a model found in one picture: ranked scores and masks."""
 
 from __future__ import annotations
 
@@ -71,23 +71,16 @@ class Proposals:
         The category of a class-agnostic model is 1, else the label's index plus 1.
         """
         categories = np.ones(len(self), np.int64) if self.labels is None else self.labels + 1
+        boxes = self.boxes.tolist()
         return [
             {
                 "image_id": image_id,
-                "category_id": category,
-                "segmentation": rle.to_coco(mask),
-                "bbox": box,
-                "score": float(f"{score:.9g}"),  # the digits that tell one float32 from the next
+                "category_id": int(categories[index]),
+                "segmentation": rle.to_coco(self.encoded[index]),
+                "bbox": boxes[index],
+                "score": float(f"{self.scores[index]:.9g}"),  # tells one float32 from the next
             }
-            for mask, box, score, area, category in zip(
-                self.encoded,
-                self.boxes.tolist(),
-                self.scores.tolist(),
-                self.areas.tolist(),
-                categories.tolist(),
-                strict=True,
-            )
-            if area
+            for index in np.flatnonzero(self.areas).tolist()
         ]
 
     def draw(self, image: npt.NDArray[np.uint8], top: int = 20) -> npt.NDArray[np.uint8]:

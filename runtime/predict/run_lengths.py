@@ -1,11 +1,10 @@
 """Turn mask logits into run lengths without visiting the pixels of a mask.
 
 A column of a mask is a polyline in the logits, so its runs end where a segment crosses the
-threshold. Only a cell of four samples that are not all on one side can hold a crossing, so only a
-mask's outline is looked at. Each crossing is solved for; where the solution is too near a pixel's
-centre to tell its side, the pixel's own value decides: the bilinear sample at its centre, columns
-first, in float32, as two products and one sum. The runs are those of the mask drawn pixel by pixel,
-whatever the window's size.
+threshold. Only cells of four samples that are not all on one side can hold a crossing: a mask's
+outline. Each crossing is solved for; where it is too near a pixel's centre to tell its side, the
+pixel's own value decides: the bilinear sample at its centre, columns first, in float32, as two
+products and one sum. So the runs are exactly those of the mask drawn pixel by pixel.
 """
 
 from __future__ import annotations
@@ -72,16 +71,6 @@ class _Placed:
     width: int
     size: int
 
-    @property
-    def rows(self) -> tuple[Floats, Floats]:
-        """Where each window starts and how long it is, down the picture."""
-        return self.boxes[:, 0], self.boxes[:, 2]
-
-    @property
-    def cols(self) -> tuple[Floats, Floats]:
-        """The same across the picture."""
-        return self.boxes[:, 1], self.boxes[:, 3]
-
 
 @dataclass(frozen=True)
 class _Cells:
@@ -99,7 +88,7 @@ class _Cells:
     corners: Logits
 
     def strips(self) -> tuple[Integers, Integers]:
-        """First cell and number of cells of each pair of neighbouring mask columns that has any."""
+        """Return first cell and number of cells of each pair of mask columns that has any."""
         new = np.diff(self.window, prepend=-1).astype(np.bool_)
         new |= np.diff(self.left, prepend=-1).astype(np.bool_)
         first = np.flatnonzero(new)
@@ -107,7 +96,7 @@ class _Cells:
 
 
 def _part_runs(samples: Logits, placed: _Placed) -> list[Counts]:
-    """Counts of some windows, from their excess over the threshold."""
+    """Return the counts of some windows, from their excess over the threshold."""
     cells = _cells(samples)
     first, number = cells.strips()
     strip, column = _columns(cells.window[first], cells.left[first], placed)
@@ -131,7 +120,7 @@ def _part_runs(samples: Logits, placed: _Placed) -> list[Counts]:
 
 
 def _cells(samples: Logits) -> _Cells:
-    """The cells whose four samples are not all on one side of the threshold."""
+    """Find the cells whose four samples are not all on one side of the threshold."""
     count, size = len(samples), samples.shape[1]
     # Below each window, and so above the next, lies one row outside all masks.
     padded = np.zeros((count + 1, size + 1, size), np.bool_)
@@ -157,8 +146,8 @@ def _cells(samples: Logits) -> _Cells:
 
 
 def _columns(window: Integers, left: Integers, placed: _Placed) -> tuple[Integers, Integers]:
-    """The image columns between mask columns left and left + 1: index of the pair, column."""
-    begin, length = (values[window] for values in placed.cols)
+    """List the image columns between mask columns left and left + 1: index of the pair, column."""
+    begin, length = placed.boxes[window, 1::2].T  # left and width
     start, stop = window_extent(begin, length, placed.width)
     edges = [
         np.clip(np.ceil(pixel_coordinate(knot, begin, length, placed.size)), start, stop)
@@ -173,20 +162,20 @@ def _columns(window: Integers, left: Integers, placed: _Placed) -> tuple[Integer
 def _taps(
     cells: _Cells, cell: Integers, column: Integers, placed: _Placed
 ) -> tuple[Logits, Logits]:
-    """Weights of the samples left and right of each image column, as in `bilinear_taps`."""
-    begin, length = (values[cells.window[cell]] for values in placed.cols)
+    """Weigh the samples left and right of each image column, as in `bilinear_taps`."""
+    begin, length = placed.boxes[cells.window[cell], 1::2].T  # left and width
     coordinate = mask_coordinate(column, begin, length, placed.size)
     after = knot_fraction(coordinate, cells.left[cell])
     return np.float32(1) - after, after
 
 
 def _rows(cells: _Cells, cell: Integers, high: Logits, low: Logits, placed: _Placed) -> Integers:
-    """The first image row past each crossing, in `cell` from `high` to `low`."""
-    begin, length = (values[cells.window] for values in placed.rows)
+    """Return the first image row past each crossing, in `cell` from `high` to `low`."""
+    begin, length = placed.boxes[cells.window, ::2].T  # top and height
     sample = (length / placed.size)[cell]  # in picture rows
     upper = pixel_coordinate(cells.event - 1, begin, length, placed.size)
     crossing = upper[cell] + high / (high - low) * sample
-    row = np.floor(crossing).astype(np.int64) + 1
+    row: Integers = np.floor(crossing).astype(np.int64) + 1
 
     nearest = np.rint(crossing)
     unsure = np.flatnonzero(np.abs(crossing - nearest) < _UNSURE * sample)
@@ -199,18 +188,18 @@ def _rows(cells: _Cells, cell: Integers, high: Logits, low: Logits, placed: _Pla
     start, stop = window_extent(begin, length, placed.height)
     first = np.where(cells.event == placed.size, stop, start)
     last = np.where(cells.event == 0, start, stop)
-    return np.clip(row, first[cell], last[cell])
+    return np.clip(row, first[cell], last[cell], out=row)
 
 
 def _ranges(first: Integers, length: Integers) -> Integers:
-    """The numbers first, first + 1, … of each range, one range after another."""
+    """Count first, first + 1, … in each range, one range after another."""
     before = np.cumsum(length) - length
     ranges: Integers = np.arange(int(length.sum())) + np.repeat(first - before, length)
     return ranges
 
 
 def _drop_pairs(ends: Integers) -> Integers:
-    """Sorted run ends without the runs of no length: of equal ends, an even number vanish."""
+    """Drop the runs of no length from sorted run ends: of equal ends, an even number vanish."""
     first = np.flatnonzero(np.diff(ends, prepend=-1))
     repeats = np.diff(first, append=len(ends))
     kept: Integers = ends[first[repeats % 2 == 1]]
@@ -218,7 +207,7 @@ def _drop_pairs(ends: Integers) -> Integers:
 
 
 def _counts(ends: Integers, count: int, pixels: int) -> list[Counts]:
-    """Run ends of `count` masks in one key space → each mask's counts; its last run fills up."""
+    """Turn run ends of `count` masks in one key space into counts; each last run fills up."""
     edges = np.searchsorted(ends, (pixels + 1) * np.arange(count + 1))
     first, last = edges[:-1] + np.arange(count), edges[1:] + np.arange(count)
     points = np.empty(len(ends) + count, np.int64)

@@ -38,12 +38,9 @@ class Selection:
 
     def boxes(self, views: Sequence[View], grids: Sequence[Grid]) -> npt.NDArray[np.float64]:
         """Return the windows in the picture: (N, 4) top, left, height, width in pixels."""
-        return window_boxes(
-            self.row,
-            self.col,
-            [grids[index] for index in self.grid.tolist()],
-            [views[index] for index in self.view.tolist()],
-        )
+        of_grid = [grids[index] for index in self.grid.tolist()]
+        of_view = [views[index] for index in self.view.tolist()]
+        return window_boxes(self.row, self.col, of_grid, of_view)
 
 
 def weigh_sizes(
@@ -51,15 +48,15 @@ def weigh_sizes(
 ) -> list[ScoreMap]:
     """Add `prior` to the logits for each octave that a window is larger in the picture.
 
-    Small windows are many, each as sure of itself as any: by raw logits (§3.3) parts and small
+    Small windows are many and as confident as large ones: by raw logits (§3.3), parts and small
     things crowd whole objects out of the top of the list.
     """
     first = grids[0].window
-    return [
-        ScoreMap(one.view, one.grid, one.logits - np.float32(prior * octaves))
-        for one in maps
-        for octaves in [log2(views[one.view].factor) - log2(grids[one.grid].window / first)]
-    ]
+    weighed = []
+    for one in maps:
+        octaves = log2(views[one.view].factor) - log2(grids[one.grid].window / first)
+        weighed.append(ScoreMap(one.view, one.grid, one.logits - np.float32(prior * octaves)))
+    return weighed
 
 
 def select_best(maps: Sequence[ScoreMap], count: int) -> Selection:

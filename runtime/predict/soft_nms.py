@@ -1,4 +1,4 @@
-"""Ranking with diversity: near-duplicates of a better proposal move down, none is dropped."""
+"""Rank with diversity: near-duplicates of a better proposal move down, none is dropped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK = 64
 def demote_duplicates(
     scores: npt.NDArray[np.float32], boxes: npt.NDArray[np.float64], overlap: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """A new order of N proposals, and their scores in it, descending.
+    """Return a new order of N proposals, and their scores in it, descending.
 
     scores: (N,), descending; boxes: (N, 4) XYWH; overlap: IoU, 0 … 1.
     Best first, each proposal multiplies the score of every later one that overlaps it by more than
@@ -44,7 +44,7 @@ def demote_duplicates(
 
 
 def _rivals(boxes: npt.NDArray[np.float64], overlap: float) -> list[list[tuple[int, float]]]:
-    """For each of N boxes, those others with a higher IoU than `overlap`: index and 1 − IoU."""
+    """List for each of N boxes the others of a higher IoU than `overlap`: index and 1 − IoU."""
     rivals: list[list[tuple[int, float]]] = [[] for _ in boxes]
     for start in range(0, len(boxes), _BLOCK):
         iou = _iou(boxes[start : start + _BLOCK], boxes[start:])

@@ -1,8 +1,7 @@
-"""From pixels of the picture to samples of a window's mask and back, along one axis.
+"""Convert pixels of the picture to samples of a window's mask and back, along rows or columns.
 
-Everything here holds for rows and for columns alike. Pixel centres are at +0.5. A window begins at
-`start` and is `length` long, in pixels of the picture and as floats; its mask has `size` samples
-over that length, and sample k's centre is coordinate k.
+Pixel centres are at +0.5. A window begins at `start` and is `length` long, in pixels of the picture
+as floats; its mask has `size` samples over that length, and sample k's centre is coordinate k.
 """
 
 from __future__ import annotations

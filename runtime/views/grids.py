@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +21,8 @@ def map_shape(view: View, grid: Grid, border: int) -> tuple[int, int]:
 
     There may be more than `location_counts`: the canvas is larger than the picture.
     """
-    return (
-        _count(view.canvas_height - 2 * border, grid),
-        _count(view.canvas_width - 2 * border, grid),
-    )
+    sides = (view.canvas_height, view.canvas_width)
+    return _count(sides[0] - 2 * border, grid), _count(sides[1] - 2 * border, grid)
 
 
 def window_boxes(
@@ -39,16 +36,12 @@ def window_boxes(
     grids, views: the grid and the view of each location.
     """
     boxes = np.empty((len(row), 4), np.float64)
-    stride, offset, window = (
-        np.array([getattr(grid, name) for grid in grids], np.float64)
-        for name in ("stride", "offset", "window")
-    )
-    for side, index, ratio in (
-        (0, row, np.array([view.ratio_y for view in views], np.float64)),
-        (1, col, np.array([view.ratio_x for view in views], np.float64)),
-    ):
-        boxes[:, side] = (stride * (index + offset) - window / 2) / ratio
-        boxes[:, side + 2] = window / ratio
+    columns = [(grid.stride, grid.offset, grid.window) for grid in grids]
+    stride, offset, window = np.array(columns, np.float64).reshape(-1, 3).T
+    ratios = np.array([(view.ratio_y, view.ratio_x) for view in views], np.float64).reshape(-1, 2)
+    for side, index in enumerate((row, col)):
+        boxes[:, side] = (stride * (index + offset) - window / 2) / ratios[:, side]
+        boxes[:, side + 2] = window / ratios[:, side]
     return boxes
 
 
@@ -58,14 +51,9 @@ def axis_size(axis: Axis, view: View, manifest: Manifest, windows: int) -> int:
         return axis
     rows, cols = map_shape(view, manifest.grids[0], manifest.views.border)
     named, _, cell = axis.partition("/")
-    sizes: dict[str, Any] = {
-        "height": view.canvas_height,
-        "width": view.canvas_width,
-        "rows": rows,
-        "cols": cols,
-        "n": windows,
-    }
-    return int(sizes[named]) // int(cell or 1)
+    sizes = {"height": view.canvas_height, "width": view.canvas_width}
+    sizes |= {"rows": rows, "cols": cols, "n": windows}
+    return sizes[named] // int(cell or 1)
 
 
 def _count(length: int, grid: Grid) -> int:

@@ -1,4 +1,4 @@
-"""The views of a picture: the sizes it is seen at, and the canvas of each."""
+"""Plan and paint the views of a picture: the sizes it is seen at, and the canvas of each."""
 
 from __future__ import annotations
 
@@ -46,18 +46,11 @@ def plan_views(
     base = (max_side or views.max_side) / max(height, width)
     base = base if views.enlarge else min(1.0, base)
     sizes = {(_scaled(height, base * f), _scaled(width, base * f)): f for f in factors}
-    return [
-        View(
-            factor=factor,
-            height=h,
-            width=w,
-            ratio_y=h / height,
-            ratio_x=w / width,
-            canvas_height=_canvas_length(h, views),
-            canvas_width=_canvas_length(w, views),
-        )
-        for (h, w), factor in sorted(sizes.items())
-    ]
+    planned = []
+    for (h, w), factor in sorted(sizes.items()):
+        canvas = _canvas_length(h, views), _canvas_length(w, views)
+        planned.append(View(factor, h, w, h / height, w / width, *canvas))
+    return planned
 
 
 def canvas_shape(view: View) -> tuple[int, int, int, int]:

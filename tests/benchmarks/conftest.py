@@ -25,10 +25,12 @@ SMALL = DeepMaskConfig(
     score_head="shared",
     score_width=20,
 )
+#: Model folder and network by score head.
+Exports = dict[str, tuple[Path, DeepMaskNetwork]]
 
 
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, DeepMaskNetwork]]:
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
     """Return model folder and network by score head; `checkpoint.pt` lies beside the folder."""
     made = {}
     for head in ("shared", "pooled"):

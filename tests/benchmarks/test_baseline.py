@@ -9,10 +9,11 @@ from pycocotools import mask as coco_mask
 from benchmarks.baseline import Baseline
 from benchmarks.scenes import draw_picture
 from deepmask.runtime.predict.deepmask import DeepMask
+from tests.benchmarks.conftest import Exports
 
 
 @pytest.mark.parametrize("head", ["shared", "pooled"])
-def test_same_proposals_as_the_runtime(exports, head):
+def test_same_proposals_as_the_runtime(exports: Exports, head: str) -> None:
     folder, _ = exports[head]
     picture = draw_picture(150, 203)
     with DeepMask.load(folder, engine="onnxruntime", device="cpu", threads=1) as model:
@@ -26,7 +27,7 @@ def test_same_proposals_as_the_runtime(exports, head):
     assert np.mean(iou.max(axis=1)) > 0.9
 
 
-def test_proposals_beyond_the_locations(exports):
+def test_proposals_beyond_the_locations(exports: Exports) -> None:
     folder, _ = exports["shared"]
     with DeepMask.load(folder, engine="onnxruntime", device="cpu", threads=1) as model:
         count = len(model(draw_picture(40, 50), proposals=10_000, overlap=1.0))

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.flops import multiply_adds, plan_gflop, without_weights
-from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Grid
 from deepmask.runtime.views.grids import location_counts
 from deepmask.runtime.views.views import View, plan_views
+from tests.benchmarks.conftest import Exports
 
 
-def graph(nodes, inputs, outputs, constants) -> onnx.ModelProto:
-    def values(axes):
+def graph(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, Sequence[int | str]],
+    outputs: Mapping[str, Sequence[int | str]],
+    constants: Mapping[str, NDArray[Any]],
+) -> onnx.ModelProto:
+    def values(axes: Mapping[str, Sequence[int | str]]) -> list[onnx.ValueInfoProto]:
         return [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
             for name, dims in axes.items()
@@ -46,7 +52,7 @@ def graph(nodes, inputs, outputs, constants) -> onnx.ModelProto:
     ],
 )
 @pytest.mark.parametrize("light", [False, True], ids=["weights", "no-weights"])
-def test_convolution(attributes, groups, side, light):
+def test_convolution(attributes: dict[str, Any], groups: int, side: int, light: bool) -> None:
     weight = np.zeros((32, 16 // groups, 3, 3), np.float32)
     model = graph(
         [helper.make_node("Conv", ["x", "w"], ["y"], **attributes)],
@@ -62,7 +68,7 @@ def test_convolution(attributes, groups, side, light):
 
 
 @pytest.mark.parametrize("turned", [0, 1])
-def test_matrix_products(turned):
+def test_matrix_products(turned: int) -> None:
     weight = np.zeros((70, 50) if turned else (50, 70), np.float32)
     model = graph(
         [
@@ -79,7 +85,7 @@ def test_matrix_products(turned):
     assert shapes == {"y": (3, 9)}
 
 
-def test_sizes_that_are_divided_are_followed():
+def test_sizes_that_are_divided_are_followed() -> None:
     """A picture's side, halved, becomes a size of a reshape: as the skip maps of refinement are."""
     nodes = [
         helper.make_node("Shape", ["x"], ["side"], start=2, end=3),
@@ -97,7 +103,7 @@ def test_sizes_that_are_divided_are_followed():
     assert (count, shapes) == (5 * 8 * 6 * 6, {"y": (1, 5, 6, 6)})
 
 
-def test_an_unknown_shape_is_named():
+def test_an_unknown_shape_is_named() -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"], name="first")
     model = graph([node], {"x": [1, 2, "h", "w"], "w": [4, 2, 3, "k"]}, {"y": [1, 4, "r", "c"]}, {})
     with pytest.raises(ValueError, match="Conv first: the shape of"):
@@ -105,7 +111,7 @@ def test_an_unknown_shape_is_named():
 
 
 @pytest.mark.parametrize("name", ["shared", "pooled"])
-def test_plan(exports: dict[str, tuple[Path, DeepMaskNetwork]], name: str) -> None:
+def test_plan(exports: Exports, name: str) -> None:
     """Two views of a network whose layers are counted here one by one."""
     folder, network = exports[name]
     manifest = load_manifest(folder)

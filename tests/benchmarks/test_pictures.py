@@ -27,7 +27,12 @@ SOURCES = {
 def make_run(folder: Path, name: str, rank: int, kinds: tuple[str, ...]) -> Path:
     """Two images with an object each, found at every IoU by proposal `rank`; 0: never."""
     folder.mkdir(parents=True)
-    run = {"format": "deepmask-eval/1", "name": name, "dataset": "coco", "kinds": kinds}
+    run: dict[str, object] = {
+        "format": "deepmask-eval/1",
+        "name": name,
+        "dataset": "coco",
+        "kinds": kinds,
+    }
     run |= {"annotations": {"name": "val.json", "sha256": "0"}, "source": SOURCES[name]}
     run |= {"shard": [1, 1], "images": 2, "images_of_all_shards": 2}
     (folder / "run.json").write_text(json.dumps(run))
@@ -41,14 +46,14 @@ def make_run(folder: Path, name: str, rank: int, kinds: tuple[str, ...]) -> Path
 
 
 @pytest.fixture
-def two_runs(tmp_path):
+def two_runs(tmp_path: Path) -> list[Path]:
     return [
         make_run(tmp_path / "a", "ours", 5, ("segm", "bbox")),
         make_run(tmp_path / "b", "other", 50, ("bbox",)),
     ]
 
 
-def test_the_table_holds_runs_differences_and_the_papers_rows(two_runs):
+def test_the_table_holds_runs_differences_and_the_papers_rows(two_runs: list[Path]) -> None:
     lines = table(compare(two_runs)).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:6]]
     assert {len(row) for row in rows} == {9}
@@ -78,14 +83,16 @@ def test_the_table_holds_runs_differences_and_the_papers_rows(two_runs):
     assert "2 images, 2 objects" in lines[-1]
 
 
-def test_what_stood_between_the_marks_is_replaced():
+def test_what_stood_between_the_marks_is_replaced() -> None:
     readme = f"before\n{BEGIN}\nold\n{END}\nafter\n"
     assert with_table(readme, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
     with pytest.raises(ValueError, match="once each"):
         with_table("no marks", "new")
 
 
-def test_a_run_takes_the_place_of_the_one_of_its_name(two_runs, tmp_path, monkeypatch):
+def test_a_run_takes_the_place_of_the_one_of_its_name(
+    two_runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pictures, "STORE", tmp_path / "store")
     with pytest.raises(EvalError, match="no runs yet"):
         stored()
@@ -101,7 +108,7 @@ def test_a_run_takes_the_place_of_the_one_of_its_name(two_runs, tmp_path, monkey
     assert compare(stored()).runs[0][1]["bbox"]["AR@10"] == 1
 
 
-def test_the_readme_shows_what_is_stored():
+def test_the_readme_shows_what_is_stored() -> None:
     """`python -m benchmarks.pictures` was run after the last change of a run."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert with_table(readme, table(compare(stored()))) == readme
@@ -114,7 +121,7 @@ def test_the_stored_run_is_of_the_shipped_weights() -> None:
     assert run["source"]["graphs"] == {stage.name: stage.sha256 for stage in manifest.stages}
 
 
-def test_every_picture_of_the_readme_is_there():
+def test_every_picture_of_the_readme_is_there() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = re.findall(r"!\[.*?\]\((.*?)\)", readme)
     assert "docs/recall.png" in shown

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.image import imread
+from matplotlib.patches import Rectangle
 
 from benchmarks import plot, recall_curve
 from benchmarks.report import Record, compared_lines, read_records, records_of, report_lines
@@ -28,7 +31,7 @@ LATENCY = {
 }
 
 
-def test_latency_row():
+def test_latency_row() -> None:
     lines = report_lines([Record("a", "latency", 0.4, LATENCY)])
     (row,) = (line for line in lines if "640x480" in line and "0.400" in line)
     assert row.split() == [
@@ -39,14 +42,14 @@ def test_latency_row():
     assert stages.split()[-4:] == ["5.0", "300.0", "90.0", "5.0"]
 
 
-def test_no_floor_where_no_rate_is_known():
+def test_no_floor_where_no_rate_is_known() -> None:
     info = {k: v for k, v in LATENCY.items() if k not in ("matrix_gflop_s", "times_above_floor")}
     lines = report_lines([Record("a", "latency", 0.4, {**info, "device": "cuda"})])
     row, _ = (line for line in lines if "cuda" in line)
     assert row.split()[-3:] == ["-", "-", "321"]
 
 
-def test_scaling_prints_its_exponents():
+def test_scaling_prints_its_exponents() -> None:
     records = [
         Record(str(n), "scaling-area", 0.1 * n, info(n, after=0.02, peak=100.0 * n**0.5))
         for n in (1, 4, 9)
@@ -55,11 +58,11 @@ def test_scaling_prints_its_exponents():
     assert lines[-1].split() == ["exponent", "1.00", "0.00", "0.50"]
 
 
-def info(size, after, peak):
+def info(size: int, after: float, peak: float) -> dict[str, object]:
     return {"size": size, "what": f"x{size}", "after_s": after, "peak_mib": peak}
 
 
-def test_encode_ratios_are_to_the_fastest():
+def test_encode_ratios_are_to_the_fastest() -> None:
     lines = report_lines(
         [
             Record("a", "encode", 2.0, {"way": "plain"}),
@@ -72,7 +75,7 @@ def test_encode_ratios_are_to_the_fastest():
     ]
 
 
-def test_baseline_and_start():
+def test_baseline_and_start() -> None:
     numbers = {"model": "m", "width": 640, "height": 480, "ours_s": 0.5, "ratio": 8.0}
     lines = report_lines(
         [
@@ -84,7 +87,7 @@ def test_baseline_and_start():
     assert "cold: 1.250 s (import_s 0.2)" in lines
 
 
-def test_refinement_stands_beside_the_thesis(tmp_path):
+def test_refinement_stands_beside_the_thesis(tmp_path: Path) -> None:
     rows = [
         Record(
             str(count),
@@ -104,14 +107,14 @@ def test_refinement_stands_beside_the_thesis(tmp_path):
     lines = report_lines(rows)
     assert lines[-1].split() == ["sharpmask-r18", "1000", "2.200", "1.000", "1.29", "1.65"]
     axes = recall_curve.draw(rows).axes[0]
-    drawn = {line.get_label(): list(line.get_xydata()[:, 1]) for line in axes.lines}
+    drawn = {line.get_label(): np.asarray(line.get_xydata())[:, 1].tolist() for line in axes.lines}
     assert drawn == {
         "sharpmask-r18, refined": pytest.approx([1.3, 2.2]),
         "sharpmask-r18, coarse": [1.0, 1.0],
     }
 
 
-def test_an_earlier_run_stands_beside_with_ratios():
+def test_an_earlier_run_stands_beside_with_ratios() -> None:
     now = [Record("a", "latency", 0.3, {}), Record("b", "start", 2.0, {})]
     lines = compared_lines("yesterday", [Record("a", "latency", 0.4, {})], now)
     assert "yesterday" in lines[0]
@@ -120,12 +123,12 @@ def test_an_earlier_run_stands_beside_with_ratios():
     assert "none of these" in told
 
 
-def test_nothing_measured_prints_nothing():
+def test_nothing_measured_prints_nothing() -> None:
     assert report_lines([]) == []
 
 
 @pytest.fixture
-def results(tmp_path):
+def results(tmp_path: Path) -> Path:
     """A file as pytest-benchmark saves it."""
     benchmark = {
         "name": "a",
@@ -138,7 +141,7 @@ def results(tmp_path):
     return path
 
 
-def test_a_saved_file_reads_back(results):
+def test_a_saved_file_reads_back(results: Path) -> None:
     assert read_records(results) == [Record("a", "latency", 0.4, LATENCY)]
 
 
@@ -153,25 +156,31 @@ def test_stages_of_earlier_files_have_their_names_of_today(results: Path) -> Non
     assert list(record.info["stages_ms"].items()) == [
         *(("decode", 5.0), ("resize", 20.0), ("trunk", 300.0))
     ]
-    assert sum(patch.get_width() for patch in plot.draw([record]).axes[0].patches) == pytest.approx(
+    assert sum(bar.get_width() for bar in bars_of(plot.draw([record]).axes[0])) == pytest.approx(
         0.325
     )
 
 
-def test_plot_stacks_stages_and_draws_the_paper(results, tmp_path):
+def bars_of(axes: Axes) -> list[Rectangle]:
+    return [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+
+
+def test_plot_stacks_stages_and_draws_the_paper(results: Path, tmp_path: Path) -> None:
     figure = plot.draw(read_records(results))
     (axes,) = figure.axes
-    bars = [patch for patch in axes.patches if patch.get_width()]
+    bars = [bar for bar in bars_of(axes) if bar.get_width()]
     assert sum(bar.get_width() for bar in bars) == pytest.approx(0.4)
     assert max(bar.get_x() + bar.get_width() for bar in bars) == pytest.approx(0.4)
-    assert [line.get_xdata()[0] for line in axes.lines] == [1.6]
+    assert [np.asarray(line.get_xdata())[0] for line in axes.lines] == [1.6]
     figure.savefig(tmp_path / "plot.png")
     assert imread(tmp_path / "plot.png").shape[2] == 4
 
 
-def test_the_newest_results_are_those_with_the_highest_number(tmp_path):
+def test_the_newest_results_are_those_with_the_highest_number(tmp_path: Path) -> None:
     assert plot.newest(tmp_path) is None
     for name in ("0002_b.json", "0010_a.json", "0009_c.json"):
         (tmp_path / "machine").mkdir(exist_ok=True)
         (tmp_path / "machine" / name).touch()
-    assert plot.newest(tmp_path).name == "0010_a.json"
+    newest = plot.newest(tmp_path)
+    assert newest is not None
+    assert newest.name == "0010_a.json"

@@ -14,12 +14,12 @@ SIDES = ((96, 128), (128, 160), (176, 240), (240, 320), (352, 464), (480, 640), 
 BORDER = 96
 
 
-def test_every_row_has_a_preset():
+def test_every_row_has_a_preset() -> None:
     assert set(SECONDS) <= set(PRESETS)
     assert SECONDS["sharpmask"] / SECONDS["deepmask-ours"] == pytest.approx(0.76 / 0.46)
 
 
-def test_refinement_costs_what_its_layers_say():
+def test_refinement_costs_what_its_layers_say() -> None:
     sharp = PRESETS["sharpmask-r18"].config
     small = replace(sharp, channels=8, rank=16, score_width=8)  # quick to make
     found, coarse = gflop(small), gflop(small.coarse())

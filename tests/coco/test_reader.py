@@ -286,7 +286,7 @@ def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> Non
     assert message in str(caught.value)
     assert "a.json: " in str(caught.value)
     assert len(str(caught.value)) < 400
-    with pytest.raises(LabelError, match="cannot be read: No such file"):
+    with pytest.raises(LabelError, match="no such annotation file"):
         read_coco(tmp_path / "none.json", tmp_path)
     with pytest.raises(LabelError, match="cannot be read"):
         read_coco(tmp_path)

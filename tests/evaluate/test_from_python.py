@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_an_interrupted_one_reports_what_it_has_and_is_resumed(
     ],
 )
 def test_settings_that_do_not_go_together(
-    request_of_file: Request, changes: dict[str, object], text: str
+    request_of_file: Request, changes: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(EvalUsageError, match=text) as caught:
         replace(request_of_file, **changes)

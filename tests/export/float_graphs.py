@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 
 from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.precision.calibration import Feed
 from deepmask.networks.dense.graphs import (
     DenseModel,
     DenseOptions,
@@ -64,11 +62,11 @@ def graphs_of(
     return written
 
 
-def random_feed(session: onnxruntime.InferenceSession) -> Mapping[str, NDArray[Any]]:
+def random_feed(session: onnxruntime.InferenceSession) -> Feed:
     """Return inputs of a graph: a picture of 160×192 px or maps of 12×12 cells, three locations."""
     random = np.random.default_rng(0)
     sizes = {"height": 160, "width": 192, "rows": 5, "cols": 6}
-    feed: dict[str, NDArray[Any]] = {}
+    feed: Feed = {}
     for value in session.get_inputs():
         if value.name == "locations":
             feed[value.name] = np.array([[0, 0], [2, 3], [4, 1]])

@@ -48,6 +48,7 @@ from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Stage
 from deepmask.runtime.predict.deepmask import shipped_model
 from tests.export.float_graphs import sketch
+from tests.networks.patch_presets import PATCH_PRESETS
 
 if importlib.util.find_spec("tensorrt_rtx") is None:
     pytest.skip(
@@ -58,7 +59,6 @@ if importlib.util.find_spec("tensorrt_rtx") is None:
 
 #: Ampere (data centre and desktop), Ada, Blackwell. One plan holds all four.
 TARGETS = ("8.0", "8.6", "8.9", "12.0")
-STAGES = ("trunk", "score", "mask")
 #: Every kind of graph that a preset has, see `kind`; a pooled score head has two forms.
 FORMS = [
     ("deepmask-r18", "trunk", ""),
@@ -82,9 +82,11 @@ FORMS = [
 ]
 ALL_GRAPHS = [
     (preset, name, form)
-    for preset, one in PRESETS.items()
+    for preset in PATCH_PRESETS
     for name in ("trunk", "score", "mask")
-    for form in (INTERLEAVINGS if name == "score" and one.config.score_head == "pooled" else [""])
+    for form in (
+        INTERLEAVINGS if name == "score" and PRESETS[preset].config.score_head == "pooled" else [""]
+    )
 ]
 FULL_SIZE = "DEEPMASK_FULL_SIZE"
 #: The phase of a build that takes longest.
@@ -99,11 +101,6 @@ class Form:
     model: onnx.ModelProto
     profiles: list[Profile]
 
-    @property
-    def name(self) -> str:
-        """The stage's."""
-        return self.stage.name
-
 
 @pytest.fixture(scope="module")
 def library() -> Library:
@@ -112,8 +109,9 @@ def library() -> Library:
 
 def kind(config: DeepMaskConfig, name: str) -> tuple[object, ...]:
     """What decides which operations a graph is made of; the rest is sizes."""
-    sharp = isinstance(config, SharpMaskConfig)
-    refined = (config.padding, len(config.refine_widths)) if sharp else ()
+    refined: tuple[object, ...] = ()
+    if isinstance(config, SharpMaskConfig):
+        refined = (config.padding, len(config.refine_widths))
     if name == "trunk":
         return (config.trunk, config.padding, *refined)
     if name == "score":
@@ -310,7 +308,7 @@ def test_every_preset_is_made_of_graphs_that_are_built() -> None:
         return {(name, *kind(PRESETS[preset].config, name), form) for preset, name, form in graphs}
 
     assert kinds(FORMS) == kinds(ALL_GRAPHS)
-    assert {preset for preset, _, _ in ALL_GRAPHS} == set(PRESETS)
+    assert {preset for preset, _, _ in ALL_GRAPHS} == set(PATCH_PRESETS)
 
 
 def test_a_graph_that_is_no_graph_is_refused_in_one_line(library: Library) -> None:

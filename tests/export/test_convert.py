@@ -14,7 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from deepmask import DeepMask
-from deepmask.export import exporter
+from deepmask.export import parity
 from deepmask.export.convert import convert_model
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
@@ -49,7 +49,7 @@ def source(checkpoint: Path) -> Path:
 
 def export(checkpoint: Path, out: Path, **options: object) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter.parity, "PICTURE_SIZES", exporter.parity.PICTURE_SIZES[:1])
+        patch.setattr(parity, "PICTURE_SIZES", parity.PICTURE_SIZES[:1])
         export_model(checkpoint, out, ExportOptions(**SETTLED, **options))  # type: ignore[arg-type]
     return out
 

@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from deepmask.export import cli, exporter
+from deepmask.export import cli, exporter, parity
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.onnx_graph import to_onnx
@@ -107,13 +107,13 @@ def test_onnx_runtime_computes_in_float32_whatever_is_stored(
 
 
 def test_parity_figures_are_kept(r18_export: Path) -> None:
-    parity = load_manifest(r18_export).about["parity"]
-    assert [(one["height"], one["width"]) for one in parity["pictures"]] == list(PICTURE_SIZES)
+    record = load_manifest(r18_export).about["parity"]
+    assert [(one["height"], one["width"]) for one in record["pictures"]] == list(PICTURE_SIZES)
     assert any(size % 2 for picture in PICTURE_SIZES for size in picture)
-    for one in parity["pictures"]:
+    for one in record["pictures"]:
         assert one["locations"] == (-(-one["height"] // 16) + 1) * (-(-one["width"] // 16) + 1)
         assert all(0 < one[key] < 1e-4 for key in ("features", "scores", "masks"))
-    rounding = parity.get("rounding_of_weights")
+    rounding = record.get("rounding_of_weights")
     if r18_export.name.endswith("fp16"):
         assert all(1e-6 < one["features"] < 1e-2 for one in rounding)
     else:
@@ -143,7 +143,7 @@ VGG_LIKE = replace(PAPER_LIKE, trunk="vgg-a")
 def test_models_with_a_pooled_score_head_export(
     config: DeepMaskConfig, interleaving: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:2])
+    monkeypatch.setattr(parity, "PICTURE_SIZES", PICTURE_SIZES[:2])
     checkpoint = write_checkpoint(random_model(config), tmp_path / "pooled.pt")
     options = ExportOptions(
         name="paper",
@@ -171,10 +171,8 @@ def test_an_export_that_deviates_fails_and_leaves_what_was_there(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    written = exporter.to_onnx
-
     def corrupted(*arguments: Any) -> onnx.ModelProto:
-        graph = written(*arguments)
+        graph = to_onnx(*arguments)
         for tensor in graph.graph.initializer:
             if tensor.name == "classify.bias":
                 values = numpy_helper.to_array(tensor) + np.float32(0.01)
@@ -182,7 +180,7 @@ def test_an_export_that_deviates_fails_and_leaves_what_was_there(
         return graph
 
     monkeypatch.setattr(exporter, "to_onnx", corrupted)
-    monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:1])
+    monkeypatch.setattr(parity, "PICTURE_SIZES", PICTURE_SIZES[:1])
     out = tmp_path / "model"
     shutil.copytree(shipped_model(), out)
     (out / "trunk.onnx").unlink()  # incomplete, and a model all the same
@@ -219,7 +217,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_weights_that_overflow_in_use_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:1])
+    monkeypatch.setattr(parity, "PICTURE_SIZES", PICTURE_SIZES[:1])
     model = random_model(TINY)
     model.mask_head.reduce.weight.data.fill_(3e38)
     checkpoint = write_checkpoint(model, tmp_path / "huge.pt")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,6 @@ import pytest
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.runtime.io.atomic import _MACHINE
-from deepmask.runtime.model.folder import write_manifest
 from deepmask.runtime.model.manifest import (
     VIEW,
     WINDOWS,
@@ -20,12 +21,13 @@ from deepmask.runtime.model.manifest import (
     TensorSpec,
     Views,
 )
+from deepmask.runtime.model.parse import FORMAT
 
 
-def write_model(folder: Path, content: str) -> None:
+def write_model(folder: Path, graph: str) -> None:
     """Write what says that it is a model, its one graph a text."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "trunk.onnx").write_text(content, encoding="utf-8")
+    (folder / "trunk.onnx").write_text(graph, encoding="utf-8")
     image, score, mask = (
         TensorSpec(role, "float32", axes)
         for role, axes in (
@@ -50,7 +52,8 @@ def write_model(folder: Path, content: str) -> None:
         coarse=None,
         about={"extra": ["mask_dense.onnx"]},
     )
-    write_manifest(manifest, folder)
+    content = json.dumps({"format": FORMAT, **asdict(manifest)})
+    (folder / "model.json").write_text(content, encoding="utf-8")
 
 
 def test_a_new_folder_appears_when_the_block_ends(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ LEFT: dict[str, tuple[DeepMaskConfig, dict[str, tuple[set[str], set[str]]]]] = {
         HEAD_A,
         {"trunk": (JOINS, set()), "score": CLASSIFY, "coarse_mask": CLASSIFY},
     ),
-    "full": (FULL_LIKE, {"score": CLASSIFY, "mask": ({"reduce.weight", "classify.weight"},) * 2}),
+    "full": (FULL_LIKE, {"score": CLASSIFY, "mask": ({"reduce.weight", "encode.weight"},) * 2}),
 }
 
 

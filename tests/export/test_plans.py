@@ -61,7 +61,7 @@ def test_ctrl_c_in_a_build_leaves_the_model_and_says_so(
         def __init__(self, options: PlanOptions) -> None:
             pass
 
-        def build(self, folder: Path, report: object) -> None:
+        def build(self, folder: Path, report: object, progress: object) -> None:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(request, "PlanBuilder", Interrupted)
@@ -148,7 +148,7 @@ def test_without_a_gpu_the_way_to_do_without_is_told(monkeypatch: pytest.MonkeyP
 def test_a_gpu_that_tensorrt_for_rtx_is_not_for_is_told_before_the_export(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gpu = Gpu("NVIDIA H200", "9.0", "12.8", 1 << 37)
+    gpu = Gpu("NVIDIA H200", "9.0", "12.8")
     monkeypatch.setattr(plans, "open_device", lambda: SimpleNamespace(gpu=gpu, active=None))
     with pytest.raises(ExportError, match=r"^--build-engine: NVIDIA H200 has .* 9\.0: .* SM120"):
         PlanBuilder(PlanOptions(flavour="tensorrt-rtx"))

@@ -13,16 +13,12 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
-from rlemasklib import RLEMask
 
-from deepmask.export import exporter
+from deepmask.export import parity
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.export.precision.agreement import Agreement, LogitError, found_again, logit_error
-from deepmask.export.precision.calibration_set import COMPARED, choose_photographs, drawn_pictures
 from deepmask.export.precision.fp16 import convert_to_half
-from deepmask.export.precision.reduce import as_lines
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import WINDOWS, Scales, Stage, TensorSpec
@@ -48,12 +44,12 @@ def write_photographs(folder: Path, count: int) -> Path:
 def reduced(
     request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    folder = tmp_path_factory.mktemp("reduced")
+    folder: Path = tmp_path_factory.mktemp("reduced")
     photographs = write_photographs(folder / "photographs", 3)
     options = ExportOptions(precision=request.param, photographs=photographs, scales=ONE_SCALE)
     out = folder / request.param
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter.parity, "PICTURE_SIZES", exporter.parity.PICTURE_SIZES[:1])
+        patch.setattr(parity, "PICTURE_SIZES", parity.PICTURE_SIZES[:1])
         export_model(tiny_checkpoint, out, options)
     return out
 
@@ -192,7 +188,7 @@ def test_models_with_masks_of_the_features_are_lowered(
     config: DeepMaskConfig, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Calibrated as they will be fed, window by window; every graph still gives what it gave."""
-    monkeypatch.setattr(exporter.parity, "PICTURE_SIZES", exporter.parity.PICTURE_SIZES[:1])
+    monkeypatch.setattr(parity, "PICTURE_SIZES", parity.PICTURE_SIZES[:1])
     checkpoint = write_checkpoint(random_model(config), tmp_path / "model.pt")
     options = ExportOptions(
         precision=form,
@@ -229,72 +225,6 @@ def test_weights_beyond_half_are_refused(tmp_path: Path) -> None:
     stage = Stage("mask", "mask.onnx", "", WINDOWS, {"code": code}, {"mask": mask}, {})
     with pytest.raises(ExportError, match="weight huge is beyond float16's range: use --precision"):
         convert_to_half(tmp_path / "mask.onnx", tmp_path / "half.onnx", stage)
-
-
-def test_ten_of_many_photographs_are_kept_apart(tmp_path: Path) -> None:
-    folder = write_photographs(tmp_path / "many", 60)
-    said: list[str] = []
-    chosen = choose_photographs(folder, said.append)
-    assert (len(chosen.calibrated), len(chosen.compared), chosen.apart) == (16, COMPARED, True)
-    assert not set(chosen.calibrated) & set(chosen.compared)
-    assert said == []
-    numbers = sorted(int(path.stem) for path in chosen.calibrated + chosen.compared)
-    assert (numbers[0], max(np.diff(numbers)) <= 3, numbers[-1] >= 57) == (0, True, True)
-
-
-def test_too_few_photographs_serve_twice_and_bad_ones_are_told(tmp_path: Path) -> None:
-    folder = write_photographs(tmp_path / "few", 4)
-    (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
-    (folder / "notes.txt").write_text("not a picture", encoding="utf-8")
-    said: list[str] = []
-    chosen = choose_photographs(folder, said.append)
-    assert chosen.calibrated == chosen.compared
-    assert (len(chosen.compared), chosen.apart) == (4, False)
-    assert len(said) == 1
-    assert said[0].startswith(f"left out {folder / 'torn.jpg'}: ")
-
-
-def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportUsageError, match="no photograph there that can be read"):
-        choose_photographs(tmp_path, print)
-    with pytest.raises(ExportUsageError, match="absent: no such folder"):
-        choose_photographs(tmp_path / "absent", print)
-
-
-def test_drawn_pictures_are_ten_and_always_the_same() -> None:
-    first, second = list(drawn_pictures()), list(drawn_pictures())
-    assert len(first) == COMPARED
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    assert all(picture.std() > 20 and picture.dtype == np.uint8 for picture in first)
-
-
-def test_a_mask_is_found_again_only_where_it_is_nearly_the_same() -> None:
-    def square(side: int) -> RLEMask:
-        mask = np.zeros((40, 40), np.uint8)
-        mask[:side, :20] = 1
-        return RLEMask.from_array(mask)
-
-    wanted = [square(20), square(10), square(0)]
-    assert found_again(wanted, [square(19), square(12)]).tolist() == [True, False]
-    assert found_again(wanted, [square(0)]).tolist() == [False, False]
-
-
-def test_logit_errors_are_over_all_values() -> None:
-    zeros, ones = np.zeros(3, np.float32), np.array([3, 4, 0], np.float32)
-    error = logit_error([(ones, ones), (ones, zeros)])
-    assert error == LogitError(np.sqrt(25 / 6), 4.0, np.sqrt(50 / 6))
-
-
-def test_low_agreement_warns() -> None:
-    error = LogitError(0.1, 0.5, 4.0)
-    good, bad = (Agreement(10, 1000, share, error, error) for share in (0.951, 0.8))
-    assert not any("Warning" in line for line in as_lines(good, "fp16", "photographs"))
-    assert as_lines(bad, "int8", "photographs")[-1] == (
-        "Warning: int8 finds 80.0% of fp32's proposals again, below 85%: measure its recall with "
-        "deepmask-eval before you use it"
-    )
-    few = Agreement(4, 400, 1.0, error, error)
-    assert as_lines(few, "fp16", "photographs")[-1].startswith("Note: fewer than 10 pictures")
 
 
 @pytest.mark.parametrize(

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
-import onnx
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
-from PIL import Image
 from torch import Tensor, nn
 
-from deepmask import DeepMask
-from deepmask.export import exporter
-from deepmask.export.errors import ExportUsageError
-from deepmask.export.exporter import export_model
-from deepmask.export.options import ExportOptions
-from deepmask.export.parity import PICTURE_SIZES, relative_error, samples
-from deepmask.export.part import keep_outputs
-from deepmask.export.precision.calibration_set import Photographs
-from deepmask.export.precision.reduce import write_reduced
-from deepmask.networks.deepmask import DeepMaskNetwork as Network
+from deepmask.export.parity import relative_error, samples
 from deepmask.networks.dense.deepmask import border_of, margin_of
 from deepmask.networks.dense.graphs import DenseForm, DenseOptions
 from deepmask.networks.dense.refinement import doubled, folded, joined_linear
-from deepmask.networks.dense.torch_engine import runnable
 from deepmask.networks.families import dense_model, describe
 from deepmask.networks.patches.config import DeepMaskConfig
-from deepmask.runtime.model.folder import load_manifest
-from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict import network
-from deepmask.runtime.predict.deepmask import Windows
-from tests.export.conftest import TINY_SHARP, random_model, write_checkpoint
+from tests.export.conftest import TINY_SHARP, random_model
 from tests.export.float_graphs import sketch
 
+Padding = Literal["zeros", "reflect"]
 #: What `TINY_SHARP` is varied by: every padding, size of mask and start of a window's code.
 VARIANTS: dict[str, dict[str, Any]] = {
     "zeros": {},
@@ -88,7 +68,7 @@ def test_masks_equal_the_trained_form_at_every_window(
     everywhere = torch.tensor(list(np.ndindex(shape)))
     assert sample.counts == len(everywhere)
     given = {"image": sample.canvas, "locations": everywhere}
-    sizes = {"main": model.config.sharp_size, "coarse": model.config.mask_size}
+    sizes = {"main": model.config.output_size, "coarse": model.config.mask_size}
     for name, form in dense.forms().items():
         with torch.no_grad():
             expected = form.reference(sample.canvas, everywhere)
@@ -124,7 +104,7 @@ def test_a_training_patch_is_a_canvas_of_one_window(padding: str) -> None:
     st.integers(0, 2**32 - 1),
 )
 def test_a_convolution_behind_an_upsampling_moves_before_it(
-    channels: int, made: int, height: int, width: int, mode: str, bias: bool, seed: int
+    channels: int, made: int, height: int, width: int, mode: Padding, bias: bool, seed: int
 ) -> None:
     torch.manual_seed(seed)
     conv = nn.Conv2d(channels, made, 3, padding=1, bias=bias, padding_mode=mode)
@@ -136,7 +116,7 @@ def test_a_convolution_behind_an_upsampling_moves_before_it(
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
-def test_a_linear_layer_and_the_convolution_behind_it_are_one(mode: str) -> None:
+def test_a_linear_layer_and_the_convolution_behind_it_are_one(mode: Padding) -> None:
     torch.manual_seed(0)
     encode = nn.Linear(5, 3 * 4 * 4)
     join = nn.Conv2d(3, 2, 3, padding=1, bias=False, padding_mode=mode)
@@ -153,191 +133,6 @@ def test_a_cell_of_the_skip_maps_holds_its_samples_side_by_side() -> None:
     assert cells.shape == (1, 2, 3, 8)
     expected = [maps[0, k, y, x] for k in range(2) for y in (2, 3) for x in (4, 5)]
     assert cells[0, 1, 2].tolist() == [value.item() for value in expected]
-
-
-def test_only_what_an_output_needs_is_kept() -> None:
-    node, value = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        [
-            node("Add", ["x", "one"], ["a"]),
-            node("Mul", ["a", "two"], ["b"]),
-            node("Mul", ["a", "one"], ["c"]),
-        ],
-        "example",
-        [value("x", onnx.TensorProto.FLOAT, [1])],
-        [value(name, onnx.TensorProto.FLOAT, [1]) for name in ("b", "c")],
-        [onnx.numpy_helper.from_array(np.ones(1, np.float32), name) for name in ("one", "two")],
-    )
-    model = onnx.helper.make_model(graph)
-    keep_outputs(model, ["c"])
-    assert [node.output[0] for node in model.graph.node] == ["a", "c"]
-    assert [tensor.name for tensor in model.graph.initializer] == ["one"]
-    assert [value.name for value in model.graph.output] == ["c"]
-    onnx.checker.check_model(model, full_check=True)
-
-
-@pytest.fixture(scope="module")
-def sharp_network() -> Network:
-    return random_model(replace(TINY_SHARP, padding="reflect"))
-
-
-@pytest.fixture(scope="module")
-def sharp_export(sharp_network: Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder with reflection in every convolution."""
-    folder = tmp_path_factory.mktemp("sharp")
-    checkpoint = write_checkpoint(sharp_network, folder / "sharp.pt")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter.parity, "PICTURE_SIZES", PICTURE_SIZES[:2])
-        export_model(checkpoint, folder / "model", ExportOptions(scales=Scales(-1, 0, 0.5)))
-    return folder / "model"
-
-
-def test_the_folder_has_both_forms(sharp_export: Path) -> None:
-    manifest = load_manifest(sharp_export)
-    assert sorted(path.name for path in sharp_export.iterdir()) == [
-        "coarse_mask.onnx",
-        "coarse_trunk.onnx",
-        "mask.onnx",
-        "model.json",
-        "score.onnx",
-        "trunk.onnx",
-    ]
-    assert list(manifest.stage("trunk").outputs) == ["features", "skips"]
-    assert list(manifest.stage("mask").inputs) == ["code", "skips", "locations"]
-    assert manifest.mask_size == 64
-    coarse = manifest.coarse_form()
-    assert (coarse.mask_size, list(coarse.stage("trunk").outputs)) == (14, ["features"])
-    for one in manifest.about["parity"]["pictures"]:
-        assert all(0 < one[key] < 1e-4 for key in ("features", "scores", "masks"))
-    pads = {
-        bytes(attribute.s)
-        for node in onnx.load(sharp_export / "trunk.onnx").graph.node
-        if node.op_type == "Pad"
-        for attribute in node.attribute
-        if attribute.name == "mode"
-    }
-    assert pads == {b"reflect"}
-
-
-@pytest.fixture(scope="module")
-def image() -> npt.NDArray[np.uint8]:
-    random = np.random.default_rng(0)
-    return random.integers(0, 256, (9, 12, 3), np.uint8).repeat(14, 0).repeat(14, 1)
-
-
-def test_the_runtime_gives_the_networks_masks_sharp_and_coarse(
-    sharp_export: Path, sharp_network: Network, image: npt.NDArray[np.uint8]
-) -> None:
-    with DeepMask.load(sharp_export, engine="onnxruntime", device="cpu", threads=1) as model:
-        sharp = model.windows(image, proposals=10_000)
-    with DeepMask.load(sharp_export, device="cpu", threads=1, coarse=True) as model:
-        coarse = model.windows(image, proposals=10_000)
-    with runnable(sharp_network, torch.device("cpu")) as reference:
-        expected = reference.windows(image, proposals=10_000, scales=Scales(-1, 0, 0.5))
-    assert sharp.logits.shape == (len(sharp.selection), 64, 64)
-    assert coarse.logits.shape == (len(sharp.selection), 14, 14)
-    for name in ("view", "grid", "row", "col", "logit"):  # to the bit: the features are the same
-        assert_array_equal(getattr(sharp.selection, name), getattr(coarse.selection, name))
-    assert_array_equal(sharp.boxes, coarse.boxes)
-
-    def in_place(found: Windows) -> npt.NDArray[np.float32]:
-        order = np.lexsort((found.selection.col, found.selection.row, found.selection.view))
-        return found.logits[order]
-
-    assert relative_error(in_place(sharp), in_place(expected)) < 1e-4
-
-
-def test_neither_threads_nor_company_change_a_bit(
-    sharp_export: Path, image: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor do the masks that are made at once: each window's is its own."""
-
-    def bits(
-        model: DeepMask, picture: npt.NDArray[np.uint8], proposals: int = 40
-    ) -> tuple[bytes, bytes, str]:
-        masks = model.windows(picture, proposals=proposals).logits[:40]
-        found = model(picture, proposals=proposals)
-        return found.scores[:40].tobytes(), masks.tobytes(), str(found.rles()[:40])
-
-    other = image[:60, 20:101]
-    for coarse in (False, True):
-        with DeepMask.load(sharp_export, device="cpu", threads=1, coarse=coarse) as model:
-            alone = bits(model, image)
-            others = bits(model, other)
-            assert bits(model, image) == alone != others
-        with DeepMask.load(sharp_export, device="cpu", threads=3, coarse=coarse) as model:
-            assert (bits(model, other), bits(model, image)) == (others, alone)
-            assert bits(model, image, proposals=90) == alone
-            with monkeypatch.context() as patch:
-                patch.setattr(network, "_GATHER_BYTES", 1 << 20)  # 7 refined windows
-                assert bits(model, image) == alone
-
-
-PEAK = """
-import sys
-from pathlib import Path
-import numpy as np
-from deepmask import DeepMask
-from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict import network
-network._GATHER_BYTES = int(sys.argv[2])
-with DeepMask.load(sys.argv[1], engine="onnxruntime", device="cpu", threads=1) as model:
-    found = model(np.zeros((400, 400, 3), np.uint8), proposals=2000, scales=Scales(1, 1, 1))
-print(len(found), int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024)
-"""
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's peak memory")
-def test_memory_is_bounded_by_the_batch_not_by_the_masks(sharp_export: Path) -> None:
-    """2000 masks at once, and in batches of what 4 MB hold: the difference is the batch's."""
-    peaks = []
-    for limit in (1 << 40, 4 << 20):
-        done = subprocess.run(
-            [sys.executable, "-c", PEAK, str(sharp_export), str(limit)],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        count, peak = done.stdout.split()
-        assert count == "2000"
-        peaks.append(float(peak))
-    whole, batched = peaks
-    # Of a window's values, `windows_at_once` counts about 140 KB: 270 MB of 2000 windows. What the
-    # engine holds of them at its worst moment is less, and its arena's chunks make it uneven.
-    assert whole - batched > 100
-
-
-@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-symmetric"])
-def test_a_lower_precision_keeps_both_forms(
-    sharp_export: Path, tmp_path: Path, precision: str, image: npt.NDArray[np.uint8]
-) -> None:
-    """The coarse trunk is cut out of the converted one: the same scores, to the bit."""
-    photographs = Photographs((tmp_path / "a.png",), (tmp_path / "a.png",), apart=False)
-    Image.fromarray(image[:70, :90]).save(tmp_path / "a.png")
-    folder = tmp_path / precision
-    folder.mkdir()
-    write_reduced(sharp_export, folder, precision, photographs, lambda line: None)
-    manifest = load_manifest(folder)
-    assert (manifest.precision, manifest.mask_size) == (precision, 64)
-    found = []
-    for coarse in (False, True):
-        with DeepMask.load(folder, device="cpu", threads=1, coarse=coarse) as model:
-            found.append((model.windows(image, proposals=100), model(image, proposals=100).scores))
-    (sharp, scores), (coarse, _) = found
-    assert_array_equal(sharp.selection.logit, coarse.selection.logit)
-    assert_array_equal(scores, found[1][1])
-    assert [one.logits.shape[1] for one in (sharp, coarse)] == [64, 14]
-    with DeepMask.load(sharp_export, device="cpu", threads=1) as model:
-        exact = model(image, proposals=100)
-    assert np.abs(scores - exact.scores).max() < 0.02
-    error = manifest.about["against_fp32"]["masks"]
-    assert 0 < error["rms"] < (0.02 if precision == "fp16" else 0.2) * error["reference_rms"]
-
-
-def test_masks_of_every_window_at_once_are_refused(tmp_path: Path) -> None:
-    checkpoint = write_checkpoint(random_model(TINY_SHARP), tmp_path / "sharp.pt")
-    with pytest.raises(ExportUsageError, match="refined masks, which are made window by window"):
-        export_model(checkpoint, tmp_path / "model", ExportOptions(dense_mask=True))
 
 
 @pytest.mark.parametrize(

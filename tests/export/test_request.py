@@ -15,11 +15,11 @@ from deepmask.export import (
     ExportUsageError,
     PlanOptions,
     export,
+    parity,
     request,
 )
-from deepmask.export.exporter import parity
 from deepmask.export.plans import PlanBuilder
-from deepmask.runtime.model.manifest import load_manifest
+from deepmask.runtime.model.folder import load_manifest
 
 
 @pytest.fixture(autouse=True)

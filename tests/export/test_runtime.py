@@ -33,7 +33,8 @@ def test_scores_and_masks_are_those_of_the_network(
     with DeepMask.load(r18_export, engine="onnxruntime", device="cpu") as model:
         found = model.windows(image, proposals=10_000, scales=scales)
         manifest = model.manifest
-    views = plan_views(*image.shape[:2], scales.factors(), manifest.views)
+    height, width = image.shape[:2]
+    views = plan_views(height, width, scales.factors(), manifest.views)
     counts = [location_counts(view, manifest.grids[0]) for view in views]
     network = load_checkpoint(r18_checkpoint).build()
     half = r18_export.name.endswith("fp16")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -22,11 +23,11 @@ def parameters(config: DeepMaskConfig) -> float:
         return sum(p.numel() for p in build(config).parameters()) / 1e6
 
 
-def test_paper_network_has_about_75_million_parameters():
+def test_paper_network_has_about_75_million_parameters() -> None:
     assert parameters(PRESETS["deepmask-vgg-a"].config) == pytest.approx(75, abs=1)
 
 
-def test_full_rank_network_has_over_300_million_parameters():
+def test_full_rank_network_has_over_300_million_parameters() -> None:
     assert parameters(PRESETS["deepmask-full"].config) > 300
 
 
@@ -43,7 +44,7 @@ def test_full_rank_network_has_over_300_million_parameters():
         ("w112-p3-d21-f128", 16.5),
     ],
 )
-def test_networks_of_the_thesis_have_their_sizes(preset, millions):
+def test_networks_of_the_thesis_have_their_sizes(preset: str, millions: float) -> None:
     assert parameters(PRESETS[preset].config) == pytest.approx(millions, abs=0.1)
 
 
@@ -59,7 +60,9 @@ def test_networks_of_the_thesis_have_their_sizes(preset, millions):
         ("w112-p3-d21-f128", 112, 8, 512, 14, 128),
     ],
 )
-def test_rows_of_table_31(preset, patch, stride, channels, cells, reduced):
+def test_rows_of_table_31(
+    preset: str, patch: int, stride: int, channels: int, cells: int, reduced: int
+) -> None:
     """W, stride 2^P, the kernel C × S × S and F, as the thesis prints them."""
     config = PRESETS[preset].config
     assert (config.patch, config.stride, config.cells, config.channels) == (
@@ -73,7 +76,7 @@ def test_rows_of_table_31(preset, patch, stride, channels, cells, reduced):
     assert features.shape == (1, channels, cells, cells)
 
 
-def test_trunks_have_the_parameters_and_names_of_torchvision():
+def test_trunks_have_the_parameters_and_names_of_torchvision() -> None:
     """ResNet-50's conv1 to layer3, and no name that its published weights lack."""
     with torch.device("meta"):
         state = TRUNKS["resnet50"]("reflect").state_dict()
@@ -93,7 +96,7 @@ def test_trunks_have_the_parameters_and_names_of_torchvision():
 
 
 @pytest.mark.parametrize("trunk", [name for name in TRUNK_STAGES if not name.endswith("twin")])
-def test_stages_are_the_maps_that_the_configuration_says(trunk):
+def test_stages_are_the_maps_that_the_configuration_says(trunk: str) -> None:
     with torch.device("meta"):
         stages = TRUNKS[trunk]("zero").stages(torch.zeros(1, 3, 64, 96))
     found = [tuple(stage.shape[1:]) for stage in stages]
@@ -103,7 +106,7 @@ def test_stages_are_the_maps_that_the_configuration_says(trunk):
 
 
 @pytest.mark.parametrize("trunk", ["vgg-a", "resnet18", "resnet50"])
-def test_reflection_pads_every_convolution_that_pads(trunk):
+def test_reflection_pads_every_convolution_that_pads(trunk: str) -> None:
     for padding, mode in (("zero", "zeros"), ("reflect", "reflect")):
         with torch.device("meta"):
             convolutions = [
@@ -115,7 +118,7 @@ def test_reflection_pads_every_convolution_that_pads(trunk):
         assert {module.padding_mode for module in convolutions} == {mode}
 
 
-def test_weights_of_one_padding_are_those_of_the_other():
+def test_weights_of_one_padding_are_those_of_the_other() -> None:
     """ImageNet's, learnt with zeros around, start a network that reflects."""
     for name in ("resnet18", "vgg-a"):
         with torch.device("meta"):
@@ -123,12 +126,12 @@ def test_weights_of_one_padding_are_those_of_the_other():
         assert [(k, v.shape) for k, v in zero.items()] == [(k, v.shape) for k, v in reflect.items()]
 
 
-def test_small_network_fits_30_megabytes_in_fp16():
+def test_small_network_fits_30_megabytes_in_fp16() -> None:
     assert 2 * parameters(PRESETS["deepmask-r18"].config) < 30
 
 
-def runs(**changes) -> None:
-    sizes = {"patch": 64, "channels": 4, "mask_size": 12, "score_width": 6}
+def runs(**changes: Any) -> None:
+    sizes: dict[str, Any] = {"patch": 64, "channels": 4, "mask_size": 12, "score_width": 6}
     config = DeepMaskConfig(**sizes, **changes)
     model = DeepMaskNetwork(config).eval()
     patches = 255 * torch.rand(2, 3, config.input_size, config.input_size)
@@ -140,14 +143,14 @@ def runs(**changes) -> None:
 
 @pytest.mark.parametrize("trunk", TRUNK_STAGES)
 @pytest.mark.parametrize(("context", "padding"), [(0, "zero"), (16, "reflect")])
-def test_every_trunk_runs(trunk, context, padding):
+def test_every_trunk_runs(trunk: str, context: int, padding: str) -> None:
     heads = {"mask_head": "low-rank", "rank": 5, "score_head": "shared"}
     runs(trunk=trunk, context=context, padding=padding, **heads)
 
 
 @pytest.mark.parametrize(("mask_head", "rank"), list(zip(MASK_HEADS, (5, 0), strict=True)))
 @pytest.mark.parametrize("score_head", SCORE_HEADS)
-def test_every_combination_of_heads_runs(mask_head, rank, score_head):
+def test_every_combination_of_heads_runs(mask_head: str, rank: int, score_head: str) -> None:
     heads = {"mask_head": mask_head, "rank": rank, "score_head": score_head}
     if (mask_head, score_head) == ("full", "shared"):
         with pytest.raises(ConfigError, match="use the pooled score head"):
@@ -169,19 +172,19 @@ def test_every_combination_of_heads_runs(mask_head, rank, score_head):
         ({"mask_size": 0}, "at least 1"),
     ],
 )
-def test_impossible_configurations_say_why(change, text):
+def test_impossible_configurations_say_why(change: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         replace(PRESETS["deepmask-r18"].config, **change)
 
 
-def test_configuration_survives_a_round_trip_and_counts_unknown_keys():
+def test_configuration_survives_a_round_trip_and_counts_unknown_keys() -> None:
     config = PRESETS["deepmask-vgg-a"].config
     assert DeepMaskConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ConfigError, match="1 unknown"):
         DeepMaskConfig.from_dict({**config.to_dict(), "depth": 3})
 
 
-def test_context_is_cropped_before_the_heads(tiny_model):
+def test_context_is_cropped_before_the_heads(tiny_model: DeepMaskConfig) -> None:
     """Of the 6×6 cells of patch and context, the heads see the inner 4×4."""
     model = DeepMaskNetwork(tiny_model).eval()
     patches = 255 * torch.rand(1, 3, 96, 96)
@@ -190,7 +193,7 @@ def test_context_is_cropped_before_the_heads(tiny_model):
     assert torch.equal(model.windows(patches), features[:, :, 1:5, 1:5])
 
 
-def test_normalisation_is_inside():
+def test_normalisation_is_inside() -> None:
     model = DeepMaskNetwork(PRESETS["deepmask-r18"].config).eval()
     seen = []
     model.trunk.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))

@@ -19,12 +19,13 @@ from deepmask.runtime.model.manifest import Grid
 from deepmask.runtime.predict.run_lengths import mask_runs
 from deepmask.runtime.views.grids import location_counts, window_boxes
 from deepmask.runtime.views.views import View, plan_views, render_view
+from tests.networks.patch_presets import PATCH_PRESETS
 
 HEIGHT, WIDTH = 150, 210
 STRIDE = 16
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", PATCH_PRESETS)
 @pytest.mark.parametrize(("row", "col"), [(0, 0), (4, 7), (10, 14)])
 def test_a_location_shows_the_patch_centred_there(
     tmp_path: Path, preset: str, row: int, col: int

@@ -74,7 +74,8 @@ def on_its_crop(model: SharpMaskNetwork, row: int, col: int, context: int) -> tu
     wider = SharpMaskNetwork(replace(model.config, context=context)).eval()
     wider.load_state_dict(model.state_dict())
     top, left = (16 * k - model.config.patch // 2 - context for k in (row, col))
-    return wider(square(endless(), top, left, wider.config.input_size))
+    masks, scores = wider(square(endless(), top, left, wider.config.input_size))
+    return masks, scores
 
 
 @pytest.mark.parametrize("padding", ["zero", "reflect"])

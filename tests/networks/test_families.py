@@ -72,7 +72,7 @@ def test_a_configuration_of_no_family_has_none() -> None:
 
 
 def test_parameters_that_learn_are_each_in_one_group(tiny_model: DeepMaskConfig) -> None:
-    recipe = replace(PRESETS["deepmask-r18"].recipe, freeze_stem=True)  # type: ignore[call-arg]
+    recipe = replace(PRESETS["deepmask-r18"].recipe, freeze_stem=True)
     network = build(tiny_model)
     groups = family_of(tiny_model).trainable(network, recipe)
     assert [group.factor for group in groups] == [1.0, 0.5]

@@ -27,7 +27,12 @@ def test_every_tensor_of_a_batch_travels_and_nothing_else(monkeypatch: pytest.Mo
     assert type(there) is Pair
     assert (there.first.device.type, there.second.device.type, there.count) == ("meta", "meta", 5)
     pinned: list[Tensor] = []
-    monkeypatch.setattr(Tensor, "pin_memory", lambda one: pinned.append(one) or one)
+
+    def pin_memory(tensor: Tensor) -> Tensor:
+        pinned.append(tensor)
+        return tensor
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin_memory)
     assert batch.pinned() == batch
     assert [id(one) for one in pinned] == [id(batch.first), id(batch.second)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ NUMBERS = [item.name for item in fields(DeepMaskRecipe) if type(item.default) in
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -200.0])
-def test_no_number_may_be_nan_infinite_or_far_below(name, value):
+def test_no_number_may_be_nan_infinite_or_far_below(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name.replace('_', '-')} is {value}, it must be at"):
         replace(PAPER, **{name: value})
 
@@ -36,6 +37,6 @@ def test_no_number_may_be_nan_infinite_or_far_below(name, value):
         ({"schedule": "step"}, "constant or cosine"),
     ],
 )
-def test_settings_out_of_range_say_what_is_accepted(change, text):
+def test_settings_out_of_range_say_what_is_accepted(change: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         replace(PAPER, **change)

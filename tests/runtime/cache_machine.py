@@ -13,7 +13,7 @@ from deepmask.runtime.engines.tensorrt.plan_cache import model_plans
 from deepmask.runtime.model.manifest import Grid, Manifest, Scales, Stage, TensorSpec, Views
 from tests.runtime.fake_builder import fake_library
 
-GPU = Gpu("NVIDIA L4", "8.9", "12.8", 24 << 30)
+GPU = Gpu("NVIDIA L4", "8.9", "12.8")
 IMAGE = TensorSpec("image", "float32", (1, 3, "height", "width"))
 FEATURES = TensorSpec("map", "float32", (1, 7, "height/16", "width/16"))
 SCORE = TensorSpec("score", "float32", (1, 1, "rows", "cols"))

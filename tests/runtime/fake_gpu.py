@@ -22,7 +22,7 @@ from deepmask.runtime.engines.tensorrt.cuda import Device, Event, Gpu, Memory, P
 
 Array = npt.NDArray[Any]
 
-FAKE = Gpu("Fake GPU", "8.9", "12.8", 1 << 30)
+FAKE = Gpu("Fake GPU", "8.9", "12.8")
 #: What freshly allocated and freed bytes hold: as float32 it is not a number.
 GARBAGE = 0xFF
 

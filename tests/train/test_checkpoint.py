@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoi
 from deepmask.train.initialise import read_weights
 
 
-def test_round_trip_rebuilds_the_model(tmp_path, tiny_model):
+def test_round_trip_rebuilds_the_model(tmp_path: Path, tiny_model: DeepMaskConfig) -> None:
     model = DeepMaskNetwork(tiny_model).eval()
     save_checkpoint(Checkpoint(tiny_model, model.state_dict(), {}), tmp_path / "a.pt")
     rebuilt = load_checkpoint(tmp_path / "a.pt").build()
@@ -25,11 +26,13 @@ def test_round_trip_rebuilds_the_model(tmp_path, tiny_model):
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
 
-def test_failed_write_leaves_the_old_file(tmp_path, tiny_model, monkeypatch):
+def test_failed_write_leaves_the_old_file(
+    tmp_path: Path, tiny_model: DeepMaskConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.pt"
     path.write_bytes(b"old")
 
-    def full_disk(content, file):
+    def full_disk(content: object, file: IO[bytes]) -> None:
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
@@ -43,11 +46,11 @@ def test_failed_write_leaves_the_old_file(tmp_path, tiny_model, monkeypatch):
 class Evil:
     """Unpickling this would run code."""
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return (exec, ("raise SystemExit('code from a checkpoint ran')",))
 
 
-def test_pickled_code_is_refused(tmp_path):
+def test_pickled_code_is_refused(tmp_path: Path) -> None:
     torch.save({"format": "deepmask-checkpoint/2", "model": Evil()}, tmp_path / "evil.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Evil()))
     for name in ("evil.pt", "plain.pt"):
@@ -62,7 +65,7 @@ def test_other_formats_and_families_are_refused_in_one_line(
     save_checkpoint(Checkpoint(tiny_model, {}, {}), path)
     whole = torch.load(path, weights_only=True)
     assert whole["family"] == load_checkpoint(path).family == "deepmask"
-    cases = {
+    cases: dict[str, dict[str, Any]] = {
         "format is 'deepmask-checkpoint/1', expected 'deepmask-checkpoint/2': train it again": {
             "format": "deepmask-checkpoint/1"
         },
@@ -79,13 +82,15 @@ def test_other_formats_and_families_are_refused_in_one_line(
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
-def test_foreign_and_truncated_files_are_refused(tmp_path, content):
+def test_foreign_and_truncated_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"x\.pt"):
         load_checkpoint(tmp_path / "x.pt")
 
 
-def test_missing_file_and_other_formats_are_named(tmp_path, tiny_model):
+def test_missing_file_and_other_formats_are_named(
+    tmp_path: Path, tiny_model: DeepMaskConfig
+) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint file"):
         load_checkpoint(tmp_path / "none.pt")
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
@@ -99,7 +104,7 @@ def test_missing_file_and_other_formats_are_named(tmp_path, tiny_model):
         checkpoint.build()
 
 
-def test_initialisation_copies_every_trunk_weight(tmp_path):
+def test_initialisation_copies_every_trunk_weight(tmp_path: Path) -> None:
     state = TRUNKS["resnet18"]("zero").state_dict()
     torch.save(
         {**state, "fc.weight": torch.zeros(2), "layer4.x": torch.zeros(1)}, tmp_path / "w.pth"
@@ -109,7 +114,7 @@ def test_initialisation_copies_every_trunk_weight(tmp_path):
     assert all(torch.equal(value, state[name]) for name, value in trunk.state_dict().items())
 
 
-def test_initialisation_is_never_partial(tmp_path):
+def test_initialisation_is_never_partial(tmp_path: Path) -> None:
     state = TRUNKS["resnet18"]("zero").state_dict()
     short = {name: value for name, value in state.items() if name != "layer3.0.conv1.weight"}
     with pytest.raises(InitialiseError, match=r"lacks layer3\.0\.conv1\.weight"):

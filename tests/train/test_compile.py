@@ -14,7 +14,9 @@ import torch
 from deepmask.coco.reader import read_coco
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.device import Hardware
 from deepmask.train.trainer import Trainer
@@ -24,7 +26,9 @@ COMMAND = str(Path(sys.executable).with_name("deepmask-train"))
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler")
-def test_compiled_steps_are_those_of_eager_ones_but_for_rounding(drawn, tiny_model, tiny_recipe):
+def test_compiled_steps_are_those_of_eager_ones_but_for_rounding(
+    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
+) -> None:
     counters = torch._dynamo.utils.counters
     counters.clear()
     sampler = Sampler(read_coco(*drawn), [], tiny_model, tiny_recipe)
@@ -43,7 +47,9 @@ def test_compiled_steps_are_those_of_eager_ones_but_for_rounding(drawn, tiny_mod
     assert counters["stats"]["unique_graphs"] == 1  # once, whole
 
 
-def test_without_a_compiler_it_says_so_in_one_line(drawn, tmp_path):
+def test_without_a_compiler_it_says_so_in_one_line(
+    drawn: tuple[Path, Path], tmp_path: Path
+) -> None:
     arguments = ["--train-annotations", drawn[0], "--train-images", drawn[1], "--init", "random"]
     arguments += ["--steps", 1, "--batch", 4, "--negatives", 2, "--max-octaves", 6, "--compile"]
     result = subprocess.run(

@@ -12,6 +12,7 @@ from deepmask.networks.presets import PRESETS
 from deepmask.networks.recipe import Recipe, knob
 from deepmask.train.cli import chosen_preset, command, given_recipe, recipe_options
 from deepmask.train.show_preset import preset_table
+from tests.networks.patch_presets import PATCH_PRESETS
 
 DATA = ["--train-annotations", "a.json", "--train-images", "images"]
 
@@ -24,13 +25,14 @@ def parsed(*arguments: str) -> Recipe:
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_is_trained_by_its_own_recipe_unless_told_otherwise(name: str) -> None:
     assert parsed("--preset", name) == PRESETS[name].recipe
-    changed = parsed("--steps", "7", f"--preset={name}", "--lr", "0.25", "--no-sum-loss")
-    assert changed == replace(
-        PRESETS[name].recipe,
-        steps=7,
-        lr=0.25,
-        sum_loss=False,  # type: ignore[call-arg]
-    )
+    changed = parsed("--steps", "7", f"--preset={name}", "--lr", "0.25")
+    assert changed == replace(PRESETS[name].recipe, steps=7, lr=0.25)
+
+
+@pytest.mark.parametrize("name", PATCH_PRESETS)
+def test_a_setting_that_is_on_can_be_turned_off(name: str) -> None:
+    changed = parsed("--preset", name, "--no-sum-loss")
+    assert changed == replace(PRESETS[name].recipe, sum_loss=False)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -8,16 +8,20 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from deepmask.coco.reader import read_coco
 from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.losses import mask_loss, score_loss
+from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.parallel import ALONE, Team, local_device
@@ -27,8 +31,10 @@ TEAM_RUN = Path(__file__).with_name("team_run.py")
 
 
 @pytest.fixture
-def maker(drawn, tiny_model):
-    def make(recipe, team=ALONE):
+def maker(
+    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig
+) -> Callable[..., ScoredPatchBatches]:
+    def make(recipe: DeepMaskRecipe, team: Team = ALONE) -> ScoredPatchBatches:
         found = read_coco(*drawn)
         sampler = Sampler(found, [found], tiny_model, recipe, recipe.score_partly)
         return ScoredPatchBatches(
@@ -39,7 +45,9 @@ def maker(drawn, tiny_model):
 
 
 @pytest.mark.parametrize("alternate", [False, True])
-def test_shares_make_up_the_whole_batch(maker, tiny_recipe, alternate):
+def test_shares_make_up_the_whole_batch(
+    maker: Callable[..., ScoredPatchBatches], tiny_recipe: DeepMaskRecipe, alternate: bool
+) -> None:
     recipe = replace(tiny_recipe, alternate=alternate)
     size = 3
     for step in range(2):
@@ -57,7 +65,7 @@ def test_shares_make_up_the_whole_batch(maker, tiny_recipe, alternate):
         assert whole.counts.others == int((labels == 0).sum())
 
 
-def test_losses_of_shares_add_up():
+def test_losses_of_shares_add_up() -> None:
     torch.manual_seed(0)
     logits, masks = torch.randn(5, 7, 7), torch.randint(0, 2, (5, 14, 14))
     scores = torch.randn(9)
@@ -65,17 +73,19 @@ def test_losses_of_shares_add_up():
     parts = (slice(0, 2), slice(2, 2), slice(2, 5))
     added = sum(mask_loss(logits[p], masks[p], 5) for p in parts if len(masks[p]))
     torch.testing.assert_close(added, mask_loss(logits, masks))
-    parts = (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 9))  # one class or none in some
-    added = sum(score_loss(scores[p], labels[p], (3, 4)) for p in parts)
+    shares = (slice(0, 2), slice(2, 3), slice(3, 5), slice(5, 9))  # one class or none in some
+    added = sum(score_loss(scores[p], labels[p], (3, 4)) for p in shares)
     torch.testing.assert_close(added, score_loss(scores, labels))
 
 
-def test_more_processes_than_patches_are_refused(maker, tiny_recipe):
+def test_more_processes_than_patches_are_refused(
+    maker: Callable[..., ScoredPatchBatches], tiny_recipe: DeepMaskRecipe
+) -> None:
     with pytest.raises(ValueError, match="batch is 8, it must be at least the number of processes"):
         maker(tiny_recipe, Team(0, 9))
 
 
-def test_each_process_takes_its_own_gpu(monkeypatch):
+def test_each_process_takes_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert local_device("auto") == "auto"
     monkeypatch.setenv("LOCAL_RANK", "3")
@@ -83,7 +93,12 @@ def test_each_process_takes_its_own_gpu(monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(drawn, tiny_model, tiny_recipe, tmp_path):
+def test_two_processes_train_as_one(
+    drawn: tuple[Path, Path],
+    tiny_model: DeepMaskConfig,
+    tiny_recipe: DeepMaskRecipe,
+    tmp_path: Path,
+) -> None:
     """SGD, as AdamW would turn the rounding of a gradient near zero into a step of full length.
 
     No clipping, which would hide a gradient of the wrong length.
@@ -93,7 +108,7 @@ def test_two_processes_train_as_one(drawn, tiny_model, tiny_recipe, tmp_path):
     spec = {"model": asdict(tiny_model), "recipes": [recipe.to_dict() for recipe in recipes]}
     spec |= {"annotations": str(drawn[0]), "images": str(drawn[1])}
     (tmp_path / "spec.json").write_text(json.dumps(spec))
-    found = []
+    found: list[dict[str, Any]] = []
     for command in ([sys.executable], TORCHRUN):
         out = tmp_path / f"{len(found)}.pt"
         launched = [*command, TEAM_RUN, tmp_path / "spec.json", out]
@@ -113,7 +128,9 @@ def test_two_processes_train_as_one(drawn, tiny_model, tiny_recipe, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes by /proc")
-def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(drawn, tmp_path):
+def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(
+    drawn: tuple[Path, Path], tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     command = ["-m", "deepmask.train.cli", "--train-annotations", drawn[0]]
     command += ["--train-images", drawn[1], "--init", "random", "--out", out, "--batch", "4"]

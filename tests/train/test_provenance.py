@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from deepmask.train.device import Hardware
 from deepmask.train.provenance import changes, conditions
 
 
-def test_changes_are_named_and_moved_files_are_none(tmp_path):
+def test_changes_are_named_and_moved_files_are_none(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     for name, text in (("a", "1"), ("b", "2"), ("moved", "1")):
         (tmp_path / name).write_text(text)
@@ -22,13 +24,13 @@ def test_changes_are_named_and_moved_files_are_none(tmp_path):
     ]
 
 
-def test_what_a_checkpoint_says_cannot_steer_a_terminal():
+def test_what_a_checkpoint_says_cannot_steer_a_terminal() -> None:
     assert changes({"precision": "\x1b[2J\n"}, {"precision": "fp32"}) == [
         "precision was \\x1b[2J\\n, is fp32"
     ]
 
 
-def test_checkpoints_without_them_are_taken_as_they_are():
+def test_checkpoints_without_them_are_taken_as_they_are() -> None:
     now = {"precision": "bf16"}
     for before in (None, {}, [1], {"precision": 3}):
         assert changes(before, now) == []

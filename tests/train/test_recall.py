@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from deepmask import read_image
+from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.errors import LabelError
 from deepmask.coco.reader import read_coco
 from deepmask.evaluate.ground_truth import coco_truth
@@ -21,18 +24,19 @@ from deepmask.evaluate.sources import FileSource
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.deepmask import margin_of
 from deepmask.networks.dense.torch_engine import runnable
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.views.views import plan_views, render_view
 from deepmask.train.device import Hardware
 from deepmask.train.recall import KINDS, RECALLS, measure_recall, recall_images
 
 CPU = Hardware(torch.device("cpu"), bf16=False)
-CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
 @pytest.fixture(params=["shared", "pooled", "full"])
-def network(request, tiny_model):
-    changes = {
+def network(request: pytest.FixtureRequest, tiny_model: DeepMaskConfig) -> DeepMaskNetwork:
+    changes: dict[str, dict[str, Any]] = {
         "shared": {},
         "pooled": {"score_head": "pooled"},
         "full": {"score_head": "pooled", "mask_head": "full", "rank": 0},
@@ -65,7 +69,9 @@ def test_proposals_are_those_of_the_network(network: DeepMaskNetwork) -> None:
             )
 
 
-def test_recall_is_what_the_evaluation_measures(drawn, tiny_model, tmp_path):
+def test_recall_is_what_the_evaluation_measures(
+    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     network = DeepMaskNetwork(tiny_model).eval()
     middle = torch.zeros(14, 14)  # of a window is its mask: about the size of the drawn objects
@@ -100,13 +106,15 @@ def test_recall_is_what_the_evaluation_measures(drawn, tiny_model, tmp_path):
     assert measured["bbox_AR@1000"] > 0  # windows of several scales find something
 
 
-def test_images_are_spread_over_the_set(drawn):
+def test_images_are_spread_over_the_set(drawn: tuple[Path, Path]) -> None:
     found = read_coco(*drawn)
     assert [one.picture.id for one in recall_images(found, 3)] == [1, 3, 6]
     assert len(recall_images(found, 1000)) == len(found.images)
 
 
-def test_a_picture_that_does_not_decode_is_told_before_training(drawn, tmp_path):
+def test_a_picture_that_does_not_decode_is_told_before_training(
+    drawn: tuple[Path, Path], tmp_path: Path
+) -> None:
     found = read_coco(*drawn)
     (tmp_path / "broken.png").write_bytes(b"no picture")
     broken = replace(found, images=(replace(found.images[0], path=tmp_path / "broken.png"),))
@@ -115,10 +123,10 @@ def test_a_picture_that_does_not_decode_is_told_before_training(drawn, tmp_path)
         recall_images(broken, 1)
 
 
-def test_crowds_are_not_searched_for(drawn):
+def test_crowds_are_not_searched_for(drawn: tuple[Path, Path]) -> None:
     found = read_coco(*drawn)
 
-    def with_crowds(limit):
+    def with_crowds(limit: int) -> LabelledSet:
         items = (replace(item, crowd=item.image.id < limit) for item in found.annotations)
         return replace(found, annotations=tuple(items))
 
@@ -127,8 +135,9 @@ def test_crowds_are_not_searched_for(drawn):
         recall_images(with_crowds(7), 2)
 
 
-def test_pixels_are_rgb(drawn):
+def test_pixels_are_rgb(drawn: tuple[Path, Path]) -> None:
     found = read_coco(*drawn)
     (image,) = recall_images(found, 1)
     stored = cv2.imread(str(found.images[0].path))
+    assert stored is not None
     assert np.array_equal(image.pixels, stored[:, :, ::-1])

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from deepmask.coco.reader import read_coco
 from deepmask.networks.config import ConfigError
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.torch_engine import runnable
-from deepmask.networks.patches.batches import PatchBatches
-from deepmask.networks.patches.config import SharpMaskConfig, constant_widths, halved_widths
+from deepmask.networks.patches.batches import PatchBatch, PatchBatches
+from deepmask.networks.patches.config import (
+    DeepMaskConfig,
+    SharpMaskConfig,
+    constant_widths,
+    halved_widths,
+)
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.networks.presets import PRESETS
 from deepmask.networks.pretrained import InitialiseError
+from deepmask.networks.refinement import SkipPath
 from deepmask.networks.sharpmask import SharpMaskNetwork, train_refinement
 from deepmask.networks.trunks import PADDING_MODES
 from deepmask.runtime.model.manifest import Scales
@@ -28,41 +38,43 @@ from deepmask.train.device import Hardware
 from deepmask.train.initialise import initialise_from
 from deepmask.train.trainer import Trainer
 from deepmask.train.validate import validate
+from tests.networks.patch_presets import PATCH_PRESETS
 
+Maker = Callable[[int], PatchBatch]
 CPU = Hardware(torch.device("cpu"), bf16=False)
 REFINED = [name for name, preset in PRESETS.items() if preset.family == "sharpmask"]
 
 
 @pytest.fixture
-def recipe(tiny_sharp_recipe):
+def recipe(tiny_sharp_recipe: SharpMaskRecipe) -> SharpMaskRecipe:
     return tiny_sharp_recipe
 
 
 @pytest.fixture
-def make(drawn, tiny_refined, recipe):
+def make(drawn: tuple[Path, Path], tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe) -> Maker:
     found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_refined, recipe)
     return PatchBatches(sampler, Cropper(10**8), tiny_refined, recipe, 0)
 
 
 @pytest.fixture
-def base(tiny_model) -> Checkpoint:
+def base(tiny_model: DeepMaskConfig) -> Checkpoint:
     torch.manual_seed(3)
     return Checkpoint(tiny_model, DeepMaskNetwork(tiny_model).state_dict(), {})
 
 
-def trainer_of(config, base, recipe) -> Trainer:
+def trainer_of(config: SharpMaskConfig, base: Checkpoint, recipe: SharpMaskRecipe) -> Trainer:
     torch.manual_seed(0)
     model = SharpMaskNetwork(config)
     initialise_from(model, base)
     return Trainer(model, recipe, 0, CPU)
 
 
-def same(first, second, names) -> bool:
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor], names: Iterable[str]) -> bool:
     return all(torch.equal(first[name], second[name]) for name in names)
 
 
-def test_schedules_are_those_of_the_thesis():
+def test_schedules_are_those_of_the_thesis() -> None:
     assert constant_widths(4) == (32, 32, 32, 32, 32)
     assert halved_widths(4) == (32, 16, 8, 4, 2)
     assert PRESETS["sharpmask"].config.skip_widths == (64, 64, 64, 64)
@@ -70,7 +82,7 @@ def test_schedules_are_those_of_the_thesis():
 
 
 @pytest.mark.parametrize("preset", REFINED)
-def test_refinement_adds_under_three_million_parameters(preset):
+def test_refinement_adds_under_three_million_parameters(preset: str) -> None:
     with torch.device("meta"):
         model = SharpMaskNetwork(PRESETS[preset].config)
     added = sum(parameter.numel() for parameter in model.refine.parameters())
@@ -82,11 +94,15 @@ def test_refinement_adds_under_three_million_parameters(preset):
 
 
 @pytest.mark.parametrize("padding", PADDING_MODES)
-def test_each_module_is_one_convolution_of_mask_and_skip_features(tiny_refined, padding):
+def test_each_module_is_one_convolution_of_mask_and_skip_features(
+    tiny_refined: SharpMaskConfig, padding: str
+) -> None:
     """Figure 3.7(a), [M, S] in one convolution, is (b), one of each added up."""
     config = replace(tiny_refined, padding=padding, context=48)
     refine = SharpMaskNetwork(config).refine
     for level, (path, join) in enumerate(zip(refine.skips, refine.joins, strict=True)):
+        assert isinstance(path, SkipPath)
+        assert isinstance(join, torch.nn.Conv2d)
         cells = config.cells << level
         margin = (config.input_size // (config.stride >> level) - cells) // 2
         encoding = torch.randn(2, join.in_channels, cells, cells)
@@ -116,7 +132,9 @@ def test_each_module_is_one_convolution_of_mask_and_skip_features(tiny_refined, 
         ({"mask_head": "full", "rank": 0, "score_head": "pooled"}, "code of the low-rank"),
     ],
 )
-def test_impossible_refinements_say_why(tiny_refined, change, text):
+def test_impossible_refinements_say_why(
+    tiny_refined: SharpMaskConfig, change: dict[str, Any], text: str
+) -> None:
     with pytest.raises(ConfigError, match=text):
         replace(tiny_refined, **change)
 
@@ -124,7 +142,9 @@ def test_impossible_refinements_say_why(tiny_refined, change, text):
 @pytest.mark.parametrize(
     ("sharp_size", "widths"), [(8, 3), (16, 4), (32, 5), (64, 5)], ids=lambda value: str(value)
 )
-def test_every_size_of_mask_can_be_asked_for(tiny_refined, sharp_size, widths):
+def test_every_size_of_mask_can_be_asked_for(
+    tiny_refined: SharpMaskConfig, sharp_size: int, widths: int
+) -> None:
     config = replace(
         tiny_refined,
         sharp_size=sharp_size,
@@ -139,7 +159,9 @@ def test_every_size_of_mask_can_be_asked_for(tiny_refined, sharp_size, widths):
     assert model.mask(model.windows(patches)).shape == (2, 14, 14)  # the coarse one stays
 
 
-def test_the_start_is_the_coarse_mask_interpolated(base, tiny_refined):
+def test_the_start_is_the_coarse_mask_interpolated(
+    base: Checkpoint, tiny_refined: SharpMaskConfig
+) -> None:
     model = SharpMaskNetwork(tiny_refined).eval()
     initialise_from(model, base)
     patches = 255 * torch.rand(2, 3, 96, 96)
@@ -154,7 +176,9 @@ def test_the_start_is_the_coarse_mask_interpolated(base, tiny_refined):
     torch.testing.assert_close(sharp, expected[:, 0], rtol=1e-4, atol=1e-5)
 
 
-def test_only_the_refinement_learns(base, tiny_refined, recipe, make):
+def test_only_the_refinement_learns(
+    base: Checkpoint, tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe, make: Maker
+) -> None:
     """All else is byte for byte what it was, in the raw weights and in the running average."""
     trainer = trainer_of(tiny_refined, base, replace(recipe, weight_decay=0.5))
     start = {name: value.clone() for name, value in trainer.model.state_dict().items()}
@@ -170,10 +194,13 @@ def test_only_the_refinement_learns(base, tiny_refined, recipe, make):
         assert not any(same(start, state, [name]) for name in learnt)
 
 
-def test_coarse_masks_and_scores_are_those_of_the_base(base, tiny_refined, recipe, make):
+def test_coarse_masks_and_scores_are_those_of_the_base(
+    base: Checkpoint, tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe, make: Maker
+) -> None:
     trainer = trainer_of(tiny_refined, base, recipe)
     trainer.train_step(make(0))
     refined, before = trainer.averaged().eval(), base.build()
+    assert isinstance(refined, SharpMaskNetwork)
     patches = 255 * torch.rand(2, 3, 96, 96)
     with torch.no_grad():
         masks, scores = before(patches)
@@ -181,7 +208,9 @@ def test_coarse_masks_and_scores_are_those_of_the_base(base, tiny_refined, recip
         torch.testing.assert_close(refined(patches)[1], scores)
 
 
-def test_the_refinement_learns_a_batch_by_heart(base, tiny_refined, recipe, make):
+def test_the_refinement_learns_a_batch_by_heart(
+    base: Checkpoint, tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe, make: Maker
+) -> None:
     settings = replace(recipe, steps=50, lr=4e-3, schedule="constant", average=0.0)
     trainer = trainer_of(tiny_refined, base, settings)
     batch = make(0)
@@ -192,16 +221,20 @@ def test_the_refinement_learns_a_batch_by_heart(base, tiny_refined, recipe, make
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_validation_looks_at_the_sharp_masks(tiny_refined, recipe, make):
+def test_validation_looks_at_the_sharp_masks(
+    tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe, make: Maker
+) -> None:
     """A network whose refinement answers with the truth itself measures IoU 1."""
     model, batch = SharpMaskNetwork(tiny_refined), make(0)
     truth = batch.masks.float() * 2 - 1
-    model.refine.forward = lambda code, shared: truth
+    model.refine.forward = lambda code, shared: truth  # type: ignore[method-assign]
     labelled = replace(batch, labels=(torch.arange(6) % 2).float())
     assert validate(model, [labelled], CPU)["mask_iou"] == 1
 
 
-def test_batches_without_negatives_are_positives_that_train_no_score(make, recipe):
+def test_batches_without_negatives_are_positives_that_train_no_score(
+    make: Maker, recipe: SharpMaskRecipe
+) -> None:
     for step in range(2):
         batch = make(step)
         assert len(batch.masks) == len(batch.patches) == recipe.batch
@@ -209,7 +242,13 @@ def test_batches_without_negatives_are_positives_that_train_no_score(make, recip
         assert (batch.counts.objects, batch.counts.others) == (0, 0)
 
 
-def test_a_stopped_refinement_goes_on_exactly(tmp_path, base, tiny_refined, recipe, make):
+def test_a_stopped_refinement_goes_on_exactly(
+    tmp_path: Path,
+    base: Checkpoint,
+    tiny_refined: SharpMaskConfig,
+    recipe: SharpMaskRecipe,
+    make: Maker,
+) -> None:
     whole = trainer_of(tiny_refined, base, recipe)
     for step in range(4):
         whole.train_step(make(step))
@@ -231,15 +270,15 @@ def test_a_stopped_refinement_goes_on_exactly(tmp_path, base, tiny_refined, reci
         assert same(one, other, one)
 
 
-def test_another_base_is_refused_and_named(base, tiny_refined):
+def test_another_base_is_refused_and_named(base: Checkpoint, tiny_refined: SharpMaskConfig) -> None:
     other = SharpMaskNetwork(replace(tiny_refined, rank=8, padding="reflect"))
     with pytest.raises(InitialiseError, match="rank is 16, not 8; padding is zero, not reflect"):
         initialise_from(other, base)
 
 
-def test_a_refined_base_is_refused(tiny_refined):
+def test_a_refined_base_is_refused(tiny_refined: SharpMaskConfig) -> None:
     again = Checkpoint(tiny_refined, SharpMaskNetwork(tiny_refined).state_dict(), {})
-    with pytest.raises(InitialiseError, match="refine_widths is"):
+    with pytest.raises(InitialiseError, match="family sharpmask: give one of the family deepmask"):
         initialise_from(SharpMaskNetwork(tiny_refined), again)
 
 
@@ -253,13 +292,15 @@ def test_recall_is_measured_on_the_sharp_masks(tiny_refined: SharpMaskConfig) ->
     assert (grid.window, grid.mask_size) == (64, 32)
 
 
-def test_a_configuration_without_a_later_field_has_its_default(tiny_model):
+def test_a_configuration_without_a_later_field_has_its_default(tiny_model: DeepMaskConfig) -> None:
     values = {name: value for name, value in tiny_model.to_dict().items() if name != "padding"}
     assert type(tiny_model).from_dict(values) == tiny_model
     assert tiny_model.padding == "zero"
 
 
-def test_nothing_of_a_refined_network_but_its_refinement_is_in_training_mode(tiny_refined, recipe):
+def test_nothing_of_a_refined_network_but_its_refinement_is_in_training_mode(
+    tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe
+) -> None:
     model = SharpMaskNetwork(tiny_refined)
     train_refinement(model, recipe)
     training = {name.split(".")[0] for name, module in model.named_modules() if module.training}
@@ -267,7 +308,7 @@ def test_nothing_of_a_refined_network_but_its_refinement_is_in_training_mode(tin
 
 
 @pytest.mark.parametrize("preset", REFINED)
-def test_recipes_of_refined_presets_draw_positives_only(preset):
+def test_recipes_of_refined_presets_draw_positives_only(preset: str) -> None:
     assert isinstance(PRESETS[preset].recipe, SharpMaskRecipe)
-    others = [PRESETS[name].recipe for name in PRESETS if name not in REFINED]
+    others = [PRESETS[name].recipe for name in PATCH_PRESETS if name not in REFINED]
     assert all(isinstance(one, DeepMaskRecipe) and one.negatives for one in others)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from deepmask.coco.errors import LabelError
 from deepmask.coco.reader import read_coco
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.batches import PatchBatch, ScoredPatchBatches
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.crops import Cropper
+from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from deepmask.train.device import Hardware
@@ -25,26 +30,30 @@ SCHEDULE = Schedule(log_every=2, validate_every=2, save_seconds=1e9)
 
 
 @pytest.fixture
-def make(drawn, tiny_model, tiny_recipe):
+def make(
+    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
+) -> Callable[[int], PatchBatch]:
     found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_model, tiny_recipe)
     return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
 
 
 @pytest.fixture
-def fresh(tiny_model, tiny_recipe):
-    def trainer(recipe=tiny_recipe) -> Trainer:  # draws from the one global random state
+def fresh(tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe) -> Callable[..., Trainer]:
+    def trainer(
+        recipe: DeepMaskRecipe = tiny_recipe,
+    ) -> Trainer:  # draws from the one global random state
         torch.manual_seed(0)
         return Trainer(DeepMaskNetwork(tiny_model), recipe, 0, CPU)
 
     return trainer
 
 
-def same(first, second) -> bool:
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def resumed(fresh, folder) -> Trainer:
+def resumed(fresh: Callable[..., Trainer], folder: Path) -> Trainer:
     trainer = fresh()
     torch.rand(7)  # another process has another random state
     trainer.resume(load_checkpoint(folder / LAST))
@@ -52,13 +61,18 @@ def resumed(fresh, folder) -> Trainer:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_the_middle_changes_nothing(tmp_path, make, fresh, number):
+def test_a_signal_in_the_middle_changes_nothing(
+    tmp_path: Path,
+    make: Callable[[int], PatchBatch],
+    fresh: Callable[..., Trainer],
+    number: signal.Signals,
+) -> None:
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     whole = fresh()
     assert run_loop(whole, make, [make(100)], tmp_path / "whole", 1, SCHEDULE) == 0
 
-    def make_and_signal(step):
+    def make_and_signal(step: int) -> PatchBatch:
         if step == 3:
             signal.raise_signal(number)
         return make(step)
@@ -76,7 +90,9 @@ def test_a_signal_in_the_middle_changes_nothing(tmp_path, make, fresh, number):
     assert logs[0][-1].split(",")[4:] == logs[1][-1].split(",")[4:]
 
 
-def test_validation_does_not_change_training(tmp_path, make, fresh):
+def test_validation_does_not_change_training(
+    tmp_path: Path, make: Callable[[int], PatchBatch], fresh: Callable[..., Trainer]
+) -> None:
     plain = fresh()
     run_loop(plain, make, [], tmp_path, 1, SCHEDULE)
     watched = fresh()
@@ -84,8 +100,10 @@ def test_validation_does_not_change_training(tmp_path, make, fresh):
     assert same(plain.model.state_dict(), watched.model.state_dict())
 
 
-def test_a_picture_lost_on_the_way_keeps_what_was_learnt(tmp_path, make, fresh):
-    def lose(step):
+def test_a_picture_lost_on_the_way_keeps_what_was_learnt(
+    tmp_path: Path, make: Callable[[int], PatchBatch], fresh: Callable[..., Trainer]
+) -> None:
+    def lose(step: int) -> PatchBatch:
         if step == 4:
             raise LabelError("gone.png (image 3): found nothing that can be decoded")
         return make(step)
@@ -102,7 +120,9 @@ def test_a_picture_lost_on_the_way_keeps_what_was_learnt(tmp_path, make, fresh):
     assert same(whole.weights(), rest.weights())
 
 
-def test_fewer_steps_than_done_are_refused(make, fresh, tiny_recipe):
+def test_fewer_steps_than_done_are_refused(
+    make: Callable[[int], PatchBatch], fresh: Callable[..., Trainer], tiny_recipe: DeepMaskRecipe
+) -> None:
     trainer = fresh()
     for step in range(3):
         trainer.train_step(make(step))
@@ -111,14 +131,16 @@ def test_fewer_steps_than_done_are_refused(make, fresh, tiny_recipe):
 
 
 @pytest.mark.parametrize("lost", ["state", "step", "random", "recipe", "seed"])
-def test_an_incomplete_checkpoint_is_refused(fresh, lost):
+def test_an_incomplete_checkpoint_is_refused(fresh: Callable[..., Trainer], lost: str) -> None:
     whole = fresh().checkpoint()
     training = {name: value for name, value in whole.training.items() if name != lost}
     with pytest.raises(CheckpointError, match=f"not whole: KeyError\\('{lost}'"):
         fresh().resume(Checkpoint(whole.model, whole.weights, training))
 
 
-def test_a_torn_log_is_continued_after_its_last_whole_row(tmp_path, make, fresh):
+def test_a_torn_log_is_continued_after_its_last_whole_row(
+    tmp_path: Path, make: Callable[[int], PatchBatch], fresh: Callable[..., Trainer]
+) -> None:
     trainer = fresh()
     for step in range(3):
         trainer.train_step(make(step))

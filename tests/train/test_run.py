@@ -71,7 +71,7 @@ def bright_batches(
 
 def bright_losses(network: BrightNetwork, batch: BrightBatch) -> Mapping[str, Tensor]:
     error = network(batch.colours).float() - batch.colours.mean(1)
-    return {"square": error.square().mean(), "size": network.layers[0].weight.square().mean()}
+    return {"square": error.square().mean(), "size": next(network.parameters()).square().mean()}
 
 
 def no_graphs(network: BrightNetwork, options: DenseOptions) -> DenseModel:
@@ -125,7 +125,8 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 
 
 def longer(steps: int) -> Recipe:
-    return replace(PRESETS["bright-4"].recipe, steps=steps)
+    recipe: Recipe = replace(PRESETS["bright-4"].recipe, steps=steps)
+    return recipe
 
 
 def test_a_family_of_its_own_trains_and_resumes(request_of: Request) -> None:
@@ -154,6 +155,22 @@ def test_a_recipe_of_its_own_is_checked_on_resuming(request_of: Request) -> None
     noisy = replace(longer(3), noise=0.5)  # type: ignore[call-arg]
     with pytest.raises(Exception, match=r"noise was 0\.1, is 0\.5"):
         train(replace(request_of, resume=True, recipe=noisy))
+
+
+@dataclass(frozen=True)
+class TwinConfig(BrightConfig):
+    """The same values, of another family."""
+
+
+def test_a_run_is_not_resumed_by_another_family(
+    request_of: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(request_of)
+    monkeypatch.setitem(FAMILIES, "twin", replace(BRIGHT, config=TwinConfig))
+    preset = Preset("twin", TwinConfig(4), PRESETS["bright-4"].recipe)
+    monkeypatch.setitem(PRESETS, "twin-4", preset)
+    with pytest.raises(Exception, match="family was bright, is twin"):
+        train(replace(request_of, preset="twin-4", resume=True, init=None))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ REFINED = {"refine_widths": (6, 4, 4), "skip_widths": (5, 5), "sharp_size": 8}
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()) or "shared",
 )
-def config(request, tiny_model):
+def config(request: pytest.FixtureRequest, tiny_model: DeepMaskConfig) -> DeepMaskConfig:
     changes = dict(request.param)
     if "sharp_size" in changes:
         head = changes.pop("score_head", tiny_model.score_head)
@@ -50,7 +50,9 @@ def random_checkpoint(config: DeepMaskConfig, seed: int) -> Checkpoint:
     return Checkpoint(config, build(config).state_dict(), {})
 
 
-def test_masks_are_the_firsts_and_scores_the_seconds(config, tmp_path):
+def test_masks_are_the_firsts_and_scores_the_seconds(
+    config: DeepMaskConfig, tmp_path: Path
+) -> None:
     first, second = random_checkpoint(config, 0), random_checkpoint(config, 1)
     save_checkpoint(with_scores_of(first, second), tmp_path / "twin.pt")
     twin = load_checkpoint(tmp_path / "twin.pt").build()
@@ -107,7 +109,7 @@ def assert_same_scores(found: Windows, expected: Windows) -> None:
     np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
-def test_different_networks_are_refused(tiny_model):
+def test_different_networks_are_refused(tiny_model: DeepMaskConfig) -> None:
     first = random_checkpoint(tiny_model, 0)
     second = random_checkpoint(replace(tiny_model, rank=8), 0)
     with pytest.raises(CheckpointError, match="must come from the same preset"):

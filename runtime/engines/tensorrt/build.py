@@ -30,8 +30,8 @@ def build_plan(
     """Build the plan of a graph, the content of an ONNX file; `name` is for messages.
 
     Returns the plan and TensorRT's warnings. `targets` are compute capabilities like "8.9", which
-    TensorRT for RTX builds for without a GPU; none means the GPU that is there. Takes seconds to
-    minutes; Ctrl-C ends it. Raises `EngineError` if the graph is refused or the build fails.
+    TensorRT for RTX builds for without a GPU; none means the GPU that is there. Ctrl-C ends it.
+    Raises `EngineError` if the graph is refused or the build fails.
     """
     trt = library.module
     library.messages.take()
@@ -44,10 +44,11 @@ def build_plan(
     config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is fp32: for speed there is fp16
     for profile in profiles:
         config.add_optimization_profile(_optimization_profile(builder, network, profile, name))
-    for index, target in enumerate(targets):
+    if targets:
         config.num_compute_capabilities = len(targets)
-        key = target_name(trt, target)
-        config.set_compute_capability(getattr(trt.ComputeCapability, key), index)
+    for index, target in enumerate(targets):
+        capability = getattr(trt.ComputeCapability, target_name(trt, target))
+        config.set_compute_capability(capability, index)
     with monitored(trt, config, f"building {name}", progress):
         plan = builder.build_serialized_network(network, config)
     messages = library.messages.take()
@@ -57,17 +58,13 @@ def build_plan(
 
 
 def check_gpu(library: Library, gpu: Gpu) -> None:
-    """Raise `EngineError` if the library itself says that it is not for this GPU.
-
-    TensorRT for RTX lists what it is for; TensorRT does not, and refuses in the build.
-    """
+    """Raise `EngineError` if TensorRT for RTX is not for this GPU; TensorRT says so in a build."""
     if FLAVOURS[library.flavour].portable:
+        named = f"{gpu.name} has compute capability {gpu.compute_capability}"
         try:
             target_name(library.module, gpu.compute_capability)
         except EngineError as error:
-            raise EngineError(
-                f"{gpu.name} has compute capability {gpu.compute_capability}: {error}"
-            ) from error
+            raise EngineError(f"{named}: {error}") from error
 
 
 def target_name(trt: ModuleType, capability: str) -> str:
@@ -81,10 +78,7 @@ def target_name(trt: ModuleType, capability: str) -> str:
 
 
 def strongly_typed(trt: ModuleType) -> int:
-    """Flags of a network that computes each layer in the type that the graph gives it.
-
-    From version 11 on there is no other kind, and no flag.
-    """
+    """Return flags of a network whose layers have the graph's types: none from version 11 on."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
@@ -116,6 +110,6 @@ def _parser_error(parser: Any) -> str:
 
 
 def _reason(messages: Sequence[str]) -> str:
-    """The message that tells most: of memory if that ran out, else the last one."""
+    """Pick the message that tells most: of memory if that ran out, else the last one."""
     of_memory = [line for line in messages if "out of memory" in line.lower()]
     return one_line([*messages, *of_memory][-1]) if messages else "it gave no reason"

@@ -1,21 +1,19 @@
 """Drive a GPU through pycuda, in its primary context, which torch and other libraries share.
 
-The context is pushed for each use and popped after it, in whatever thread that is: pycuda's own
-`autoinit` would bind one thread, and every other one would fail.
+The context is pushed for each use: pycuda's `autoinit` would bind one thread and fail in others.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import importlib
 import importlib.util
 import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,12 +30,11 @@ _INSTALL = pip_install("tensorrt")
 
 @dataclass(frozen=True)
 class Gpu:
-    """Which GPU this is: compute capability as in "8.9", driver's CUDA version, bytes in all."""
+    """Which GPU this is: with compute capability as in "8.9", and its driver's CUDA version."""
 
     name: str
     compute_capability: str
     driver: str
-    memory: int
 
 
 class OutOfMemory(EngineError):
@@ -45,8 +42,8 @@ class OutOfMemory(EngineError):
 
     def __init__(self, of: str, needed: int, rest: str = "") -> None:
         super().__init__(
-            f"out of {of}: {_mib(needed)} more are needed{rest}; use a smaller --max-side or fewer "
-            "--scales, or another device (--engine onnxruntime --device cpu)"
+            f"out of {of}: {needed / 2**20:.1f} MiB more are needed{rest}; use a smaller "
+            "--max-side or fewer --scales, or another device (--engine onnxruntime --device cpu)"
         )
 
 
@@ -75,8 +72,7 @@ class Pinned(Owned):
 
     @property
     def array(self) -> npt.NDArray[np.uint8]:
-        array: npt.NDArray[np.uint8] = self._held[0]
-        return array
+        return cast("npt.NDArray[np.uint8]", self._held[0])
 
 
 class Event(Owned):
@@ -110,10 +106,9 @@ class Stream(Owned):
 
 
 class Device:
-    """One GPU. Everything but `gpu` and `active` is to be called within `with device.active()`."""
+    """One GPU, by `pycuda.driver`. All but `gpu` is to be used within `with device.active()`."""
 
     def __init__(self, driver: Any, index: int) -> None:
-        """`driver` is the module `pycuda.driver`, initialised."""
         self._driver = driver
         device = driver.Device(index)
         version = driver.get_driver_version()
@@ -121,7 +116,6 @@ class Device:
             name=device.name(),
             compute_capability="{}.{}".format(*device.compute_capability()),
             driver=f"{version // 1000}.{version % 1000 // 10}",
-            memory=int(device.total_memory()),
         )
         self._context = device.retain_primary_context()
         # pycuda's own destructor calls the function for other contexts. Made first, this runs last.
@@ -148,7 +142,7 @@ class Device:
         try:
             return Memory(self._context, self._driver.mem_alloc(size))
         except self._driver.MemoryError as error:
-            free = f", {_mib(self.free())} of {_mib(self.gpu.memory)} are free on {self.gpu.name}"
+            free = f", {self.free() / 2**20:.1f} MiB are free on {self.gpu.name}"
             raise OutOfMemory("GPU memory", size, free) from error
 
     def pin(self, size: int) -> Pinned:
@@ -172,10 +166,7 @@ class Device:
 
 @functools.cache
 def open_device() -> Device:
-    """Return the first GPU that CUDA shows (`CUDA_VISIBLE_DEVICES`), opened once a process.
-
-    Raises `DeviceError` where there is none, or no driver, or no pycuda.
-    """
+    """Return the first GPU that CUDA shows, opened once a process; raises `DeviceError`."""
     try:
         ctypes.CDLL(_DRIVER)
     except OSError as error:
@@ -203,7 +194,3 @@ def _give_back(context: Any, held: list[Any]) -> None:
             held.clear()
         finally:
             context.pop()
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"

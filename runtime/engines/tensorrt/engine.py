@@ -1,7 +1,6 @@
 """TensorRT, and TensorRT for RTX, on one NVIDIA GPU.
 
-Calls return as soon as their work is queued; tensors stay on the GPU from stage to stage, and the
-host waits only in `fetched`. Stages are timed by CUDA events, on the GPU's own clock.
+Calls return as soon as their work is queued; only `fetched` waits. Stages are timed by CUDA events.
 """
 
 from __future__ import annotations
@@ -38,8 +37,7 @@ class TensorRTEngine(Engine):
     ) -> None:
         """Load the plans, by stage; raises `EngineError` if TensorRT refuses one.
 
-        `cache` is the folder for what the library compiles where it runs, None to keep nothing;
-        `report` is given a line if something must be compiled.
+        `cache` is the folder for kernels that are compiled where they run, None to keep none.
         """
         self._device = device
         self._local = threading.local()
@@ -54,9 +52,7 @@ class TensorRTEngine(Engine):
                         f"{library.flavour} {library.version} does not load its plan of "
                         f"{stage.name}{library.said()}; deepmask-doctor --clear-cache removes it"
                     )
-                kept = None
-                if cache is not None:
-                    kept = open_runtime_cache(cache, stage, engine, library, device.gpu, report)
+                kept = open_runtime_cache(cache, stage, engine, library, device.gpu, report)
                 self._plans[stage.name] = LoadedPlan(stage, engine, library, kept)
         # Also at interpreter exit: plans must go while CUDA is still there.
         weakref.finalize(self, _release, device, self._plans)
@@ -109,7 +105,6 @@ class TensorRTEngine(Engine):
 
     @contextmanager
     def _thread(self) -> Iterator[ThreadContext]:
-        """The calling thread's context, with the device active."""
         with self._device.active():
             if not hasattr(self._local, "context"):
                 self._local.context = ThreadContext(self._device, self._plans)

@@ -6,26 +6,22 @@ Both keep the first logger they are given for the whole process, so each is load
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.util
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.errors import one_line
 
 
-@dataclass(frozen=True)
-class Flavour:
-    """A form that TensorRT comes in.
+class Flavour(NamedTuple):
+    """A form that TensorRT comes in: the module imported, and versions from `low` to below `high`.
 
-    module      what is imported; the extra of this project that installs it has the flavour's name.
-    low, high   versions accepted: `low`, and what is below `high`.
-    portable    its plans are for a compute capability, not for one GPU and driver: they are built
-                without a GPU, and without measurements on one.
+    Plans of a portable one are for a compute capability, not for one GPU and driver.
     """
 
     module: str
@@ -47,21 +43,20 @@ class Messages:
         self._lines: deque[str] = deque(maxlen=256)  # a service may run for months
 
     def add(self, line: str) -> None:
-        """Keep a message."""
         self._lines.append(" ".join(line.split()))
 
     def take(self) -> list[str]:
         """Return the messages since the last call, each once."""
-        taken = [self._lines.popleft() for _ in range(len(self._lines))]
-        return list(dict.fromkeys(taken))
+        taken: dict[str, None] = {}
+        with suppress(IndexError):  # until there are no more, though other threads take some
+            while True:
+                taken[self._lines.popleft()] = None
+        return list(taken)
 
 
 @dataclass(frozen=True)
 class Library:
-    """A loaded flavour, a key of `FLAVOURS`, with the version that it gives itself.
-
-    Its `logger` is to be given to every builder, parser and runtime, and adds to `messages`.
-    """
+    """A loaded flavour, a key of `FLAVOURS`; every builder, parser and runtime takes its logger."""
 
     module: ModuleType
     flavour: str
@@ -80,11 +75,7 @@ def load_library(flavour: str) -> Library:
     """Import a flavour; raises `EngineError` with what installs it where it cannot be used."""
     known = FLAVOURS[flavour]
     install = pip_install(flavour)
-    try:
-        found = importlib.util.find_spec(known.module) is not None
-    except (ImportError, ValueError):
-        found = False
-    if not found:
+    if importlib.util.find_spec(known.module) is None:
         raise EngineError(f"{flavour} is not installed: {install}")
     try:
         module = importlib.import_module(known.module)
@@ -116,9 +107,6 @@ def _logger(module: ModuleType, messages: Messages) -> Any:
     base: Any = module.ILogger
 
     class Logger(base):  # type: ignore[misc]
-        def __init__(self) -> None:
-            base.__init__(self)
-
         def log(self, severity: Any, message: str) -> None:
             if severity <= base.WARNING:
                 messages.add(message)

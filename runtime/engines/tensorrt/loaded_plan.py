@@ -59,12 +59,11 @@ class LoadedPlan:
         return {name: tuple(context.get_tensor_shape(name)) for name in self._outputs}
 
     def scratch_size(self, context: Any, profile: int) -> int:
-        """Return the bytes that activations of the shapes that the context was given need.
+        """Return the bytes that activations need, for the shapes that the context was given.
 
-        Asking lays that memory out, so it is done for each run, after the shapes are set and before
-        `enqueue`. TensorRT answers 0 if it fails as well as if nothing is needed: then what the
-        profile needs at most is taken. It is never 0, for TensorRT refuses to run a context without
-        memory if other shapes of the plan need some.
+        Asking lays that memory out, so it is done for each run, before `enqueue`. TensorRT answers
+        0 if it fails as well as if nothing is needed: then the profile's most is taken. It is never
+        0, for TensorRT runs no context without memory if other shapes of the plan need some.
         """
         size = int(context.update_device_memory_size_for_shapes())
         return max(1, size or int(self._engine.get_device_memory_size_for_profile_v2(profile)))
@@ -72,10 +71,7 @@ class LoadedPlan:
     def enqueue(
         self, context: Any, addresses: Mapping[str, int], scratch: int, size: int, stream: int
     ) -> None:
-        """Queue one run. All memory must stay as it is until the stream has done it.
-
-        `scratch` is the address of at least `scratch_size` bytes, aligned to 256.
-        """
+        """Queue one run. All memory must stay until it is done; `scratch` is aligned to 256."""
         for name, address in addresses.items():
             taken = context.set_tensor_address(name, address)
             self._require(taken, f"does not take the address of {name}")

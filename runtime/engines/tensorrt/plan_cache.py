@@ -1,8 +1,7 @@
 """Get a model's plans for one GPU: from a cache folder where they fit, built where they do not.
 
-A plan lies beside a JSON that says what it was built by and for. The JSON is compared before
-TensorRT sees the plan, which crashes on plans of another version or GPU. Both files are written
-under other names and renamed, so readers need no lock.
+A plan lies beside a JSON that says what it was built by and for. That is compared before TensorRT
+sees the plan, which may crash it. Both are written whole, so readers need no lock.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.build import build_plan
@@ -49,15 +48,13 @@ _FOREIGN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeEr
 Identity = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """A plan that fits."""
 
     plan: bytes
 
 
-@dataclass(frozen=True)
-class Miss:
+class Miss(NamedTuple):
     """Why no plan of the cache can be used; the reason is empty where there is none."""
 
     reason: str = ""
@@ -78,12 +75,9 @@ def model_plans(
 
     cache      where plans are kept; by default among the user's caches.
     max_side   the longest side of scale 1 that must fit, in pixels; at least the model's own.
-    report     is given a line for whatever a user must know: why a plan is built, what the model
-               computes in, what TensorRT warns of.
-    progress   is told how far each build has come.
+    report     is given a line for whatever a user must know, as that the cache cannot be written.
 
-    A cache that cannot be written is a warning. What was built before Ctrl-C is kept. Raises
-    `EngineError` if a plan cannot be built.
+    What was built before Ctrl-C is kept. Raises `EngineError` if a plan cannot be built.
     """
     if manifest.precision == "int8":
         raise EngineError(
@@ -93,8 +87,8 @@ def model_plans(
     # Each line is told once, also where none of the plans can be written.
     own = _Plans(cache or default_folder(), library, functools.cache(report), progress)
     plans = {}
+    side = max(max_side, manifest.views.max_side)
     for stage in manifest.stages:
-        side = max(max_side, manifest.views.max_side)
         identity = identify(library, gpu, manifest, stage, side)
         shapes = profiles(manifest, stage, side)
         plans[stage.name] = own.get(stage.name, identity, shapes, folder / stage.file)
@@ -107,8 +101,7 @@ def identify(
 ) -> Identity:
     """Return the identity of a plan on this platform, as it is written into its description.
 
-    TensorRT for RTX binds a plan to the GPU's compute capability alone. `shapes` stands for the
-    profiles, but for `max_side`, for which a larger one will do too.
+    `shapes` stands for the profiles, but for `max_side`, for which a larger one will do too.
     """
     bound = not FLAVOURS[library.flavour].portable
     shapes = str(profiles(manifest, stage, manifest.views.max_side)).encode()
@@ -265,7 +258,7 @@ def _lock(file: int, report: Callable[[str], None]) -> None:
 
 
 def _changes(found: Any, wanted: Identity) -> list[str]:
-    """A text for each field in which a description is not what is wanted."""
+    """Say for each field in which a description is not what is wanted what it is."""
     return [
         one_line(f"built with {field.replace('_', ' ')} {found[field]}, this is {now}")
         for field, now in wanted.items()

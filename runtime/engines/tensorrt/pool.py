@@ -1,7 +1,6 @@
-"""Lend memory again and again: one pool for each thread and kind.
+"""Lend memory again and again, from one pool for each thread and kind.
 
-Work of one stream is done in order, so memory may be handed on while the work that last used it is
-still queued: the next use is queued behind it.
+Memory is handed on while the work that last used it is queued: the next use is queued behind it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ M = TypeVar("M")
 
 #: Memory that so many rounds in a row had no use for is given back; an image has two rounds.
 PATIENCE = 16
-_SMALLEST = 512
 
 
 class Lease(Generic[M]):
@@ -29,10 +27,7 @@ class Lease(Generic[M]):
 
 
 class Pool(Generic[M]):
-    """Memory of one kind for one thread; leases may end in any thread.
-
-    Sizes are rounded to classes, so that pictures of like sizes share memory.
-    """
+    """Memory of one kind for one thread; leases may end in any thread."""
 
     def __init__(self, allocate: Callable[[int], M], settle: Callable[[], None]) -> None:
         """`allocate` makes so many bytes; `settle` waits for queued work."""
@@ -80,6 +75,6 @@ class Pool(Generic[M]):
 
 
 def rounded(size: int) -> int:
-    """Round a size up to its class: at most a quarter more, or 512 bytes."""
-    step = max(_SMALLEST, 1 << max(0, size.bit_length() - 3))
+    """Round a size up to a class of like sizes: at most a quarter more, or 512 bytes."""
+    step = max(512, 1 << max(0, size.bit_length() - 3))
     return max(1, -(-size // step)) * step

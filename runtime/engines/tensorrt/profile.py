@@ -101,12 +101,11 @@ def _view(manifest: Manifest, size: tuple[int, int], power: float) -> View:
 
 
 def _range(spec: TensorSpec, views: tuple[View, View, View], manifest: Manifest) -> Range:
-    return Range(
-        *(
-            tuple(axis_size(axis, view, manifest, windows) for axis in spec.axes)
-            for view, windows in zip(views, WINDOWS, strict=True)
-        )
+    shapes = (
+        tuple(axis_size(axis, view, manifest, windows) for axis in spec.axes)
+        for view, windows in zip(views, WINDOWS, strict=True)
     )
+    return Range(*shapes)
 
 
 def _text(shape: Sequence[int]) -> str:

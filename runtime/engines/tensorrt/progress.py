@@ -10,8 +10,6 @@ from typing import Any
 
 from deepmask.runtime.progress import Progress
 
-_STEPS = 100
-
 
 def share_done(phases: Mapping[str, tuple[int, int]]) -> float:
     """Return 0 … 1 for phases inside each other, outermost first: steps done, and steps in all.
@@ -32,15 +30,7 @@ def monitored(trt: ModuleType, config: Any, label: str, progress: Progress) -> I
     TensorRT may call back from several threads, and no exception must cross it: Ctrl-C that comes
     in a callback is kept, the build is told to stop, and `KeyboardInterrupt` is raised at the end.
     """
-    furthest = 0
-
-    def show(share: float) -> None:
-        nonlocal furthest
-        # A phase that ends gives its share back for a moment; all is done when the build returns.
-        furthest = max(furthest, min(int(share * _STEPS), _STEPS - 1))
-        progress(label, furthest, _STEPS)
-
-    monitor = _monitor(trt, show)
+    monitor = _monitor(trt, lambda share: progress(label, int(share * 100), 100))
     config.progress_monitor = monitor
     try:
         yield
@@ -48,7 +38,7 @@ def monitored(trt: ModuleType, config: Any, label: str, progress: Progress) -> I
         config.progress_monitor = None
         if monitor.interrupted:
             raise KeyboardInterrupt
-    progress(label, _STEPS, _STEPS)
+    progress(label, 100, 100)
 
 
 def _monitor(trt: ModuleType, show: Callable[[float], None]) -> Any:
@@ -58,6 +48,7 @@ def _monitor(trt: ModuleType, show: Callable[[float], None]) -> Any:
         def __init__(self) -> None:
             base.__init__(self)
             self.interrupted = False
+            self._furthest = 0.0
             self._phases: dict[str, tuple[int, int]] = {}
             self._lock = threading.Lock()
 
@@ -76,7 +67,9 @@ def _monitor(trt: ModuleType, show: Callable[[float], None]) -> Any:
             try:
                 with self._lock:
                     self._phases[name] = (min(done, steps), max(1, steps))
-                    show(share_done(self._phases))
+                    # A phase that ends gives its share back for a moment.
+                    self._furthest = max(self._furthest, min(0.99, share_done(self._phases)))
+                    show(self._furthest)
             except KeyboardInterrupt:
                 self.interrupted = True
             except Exception:  # the terminal went away: no reason to lose a build

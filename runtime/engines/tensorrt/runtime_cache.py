@@ -1,12 +1,12 @@
 """Keep what TensorRT for RTX compiles on the GPU, so that the next start has it.
 
 Its plans hold no machine code: kernels are compiled when a stage first runs, into TensorRT's
-`IRuntimeCache`, which has a file beside the plan here. TensorRT compares version, GPU and driver
-with its own before it takes one; that the file is whole is compared before that.
+`IRuntimeCache`. Here that has a file beside the plan, which is checked before TensorRT sees it.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 from collections.abc import Callable
@@ -20,15 +20,12 @@ from deepmask.runtime.model.manifest import Stage
 
 
 class RuntimeCache:
-    """The compiled kernels of one plan. Any thread may call it.
-
-    Their file begins with the SHA-256 of the rest.
-    """
+    """The compiled kernels of one plan, in a file that begins with the SHA-256 of the rest."""
 
     def __init__(self, config: Any, cache: Any, path: Path, report: Callable[[str], None]) -> None:
         """`config` is what execution contexts are to be made with, so that they share `cache`."""
         self.config = config
-        self._cache, self._path, self._report = cache, path, report
+        self._cache, self._path, self._report = cache, path, functools.cache(report)
         self._lock = threading.Lock()
         self._kept = b""  # the digest in the file
 
@@ -49,7 +46,7 @@ class RuntimeCache:
         return ""
 
     def keep(self) -> None:
-        """Write the file if there are kernels that it does not hold; a failure is told."""
+        """Write the file if there are kernels that it does not hold; a failure is told once."""
         with self._lock:
             kernels = bytes(self._cache.serialize() or b"")
             digest = hashlib.sha256(kernels).digest()
@@ -66,19 +63,15 @@ class RuntimeCache:
 
 
 def open_runtime_cache(
-    folder: Path,
+    folder: Path | None,
     stage: Stage,
     engine: Any,
     library: Library,
     gpu: Gpu,
     report: Callable[[str], None],
 ) -> RuntimeCache | None:
-    """Return the cache, kept in `folder`, of a stage's plan that is loaded as `engine`.
-
-    `report` is given a line if kernels must be compiled. None for a library that compiles nothing
-    where it runs, or that cannot keep it, which is told.
-    """
-    if not hasattr(library.module, "IRuntimeCache"):
+    """Return the cache, kept in `folder`, of a stage's plan; None where nothing is to be kept."""
+    if folder is None or not hasattr(library.module, "IRuntimeCache"):
         return None
     config = engine.create_runtime_config()
     cache = None if config is None else config.create_runtime_cache()

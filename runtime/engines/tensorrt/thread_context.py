@@ -1,7 +1,6 @@
 """One thread's share of the GPU: a stream, memory, and execution contexts on shared weights.
 
-All work of a thread goes through its stream, so it is done in the order it was given and memory can
-be handed on at once. Only what the host reads is waited for.
+A stream's work is done in order, so memory is handed on at once; only the host's reads wait.
 """
 
 from __future__ import annotations
@@ -73,8 +72,7 @@ class ThreadContext:
         context = self._context(plan, profile)
         made = plan.output_shapes(context, shapes)
         outputs = {key: self._empty(shape, np.float32) for key, shape in made.items()}
-        tensors = {**inputs, **outputs}
-        addresses = {key: tensor.lease.memory.address for key, tensor in tensors.items()}
+        addresses = {key: t.lease.memory.address for key, t in {**inputs, **outputs}.items()}
         scratch = self._scratch_of(plan.scratch_size(context, profile))
         plan.enqueue(context, addresses, scratch.memory.address, scratch.size, self.stream.handle)
         return outputs
@@ -112,8 +110,7 @@ class ThreadContext:
         return self._scratch
 
     def _context(self, plan: LoadedPlan, profile: int) -> Any:
-        """One for each profile, so that none is switched: a view keeps to its own from image to
-        image. None has memory of its own: all are lent the same scratch memory."""
+        """One for each profile, so that none is switched; all are lent the same scratch memory."""
         key = (plan.name, profile)
         if key not in self._contexts:
             self._contexts[key] = plan.create_context(profile, self.stream.handle)

@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 300, 200
 
 
 @pytest.fixture(scope="module")
-def square(tmp_path_factory) -> tuple[Image, Annotation]:
+def square(tmp_path_factory: pytest.TempPathFactory) -> tuple[Image, Annotation]:
     """A white square on black, x 120…180, y 70…130, and its polygon."""
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     picture[70:130, 120:180] = 255
@@ -34,7 +34,9 @@ def square(tmp_path_factory) -> tuple[Image, Annotation]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.floats(100, 200), st.floats(60, 140), st.floats(0.15, 3.0), st.booleans())
-def test_square_lands_where_the_window_says(square, x, y, scale, flip):
+def test_square_lands_where_the_window_says(
+    square: tuple[Image, Annotation], x: float, y: float, scale: float, flip: bool
+) -> None:
     image, instance = square
     window = Window(x, y, scale, flip)
     size = 160
@@ -64,13 +66,13 @@ def test_square_lands_where_the_window_says(square, x, y, scale, flip):
     )
 
 
-def test_beyond_the_picture_is_gray(square):
+def test_beyond_the_picture_is_gray(square: tuple[Image, Annotation]) -> None:
     image, _ = square
     patch = Cropper(10**8).patch(image, Window(-100, -100, 1.0), 64)
     assert np.abs(patch.astype(float) - 127.5).max() <= 0.5
 
 
-def test_mask_may_be_drawn_smaller_than_the_patch(square):
+def test_mask_may_be_drawn_smaller_than_the_patch(square: tuple[Image, Annotation]) -> None:
     _, instance = square
     window = Window(150, 100, 1.0)
     large = Cropper(10**8).mask(instance, window, 112, 112)
@@ -78,7 +80,7 @@ def test_mask_may_be_drawn_smaller_than_the_patch(square):
     assert np.array_equal(small, cv2.resize(large, (56, 56), interpolation=cv2.INTER_AREA))
 
 
-def test_two_files_may_number_their_objects_alike(square):
+def test_two_files_may_number_their_objects_alike(square: tuple[Image, Annotation]) -> None:
     """Masks of the same picture and id, from a labelled and a partly labelled file."""
     image, first = square
     second = Annotation(1, image, 1, False, 100.0, (0.0, 0.0, 10.0, 10.0), [[0, 0, 10, 0, 10, 10]])
@@ -87,7 +89,7 @@ def test_two_files_may_number_their_objects_alike(square):
     assert not cropper.mask(second, window, 64, 64).any()
 
 
-def test_colours_are_rgb(tmp_path):
+def test_colours_are_rgb(tmp_path: Path) -> None:
     picture = np.zeros((40, 40, 3), np.uint8)
     picture[:, :, 2] = 200  # OpenCV writes BGR: a red picture
     cv2.imwrite(str(tmp_path / "red.png"), picture)
@@ -105,13 +107,13 @@ def exif_rotated(path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(60, 40), (40, 60)])
-def test_annotated_size_decides_the_orientation(tmp_path, size):
+def test_annotated_size_decides_the_orientation(tmp_path: Path, size: tuple[int, int]) -> None:
     exif_rotated(tmp_path / "turned.jpg")
     picture = read_picture(Image(1, tmp_path / "turned.jpg", *size))
     assert picture.shape == (size[1], size[0], 3)
 
 
-def test_wrong_size_and_broken_files_name_the_image(tmp_path):
+def test_wrong_size_and_broken_files_name_the_image(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_text(json.dumps({}))
     with pytest.raises(LabelError, match=r"bad\.jpg \(image 7\).*nothing that can be decoded"):
         read_picture(Image(7, tmp_path / "bad.jpg", 10, 10))
@@ -120,12 +122,16 @@ def test_wrong_size_and_broken_files_name_the_image(tmp_path):
         read_picture(Image(8, tmp_path / "small.png", 10, 10))
 
 
-def test_cache_makes_once_and_forgets_the_oldest():
+def test_cache_makes_once_and_forgets_the_oldest() -> None:
     made: list[str] = []
     cache: ByteCache[str] = ByteCache(10, len)
 
+    def make(key: str) -> str:
+        made.append(key)
+        return key * 5
+
     def get(key: str) -> str:
-        return cache.get(key, lambda: made.append(key) or key * 5)
+        return cache.get(key, lambda: make(key))
 
     for key in ("a", "b", "a", "c", "a", "b"):
         assert get(key) == key * 5

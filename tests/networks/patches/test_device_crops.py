@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
@@ -11,21 +13,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.errors import LabelError
 from deepmask.coco.reader import read_coco
 from deepmask.networks.patches.batches import ScoredPatchBatches
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.device_crops import DeviceCropper, PixelTable
+from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import Positive, Sampler, Window
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory):
+def scene(tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
     """Two smooth pictures of different sizes, an object in each."""
     folder = tmp_path_factory.mktemp("smooth")
-    content = {"images": [], "annotations": []}
+    content: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
     rng = np.random.default_rng(0)
     for number, (height, width) in enumerate(((90, 140), (203, 77)), 1):
         coarse = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
@@ -49,7 +54,9 @@ windows = st.builds(
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), windows), min_size=1, max_size=4))
-def test_a_batch_of_crops_is_what_opencv_cuts(scene, choices):
+def test_a_batch_of_crops_is_what_opencv_cuts(
+    scene: LabelledSet, choices: list[tuple[int, Window]]
+) -> None:
     host = Cropper(10**8)
     device = DeviceCropper(scene.images, scene.instances, CPU, threads=1)
     positives = [Positive(scene.instances[index], window, True) for index, window in choices]
@@ -65,7 +72,7 @@ def test_a_batch_of_crops_is_what_opencv_cuts(scene, choices):
     assert (found != expected).float().mean() < 0.01
 
 
-def test_samples_are_bilinear_and_filled_beyond_the_edge():
+def test_samples_are_bilinear_and_filled_beyond_the_edge() -> None:
     picture = np.array([[[0], [100]], [[40], [20]]], np.uint8)
     other = np.full((3, 5, 1), 9, np.uint8)
     matrix = np.array([[[0.5, 0, -0.5], [0, 1.0, 0.5]]])
@@ -80,7 +87,9 @@ def test_samples_are_bilinear_and_filled_beyond_the_edge():
     assert sampled[0, 2].flatten().tolist() == [200] * 4
 
 
-def test_batches_from_either_cropper_agree(drawn, tiny_model, tiny_recipe):
+def test_batches_from_either_cropper_agree(
+    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
+) -> None:
     found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_model, tiny_recipe)
     batches = [
@@ -96,16 +105,18 @@ def test_batches_from_either_cropper_agree(drawn, tiny_model, tiny_recipe):
     assert (batches[0].masks != batches[1].masks).float().mean() < 0.01
 
 
-def test_no_positives_give_no_masks(scene):
-    for instances in (scene.instances, []):
+def test_no_positives_give_no_masks(scene: LabelledSet) -> None:
+    for instances in (scene.instances, ()):
         device = DeviceCropper(scene.images, instances, CPU, threads=1)
         assert device.masks([], 64, 28).shape == (0, 28, 28)
 
 
-def test_too_little_memory_is_said_before_anything_is_decoded(scene, monkeypatch):
+def test_too_little_memory_is_said_before_anything_is_decoded(
+    scene: LabelledSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As a GPU answers that has not so much."""
 
-    def refuse(*_, **__):
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch, "empty", refuse)

@@ -10,20 +10,20 @@ import torch
 from deepmask.networks.patches.losses import mask_loss, score_loss
 
 
-def test_mask_loss_is_the_mean_logistic_loss():
+def test_mask_loss_is_the_mean_logistic_loss() -> None:
     logits = torch.tensor([[[2.0, -1.0], [0.0, 3.0]]])
     masks = torch.tensor([[[1, 0], [1, 0]]], dtype=torch.uint8)
     terms = [math.log1p(math.exp(-m * f)) for m, f in ((1, 2.0), (-1, -1.0), (1, 0.0), (-1, 3.0))]
     assert mask_loss(logits, masks).item() == pytest.approx(sum(terms) / 4)
 
 
-def test_mask_loss_upsamples_bilinearly():
+def test_mask_loss_upsamples_bilinearly() -> None:
     logits = torch.tensor([[[0.0, 4.0], [0.0, 4.0]]])  # 2 samples to 4: at 0, 1/4, 3/4 and 1
     terms = [math.log1p(math.exp(-f)) for f in (0.0, 1.0, 3.0, 4.0)]
     assert mask_loss(logits, torch.ones(1, 4, 4)).item() == pytest.approx(sum(terms) / 4)
 
 
-def test_score_loss_weighs_classes_alike_and_leaves_unlabelled_out():
+def test_score_loss_weighs_classes_alike_and_leaves_unlabelled_out() -> None:
     logits = torch.tensor([1.0, 2.0, -3.0, 50.0])
     labels = torch.tensor([1.0, 1.0, 0.0, math.nan])
     positive = (math.log1p(math.exp(-1.0)) + math.log1p(math.exp(-2.0))) / 2
@@ -31,10 +31,10 @@ def test_score_loss_weighs_classes_alike_and_leaves_unlabelled_out():
     assert score_loss(logits, labels).item() == pytest.approx((positive + negative) / 2)
 
 
-def test_score_loss_without_labels_is_zero_with_a_gradient():
+def test_score_loss_without_labels_is_zero_with_a_gradient() -> None:
     logits = torch.tensor([1.0], requires_grad=True)
     loss = score_loss(logits, torch.tensor([math.nan]))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == 0
     assert logits.grad is not None
     assert logits.grad.item() == 0

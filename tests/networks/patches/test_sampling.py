@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from deepmask.coco.annotations import Annotation, Image, LabelledSet
 from deepmask.coco.categories import with_categories
 from deepmask.coco.reader import read_coco
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import (
     Sampler,
@@ -23,13 +25,19 @@ from deepmask.networks.patches.sampling import (
     is_negative,
 )
 from deepmask.networks.presets import PRESETS
+from tests.networks.patch_presets import PATCH_PRESETS
 
 PAPER = PRESETS["deepmask-vgg-a"].recipe
 VGG = PRESETS["deepmask-vgg-a"].config
 DRAWS = 1500
 
 
-def make_set(*boxes, size=(640, 480), crowd=(), categories=()) -> LabelledSet:
+def make_set(
+    *boxes: tuple[float, float, float, float],
+    size: tuple[int, int] = (640, 480),
+    crowd: Sequence[int] = (),
+    categories: Sequence[int] = (),
+) -> LabelledSet:
     image = Image(1, Path("nowhere.jpg"), *size)
     items = tuple(
         Annotation(
@@ -38,7 +46,7 @@ def make_set(*boxes, size=(640, 480), crowd=(), categories=()) -> LabelledSet:
             category=categories[k] if categories else 1,
             crowd=k in crowd,
             area=box[2] * box[3],
-            box=tuple(map(float, box)),
+            box=box,
             segmentation=[],
         )
         for k, box in enumerate(boxes)
@@ -46,7 +54,7 @@ def make_set(*boxes, size=(640, 480), crowd=(), categories=()) -> LabelledSet:
     return LabelledSet((image,), items, ())
 
 
-def test_canonical_window_is_the_papers():
+def test_canonical_window_is_the_papers() -> None:
     (item,) = make_set((100, 50, 64, 32)).instances
     window = canonical(item, VGG.object_size)
     assert (window.x, window.y) == (132, 66)
@@ -60,7 +68,9 @@ def test_canonical_window_is_the_papers():
     st.floats(6, 300),
     st.integers(0, 2**32),
 )
-def test_positives_stay_within_the_jitter(x, y, width, height, seed):
+def test_positives_stay_within_the_jitter(
+    x: float, y: float, width: float, height: float, seed: int
+) -> None:
     found = make_set((x, y, width, height))
     item = found.instances[0]
     sampler = Sampler(found, [], VGG, replace(PAPER, min_area=1))
@@ -80,8 +90,8 @@ def violates(window: Window, item: Annotation, recipe: DeepMaskRecipe, object_si
     )
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_thousands_of_negatives_obey_the_rule(preset):
+@pytest.mark.parametrize("preset", PATCH_PRESETS)
+def test_thousands_of_negatives_obey_the_rule(preset: str) -> None:
     recipe, model = PRESETS[preset].recipe, PRESETS[preset].config
     recipe = replace(recipe, near_negatives=0.5)
     found = make_set((40, 60, 120, 80), (300, 200, 60, 160), (420, 30, 40, 40), (5, 400, 30, 20))
@@ -96,7 +106,7 @@ def test_thousands_of_negatives_obey_the_rule(preset):
 
 
 @given(st.floats(-60, 60), st.floats(-60, 60), st.floats(-2, 2))
-def test_negative_rule_is_distance_or_scale(dx, dy, octaves):
+def test_negative_rule_is_distance_or_scale(dx: float, dy: float, octaves: float) -> None:
     scale = 2.0**octaves
     window = Window(100 + dx / scale, 100 + dy / scale, scale)
     expected = max(abs(dx), abs(dy)) >= 32 or abs(octaves) >= 1
@@ -104,7 +114,7 @@ def test_negative_rule_is_distance_or_scale(dx, dy, octaves):
         assert is_negative(window, np.array([[100.0, 100.0, 1.0]]), PAPER) == expected
 
 
-def test_near_negatives_are_close_to_objects():
+def test_near_negatives_are_close_to_objects() -> None:
     found = make_set((300, 200, 80, 80))
     recipe = replace(PAPER, near_negatives=1.0)
     sampler = Sampler(found, [], VGG, recipe)
@@ -114,7 +124,7 @@ def test_near_negatives_are_close_to_objects():
         assert off * negative.window.scale <= 32 * 2.8 + 1e-6
 
 
-def test_crowds_and_tiny_objects_are_never_positives_but_still_no_negatives():
+def test_crowds_and_tiny_objects_are_never_positives_but_still_no_negatives() -> None:
     found = make_set(
         (100, 100, 80, 80), (300, 300, 9, 9), (400, 100, 4, 60), (450, 300, 150, 100), crowd=(3,)
     )
@@ -128,7 +138,7 @@ def test_crowds_and_tiny_objects_are_never_positives_but_still_no_negatives():
         assert not (450 <= window.x <= 600 and 300 <= window.y <= 400), "inside a crowd"
 
 
-def test_partly_labelled_sets_train_masks_and_never_give_negatives():
+def test_partly_labelled_sets_train_masks_and_never_give_negatives() -> None:
     labelled = make_set((100, 100, 80, 80))
     partly = LabelledSet(
         (Image(2, Path("other.jpg"), 640, 480),),
@@ -154,33 +164,35 @@ def test_partly_labelled_sets_train_masks_and_never_give_negatives():
 
 
 @pytest.mark.parametrize(("exponent", "rare_share"), [(0.0, 0.1), (-1.0, 0.5)])
-def test_category_exponent_balances_categories(exponent, rare_share):
+def test_category_exponent_balances_categories(exponent: float, rare_share: float) -> None:
     boxes = [(10 * k, 10, 50, 50) for k in range(10)]
     items = make_set(*boxes, categories=[1] * 9 + [2]).instances
     shares = np.diff(category_weights(items, exponent)[:-1], prepend=0.0)
     assert 1 - shares.sum() == pytest.approx(rare_share)
 
 
-def test_no_room_for_negatives_is_an_error_not_a_hang():
+def test_no_room_for_negatives_is_an_error_not_a_hang() -> None:
     recipe = replace(PAPER, negative_shift=1e6, negative_octaves=20.0)
     sampler = Sampler(make_set((10, 10, 100, 100)), [], VGG, recipe)
     with pytest.raises(ValueError, match="no negative found"):
         sampler.negatives(1, np.random.default_rng(0))
 
 
-def test_nothing_to_learn_from_is_said():
+def test_nothing_to_learn_from_is_said() -> None:
     with pytest.raises(ValueError, match="no object to learn from"):
         Sampler(make_set((10, 10, 3, 3)), [], VGG, PAPER)
 
 
-def test_drawn_scenes_are_read_whole(drawn):
+def test_drawn_scenes_are_read_whole(drawn: tuple[Path, Path]) -> None:
     found = read_coco(*drawn)
     assert len(found.images) == 6
     assert len(found.instances) == 18
     assert not found.problems
 
 
-def test_objects_of_other_categories_are_background(drawn, tiny_model, tiny_recipe):
+def test_objects_of_other_categories_are_background(
+    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
+) -> None:
     (found,) = with_categories([read_coco(*drawn)], "3")
     sampler = Sampler(found, [], tiny_model, tiny_recipe)
     rng = np.random.default_rng(0)
@@ -189,11 +201,12 @@ def test_objects_of_other_categories_are_background(drawn, tiny_model, tiny_reci
 
 
 @pytest.mark.parametrize("flaw", ["empty", "outline", "repeated"])
-def test_flawed_objects_are_never_drawn(flaw):
+def test_flawed_objects_are_never_drawn(flaw: str) -> None:
     """An empty box has no scale: it would be divided by 0."""
     found = make_set((100, 100, 80, 80), (300, 300, 0, 0), (300, 100, 60, 60))
     first, *others = found.annotations
-    found = replace(found, annotations=(first, *(replace(item, flaw=flaw) for item in others)))
+    flawed = [replace(item, flaw=flaw) for item in others]  # type: ignore[arg-type]
+    found = replace(found, annotations=(first, *flawed))
     sampler = Sampler(found, [], VGG, PAPER)
     rng = np.random.default_rng(1)
     picked = sampler.mask_positives(100, rng) + sampler.score_positives(100, rng)

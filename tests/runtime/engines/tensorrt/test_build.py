@@ -49,9 +49,9 @@ def test_targets_of_an_ahead_of_time_build() -> None:
 
 
 def test_a_gpu_that_tensorrt_for_rtx_is_not_for_is_told() -> None:
-    hopper = Gpu("NVIDIA H200", "9.0", "12.8", 1 << 37)
+    hopper = Gpu("NVIDIA H200", "9.0", "12.8")
     check_gpu(fake_library("tensorrt"), hopper)
-    check_gpu(fake_library("tensorrt-rtx"), Gpu("NVIDIA L4", "8.9", "12.8", 1 << 34))
+    check_gpu(fake_library("tensorrt-rtx"), Gpu("NVIDIA L4", "8.9", "12.8"))
     with pytest.raises(EngineError, match=r"NVIDIA H200 has compute capability 9\.0: .* SM120"):
         check_gpu(fake_library("tensorrt-rtx"), hopper)
 

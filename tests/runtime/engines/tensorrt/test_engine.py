@@ -17,8 +17,9 @@ import pytest
 
 from deepmask import DeepMask
 from deepmask.runtime.engines.tensorrt.loaded_plan import LoadedPlan
-from deepmask.runtime.engines.tensorrt.pool import PATIENCE
+from deepmask.runtime.engines.tensorrt.pool import PATIENCE, rounded
 from deepmask.runtime.engines.tensorrt.profile import WINDOWS
+from deepmask.runtime.engines.tensorrt.thread_context import ThreadContext
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.network import Network
 from deepmask.runtime.predict.select import Selection
@@ -72,6 +73,33 @@ def test_memory_is_enough_where_its_size_is_not_told(
     assert_same(fake, model, picture(0), 30)
     assert lent
     assert all(asked <= size <= there for asked, size, there in lent)
+
+
+def test_memory_is_taken_for_the_shapes_that_come(fake: DeepMask, monkeypatch: Patch) -> None:
+    """Not for the largest of a profile."""
+    asked, lent = list[int](), list[int]()
+    ask, lend = FakeContext.update_device_memory_size_for_shapes, FakeContext.set_device_memory
+
+    def noted(context: FakeContext) -> int:
+        asked.append(ask(context))
+        return asked[-1]
+
+    def noted_too(context: FakeContext, address: int, size: int) -> None:
+        lend(context, address, size)
+        lent.append(size)
+
+    monkeypatch.setattr(FakeContext, "update_device_memory_size_for_shapes", noted)
+    monkeypatch.setattr(FakeContext, "set_device_memory", noted_too)
+    fake(picture(0))
+    assert lent[-1] == max(lent) == rounded(max(asked))
+
+
+def test_a_larger_block_may_be_made_of_the_smaller_one(device: FakeDevice) -> None:
+    with device.active():
+        thread = ThreadContext(device, {})
+        thread._scratch_of(1 << 20)
+        device.capacity = device.live + (1 << 20)
+        assert thread._scratch_of(2 << 20).size == 2 << 20
 
 
 def test_codes_stay_on_the_device(tmp_path: Path, device: FakeDevice, model: DeepMask) -> None:

@@ -119,7 +119,7 @@ def test_platforms_have_their_own_plans(machine: Machine, monkeypatch: Patch, fl
 
 def test_plans_for_tensorrt_for_rtx_are_built_ahead_for_another_machine(machine: Machine) -> None:
     """They are bound to the compute capability, not to GPU or driver."""
-    here = replace(machine, flavour="tensorrt-rtx", gpu=Gpu("any", "8.9", "any", 0))
+    here = replace(machine, flavour="tensorrt-rtx", gpu=Gpu("any", "8.9", "any"))
     plans = here.plans()
     assert {json.loads(plan)["targets"][0] for plan in plans.values()} == {"SM89"}
     there = replace(here, gpu=GPU)
