@@ -62,9 +62,8 @@ class Inputs:
         torch.manual_seed(0)
         model = DeepMaskNetwork(TINY).eval()
         save_checkpoint(Checkpoint(TINY, model.state_dict(), {}), folder / "tiny.pt")
-        return Inputs(
-            labels, images, squares, pictures, folder / "pictures.json", folder / "tiny.pt"
-        )
+        files = (folder / "pictures.json", folder / "tiny.pt")
+        return Inputs(labels, images, squares, pictures, *files)
 
 
 class Command(ABC):
@@ -83,9 +82,10 @@ class Command(ABC):
     def require_whole(self, folder: Path) -> None:
         """Raise unless every file that has its final name is whole."""
 
-    @abstractmethod
     def content(self, folder: Path) -> Any:
         """Return what must equal that of an undisturbed run once the command has finished."""
+        paths = (path for path in folder.rglob("*") if path.is_file())
+        return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 class Training(Command):
@@ -108,10 +108,9 @@ class Training(Command):
     def content(self, folder: Path) -> Any:
         """Return the weights, the log's rows without times, and the names of all files."""
         checkpoint = load_checkpoint(folder / "last.pt")
+        wanted = ("step", "mask_loss", "score_loss")
         with (folder / "log.csv").open(newline="") as file:
-            rows = [
-                (row["step"], row["mask_loss"], row["score_loss"]) for row in csv.DictReader(file)
-            ]
+            rows = [[row[name] for name in wanted] for row in csv.DictReader(file)]
         weights = {name: value.numpy().tobytes() for name, value in checkpoint.weights.items()}
         names = sorted(path.name for path in folder.iterdir())
         return checkpoint.training["step"], rows, weights, names
@@ -133,13 +132,8 @@ class Export(Command):
             files = set(load_manifest(folder / "model").files())
             assert {path.name for path in (folder / "model").iterdir()} == {"model.json", *files}
 
-    def content(self, folder: Path) -> Any:
-        return everything(folder)
-
 
 class HalfExport(Export):
-    """The same in float16."""
-
     name = "fp16"
 
     def arguments(self, folder: Path) -> list[str]:
@@ -147,13 +141,13 @@ class HalfExport(Export):
 
 
 class Int8Export(Export):
-    """The same in int8, which goes through a float32 model within the folder."""
+    """Goes through a float32 model within the folder."""
 
     name = "int8"
 
     def arguments(self, folder: Path) -> list[str]:
-        options = ["--precision", "int8", "--calibration", str(self.inputs.pictures)]
-        return [*super().arguments(folder), *options]
+        calibration = ["--calibration", str(self.inputs.pictures)]
+        return [*super().arguments(folder), "--precision", "int8", *calibration]
 
 
 class Evaluation(Command):
@@ -174,9 +168,7 @@ class Evaluation(Command):
     def content(self, folder: Path) -> Any:
         """Return the records without times, the metrics, the sheet, and the names of all files."""
         lines = map(json.loads, (folder / "records.jsonl").read_text().splitlines())
-        records = sorted(
-            (line["image_id"], line["proposals"], str(line["ranks"])) for line in lines
-        )
+        records = sorted((one["image_id"], one["proposals"], str(one["ranks"])) for one in lines)
         metrics = json.loads((folder / "metrics.json").read_text())
         names = sorted(path.relative_to(folder) for path in folder.rglob("*"))
         sheet = (folder / SHEET_NAME).read_bytes()
@@ -198,9 +190,6 @@ class Batch(Command):
             json.loads(path.read_text())
         for path in (folder / "drawn").glob("*.png"):
             Image.open(path).load()
-
-    def content(self, folder: Path) -> Any:
-        return everything(folder)
 
 
 class PlanBuild(Command):
@@ -244,12 +233,6 @@ COMMANDS: dict[str, type[Command]] = {
     command.name: command
     for command in (Training, Export, HalfExport, Int8Export, Evaluation, Batch, PlanBuild)
 }
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    """Return the content of every file under a folder."""
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def emptied(folder: Path) -> Path:

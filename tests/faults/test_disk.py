@@ -9,9 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.faults.commands import PICTURES, Inputs
 
@@ -31,15 +29,8 @@ def call(*arguments: object, folder: Path, full: bool = False) -> tuple[int, lis
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (FULL, FULL))
 
-    done = subprocess.run(
-        list(map(str, arguments)),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        preexec_fn=fill if full else None,
-    )
+    before, command = fill if full else None, list(map(str, arguments))
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, preexec_fn=before)
     return done.returncode, done.stderr.splitlines()
 
 
@@ -61,22 +52,17 @@ def test_a_full_disk_keeps_the_images_that_were_done(inputs: Inputs, tmp_path: P
     assert results == json.loads((tmp_path / "whole.json").read_text())[: len(results)]
 
 
-def test_a_full_disk_leaves_an_export_as_it_was(inputs: Inputs, tmp_path: Path) -> None:
-    command = ["deepmask-export", inputs.checkpoint, "--out", "model"]
+def test_a_full_disk_ends_export_and_training_in_one_line(inputs: Inputs, tmp_path: Path) -> None:
+    command: list[object] = ["deepmask-export", inputs.checkpoint, "--out", "model"]
     code, errors = call(*command, folder=tmp_path, full=True)
-    assert code == 1
-    assert len(errors) == 1
+    assert (code, len(errors)) == (1, 1)
     assert errors[0].startswith("Error: ")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_full_disk_ends_training_in_one_line(inputs: Inputs, tmp_path: Path) -> None:
     command = ["deepmask-train", "--train-annotations", inputs.labels, "--init", "random"]
     command += ["--train-images", inputs.images, "--steps", 1, "--batch", 2, "--negatives", 1]
     command += ["--max-octaves", 6, "--out", "run"]
     code, errors = call(*command, folder=tmp_path, full=True)
-    assert code == 1
-    assert len(errors) == 1
+    assert (code, len(errors)) == (1, 1)
     assert "last.pt: cannot be written (File too large)" in errors[0]
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["log.csv"]
 
@@ -101,8 +87,6 @@ def test_bad_files_among_many(inputs: Inputs, tmp_path: Path) -> None:
     (folder / gone).symlink_to("nowhere.png")
     (folder / short).write_bytes((inputs.pictures / short).read_bytes()[:500])
     os.mkfifo(folder / pipe)
-    whole = np.asarray(Image.open(inputs.pictures / names[0]))
-    assert whole.shape == (150, 200, 3)
     command = batch(inputs, "--out", "p.json")
     command[1] = folder
     code, errors = call(*command, folder=tmp_path)

@@ -24,8 +24,7 @@ from deepmask.train.optimise import set_learning_rate
 from deepmask.train.provenance import changes
 from deepmask.train.safe_load import TensorFileError, read_tensors
 from deepmask.train.trainer import Trainer
-from tests.fuzz.mutations import VALUES, damaged
-from tests.fuzz.target import Target
+from tests.fuzz.mutations import VALUES, Target, damaged
 
 SMALL = DeepMaskConfig(64, 0, "resnet18", 8, "low-rank", 16, 14, "shared", 16)
 

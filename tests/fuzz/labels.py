@@ -22,8 +22,7 @@ from deepmask.evaluate.records import repair
 from deepmask.networks.families import FAMILIES
 from deepmask.train.log import Log, columns
 from tests.evaluate.scenes import labelled_set, proposals
-from tests.fuzz.mutations import damaged, damaged_json, exchanged
-from tests.fuzz.target import Target
+from tests.fuzz.mutations import Target, damaged, damaged_json, exchanged
 
 LABELS = labelled_set(3, images=2, objects=3)
 PROPOSALS = proposals(3, LABELS, each=2, noise=2)
@@ -204,19 +203,13 @@ def make_log(chance: Random) -> bytes:
     return damaged(f"{','.join(COLUMNS)}\n{ROW}\n{ROW}\n".encode(), chance)
 
 
+def make_labels(chance: Random) -> bytes:
+    return damaged_json(LABELS, chance, SHAPES)
+
+
 TARGETS = (
-    Target(
-        "coco labels, evaluation",
-        lambda chance: damaged_json(LABELS, chance, SHAPES),
-        evaluation_labels,
-        (EvalError,),
-    ),
-    Target(
-        "coco labels, training",
-        lambda chance: damaged_json(LABELS, chance, SHAPES),
-        training_labels,
-        (LabelError,),
-    ),
+    Target("coco labels, evaluation", make_labels, evaluation_labels, (EvalError,)),
+    Target("coco labels, training", make_labels, training_labels, (LabelError,)),
     Target("coco results", lambda c: damaged_json(PROPOSALS, c, SHAPES), results, (EvalError,)),
     Target("run lengths", make_run_lengths, run_lengths, (ValueError,)),
     Target("voc labels", make_voc, voc, (EvalError,)),

@@ -1,4 +1,4 @@
-"""Hostile model folders: `model.json`, and graphs whose hash is right but which are not."""
+"""Hostile model folders, graphs whose hash is right but which are not, and plan descriptions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import onnx
 
 from deepmask import DeepMask
 from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.engines.tensorrt.plan_cache import FORMAT, Hit, Identity, find, keep, path_of
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import ModelFolderError
-from tests.fuzz.mutations import EDGES, damaged, damaged_json, exchanged
-from tests.fuzz.target import Target
+from tests.fuzz.mutations import EDGES, Target, damaged, damaged_json, exchanged
 from tests.runtime.square_model import write_square_model
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
@@ -45,7 +45,7 @@ def make_manifest(chance: Random, refined: bool) -> bytes:
 
 def read_manifest(path: Path, refined: bool) -> None:
     """The description, beside graphs that work, and a run; of its coarse form too."""
-    folder = _folder(path, refined)
+    folder = copied(path, refined)
     (folder / "model.json").write_bytes(path.read_bytes())
     load_manifest(folder)
     for coarse in (False, True)[: 1 + refined]:
@@ -85,7 +85,7 @@ OPERATORS = ("Loop", "Expand", "ConstantOfShape", "Resize", "Conv", "Gather", "R
 
 def read_graph(path: Path, refined: bool) -> None:
     """The graph in the place of the one that it looks like, with its hash in `model.json`."""
-    folder, content = _folder(path, refined), path.read_bytes()
+    folder, content = copied(path, refined), path.read_bytes()
     name = "score"
     for mark, place in ((b"locations", "mask"), (b"SpaceToDepth", "trunk")):
         name = place if mark in content else name
@@ -99,7 +99,7 @@ def read_graph(path: Path, refined: bool) -> None:
     _run(folder, coarse)
 
 
-def _folder(path: Path, refined: bool) -> Path:
+def copied(path: Path, refined: bool) -> Path:
     """A folder of graphs that work."""
     folder = path.with_name("model")
     shutil.rmtree(folder, ignore_errors=True)
@@ -107,9 +107,8 @@ def _folder(path: Path, refined: bool) -> Path:
 
 
 def _run(folder: Path, coarse: bool) -> None:
-    with DeepMask.load(
-        folder, engine="onnxruntime", device="cpu", threads=1, coarse=coarse
-    ) as model:
+    on_cpu: dict[str, Any] = {"engine": "onnxruntime", "device": "cpu", "threads": 1}
+    with DeepMask.load(folder, coarse=coarse, **on_cpu) as model:
         found = model(IMAGE, proposals=5)
         assert np.isfinite(found.scores).all()
         assert all(0 <= result["score"] <= 1 for result in found.to_coco(1))
@@ -124,9 +123,42 @@ def _target(name: str, make: Any, read: Any, refined: bool) -> Target:
     return Target(name, partial(make, refined=refined), partial(read, refined=refined), refusals)
 
 
+IDENTITY: Identity = {
+    **{"format": FORMAT, "flavour": "tensorrt", "version": "11.4.0", "platform": "linux-x86_64"},
+    **{"gpu": "L4", "compute_capability": "8.9", "driver": "12.8", "precision": "fp16"},
+    **{"graph": "ab" * 32, "shapes": "cd" * 8, "max_side": 1333},
+}
+GOOD = {**IDENTITY, "sha256": hashlib.sha256(b"plan").hexdigest()}
+
+
+class Rebuild(Exception):
+    """A plan that is not used; the text is the reason that a user is told."""
+
+
+def read_plan(path: Path) -> None:
+    """Look a plan up by its description; what is no match is a reason to build again."""
+    keep(path.parent, IDENTITY, b"plan")
+    beside = path_of(path.parent, IDENTITY).with_suffix(".json")
+    hostile = path.read_bytes()
+    good = json.loads(beside.read_bytes())
+    beside.write_bytes(hostile)
+    found = find(path.parent, IDENTITY)
+    if not isinstance(found, Hit):
+        raise Rebuild(found.reason)
+    values = json.loads(hostile)
+    assert found.plan == b"plan"
+    assert all(values[key] == good[key] for key in good if key != "max_side")
+    assert values["max_side"] >= good["max_side"]
+
+
+def make_plan(chance: Random) -> bytes:
+    return damaged_json(GOOD, chance, ("a\nb", 1334))
+
+
 TARGETS = (
     _target("model.json", make_manifest, read_manifest, refined=False),
     _target("model.json, refined", make_manifest, read_manifest, refined=True),
     _target("onnx graphs", make_graph, read_graph, refined=False),
     _target("onnx graphs, refined", make_graph, read_graph, refined=True),
+    Target("plan descriptions", make_plan, read_plan, (Rebuild,)),
 )

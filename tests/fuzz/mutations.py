@@ -1,10 +1,12 @@
-"""Damage files: change bytes, exchange values of a JSON tree for hostile ones."""
+"""Damage files: change bytes, exchange values of a JSON tree; and what reads such files."""
 
 from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -99,3 +101,18 @@ def damaged_json(content: Any, chance: Random, values: Sequence[Any] = VALUES) -
     if chance.random() < 0.5:
         return json.dumps(twisted(content, chance, (*VALUES, *values))).encode()
     return damaged(json.dumps(content).encode(), chance)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader of files.
+
+    make      a hostile file's bytes; the same for the same `Random`.
+    read      reads that file and uses what it holds; anything it returns is good.
+    refusals  what it may raise instead: an error whose text is one line.
+    """
+
+    name: str
+    make: Callable[[Random], bytes]
+    read: Callable[[Path], object]
+    refusals: tuple[type[Exception], ...]

@@ -14,8 +14,7 @@ import numpy as np
 from PIL import Image
 
 from deepmask.runtime.io.images import ImageError, read_image
-from tests.fuzz.mutations import EDGES, damaged
-from tests.fuzz.target import Target
+from tests.fuzz.mutations import EDGES, Target, damaged
 
 HEIGHT, WIDTH = 17, 24
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -35,12 +34,9 @@ def encodings() -> tuple[bytes, ...]:
         *((colours, name, {}) for name in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")),
         *((modes[mode], "PNG", {}) for mode in ("L", "P", "RGBA", "LA", "1")),
         *((modes[mode], "TIFF", {}) for mode in ("1", "P", "RGBA", "CMYK", "F", "LA")),
-        (deep, "PNG", {}),
-        (deep, "TIFF", {}),
-        (deep, "PPM", {}),
+        *((deep, name, {}) for name in ("PNG", "TIFF", "PPM")),
         (modes["P"], "PNG", {"transparency": 3}),
-        (colours, "PNG", frames),
-        (colours, "GIF", frames),
+        *((colours, name, frames) for name in ("PNG", "GIF")),
         (colours, "WEBP", {**frames, "lossless": True}),
         (colours, "MPO", {**frames, "append_images": [colours]}),
         (colours, "JPEG", {"exif": exif, "progressive": True}),
@@ -94,9 +90,7 @@ def _with_checksums(content: bytes) -> bytes:
 def read(path: Path) -> None:
     """Read the file's pixels; few are allowed, as all real content is small."""
     image = read_image(path)
-    assert image.dtype == np.uint8
-    assert image.ndim == 3
-    assert image.shape[2] == 3
+    assert (image.dtype.name, image.ndim, image.shape[2]) == ("uint8", 3, 3)
     assert image.size > 0
 
 

@@ -19,10 +19,10 @@ from random import Random
 from types import FrameType
 from typing import Any, NoReturn
 
-from tests.fuzz import checkpoints, engines, labels, models, pictures
-from tests.fuzz.target import Target
+from tests.fuzz import checkpoints, labels, models, pictures
+from tests.fuzz.mutations import Target
 
-_ROOMS = (pictures, models, engines, labels, checkpoints)
+_ROOMS = (pictures, models, labels, checkpoints)
 TARGETS = {target.name: target for room in _ROOMS for target in room.TARGETS}
 #: A clean error is one line of at most so many letters.
 LONGEST_REFUSAL = 1000

@@ -27,10 +27,8 @@ def main(images: int, model: Path | None) -> None:
             course = []
             for count, now in enumerate(run_many(shared, images, images // 10), 1):
                 course.append(now)
-                click.echo(
-                    f"{count * (images // 10):6} images  {now.memory / 1e6:7.1f} MB  "
-                    f"{now.handles} handles"
-                )
+                held = f"{now.memory / 1e6:7.1f} MB  {now.handles} handles"
+                click.echo(f"{count * (images // 10):6} images  {held}")
             some = range(images // 10)
             threaded = by_threads(shared, len(some), threads=4)
         alone = []

@@ -1,25 +1,94 @@
-"""The short form of `tests.load`: memory and handles do not grow, answers are the same."""
+"""Memory, handles and numbers: what does not grow, does not vary, and is always finite."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from deepmask import DeepMask
-from tests.load.many import (
-    MOST_GROWTH,
-    SIZES,
-    Held,
-    answer,
-    by_threads,
-    differing,
-    grows,
-    picture,
-    run_many,
-)
+from deepmask.export.errors import ExportError
+from deepmask.export.exporter import export_model
+from deepmask.export.options import ExportOptions
+from deepmask.networks.deepmask import DeepMaskNetwork as Network
+from deepmask.train.checkpoint import Checkpoint, save_checkpoint
+from tests.faults.commands import TINY
+from tests.load.many import SIZES, answer, by_threads, differing, grows, picture, run_many
 from tests.runtime.square_model import write_square_model
+
+HEIGHT, WIDTH = 60, 80
+RNG = np.random.default_rng(0)
+NOISE = RNG.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+PICTURES = {
+    "gray": np.full((HEIGHT, WIDTH, 3), 127, np.uint8),
+    "black": np.zeros((HEIGHT, WIDTH, 3), np.uint8),
+    "white": np.full((HEIGHT, WIDTH, 3), 255, np.uint8),
+    "saturated": 255 * (RNG.integers(0, 2, (HEIGHT, WIDTH, 3)) > 0).astype(np.uint8),
+    "noise": NOISE,
+    "line": NOISE[:1],
+    "pixel": NOISE[:1, :1],
+}
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Iterator[DeepMask]:
+    with DeepMask.load(device="cpu", threads=1) as model:
+        yield model
+
+
+def bits(model: DeepMask, image: npt.NDArray[np.uint8]) -> tuple[Any, ...]:
+    """Everything a result says, and its masks' logits, to the last bit."""
+    found, windows = model(image, proposals=20), model.windows(image, proposals=20)
+    arrays = (found.scores, found.boxes, windows.logits, windows.boxes)
+    return *(array.tobytes() for array in arrays), str(found.rles())
+
+
+@pytest.mark.parametrize("picture", list(PICTURES))
+def test_any_picture_gets_valid_proposals(shipped: DeepMask, picture: str) -> None:
+    image = PICTURES[picture]
+    found = shipped(image, proposals=20)
+    assert 0 < len(found) <= 20
+    assert np.isfinite(shipped.windows(image, proposals=20).logits).all()
+    assert ((found.scores >= 0) & (found.scores <= 1)).all()
+    assert (np.diff(found.scores) <= 0).all()
+    x, y, width, height = found.boxes.T
+    assert (found.boxes >= 0).all()
+    assert ((x + width <= image.shape[1]) & (y + height <= image.shape[0])).all()
+    assert (found.areas <= width * height).all()
+
+
+def test_the_number_of_threads_changes_no_bit(shipped: DeepMask) -> None:
+    with DeepMask.load(device="cpu", threads=3) as model:
+        for name in ("noise", "saturated"):
+            assert bits(model, PICTURES[name]) == bits(shipped, PICTURES[name])
+
+
+def test_what_came_before_changes_no_bit(shipped: DeepMask) -> None:
+    """Other sizes and contents in between leave nothing behind."""
+    alone = {name: bits(shipped, image) for name, image in PICTURES.items()}
+    for name in ("noise", "pixel", "saturated", "noise"):
+        assert bits(shipped, PICTURES[name]) == alone[name]
+    assert alone["noise"] != alone["saturated"]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "weight",
+    ["trunk.layer1.0.bn1.running_var", "mask_head.classify.bias", "score_head.widen.weight"],
+)
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, weight: str, bad: float) -> None:
+    """Of trunk, mask and score alike, statistics too; nothing is written."""
+    weights = Network(TINY).state_dict()
+    weights[weight].view(-1)[0] = bad
+    save_checkpoint(Checkpoint(TINY, weights, {}), tmp_path / "a.pt")
+    with pytest.raises(ExportError, match=f"weight {weight} has 1 of"):
+        export_model(tmp_path / "a.pt", tmp_path / "out", ExportOptions())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
 
 IMAGES = 40
 
@@ -41,12 +110,6 @@ def test_memory_and_handles_are_flat(model: DeepMask) -> None:
     course = list(run_many(model, 5 * IMAGES, every=IMAGES))
     assert not grows(course), course
     assert course[-1].handles == course[0].handles
-
-
-def test_growth_is_told() -> None:
-    assert not grows([Held(0, 5), Held(MOST_GROWTH, 5)])
-    assert grows([Held(0, 5), Held(MOST_GROWTH + 1, 5)])
-    assert grows([Held(0, 5), Held(0, 6)])
 
 
 def test_threads_that_share_a_model_get_what_each_gets_alone(model: DeepMask, folder: Path) -> None:

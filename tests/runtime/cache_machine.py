@@ -10,14 +10,7 @@ from typing import Any
 
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.plan_cache import model_plans
-from deepmask.runtime.model.manifest import (
-    Grid,
-    Manifest,
-    Scales,
-    Stage,
-    TensorSpec,
-    Views,
-)
+from deepmask.runtime.model.manifest import Grid, Manifest, Scales, Stage, TensorSpec, Views
 from tests.runtime.fake_builder import fake_library
 
 GPU = Gpu("NVIDIA L4", "8.9", "12.8")
@@ -45,19 +38,9 @@ def write_model(folder: Path, **more: Any) -> Manifest:
         (folder / f"{name}.onnx").write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
         stages.append(Stage(name, f"{name}.onnx", sha256, per, inputs, outputs, {}))
-    return Manifest(
-        name="fake",
-        precision="fp32",
-        views=Views(Scales(-1.0, 0.0, 0.5), 1333, False, 48, 127.5, 16),
-        grids=(Grid("windows", "score", 0, 16, 64, 16, 0.0),),
-        stages=tuple(stages),
-        threshold=0.5,
-        overlap=0.75,
-        scale_prior=0.0,
-        categories=None,
-        coarse=None,
-        about={},
-    )
+    views = Views(Scales(-1.0, 0.0, 0.5), 1333, False, 48, 127.5, 16)
+    grids = (Grid("windows", "score", 0, 16, 64, 16, 0.0),)
+    return Manifest("fake", "fp32", views, grids, tuple(stages), 0.5, 0.75, 0.0, None, None, {})
 
 
 @dataclass
@@ -75,21 +58,10 @@ class Machine:
 
     def plans(self, **options: Any) -> dict[str, bytes]:
         self.lines, self.built = [], []
-        library = fake_library(
-            self.flavour,
-            self.version,
-            lambda graph: self.built.append(graph["name"]),
-            steps=1,
-        )
-        return model_plans(
-            self.manifest,
-            self.folder,
-            library,
-            self.gpu,
-            cache=self.cache,
-            report=self.lines.append,
-            **options,
-        )
+        noted = lambda graph: self.built.append(graph["name"])  # noqa: E731
+        library = fake_library(self.flavour, self.version, noted, steps=1)
+        options = {"cache": self.cache, "report": self.lines.append, **options}
+        return model_plans(self.manifest, self.folder, library, self.gpu, **options)
 
     def files(self, suffix: str) -> list[Path]:
         return sorted(self.cache.glob(f"*{suffix}"))

@@ -10,7 +10,7 @@ import pytest
 from deepmask import DeepMask
 from tests.runtime.cache_machine import Machine, write_model
 from tests.runtime.fake_gpu import FakeDevice
-from tests.runtime.fake_model import load
+from tests.runtime.fake_tensorrt import load
 from tests.runtime.square_model import write_square_model
 
 

@@ -7,7 +7,6 @@ A graph: {"inputs": {name: shape}}, and optionally "remark" and "refused" with w
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from enum import IntEnum
 from types import SimpleNamespace
@@ -19,8 +18,6 @@ ComputeCapability = IntEnum("ComputeCapability", "SM80 SM86 SM89 SM120")
 
 
 class Network:
-    """See `INetworkDefinition`."""
-
     def __init__(self, flags: int) -> None:
         self.flags = flags
         self.graph: dict[str, Any] = {}
@@ -35,8 +32,6 @@ class Network:
 
 
 class Profile:
-    """See `IOptimizationProfile`."""
-
     def __init__(self) -> None:
         self.shapes: dict[str, list[tuple[int, ...]]] = {}
 
@@ -46,8 +41,6 @@ class Profile:
 
 
 class Config:
-    """See `IBuilderConfig`."""
-
     def __init__(self) -> None:
         self.profiles: list[Profile] = []
         self.cleared: list[str] = []
@@ -100,9 +93,8 @@ def fake_library(
             return int(self._problem not in ("", "silence"))
 
         def get_error(self, index: int) -> Any:
-            return SimpleNamespace(
-                desc=lambda: self._problem, node_name=lambda: "", node_operator=lambda: ""
-            )
+            said = {"desc": self._problem, "node_name": "", "node_operator": ""}
+            return SimpleNamespace(**{key: lambda v=value: v for key, value in said.items()})
 
     class Builder:
         def __init__(self, logger: object) -> None:
@@ -137,8 +129,3 @@ def fake_library(
         NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
     )
     return Library(module, flavour, version, "logger", messages)
-
-
-def slowly(seconds: float) -> Callable[[dict[str, Any]], None]:
-    """A build that takes `seconds` a step."""
-    return lambda graph: time.sleep(seconds)

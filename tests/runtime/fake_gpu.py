@@ -17,15 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.engines.tensorrt.cuda import (
-    Device,
-    Event,
-    Gpu,
-    Memory,
-    OutOfMemory,
-    Pinned,
-    Stream,
-)
+from deepmask.runtime.engines.tensorrt import cuda
+from deepmask.runtime.engines.tensorrt.cuda import Device, Event, Gpu, Memory, Pinned, Stream
 
 Array = npt.NDArray[Any]
 
@@ -44,8 +37,6 @@ class FakeMemory(Memory):
 
 
 class FakePinned(Pinned):
-    """Pinned bytes."""
-
     def __init__(self, device: FakeDevice, address: int, size: int) -> None:
         self._held = [np.full(size, GARBAGE, np.uint8)]
         device.pinned[address] = weakref.ref(self.array)
@@ -69,8 +60,6 @@ class FakeEvent(Event):
 
 
 class FakeStream(Stream):
-    """A queue of work."""
-
     def __init__(self, device: FakeDevice, handle: int) -> None:
         self.handle = handle
         self.queue: list[Callable[[], None]] = []
@@ -98,7 +87,7 @@ class FakeStream(Stream):
 
 
 class FakeDevice(Device):
-    """See `Device`. `calls` counts what was asked for, `sizes` sums the bytes of it."""
+    """`calls` counts what was asked for, `sizes` sums the bytes of it."""
 
     def __init__(self, capacity: int = 1 << 30) -> None:
         self.gpu = FAKE
@@ -123,6 +112,11 @@ class FakeDevice(Device):
         """Bytes that are allocated on the device."""
         return sum(len(content) for content in list(self.memory.values()))
 
+    @property
+    def pinned_bytes(self) -> int:
+        blocks = [ref() for ref in list(self.pinned.values())]
+        return sum(block.nbytes for block in blocks if block is not None)
+
     def note(self, kind: str, size: int = 0) -> None:
         """Count a call, which the calling thread must have made with the device active."""
         assert getattr(self._local, "depth", 0) > 0, f"{kind} without an active device"
@@ -146,7 +140,9 @@ class FakeDevice(Device):
 
     def allocate(self, size: int) -> FakeMemory:
         if size > self.free():
-            raise OutOfMemory("GPU memory", size, f", {self.free()} are free on {self.gpu.name}")
+            raise cuda.OutOfMemory(
+                "GPU memory", size, f", {self.free()} are free on {self.gpu.name}"
+            )
         self.note("allocate", size)
         memory = FakeMemory(self, next(self._numbers) << 32, size)
         self.most = max(self.most, self.live)
@@ -179,7 +175,8 @@ class FakeDevice(Device):
     def read(self, address: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """A copy of what is at an address: KeyError after it was freed."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        return self.memory[address][:size].copy().view(dtype).reshape(shape)
+        found: Array = self.memory[address][:size].copy().view(dtype).reshape(shape)
+        return found
 
     def _write(self, address: int, source: Array) -> None:
         self.memory[address][: source.nbytes] = source.reshape(-1).view(np.uint8)

@@ -15,30 +15,37 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
+from deepmask import DeepMask
+from deepmask.runtime.engines.choose import Choice
+from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.engines.tensorrt.flavours import Library, Messages
 from deepmask.runtime.engines.tensorrt.profile import profiles
+from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest
 from tests.runtime.fake_builder import ComputeCapability
-from tests.runtime.fake_gpu import GARBAGE, FakeDevice
+from tests.runtime.fake_gpu import GARBAGE, Array, FakeDevice
 
+Picture = npt.NDArray[np.uint8]
 Strategy = Enum("Strategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
 _TYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 
 
 class FakeEngine:
-    """See `ICudaEngine`."""
-
     def __init__(self, device: FakeDevice, path: str, shapes: list[dict[str, Any]]) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.device = device
-        self.inputs = {value.name: value.type for value in self.session.get_inputs()}
-        self.outputs = {value.name: value.type for value in self.session.get_outputs()}
+        self.inputs = {value.name: _TYPES[value.type] for value in self.session.get_inputs()}
         self.shapes = shapes
         self.num_optimization_profiles = len(shapes)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        names = [value.name for value in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
 
     def get_tensor_profile_shape(self, name: str, index: int) -> Any:
         return self.shapes[index][name]
@@ -56,8 +63,6 @@ class FakeEngine:
 
 
 class FakeRuntimeConfig:
-    """See `IRuntimeConfig`."""
-
     def __init__(self, strategy: Strategy = Strategy.STATIC) -> None:
         self.strategy = strategy
         self.cache: FakeRuntimeCache | None = None
@@ -127,14 +132,9 @@ class FakeContext:
     def infer_shapes(self) -> list[str]:
         missing = [name for name in self.engine.inputs if name not in self.shapes]
         if not missing:
-            zeros = {
-                name: np.zeros(shape, _TYPES[self.engine.inputs[name]])
-                for name, shape in self.shapes.items()
-            }
-            made = self.engine.session.run(list(self.engine.outputs), zeros)
-            self.found = {
-                name: array.shape for name, array in zip(self.engine.outputs, made, strict=True)
-            }
+            types = self.engine.inputs
+            zeros = {name: np.zeros(shape, types[name]) for name, shape in self.shapes.items()}
+            self.found = {name: array.shape for name, array in self.engine.run(zeros).items()}
         return missing
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
@@ -168,11 +168,10 @@ class FakeContext:
             assert alive() is not None, "the context went before its work was done"
             device.write(scratch, np.full(size, GARBAGE, np.uint8))
             inputs = {
-                name: device.read(addresses[name], shape, _TYPES[engine.inputs[name]])
+                name: device.read(addresses[name], shape, engine.inputs[name])
                 for name, shape in shapes.items()
             }
-            made = engine.session.run(list(engine.outputs), inputs)
-            for name, array in zip(engine.outputs, made, strict=True):
+            for name, array in engine.run(inputs).items():
                 device.write(addresses[name], array)
 
         device.streams[handle].add(work)
@@ -207,10 +206,7 @@ def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
                 return None
             return FakeEngine(device, described["path"], described["profiles"])
 
-    module: Any = SimpleNamespace(
-        Runtime=Runtime,
-        ExecutionContextAllocationStrategy=Strategy,
-    )
+    module: Any = SimpleNamespace(Runtime=Runtime, ExecutionContextAllocationStrategy=Strategy)
     if flavour == "tensorrt-rtx":
         module.ComputeCapability = ComputeCapability
         module.IRuntimeCache = FakeRuntimeCache
@@ -228,3 +224,17 @@ def fake_plans(manifest: Manifest, folder: Path, max_side: int = 640) -> Mapping
         described = {"path": str(folder / stage.file), "profiles": shapes}
         plans[stage.name] = json.dumps(described).encode()
     return plans
+
+
+def load(
+    folder: Path, device: FakeDevice, flavour: str = "tensorrt", max_side: int = 640, *kept: Any
+) -> DeepMask:
+    """The model of a folder on the fake device; where kernels are kept, and who is told."""
+    manifest = load_manifest(folder)
+    plans, library = fake_plans(manifest, folder, max_side), fake_library(device, flavour)
+    engine = TensorRTEngine(manifest, plans, library, device, *kept)
+    return DeepMask(manifest, engine, Choice(flavour, "cuda"))
+
+
+def picture(seed: int, height: int = 90, width: int = 120) -> Picture:
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3)).astype(np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from deepmask.runtime.cli.main import Command, Interrupted, run_command
 from deepmask.runtime.cli.progress import progress_bar
 from deepmask.runtime.errors import OneLineError, UsageError
 
+needs_posix = pytest.mark.skipif(os.name == "nt", reason="needs signals, or a shell")
+Said = pytest.CaptureFixture[str]
 #: A command that does what its standard input says.
 PROGRAM = """
 import os, signal, sys, time
@@ -39,12 +42,10 @@ def _signals_as_before() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def outcome(
-    capsys: pytest.CaptureFixture[str], callback: Callable[[], object], *arguments: str
-) -> tuple[int, str, str]:
+def outcome(capsys: Said, callback: Callable[[], object]) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a command that calls `callback`."""
     with pytest.raises(SystemExit) as ended:
-        run_command(Command("test", callback=callback), "deepmask-test", "train", arguments)
+        run_command(Command("test", callback=callback), "deepmask-test", "train", ())
     said = capsys.readouterr()
     assert isinstance(ended.value.code, int)
     return ended.value.code, said.out, said.err
@@ -58,9 +59,13 @@ def raising(error: BaseException) -> Callable[[], object]:
 
 
 def missing(number: int, *names: str) -> OSError:
-    return OSError(
-        number, os.strerror(number), *names[:1], *([None, names[1]] if names[1:] else [])
-    )
+    second = [None, names[1]] if names[1:] else []
+    return OSError(number, os.strerror(number), *names[:1], *second)
+
+
+NO_TORCH = ModuleNotFoundError("No module named 'torch.x'", name="torch.x")
+NO_GL = ImportError("libGL.so.1: cannot\nopen", name="cv2")
+WHO_MAY = "check who may read and write there, or give another path"
 
 
 @pytest.mark.parametrize(
@@ -74,49 +79,25 @@ def missing(number: int, *names: str) -> OSError:
         (KeyboardInterrupt("nothing was written"), 130, "interrupted: nothing was written"),
         (Interrupted("interrupted after 3 images"), 130, "interrupted after 3 images"),
         (click.Abort(), 130, "interrupted"),
-        (
-            MemoryError(),
-            1,
-            "not enough memory: close other programs, or give less to do at a time",
-        ),
-        (
-            ModuleNotFoundError("No module named 'torch.x'", name="torch.x"),
-            1,
-            "torch is not installed: pip install 'deepmask-trt[train]'",
-        ),
-        (
-            ImportError("libGL.so.1: cannot\nopen", name="cv2"),
-            1,
-            "libGL.so.1: cannot open (deepmask-doctor shows what does not load)",
-        ),
+        (MemoryError(), 1, "not enough memory: close other programs, or give less to do at a time"),
+        (NO_TORCH, 1, "torch is not installed: pip install 'deepmask-trt[train]'"),
+        (NO_GL, 1, "libGL.so.1: cannot open (deepmask-doctor shows what does not load)"),
         (missing(errno.ENOENT, "a.png"), 1, "a.png: No such file or directory: check the path"),
-        (
-            missing(errno.EACCES, "a", "b"),
-            1,
-            "a: b: Permission denied: check who may read and write there, or give another path",
-        ),
+        (missing(errno.EACCES, "a", "b"), 1, f"a: b: Permission denied: {WHO_MAY}"),
         (
             missing(errno.ENOSPC),
             1,
             "No space left on device: free some space, or give another path",
         ),
-        (
-            OSError("odd"),
-            1,
-            "odd: check the path, its permissions and the space left",
-        ),
+        (OSError("odd"), 1, "odd: check the path, its permissions and the space left"),
     ],
 )
-def test_each_problem_is_one_line(
-    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, told: str
-) -> None:
+def test_each_problem_is_one_line(capsys: Said, error: BaseException, code: int, told: str) -> None:
     assert outcome(capsys, raising(error)) == (code, "", f"Error: {told}\n")
 
 
 @pytest.mark.parametrize(("given", "code"), [(None, 0), (0, 0), (1, 1), ("text", 0)])
-def test_a_command_returns_its_exit_code(
-    capsys: pytest.CaptureFixture[str], given: object, code: int
-) -> None:
+def test_a_command_returns_its_exit_code(capsys: Said, given: object, code: int) -> None:
     assert outcome(capsys, lambda: given) == (code, "", "")
     assert outcome(capsys, lambda: sys.exit(code)) == (code, "", "")
 
@@ -128,13 +109,8 @@ def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
 
 
 def start(code: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command, pipe = [sys.executable, "-c", PROGRAM], subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     assert process.stdin is not None
     process.stdin.write(code)
     process.stdin.close()
@@ -142,18 +118,29 @@ def start(code: str) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends a signal")
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def in_shell(command: str, code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", command], input=code, capture_output=True, text=True)
+
+
+RUN = f"exec {sys.executable} -c '{PROGRAM}'"
+
+
+@needs_posix
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_a_command_with_one_line(sent: signal.Signals) -> None:
     process = start("print('begun', flush=True); time.sleep(60)")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
+    assert line_of(process) == "begun\n"
     process.send_signal(sent)
     assert process.communicate(timeout=30) == ("", "Error: interrupted\n")
     assert process.returncode == 128 + sent
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends a signal")
+@needs_posix
 def test_the_first_of_several_interrupts_counts() -> None:
     """What it left to be done is done; the exit code is that of the first signal."""
     code = """
@@ -169,30 +156,27 @@ os.kill(os.getpid(), signal.SIGINT)
 raise Interrupted('interrupted after 2 of 3')
 """
     process = start(code)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
+    assert line_of(process) == "begun\n"
     process.send_signal(signal.SIGTERM)
-    assert process.stdout.readline() == "ending\n"
+    assert line_of(process) == "ending\n"
     for number in (signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)
     assert process.communicate(timeout=30) == ("ended\n", "Error: interrupted after 2 of 3\n")
     assert process.returncode == 143
 
 
-@pytest.mark.skipif(os.name == "nt", reason="sends a signal")
+@needs_posix
 def test_interrupts_are_as_before_after_a_block_without_one() -> None:
-    process = start(
-        "with one_interrupt(): pass\nos.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
-    )
+    stop = "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
+    process = start(f"with one_interrupt(): pass\n{stop}")
     assert process.communicate(timeout=30) == ("", "Error: interrupted\n")
     assert process.returncode == 130
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs a shell's background job")
+@needs_posix
 def test_a_background_job_goes_on_when_ctrl_c_is_ignored() -> None:
     code = "os.kill(os.getpid(), signal.SIGINT); print('done')"
-    command = f"trap '' INT; exec {sys.executable} -c '{PROGRAM}'"
-    done = subprocess.run(["sh", "-c", command], input=code, capture_output=True, text=True)
+    done = in_shell(f"trap '' INT; {RUN}", code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
@@ -200,56 +184,30 @@ def test_a_background_job_goes_on_when_ctrl_c_is_ignored() -> None:
 def test_work_goes_on_when_standard_output_is_full(tmp_path: Path) -> None:
     """It is the files that count; what was not printed is told, and is a failure."""
     code = f"print('a' * 9000); open({str(tmp_path / 'made')!r}, 'w').close(); click.echo('b')"
+    told = "Error: standard output is cut short (No space left on device)"
     for end, wanted in (("", 1), ("; raise Interrupted('stopped')", 130)):
-        with Path("/dev/full").open("w") as full:
-            done = subprocess.run(
-                [sys.executable, "-c", PROGRAM],
-                input=code + end,
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+        done = in_shell(f"{RUN} >/dev/full", code + end)
         assert done.returncode == wanted
-        assert done.stderr.splitlines()[-1] == (
-            "Error: standard output is cut short (No space left on device)"
-        )
+        assert done.stderr.splitlines()[-1] == told
         (tmp_path / "made").unlink()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+@needs_posix
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-", "2>/dev/full"])
 def test_streams_may_be_missing(closed: str) -> None:
-    command = f"exec {sys.executable} -c '{PROGRAM}' {closed}"
-    code = "print('x'); click.echo('y', err=True)"
-    done = subprocess.run(["sh", "-c", command], input=code, capture_output=True, text=True)
+    done = in_shell(f"{RUN} {closed}", "print('x'); click.echo('y', err=True)")
     assert done.returncode == 0
     assert done.stdout + done.stderr in ("x\n", "y\n")
 
 
+@needs_posix
 def test_text_that_the_terminal_lacks_is_escaped() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        input=r"print('\u2265 \udcff')",
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"},
-    )
+    latin = "export PYTHONIOENCODING=latin-1 PYTHONUTF8=0"
+    done = in_shell(f"{latin}; {RUN}", r"print('\u2265 \udcff')")
     assert (done.returncode, done.stdout) == (0, "\\u2265 \\udcff\n")
 
 
-class Terminal:
-    """A standard error that says it is a terminal."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def write(self, text: str) -> int:
-        self.text += text
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
+class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
 
@@ -261,15 +219,16 @@ def test_progress_has_a_bar_for_each_thing_that_is_counted(monkeypatch: pytest.M
         for counted in ("trunk", "mask"):
             for done in range(4):
                 show(counted, done, 3)
-        assert terminal.text.endswith("\n")  # what is printed now has a line of its own
+        assert terminal.getvalue().endswith("\n")  # what is printed now has a line of its own
         show("one", 1, 1)
-    assert terminal.text.count("3/3") == 2
-    assert terminal.text.index("trunk") < terminal.text.index("3/3") < terminal.text.index("mask")
-    assert "/s" in terminal.text
-    assert "one" not in terminal.text
+    text = terminal.getvalue()
+    assert text.count("3/3") == 2
+    assert text.index("trunk") < text.index("3/3") < text.index("mask")
+    assert "/s" in text
+    assert "one" not in text
 
 
-def test_progress_is_not_shown_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_not_shown_elsewhere(capsys: Said) -> None:
     with progress_bar() as show:
         show("images", 1, 3)
     assert capsys.readouterr().err == ""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -18,15 +18,15 @@ from deepmask.runtime.engines import onnxruntime as ort_engine
 from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.engines.choose import Choice, choose
 from deepmask.runtime.engines.tensorrt import cuda, flavours, plan_cache
-from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.model.manifest import Manifest, Stage
 from tests.runtime.fake_gpu import FAKE, FakeDevice
 from tests.runtime.fake_tensorrt import fake_library, fake_plans
 
+Patch = pytest.MonkeyPatch
+
 
 @pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
-    """A machine with a GPU, pycuda, and every engine's library."""
+def gpu(monkeypatch: Patch) -> FakeDevice:
     device = FakeDevice()
     monkeypatch.setattr(cuda, "open_device", lambda: device)
     monkeypatch.setattr(flavours, "load_library", lambda flavour: fake_library(device, flavour))
@@ -35,67 +35,58 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeDevice:
 
 
 @pytest.fixture
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_gpu(monkeypatch: Patch) -> None:
     """A machine without a driver, and onnxruntime without CUDA."""
-
-    def refuse() -> None:
-        raise DeviceError("no NVIDIA driver on this machine")
-
+    refuse = Mock(side_effect=DeviceError("no NVIDIA driver on this machine"))
     monkeypatch.setattr(cuda, "open_device", refuse)
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "no CUDA here")
 
 
-def lack(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
-    """Take away libraries."""
+def absent(library: str) -> str:
+    return f"{library} is not installed: pip install 'deepmask-trt[{library}]'"
+
+
+def lack(monkeypatch: Patch, *missing: str) -> None:
     original = flavours.load_library
 
     def load(flavour: str) -> flavours.Library:
         if flavour in missing:
-            raise EngineError(f"{flavour} is not installed: pip install 'deepmask-trt[{flavour}]'")
+            raise EngineError(absent(flavour))
         return original(flavour)
 
     monkeypatch.setattr(flavours, "load_library", load)
 
 
 def order(choice: Choice | None) -> list[tuple[str, str]]:
-    """A choice and what it falls back to."""
     return [] if choice is None else [(choice.engine, choice.device), *order(choice.fallback)]
 
 
-def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then TensorRT for RTX, then CUDA, then the CPU; what is passed over is the reason."""
+def test_auto_prefers_tensorrt(gpu: FakeDevice, monkeypatch: Patch) -> None:
     ladder = [("tensorrt", "cuda"), ("tensorrt-rtx", "cuda"), ("onnxruntime", "cuda")]
     assert order(choose()) == [*ladder, ("onnxruntime", "cpu")]
     assert order(choose("auto", "cuda")) == ladder
     assert choose().reason == ""
     lack(monkeypatch, "tensorrt")
     assert order(choose())[0] == ("tensorrt-rtx", "cuda")
-    assert choose().reason == "tensorrt is not installed: pip install 'deepmask-trt[tensorrt]'"
+    assert choose().reason == absent("tensorrt")
     lack(monkeypatch, "tensorrt-rtx")
     assert order(choose())[0] == ("onnxruntime", "cuda")
-    assert "pip install 'deepmask-trt[tensorrt-rtx]'" in choose().reason
+    assert absent("tensorrt-rtx") in choose().reason
 
 
-def test_auto_passes_over_what_is_not_for_this_gpu(
-    gpu: FakeDevice, model_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_passes_a_gpu_over(gpu: FakeDevice, model_folder: Path, monkeypatch: Patch) -> None:
     """TensorRT for RTX lists what it is for, and an H200 is not in it: no build is begun."""
     gpu.gpu = replace(FAKE, name="NVIDIA H200", compute_capability="9.0")
     assert order(choose())[:2] == [("tensorrt", "cuda"), ("onnxruntime", "cuda")]
     assert choose().reason == ""  # what is preferred can be had
     lack(monkeypatch, "tensorrt")
-
-    def fail(*_: object, **__: object) -> None:
-        pytest.fail("a plan is asked for")
-
-    monkeypatch.setattr(plan_cache, "model_plans", fail)
+    monkeypatch.setattr(plan_cache, "model_plans", lambda *_, **__: pytest.fail("a plan"))
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "no CUDA here")
     with DeepMask.load(model_folder) as model:
         assert (model.choice.engine, model.choice.device) == ("onnxruntime", "cpu")
         assert model.choice.reason == (
-            "tensorrt is not installed: pip install 'deepmask-trt[tensorrt]'; NVIDIA H200 has "
-            "compute capability 9.0: tensorrt-rtx cannot build for SM90; it can for SM80, SM86, "
-            "SM89, SM120; no CUDA here"
+            f"{absent('tensorrt')}; NVIDIA H200 has compute capability 9.0: tensorrt-rtx cannot "
+            "build for SM90; it can for SM80, SM86, SM89, SM120; no CUDA here"
         )
     with pytest.raises(EngineError, match=r"--engine tensorrt-rtx: NVIDIA H200 has .* or use --en"):
         choose("tensorrt-rtx")
@@ -115,47 +106,33 @@ def test_an_explicit_choice_has_no_fallback(gpu: FakeDevice) -> None:
     assert choose("onnxruntime", "cuda") == Choice("onnxruntime", "cuda")
 
 
-def test_an_explicit_choice_that_cannot_be_met_is_an_error(
-    no_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With all that is missing, and what to use instead."""
+def test_a_choice_that_cannot_be_met_is_an_error(no_gpu: None, monkeypatch: Patch) -> None:
     lack(monkeypatch, "tensorrt", "tensorrt-rtx")
     for engine in ("tensorrt", "tensorrt-rtx"):
         with pytest.raises(EngineError) as caught:
             choose(engine)
-        assert str(caught.value) == (
-            f"--engine {engine}: {engine} is not installed: pip install 'deepmask-trt[{engine}]'; "
-            "no NVIDIA driver on this machine; or use --engine onnxruntime"
-        )
-    with pytest.raises(EngineError, match=r"--engine tensorrt runs on NVIDIA GPUs only; use"):
-        choose("tensorrt", "cpu")
-    with pytest.raises(EngineError, match=r"^--device cuda: no CUDA here; use --device cpu$"):
-        choose("onnxruntime", "cuda")
-    with pytest.raises(EngineError, match=r"--device cuda: no TensorRT: no NVIDIA driver .*; use"):
-        choose("auto", "cuda")
-    with pytest.raises(EngineError, match="engine 'tvm' on device 'auto': expected one of auto"):
-        choose("tvm")
+        rest = "no NVIDIA driver on this machine; or use --engine onnxruntime"
+        assert str(caught.value) == f"--engine {engine}: {absent(engine)}; {rest}"
+    for asked, told in (
+        (("tensorrt", "cpu"), r"--engine tensorrt runs on NVIDIA GPUs only; use"),
+        (("onnxruntime", "cuda"), r"^--device cuda: no CUDA here; use --device cpu$"),
+        (("auto", "cuda"), r"--device cuda: no TensorRT: no NVIDIA driver .*; use"),
+        (("tvm",), "engine 'tvm' on device 'auto': expected one of auto"),
+    ):
+        with pytest.raises(EngineError, match=told):
+            choose(*asked)
 
 
-@pytest.mark.parametrize(("asked", "fitting"), [(None, 0), (300, 300), (3000, 3000)])
+@pytest.mark.parametrize(("asked", "fits"), [(None, 0), (300, 300), (3000, 3000)])
 def test_tensorrt_opens_what_the_cache_gives(
-    gpu: FakeDevice,
-    model_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    asked: int | None,
-    fitting: int,
+    gpu: FakeDevice, model_folder: Path, tmp_path: Path, monkeypatch: Patch, asked: Any, fits: int
 ) -> None:
-    """Where plans are kept and what they must take reaches the cache, and reports come back."""
-
-    def told(counted: str, done: int, total: int) -> None:
+    def told(*_: object) -> None:
         pytest.fail("nothing is built")
 
-    def plans(
-        manifest: Manifest, folder: Path, library: flavours.Library, gpu: Gpu, **rest: Any
-    ) -> Mapping[str, bytes]:
+    def plans(manifest: Manifest, folder: Path, _: Any, gpu: Any, **rest: Any) -> Any:
         rest.pop("report")("building")
-        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": fitting, "progress": told})
+        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": fits, "progress": told})
         return fake_plans(manifest, folder)
 
     monkeypatch.setattr(plan_cache, "model_plans", plans)
@@ -168,19 +145,11 @@ def test_tensorrt_opens_what_the_cache_gives(
 
 
 def test_plans_are_built_once_and_found_again(
-    gpu: FakeDevice,
-    model: DeepMask,
-    model_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    gpu: FakeDevice, model: DeepMask, model_folder: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     """Through the cache itself: the first load builds three plans, the second reads them."""
     plans = fake_plans(model.manifest, model_folder)
-
-    def build(library: flavours.Library, graph: bytes, name: str, *_: Any) -> tuple[bytes, Any]:
-        return plans[name], []
-
-    monkeypatch.setattr(plan_cache, "build_plan", build)
+    monkeypatch.setattr(plan_cache, "build_plan", lambda _, __, name, *___: (plans[name], []))
     image = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
     for builds in (3, 0):
         lines: list[str] = []
@@ -191,21 +160,10 @@ def test_plans_are_built_once_and_found_again(
         assert "precision fp32" in lines[-1]
 
 
-def test_auto_goes_on_where_an_engine_cannot_be_built(
-    gpu: FakeDevice, model_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And says why; asked for by name it is an error."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise EngineError("this GPU is too new")
-
+def test_auto_goes_on_to_the_next(gpu: FakeDevice, model_folder: Path, monkeypatch: Patch) -> None:
+    refuse, start = Mock(side_effect=EngineError("this GPU is too new")), ort_engine._open_session
     monkeypatch.setattr(plan_cache, "model_plans", refuse)
-    original = ort_engine._open_session
-    monkeypatch.setattr(
-        ort_engine,
-        "_open_session",
-        lambda path, stage, _, count: original(path, stage, "cpu", count),
-    )
+    monkeypatch.setattr(ort_engine, "_open_session", lambda a, b, _, d: start(a, b, "cpu", d))
     with DeepMask.load(model_folder) as model:
         assert (model.choice.engine, model.choice.device) == ("onnxruntime", "cuda")
         assert model.choice.reason == "this GPU is too new"
@@ -213,9 +171,7 @@ def test_auto_goes_on_where_an_engine_cannot_be_built(
         DeepMask.load(model_folder, engine="tensorrt")
 
 
-def test_a_device_that_does_not_start(
-    no_gpu: None, model_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_that_does_not_start(no_gpu: None, model_folder: Path, monkeypatch: Patch) -> None:
     """The library has CUDA, the machine has not: `auto` says so and takes the CPU."""
     original = ort_engine._open_session
 
@@ -233,19 +189,7 @@ def test_a_device_that_does_not_start(
         DeepMask.load(model_folder, device="cuda")
 
 
-def test_without_onnxruntime_it_says_what_to_install(
-    no_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As for `pip install deepmask-trt` without an extra."""
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(EngineError, match=r"pip install 'deepmask-trt\[cpu\]'"):
-        choose()
-
-
-def test_an_onnxruntime_that_does_not_load_is_one_line(
-    no_gpu: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A library it needs is missing, say."""
+def test_an_onnxruntime_that_does_not_load_is_one_line(no_gpu: None, monkeypatch: Patch) -> None:
     original = importlib.import_module
 
     def broken(name: str) -> ModuleType:
@@ -255,4 +199,7 @@ def test_an_onnxruntime_that_does_not_load_is_one_line(
 
     monkeypatch.setattr("importlib.import_module", broken)
     with pytest.raises(EngineError, match=r"cannot be loaded: libfoo.so: [a-z ]+$"):
+        choose()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EngineError, match=r"pip install 'deepmask-trt\[cpu\]'"):
         choose()

@@ -59,7 +59,6 @@ def test_arrays_go_up_as_they_look_and_come_down_as_copies(engine: Engine) -> No
 
 
 def test_buffers_are_the_tensors_memory(engine: Engine) -> None:
-    """Of the shape and type that was asked for; the next one disturbs nothing that was sent."""
     tensors = []
     for value in range(5):
         buffer = engine.buffer((2, 3), np.float32)
@@ -70,18 +69,12 @@ def test_buffers_are_the_tensors_memory(engine: Engine) -> None:
         tensors.append(engine.send(buffer))
         del buffer
     with engine.fetched(tensors) as arrays:
-        assert [array.tolist() for array in arrays] == [
-            np.full((2, 3), v).tolist() for v in range(5)
-        ]
-
-
-def test_nothing_can_be_fetched(engine: Engine) -> None:
+        assert [array.tolist() for array in arrays] == [[[v] * 3] * 2 for v in range(5)]
     with engine.fetched([]) as arrays:
         assert arrays == []
 
 
 def test_outputs_outlive_their_inputs(engine: Engine) -> None:
-    """A tensor stays what it is, whatever runs after it."""
     features = engine.run("trunk", {"image": engine.upload(image(0))})["features"]
     expected = engine.fetch(features)
     for seed in range(1, 5):
@@ -90,7 +83,6 @@ def test_outputs_outlive_their_inputs(engine: Engine) -> None:
 
 
 def test_graphs_follow_each_other_on_the_device(engine: Engine, model_folder: Path) -> None:
-    """Two masks of one map are what they are one by one."""
     features = engine.run("trunk", {"image": engine.upload(image(0))})
     locations = np.array([[0, 0], [2, 3]])
     both = engine.run("mask", {**features, "locations": engine.upload(locations)})["mask"]
@@ -102,7 +94,6 @@ def test_graphs_follow_each_other_on_the_device(engine: Engine, model_folder: Pa
 
 
 def test_four_threads_get_four_equal_results(engine: Engine) -> None:
-    """At the same time, on the same weights; each of several pictures."""
     expected = [scores(engine, seed) for seed in range(3)]
     start = threading.Barrier(4)
 
@@ -126,9 +117,5 @@ def test_marks_are_moments_in_order(engine: Engine) -> None:
     spans = [engine.seconds(first, second), engine.seconds(second, third)]
     assert min(spans) > 0
     assert engine.seconds(first, third) == pytest.approx(sum(spans))
-
-
-def test_closing_twice_does_no_harm(engine: Engine) -> None:
-    scores(engine, 0)
     engine.close()
-    engine.close()
+    engine.close()  # which does no harm

@@ -1,8 +1,10 @@
-"""OpenVINO beside ONNX Runtime: the same numbers, the same words, and when `auto` takes which."""
+"""ONNX Runtime and OpenVINO: the same numbers, the same words, and when `auto` takes which."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,19 +13,22 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 from numpy.testing import assert_allclose
 
 from deepmask import DeepMask
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.choose import Choice, choose
+from deepmask.runtime.io.checksum import sha256_of
+
+Patch = pytest.MonkeyPatch
 
 engine_module = pytest.importorskip("deepmask.runtime.engines.openvino")
 
 
 @pytest.fixture
 def twin(model_folder: Path) -> Iterator[DeepMask]:
-    """The model of the `model` fixture, on OpenVINO."""
     with DeepMask.load(model_folder, engine="openvino", threads=1) as opened:
         yield opened
 
@@ -32,24 +37,17 @@ def picture(height: int = 90, width: int = 120) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
 
 
-def test_its_proposals_are_onnxruntimes(model: DeepMask, twin: DeepMask) -> None:
-    """Float32 on both: every logit of the ranked masks to rounding."""
+def test_results_are_those_of_onnxruntime(model: DeepMask, twin: DeepMask) -> None:
+    """At many sizes, again and again: kernels that were kept give what they gave when new."""
     expected, found = model(picture(), proposals=50), twin(picture(), proposals=50)
     assert_allclose(found.scores, expected.scores, atol=1e-6)
-    masks = [one.windows(picture(), proposals=50).logits for one in (model, twin)]
-    assert_allclose(masks[1], masks[0], atol=1e-4)
     assert_allclose(found.boxes, expected.boxes, atol=1)
-
-
-def test_images_of_many_sizes_go_through_one_engine(model: DeepMask, twin: DeepMask) -> None:
-    """And again: kernels that were kept give what they gave when they were new."""
-    sizes = [(40, 60), (200, 120), (64, 64), (33, 150)]
+    sizes = [(90, 120), (40, 60), (200, 120), (64, 64), (33, 150)]
     first = [twin.windows(picture(*size), proposals=20).logits for size in sizes]
     for size, kept in zip(sizes, first, strict=True):
         again = twin.windows(picture(*size), proposals=20).logits
         assert np.array_equal(again, kept)
-        expected = model.windows(picture(*size), proposals=20).logits
-        assert_allclose(again, expected, atol=1e-4)
+        assert_allclose(again, model.windows(picture(*size), proposals=20).logits, atol=1e-4)
 
 
 def test_bfloat16_is_near_float32() -> None:
@@ -73,13 +71,11 @@ def score_map(model: DeepMask, canvas: npt.NDArray[np.float32]) -> npt.NDArray[n
     return engine.fetch(engine.run("score", {"features": features})["score"])
 
 
-def test_a_cpu_without_bfloat16_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_without_bfloat16_is_told_so(monkeypatch: Patch) -> None:
     monkeypatch.setattr(engine_module, "missing_bfloat16", lambda: "this CPU has no bfloat16")
-    with pytest.raises(EngineError) as caught:
+    told = "--engine openvino-bf16: this CPU has no bfloat16; or use --engine onnxruntime"
+    with pytest.raises(EngineError, match=f"^{told}$"):
         choose("openvino-bf16")
-    assert str(caught.value) == (
-        "--engine openvino-bf16: this CPU has no bfloat16; or use --engine onnxruntime"
-    )
     assert choose("openvino") == Choice("openvino", "cpu")
 
 
@@ -97,12 +93,15 @@ def test_it_is_never_taken_for_cuda() -> None:
         choose("openvino", "cuda")
 
 
-def test_without_it_auto_says_what_would_be_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For int8; where it is asked for by name, what installs it."""
-    monkeypatch.setattr(
-        "importlib.util.find_spec",
-        lambda name: None if name == "openvino" else ModuleSpec(name, None),
-    )
+def hide(monkeypatch: Patch, hidden: str) -> None:
+    def find_spec(name: str) -> ModuleSpec | None:
+        return None if name == hidden else ModuleSpec(name, None)
+
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
+
+
+def test_without_it_auto_says_what_would_be_faster(monkeypatch: Patch) -> None:
+    hide(monkeypatch, "openvino")
     absent = "openvino is not installed: pip install 'deepmask-trt[openvino]'"
     assert choose("auto", "cpu", "int8") == Choice("onnxruntime", "cpu", absent)
     assert choose("auto", "cpu").reason == ""
@@ -111,21 +110,9 @@ def test_without_it_auto_says_what_would_be_faster(monkeypatch: pytest.MonkeyPat
     assert str(caught.value) == f"--engine openvino: {absent}; or use --engine onnxruntime"
 
 
-def test_alone_it_serves_every_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without onnxruntime `auto` need not fail."""
-    monkeypatch.setattr(
-        "importlib.util.find_spec",
-        lambda name: None if name == "onnxruntime" else ModuleSpec(name, None),
-    )
+def test_alone_it_serves_every_precision(monkeypatch: Patch) -> None:
+    hide(monkeypatch, "onnxruntime")
     assert choose("auto", "cpu") == Choice("openvino", "cpu")
-
-
-def test_a_failing_graph_is_one_line(twin: DeepMask) -> None:
-    """A shape that the graph cannot take."""
-    wrong = twin.engine.upload(np.zeros((1, 4, 160, 160), np.float32))
-    with pytest.raises(EngineError, match="openvino failed in stage trunk: ") as caught:
-        twin.engine.run("trunk", {"image": wrong})
-    assert "\n" not in str(caught.value)
 
 
 def test_nothing_is_told_to_its_makers(model_folder: Path, tmp_path: Path) -> None:
@@ -145,8 +132,46 @@ def test_nothing_is_told_to_its_makers(model_folder: Path, tmp_path: Path) -> No
         assert not list(tmp_path.iterdir())
 
 
-def test_the_engine_names_itself(model_folder: Path) -> None:
-    with DeepMask.load(model_folder, engine="openvino", threads=3) as model:
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_names_and_failures_are_one_line(engine: str, model_folder: Path) -> None:
+    pytest.importorskip(engine)
+    with DeepMask.load(model_folder, engine=engine, device="cpu", threads=3) as model:
         name, version, *where = model.engine.description.split(" ", 2)
-        assert (name, where) == ("openvino", ["on CPU, 3 threads"])
+        assert (name, where) == (engine, ["on CPU, 3 threads"])
         assert version.count(".") == 2
+        wrong = model.engine.upload(np.zeros((1, 4, 15, 15), np.float32))
+        with pytest.raises(EngineError, match=f"{engine} failed in stage trunk: ") as caught:
+            model.engine.run("trunk", {"image": wrong})
+        assert "\n" not in str(caught.value)
+    model.close()
+
+
+@pytest.mark.parametrize(
+    ("engine", "no_graph"),
+    [
+        ("onnxruntime", "score.onnx: onnxruntime cannot load it: "),
+        ("openvino", r"score.onnx: has inputs \[\] and outputs \[\], "),  # it sees an empty graph
+    ],
+)
+def test_unfitting_graphs(engine: str, no_graph: str, model_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip(f"deepmask.runtime.engines.{engine}")
+    folder = Path(shutil.copytree(model_folder, tmp_path / "copy"))
+    content = json.loads((folder / "model.json").read_text())
+    score = content["stages"][1]
+    score["outputs"]["code"] = {"role": "map", "dtype": "float32", "axes": [1, 9, "rows", "cols"]}
+    (folder / "model.json").write_text(json.dumps(content))
+    with pytest.raises(EngineError, match=r"has inputs .* model.json says .*'code'"):
+        DeepMask.load(folder, engine=engine, device="cpu")
+    del score["outputs"]["code"]
+    strange = onnx.load(folder / "score.onnx")
+    strange.graph.node[0].op_type = "Nonsense"
+    for broken, said in (
+        (strange.SerializeToString(), rf"score.onnx: {engine} cannot load it: "),
+        (b"\x08\x08", no_graph),
+    ):
+        (folder / "score.onnx").write_bytes(broken)
+        score["sha256"] = sha256_of(folder / "score.onnx")
+        (folder / "model.json").write_text(json.dumps(content))
+        with pytest.raises(EngineError, match=said) as caught:
+            DeepMask.load(folder, engine=engine, device="cpu")
+        assert "\n" not in str(caught.value)

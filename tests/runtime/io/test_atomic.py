@@ -7,19 +7,15 @@ import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
 from deepmask.runtime.io import atomic
-from deepmask.runtime.io.atomic import (
-    abort,
-    atomic_write,
-    commit,
-    new_file,
-    remove_stale,
-    staging_folder,
-)
+from deepmask.runtime.io.atomic import abort, atomic_write, commit, new_file, remove_stale
+from deepmask.runtime.io.atomic import staging_folder as staging
+
+Patch = pytest.MonkeyPatch
 
 needs_locks = pytest.mark.skipif(not atomic._HAS_LOCKS, reason="no file locks on this system")
 
@@ -47,20 +43,15 @@ def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
 def test_a_failure_leaves_what_was_there(tmp_path: Path, failure: BaseException) -> None:
     path = tmp_path / "a.pt"
     path.write_bytes(b"old")
-
-    def fail(file: IO[bytes]) -> None:
+    with pytest.raises(type(failure)), atomic_write(path) as file:  # noqa: PT012
         file.write(b"new")
         raise failure
-
-    with pytest.raises(type(failure)), atomic_write(path) as file:
-        fail(file)
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.pt"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
 def test_permissions(tmp_path: Path) -> None:
-    """They are those of any new file, or fewer if asked for."""
     (tmp_path / "plain").touch()
     for name, mode in (("a", 0o666), ("b", 0o600)):
         with atomic_write(tmp_path / name, mode):
@@ -71,7 +62,7 @@ def test_permissions(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    for make in (atomic_write, staging_folder):
+    for make in (atomic_write, staging):
         with pytest.raises(FileNotFoundError), make(tmp_path / "nowhere" / "a"):
             pass
 
@@ -85,28 +76,17 @@ def test_two_that_make_the_same_do_not_disturb_each_other(tmp_path: Path) -> Non
     other.write(b"2")
     commit(other, second, path)
     assert path.read_bytes() == b"2"
+    abort(other, second)  # Ctrl-C may come just after the renaming
     abort(one, first)
+    assert path.read_bytes() == b"2"
     assert names(tmp_path) == ["a.pt"]
-    with staging_folder(path) as folder, staging_folder(path) as another:
+    with staging(path) as folder, staging(path) as another:
         assert folder != another
     assert names(tmp_path) == ["a.pt"]
 
 
-def test_a_committed_file_is_not_aborted(tmp_path: Path) -> None:
-    """Ctrl-C may come just after the renaming."""
-    path = tmp_path / "a.pt"
-    temporary_path, file = new_file(path)
-    file.write(b"1")
-    commit(file, temporary_path, path)
-    abort(file, temporary_path)
-    assert path.read_bytes() == b"1"
-    assert names(tmp_path) == ["a.pt"]
-
-
 @needs_locks
-def test_a_file_is_locked_until_it_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_locked_until_it_has_its_name(tmp_path: Path, monkeypatch: Patch) -> None:
     """If it were closed before, another process could take it for stale and remove it."""
     replace = Path.replace
 
@@ -120,10 +100,8 @@ def test_a_file_is_locked_until_it_has_its_name(
     assert (tmp_path / "a.pt").read_bytes() == b"1"
 
 
-@pytest.mark.parametrize("make", [atomic_write, staging_folder])
-def test_another_thing_of_the_temporary_name_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Any]
-) -> None:
+@pytest.mark.parametrize("make", [atomic_write, staging])
+def test_taken_names_stay(tmp_path: Path, monkeypatch: Patch, make: Callable[[Path], Any]) -> None:
     monkeypatch.setattr(secrets, "token_hex", lambda size: "1f")
     (tmp_path / temporary("a.pt")).write_bytes(b"mine")
     with pytest.raises(FileExistsError), make(tmp_path / "a.pt"):
@@ -132,10 +110,8 @@ def test_another_thing_of_the_temporary_name_is_left_alone(
 
 
 @needs_locks
-@pytest.mark.parametrize("make", [atomic_write, staging_folder])
-def test_where_files_cannot_be_told_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Any]
-) -> None:
+@pytest.mark.parametrize("make", [atomic_write, staging])
+def test_files_look_alike(tmp_path: Path, monkeypatch: Patch, make: Callable[[Path], Any]) -> None:
     """With locks that is an error; without, it does not matter: nothing stale is removed."""
     monkeypatch.setattr(atomic, "_is_at", lambda descriptor, path: False)
     told = "its temporary files are removed as they are made"
@@ -148,9 +124,7 @@ def test_where_files_cannot_be_told_apart(
 
 
 @needs_locks
-def test_what_vanishes_before_it_is_locked_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_vanishes_unlocked_is_made_again(tmp_path: Path, monkeypatch: Patch) -> None:
     lock, removed = atomic._lock, list[bool]()
 
     def late(descriptor: int) -> bool | None:
@@ -163,16 +137,14 @@ def test_what_vanishes_before_it_is_locked_is_made_again(
     with atomic_write(tmp_path / "a.pt") as file:
         file.write(b"1")
     removed.clear()
-    with staging_folder(tmp_path / "a.pt") as folder:
+    with staging(tmp_path / "a.pt") as folder:
         assert folder.is_dir()
     assert (tmp_path / "a.pt").read_bytes() == b"1"
     assert names(tmp_path) == ["a.pt"]
 
 
 @needs_locks
-def test_a_folder_that_vanishes_before_it_is_opened_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_vanishes_is_made_again(tmp_path: Path, monkeypatch: Patch) -> None:
     opened, removed = os.open, list[bool]()
 
     def late(path: Path, *arguments: int) -> int:
@@ -182,18 +154,18 @@ def test_a_folder_that_vanishes_before_it_is_opened_is_made_again(
         return opened(path, *arguments)
 
     monkeypatch.setattr(os, "open", late)
-    with staging_folder(tmp_path / "model") as folder:
+    with staging(tmp_path / "model") as folder:
         assert folder.is_dir()
         assert names(tmp_path) == [folder.name]
 
 
-def test_where_the_system_has_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_system_has_no_locks(tmp_path: Path, monkeypatch: Patch) -> None:
     """As on Windows: everything appears whole, and nothing stale is removed."""
     monkeypatch.setattr(atomic, "_HAS_LOCKS", False)
     (tmp_path / temporary("a.pt")).touch()
     with atomic_write(tmp_path / "a.pt") as file:
         file.write(b"1")
-    with staging_folder(tmp_path / "a.pt") as folder:
+    with staging(tmp_path / "a.pt") as folder:
         assert folder.is_dir()
     remove_stale(tmp_path / "a.pt")
     assert (tmp_path / "a.pt").read_bytes() == b"1"

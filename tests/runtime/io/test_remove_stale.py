@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,6 +18,8 @@ from deepmask.runtime.io.atomic import atomic_write, remove_stale
 from deepmask.runtime.io.results import ResultsWriter
 from tests.runtime.io.test_atomic import names, needs_locks, temporary
 
+Patch = pytest.MonkeyPatch
+Halfway = subprocess.Popen[str]
 #: Makes a file and a folder, says so, and waits to be killed.
 HALFWAY = """
 import sys
@@ -46,9 +49,7 @@ def halfway(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @needs_locks
-def test_what_a_living_process_makes_is_left_alone(
-    tmp_path: Path, halfway: subprocess.Popen[str]
-) -> None:
+def test_a_living_process_is_left_alone(tmp_path: Path, halfway: Halfway) -> None:
     before = names(tmp_path)
     assert len(before) == 2
     for name, final in zip(before, ("a.pt", "model"), strict=True):
@@ -59,9 +60,7 @@ def test_what_a_living_process_makes_is_left_alone(
 
 
 @needs_locks
-def test_what_a_killed_process_left_is_removed(
-    tmp_path: Path, halfway: subprocess.Popen[str]
-) -> None:
+def test_what_killed_processes_left_goes(tmp_path: Path, halfway: Halfway) -> None:
     """Nothing else is: neither files of other names, nor what only looks like a leftover."""
     halfway.kill()
     halfway.wait()
@@ -83,7 +82,7 @@ def test_what_a_killed_process_left_is_removed(
 
 
 @needs_locks
-def test_what_another_machine_left_stays(tmp_path: Path) -> None:
+def test_what_another_machine_left_stays(tmp_path: Path, monkeypatch: Patch) -> None:
     """Its locks may not be seen here, so it may still be at work."""
     for name in ("a.pt", "model"):
         (tmp_path / temporary(name, machine="0" * 8)).mkdir()
@@ -96,9 +95,6 @@ def test_what_another_machine_left_stays(tmp_path: Path) -> None:
         for name in ("a.pt", "model")
         for number, machine in (("1f", "0"), ("2", "f"))
     )
-
-
-def test_a_machine_has_one_mark_and_others_have_another(monkeypatch: pytest.MonkeyPatch) -> None:
     assert atomic._machine() == atomic._MACHINE
     assert re.fullmatch(atomic.TEMPORARY_END, temporary(""))
     monkeypatch.setattr(platform, "node", lambda: "another")
@@ -106,16 +102,10 @@ def test_a_machine_has_one_mark_and_others_have_another(monkeypatch: pytest.Monk
 
 
 @needs_locks
-def test_where_there_are_no_locks_nothing_is_swept(
-    tmp_path: Path, halfway: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Some network file systems have none: files still appear whole."""
+def test_nothing_is_swept_unlocked(tmp_path: Path, halfway: Halfway, monkeypatch: Patch) -> None:
     halfway.kill()
     halfway.wait()
-
-    def refuse(descriptor: int, how: int) -> None:
-        raise OSError(37, "No locks available")
-
+    refuse = Mock(side_effect=OSError(37, "No locks available"))
     monkeypatch.setattr("fcntl.flock", refuse)
     remove_stale(tmp_path / "a.pt", tmp_path / "model")
     assert len(names(tmp_path)) == 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -19,35 +19,21 @@ from deepmask.runtime.predict.proposals import CocoResult
 
 
 def result(image_id: int) -> CocoResult:
-    return {
-        "image_id": image_id,
-        "category_id": 1,
-        "segmentation": {"size": [1, 1], "counts": "01"},
-        "bbox": [0.0, 0.0, 1.0, 1.0],
-        "score": 0.5,
-    }
+    rle, box = {"size": [1, 1], "counts": "01"}, [0.0, 0.0, 1.0, 1.0]
+    one = {"image_id": image_id, "category_id": 1, "segmentation": rle, "bbox": box, "score": 0.5}
+    return cast("CocoResult", one)
 
 
 def test_image_ids() -> None:
     """Keep COCO's numbers, and give the others the free ones."""
-    names = [
-        "holiday.jpg",
-        "000000000002.jpg",
-        "COCO_val2014_000000000042.jpg",
-        "b/000000000002.png",
-        "0042.jpg",
-        "x000000000007.jpg",
-        "holiday.jpg",
-    ]
+    names = ["holiday.jpg", "000000000002.jpg", "COCO_val2014_000000000042.jpg"]
+    names += ["b/000000000002.png", "0042.jpg", "x000000000007.jpg", "holiday.jpg"]
     ids = image_ids([Path(name) for name in names])
     assert ids == [1, 2, 42, 3, 4, 5, 6]
     assert image_ids([Path(f"{n:012d}.jpg") for n in (3, 1, 2)]) == [3, 1, 2]
 
 
-def test_pycocotools_loads_both_files(
-    model: DeepMask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`COCO(images).loadRes(results)`, with the masks that were written."""
+def test_pycocotools_loads_both_files(model: DeepMask, tmp_path: Path) -> None:
     image = np.full((90, 120, 3), 127, np.uint8)
     image[20:60, 30:80] = 255
     proposals = model(image, proposals=50)
@@ -65,12 +51,10 @@ def test_pycocotools_loads_both_files(
     assert [coco.annToMask(one).sum() for one in annotations] == [
         area for area in proposals.areas.tolist() if area
     ]
-    capsys.readouterr()
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, ValueError, SystemExit])
 def test_what_was_added_survives_an_exception(tmp_path: Path, stop: type[BaseException]) -> None:
-    """Arrays are closed and files renamed; half an item is cut off."""
     out = tmp_path / "p.json"
 
     def interrupted() -> None:
@@ -89,7 +73,6 @@ def test_what_was_added_survives_an_exception(tmp_path: Path, stop: type[BaseExc
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
 def test_a_full_disk_keeps_what_fitted(tmp_path: Path) -> None:
-    """Whole images only, in both files, at every size at which the space may end."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -118,22 +101,12 @@ def test_a_full_disk_keeps_what_fitted(tmp_path: Path) -> None:
 
 
 def test_nothing_done_leaves_earlier_results_alone(tmp_path: Path) -> None:
-    """A run in which every image failed writes nothing and leaves no temporary file."""
     out = tmp_path / "p.json"
     out.write_text("[1]")
     with ResultsWriter(out):
         pass
     assert out.read_text() == "[1]"
     assert list(tmp_path.iterdir()) == [out]
-
-
-def test_results_are_on_disk_as_they_come(tmp_path: Path) -> None:
-    """Under the temporary name, before the writer ends."""
-    with ResultsWriter(tmp_path / "p.json") as writer:
-        writer.add([result(1)], 1, "a", 2, 3)
-        [partial] = tmp_path.glob("p.json.*tmp")
-        assert json.loads(partial.read_text()) == [result(1)]
-        assert not (tmp_path / "p.json").exists()
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
@@ -150,15 +123,12 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 def test_results_that_cannot_get_their_name_are_not_lost(tmp_path: Path) -> None:
     """The folder's name was taken in the meantime: the error says where they are."""
     out = tmp_path / "p.json"
-    with pytest.raises(ResultsError, match="what was done is in ") as caught, block(out) as writer:
-        writer.add([result(1)], 1, "a", 2, 3)
+    writer = ResultsWriter(out)
+    writer.add([result(1)], 1, "a", 2, 3)
+    [partial] = tmp_path.glob("p.json.*tmp")  # on disk as they come
+    assert json.loads(partial.read_text()) == [result(1)]
+    out.mkdir()
+    with pytest.raises(ResultsError, match="what was done is in ") as caught:
+        writer.__exit__(None, None, None)
     left = Path(str(caught.value).split(" is in ")[1])
     assert json.loads(left.read_text()) == [result(1)]
-
-
-@contextmanager
-def block(out: Path) -> Iterator[ResultsWriter]:
-    """A writer whose name becomes a folder."""
-    with ResultsWriter(out) as writer:
-        yield writer
-        out.mkdir()

@@ -26,12 +26,10 @@ from deepmask.runtime.predict.deepmask import shipped_model
 
 @pytest.fixture
 def folder(refined_folder: Path, tmp_path: Path) -> Path:
-    """A copy of a model with a coarse form, to spoil."""
     return Path(shutil.copytree(refined_folder, tmp_path / "copy"))
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the content of `model.json`."""
     content = json.loads((folder / "model.json").read_text())
     change(content)
     (folder / "model.json").write_text(json.dumps(content))
@@ -48,7 +46,6 @@ def refusal(folder: Path) -> str:
 
 
 def test_round_trip(folder: Path) -> None:
-    """What is written is what is read; what is None is left out of the file."""
     manifest = load_manifest(folder)
     manifest = replace(manifest, categories=("square", "disc"), about={"a": [1, {"b": None}]})
     write_manifest(manifest, folder)
@@ -65,44 +62,33 @@ def test_the_shipped_model_is_whole() -> None:
 
 
 def test_checksums_are_taken_from_the_files(folder: Path) -> None:
-    """Those of the coarse form too."""
     manifest = load_manifest(folder)
     assert manifest.coarse is not None
-    blank = replace(
-        manifest,
-        stages=tuple(replace(stage, sha256="") for stage in manifest.stages),
-        coarse=replace(
-            manifest.coarse,
-            stages=tuple(replace(stage, sha256="") for stage in manifest.coarse.stages),
-        ),
+    stages, coarse_stages = (
+        tuple(replace(stage, sha256="") for stage in form.stages)
+        for form in (manifest, manifest.coarse)
     )
+    coarse = replace(manifest.coarse, stages=coarse_stages)
+    blank = replace(manifest, stages=stages, coarse=coarse)
     assert with_checksums(blank, folder) == manifest
     plain = replace(blank, coarse=None)
     assert with_checksums(plain, folder) == replace(manifest, coarse=None)
 
 
+@pytest.mark.parametrize("form", [lambda c: c, lambda c: c["coarse"]])
 @pytest.mark.parametrize(
-    ("stages", "text"),
+    ("change", "text"),
     [
-        (lambda c: c["stages"], "mask.onnx: its SHA-256 is not the one in model.json"),
-        (lambda c: c["coarse"]["stages"], "coarse_mask.onnx: its SHA-256 is not the one"),
+        ({"sha256": "0" * 64}, "mask.onnx: its SHA-256 is not the one in model.json"),
+        ({"file": "gone.onnx"}, "gone.onnx: missing; the folder is incomplete"),
     ],
 )
-def test_a_changed_file_is_refused(
-    folder: Path, stages: Callable[[dict[str, Any]], list[dict[str, Any]]], text: str
+def test_changed_and_missing_files_are_refused(
+    folder: Path, form: Callable[[Any], Any], change: dict[str, str], text: str
 ) -> None:
-    """Whether its form of the model is asked for or not."""
-    edit(folder, lambda c: stages(c)[2].update(sha256="0" * 64))
+    edit(folder, lambda c: form(c)["stages"][2].update(change))
     assert text in refusal(folder)
     assert read_manifest(folder).name == "squares"  # which opens no graph
-
-
-@pytest.mark.parametrize("form", [lambda c: c, lambda c: c["coarse"]])
-def test_a_missing_file_is_named(
-    folder: Path, form: Callable[[dict[str, Any]], dict[str, Any]]
-) -> None:
-    edit(folder, lambda c: form(c)["stages"][2].update(file="gone.onnx"))
-    assert "gone.onnx: missing; the folder is incomplete" in refusal(folder)
 
 
 def test_an_empty_file_is_no_graph(folder: Path) -> None:
@@ -121,13 +107,12 @@ def test_weights_in_another_file_are_refused(folder: Path) -> None:
     model = onnx.load(folder / "score.onnx")
     big = onnx.numpy_helper.from_array(np.zeros((64, 64), np.float32), "unused")
     model.graph.initializer.append(big)
-    onnx.save(
-        model,
-        folder / "score.onnx",
-        save_as_external_data=True,
-        location="weights.bin",
-        size_threshold=0,
-    )
+    beside: dict[str, Any] = {
+        "save_as_external_data": True,
+        "location": "weights.bin",
+        "size_threshold": 0,
+    }
+    onnx.save(model, folder / "score.onnx", **beside)
     digest = sha256_of(folder / "score.onnx")
     edit(folder, lambda c: c["stages"][1].update(sha256=digest))
     edit(folder, lambda c: c["coarse"]["stages"][1].update(sha256=digest))
@@ -148,14 +133,12 @@ def test_weights_in_another_file_are_refused(folder: Path) -> None:
     ],
 )
 def test_files_that_are_no_description(folder: Path, content: bytes, text: str) -> None:
-    """Cut short, foreign, deep or large."""
     (folder / "model.json").write_bytes(content)
     assert text in refusal(folder)
 
 
 @pytest.mark.parametrize("found", ["deepmask-model/1", "deepmask-model/3", 2])
 def test_another_format_is_refused(folder: Path, found: object) -> None:
-    """Whatever else the file has."""
     (folder / "model.json").write_text(json.dumps({"format": found, "patch": 64}))
     assert refusal(folder) == (
         f"{folder / 'model.json'}: format is {found!r}, this version reads 'deepmask-model/2'; "
@@ -164,8 +147,6 @@ def test_another_format_is_refused(folder: Path, found: object) -> None:
 
 
 def test_folder_without_a_model(tmp_path: Path) -> None:
-    """A wrong folder, or none."""
-    assert "no model.json there; a model is a folder written by deepmask-export" in refusal(
-        tmp_path
-    )
-    assert "no model.json there" in refusal(tmp_path / "nowhere")
+    for wrong in (tmp_path, tmp_path / "nowhere"):
+        told = "no model.json there; a model is a folder written by deepmask-export"
+        assert told in refusal(wrong)

@@ -20,7 +20,6 @@ SECRET = np.arange(4, dtype=np.float32)
 
 
 def external(location: str = "secret.bin") -> TensorProto:
-    """A tensor whose values lie in another file."""
     tensor = TensorProto(
         name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL
     )
@@ -55,7 +54,6 @@ def model(*, initialiser: TensorProto | None = None, node: onnx.NodeProto | None
 
 
 def constant(**attribute: Any) -> onnx.NodeProto:
-    """A node that makes `w`."""
     return helper.make_node("Constant", [], ["w"], **attribute)
 
 
@@ -103,11 +101,7 @@ def split() -> bytes:
 
 
 #: Where weights outside of the file may be told of. onnxruntime reads the first.
-READ = {
-    "plain": lambda: model(initialiser=external()),
-    "padded": padded,
-    "split": split,
-}
+READ = {"plain": lambda: model(initialiser=external()), "padded": padded, "split": split}
 OTHER = {
     "memory": lambda: model(initialiser=external("*/_ORT_MEM_ADDR_/*")),
     "constant": lambda: model(node=constant(value=external())),
@@ -120,7 +114,6 @@ OTHER = {
 
 @pytest.mark.parametrize("spelling", [*READ, *OTHER])
 def test_nothing_lies_elsewhere(tmp_path: Path, spelling: str) -> None:
-    """Weights in another file, wherever and however the file says so."""
     (tmp_path / "g.onnx").write_bytes({**READ, **OTHER}[spelling]())
     with pytest.raises(ContentError, match="which is not accepted"):
         check_graph_file(tmp_path / "g.onnx")

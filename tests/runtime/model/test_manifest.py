@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 
 from deepmask.runtime.model.folder import read_manifest
-from deepmask.runtime.model.manifest import (
-    Manifest,
-    ModelFolderError,
-    Scales,
-    TensorSpec,
-    checked_scales,
-)
+from deepmask.runtime.model.manifest import Manifest, ModelFolderError, Scales, TensorSpec
+from deepmask.runtime.model.manifest import checked_scales as checked
 
 
 @pytest.fixture
@@ -43,11 +38,10 @@ def test_zoom_is_one_scale_more() -> None:
 )
 def test_scales_are_finite_and_few(scales: tuple[float, float, float], text: str) -> None:
     with pytest.raises(ModelFolderError, match=text):
-        checked_scales(*scales)
+        checked(*scales)
 
 
 def test_stages_are_told_apart(refined: Manifest) -> None:
-    """By what they run on, by name, and their tensors by role; inputs come first."""
     assert [stage.name for stage in refined.view_stages] == ["trunk", "score"]
     assert [stage.name for stage in refined.window_stages] == ["mask"]
     assert refined.stage("score") is refined.stages[1]
@@ -60,15 +54,11 @@ def test_stages_are_told_apart(refined: Manifest) -> None:
 
 
 def test_the_coarse_form_is_a_model_of_its_own(refined: Manifest, refined_folder: Path) -> None:
-    """It has grids and stages of its own and all else alike, and no coarse form."""
     assert (refined.mask_size, list(refined.stage("mask").inputs)) == (64, ["skips", "locations"])
     coarse = refined.coarse_form()
     assert (coarse.name, coarse.mask_size, coarse.coarse) == ("squares, coarse", 16, None)
-    assert [stage.file for stage in coarse.stages] == [
-        "coarse_trunk.onnx",
-        "score.onnx",
-        "coarse_mask.onnx",
-    ]
+    files = [stage.file for stage in coarse.stages]
+    assert files == ["coarse_trunk.onnx", "score.onnx", "coarse_mask.onnx"]
     assert [stage.name for stage in coarse.stages] == [stage.name for stage in refined.stages]
     same = replace(coarse, name=refined.name, grids=refined.grids, stages=refined.stages)
     assert replace(same, coarse=refined.coarse) == refined

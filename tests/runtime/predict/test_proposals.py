@@ -19,14 +19,12 @@ from deepmask.runtime.io.overlay import choose_distinct
 
 @pytest.fixture(scope="module")
 def picture(scene: Callable[..., Any]) -> npt.NDArray[np.uint8]:
-    """Four objects."""
     image: npt.NDArray[np.uint8] = scene(5, 120, 150, objects=4).image
     return image
 
 
 @pytest.fixture(scope="module")
 def proposals(model: DeepMask, picture: npt.NDArray[np.uint8]) -> Proposals:
-    """Every location of a scene."""
     return model(picture, proposals=2000)
 
 
@@ -35,7 +33,6 @@ def distinct(proposals: Proposals, top: int) -> list[int]:
 
 
 def test_rles_boxes_and_areas_are_those_of_the_masks(proposals: Proposals) -> None:
-    """All forms of a mask agree, empty ones included."""
     rles = proposals.rles()
     assert len(rles) == len(proposals.boxes) == len(proposals.areas) == len(proposals)
     assert (proposals.areas == 0).any()
@@ -46,17 +43,12 @@ def test_rles_boxes_and_areas_are_those_of_the_masks(proposals: Proposals) -> No
         assert rles[index]["size"] == [120, 150]
         assert_array_equal(proposals.boxes[index], coco_mask.toBbox(expected))
         assert proposals.areas[index] == mask.sum()
-
-
-def test_index_is_checked(proposals: Proposals) -> None:
-    """Negative indices count from the end, others are an error."""
     assert_array_equal(proposals.masks(-1), proposals.masks(len(proposals) - 1))
     with pytest.raises(IndexError):
         proposals.masks(len(proposals))
 
 
 def test_coco_results(proposals: Proposals) -> None:
-    """Sorted, without empty masks, and JSON as it stands."""
     results = json.loads(json.dumps(proposals.to_coco(42)))
     assert len(results) == int((proposals.areas > 0).sum())
     scores = [result["score"] for result in results]
@@ -82,7 +74,6 @@ def test_labels_become_categories(proposals: Proposals) -> None:
 
 
 def test_overlay_shows_objects(proposals: Proposals, picture: npt.NDArray[np.uint8]) -> None:
-    """The image's size, changed where a chosen mask is and nowhere far from one."""
     before = picture.copy()
     drawn = proposals.draw(picture, top=3)
     assert_array_equal(picture, before)
@@ -96,7 +87,6 @@ def test_overlay_shows_objects(proposals: Proposals, picture: npt.NDArray[np.uin
 
 
 def test_overlay_draws_the_best_of_those_that_are_alike(proposals: Proposals) -> None:
-    """No two drawn masks are alike, and every better one left out is like one that is drawn."""
     chosen = distinct(proposals, 5)
     assert chosen == sorted(chosen)
     masks = {index: proposals.masks(index) for index in range(chosen[-1] + 1)}
@@ -118,9 +108,5 @@ def test_overlay_of_nothing_is_the_image(model: DeepMask) -> None:
     assert not proposals.areas.any()
     assert proposals.to_coco(1) == []
     assert_array_equal(proposals.draw(image), image)
-
-
-def test_overlay_on_another_image_is_refused(proposals: Proposals) -> None:
-    """Sizes are compared."""
     with pytest.raises(ValueError, match=r"image is \(9, 9, 3\), the masks' image is"):
         proposals.draw(np.zeros((9, 9, 3), np.uint8))

@@ -1,10 +1,12 @@
-"""A model with several grids: each finds what is of its size, and all are ranked together."""
+"""Several grids ranked together, how many windows at once, and results that cannot be used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,26 +14,28 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from deepmask import DeepMask
-from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.engines.base import Engine, EngineError
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict import network
+from deepmask.runtime.predict.network import Network
 from deepmask.runtime.predict.select import Selection
 from deepmask.runtime.views.grids import location_counts, map_shape
 from deepmask.runtime.views.views import plan_views
 from tests.runtime.grids_model import BEST, GRAY, GRIDS, MASK_SIZE, write_grids_model
+from tests.runtime.square_model import CELLS
 
 HEIGHT, WIDTH = 200, 280
 Image = npt.NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module", params=["onnxruntime", "openvino"])
-def model(
+def three(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[DeepMask]:
     pytest.importorskip(request.param)
     folder: Path = write_grids_model(tmp_path_factory.mktemp("models") / "grids")
-    with DeepMask.load(folder, engine=request.param, device="cpu", threads=1) as model:
-        yield model
+    with DeepMask.load(folder, engine=request.param, device="cpu", threads=1) as three:
+        yield three
 
 
 def paint(*squares: tuple[int, int, int]) -> Image:
@@ -48,11 +52,10 @@ def places(selection: Selection, count: int) -> list[tuple[int, ...]]:
     return list(zip(*(column[:count].tolist() for column in columns), strict=True))
 
 
-def test_each_grid_finds_squares_of_its_size(model: DeepMask) -> None:
-    """Equal scores are in the order of the table of grids, wherever the squares are."""
+def test_each_grid_finds_squares_of_its_size(three: DeepMask) -> None:
     squares = [(64, 104, 24), (32, 40, 200), (16, 20, 84)]
     image = paint(*squares)
-    windows = model.windows(image, proposals=20)
+    windows = three.windows(image, proposals=20)
     assert places(windows.selection, 3) == [(0, 0, 3, 11), (0, 1, 3, 13), (0, 2, 8, 3)]
     assert windows.selection.logit[:3].tolist() == [BEST] * 3
     assert windows.selection.logit[3] < BEST
@@ -61,16 +64,16 @@ def test_each_grid_finds_squares_of_its_size(model: DeepMask) -> None:
         [top - side / 2, left - side / 2, 2 * side, 2 * side] for side, top, left in squares
     ]
     assert windows.boxes[:3].tolist() == expected[::-1]
-    found = model(image, proposals=20)
+    found = three(image, proposals=20)
     assert found.boxes[:3].tolist() == [[left, top, s, s] for s, top, left in squares[::-1]]
     for area, side in zip(found.areas[:3].tolist(), (16, 32, 64), strict=True):
         assert 0 <= side**2 - area <= (side / 8) ** 2  # rounded corners
 
 
-def test_equal_scores_are_in_the_order_of_view_grid_row_and_column(model: DeepMask) -> None:
+def test_equal_scores_are_in_the_order_of_view_grid_row_and_column(three: DeepMask) -> None:
     """A square is found at half the scale by the grid for half its size, and at the same place."""
     image = paint((32, 120, 40), (32, 40, 200), (32, 40, 40))
-    windows = model.windows(image, proposals=10, scales=Scales(-1, 0, 1))
+    windows = three.windows(image, proposals=10, scales=Scales(-1, 0, 1))
     small, large = (
         [(view, grid, *at) for at in ((3, 3), (3, 13), (8, 3))] for view, grid in [(0, 0), (1, 1)]
     )
@@ -80,10 +83,10 @@ def test_equal_scores_are_in_the_order_of_view_grid_row_and_column(model: DeepMa
     assert_array_equal(windows.logits[:3], windows.logits[3:6])
 
 
-def test_locations_beyond_the_picture_are_not_used(model: DeepMask) -> None:
+def test_locations_beyond_the_picture_are_not_used(three: DeepMask) -> None:
     """The canvas is larger than the picture, by more than a stride of either grid."""
-    windows = model.windows(paint((16, 20, 84)), proposals=10**6)
-    [view] = plan_views(HEIGHT, WIDTH, (1.0,), model.manifest.views)
+    windows = three.windows(paint((16, 20, 84)), proposals=10**6)
+    [view] = plan_views(HEIGHT, WIDTH, (1.0,), three.manifest.views)
     assert (view.canvas_height, view.canvas_width) == (256, 320)
     selection = windows.selection
     for index, (grid, counts, shape) in enumerate(
@@ -96,23 +99,57 @@ def test_locations_beyond_the_picture_are_not_used(model: DeepMask) -> None:
     assert windows.logits.shape == (25 * 35 + 2 * 13 * 18, MASK_SIZE, MASK_SIZE)
 
 
-def test_batches_of_mixed_grids_do_not_change_masks(
-    model: DeepMask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One window at a time, a few, or all."""
+def test_batches_change_no_mask(three: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
     image = paint((64, 104, 24), (32, 40, 200), (16, 20, 84))
-    whole = model.windows(image, proposals=100)
+    whole = three.windows(image, proposals=100)
     assert set(whole.selection.grid[:7].tolist()) == {0, 1, 2}
     for at_once in (1, 7):
-        monkeypatch.setattr(model.engine, "most_windows", at_once, raising=False)
-        assert_array_equal(model.windows(image, proposals=100).logits, whole.logits)
+        monkeypatch.setattr(three.engine, "most_windows", at_once, raising=False)
+        assert_array_equal(three.windows(image, proposals=100).logits, whole.logits)
     monkeypatch.setattr(network, "_GATHER_BYTES", 1)
-    assert_array_equal(model.windows(image, proposals=100).logits, whole.logits)
+    assert_array_equal(three.windows(image, proposals=100).logits, whole.logits)
 
 
-def test_a_map_without_a_grids_channel_is_refused(model: DeepMask) -> None:
-    """The file has fewer channels than `model.json` says."""
+def test_a_map_without_a_grids_channel_is_refused(three: DeepMask) -> None:
     grids = (*GRIDS[:2], replace(GRIDS[2], channel=2))
-    broken = DeepMask(replace(model.manifest, grids=grids), model.engine, model.choice)
+    broken = DeepMask(replace(three.manifest, grids=grids), three.engine, three.choice)
     with pytest.raises(EngineError, match=r"score map far is \(1, 2, 4, 4\) .* channel 2 of \(1,"):
         broken(paint()[:60, :60])
+
+
+def test_memory_bounds_the_windows_at_once(model: DeepMask) -> None:
+    features = model.engine.upload(np.zeros((1, 256, 9, 9), np.float32))
+    expected = (96 << 20) // (4 * (256 * CELLS**2 + 8 * 16**2))
+    network = Network(model.manifest, model.engine)
+    assert network.windows_at_once({"features": features}) == expected
+
+
+def test_score_map_of_a_wrong_size_is_refused(model: DeepMask) -> None:
+    views = replace(model.manifest.views, border=64)
+    broken = DeepMask(replace(model.manifest, views=views), model.engine, model.choice)
+    with pytest.raises(
+        EngineError, match=r"score map score is .* expected channel 0 of \(1, .*, 3, 3\)"
+    ):
+        broken(np.zeros((20, 20, 3), np.uint8), scales=Scales(0, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("axes", "text"), [(4, "the scores are not finite"), (3, "masks are .* not finite")]
+)
+def test_values_that_are_not_finite_are_refused(
+    model: DeepMask, monkeypatch: pytest.MonkeyPatch, axes: int, text: str
+) -> None:
+    original = type(model.engine).fetched
+
+    @contextmanager
+    def broken(engine: Engine, tensors: Any) -> Iterator[list[npt.NDArray[np.float32]]]:
+        with original(engine, tensors) as arrays:
+            copies = [array.copy() for array in arrays]
+        for array in copies:
+            if array.ndim == axes:
+                array.flat[0] = np.nan
+        yield copies
+
+    monkeypatch.setattr(type(model.engine), "fetched", broken)
+    with pytest.raises(EngineError, match=text):
+        model(np.full((20, 20, 3), 127, np.uint8))

@@ -1,4 +1,4 @@
-"""Grids over a view: locations, the shapes of maps, and windows as boxes in the picture."""
+"""Grids over a view: locations, shapes of maps, windows in the picture, samples of the mask."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from deepmask.runtime.model.folder import read_manifest
 from deepmask.runtime.model.manifest import Axis, Grid, Scales, Views
+from deepmask.runtime.views.geometry import (
+    bilinear_taps,
+    mask_coordinate,
+    pixel_coordinate,
+    window_extent,
+)
 from deepmask.runtime.views.grids import axis_size, location_counts, map_shape, window_boxes
 from deepmask.runtime.views.views import View, plan_views
 
@@ -22,6 +28,7 @@ grids = st.builds(
     st.integers(1, 300),
     st.sampled_from([0.0, 0.5]),
 )
+Row = tuple[Grid, int, int, int]
 sides = st.integers(1, 700)
 
 
@@ -33,7 +40,6 @@ def views_of(border: int, multiple: int) -> Views:
 def test_a_box_is_the_window_of_its_location(
     grid: Grid, height: int, width: int, factor: float, row: int, col: int
 ) -> None:
-    """Centred at stride · (i + offset) of the view, as large as the window, in picture pixels."""
     [view] = plan_views(height, width, (factor,), views_of(48, 32))
     boxes = window_boxes(np.array([row]), np.array([col]), [grid], [view])
     assert boxes.shape == (1, 4)
@@ -47,10 +53,7 @@ def test_a_box_is_the_window_of_its_location(
 
 
 @given(st.lists(st.tuples(grids, sides, st.integers(0, 99), st.integers(0, 99)), max_size=5))
-def test_boxes_of_several_grids_and_views_are_each_their_own(
-    rows: list[tuple[Grid, int, int, int]],
-) -> None:
-    """N windows at once give what each gives alone; no window gives no box."""
+def test_boxes_of_several_grids_are_each_their_own(rows: list[Row]) -> None:
     views = [plan_views(side, 2 * side, (0.7,), views_of(48, 32))[0] for _, side, _, _ in rows]
     row, col = (np.array([one[index] for one in rows], np.int64) for index in (2, 3))
     boxes = window_boxes(row, col, [grid for grid, *_ in rows], views)
@@ -62,9 +65,7 @@ def test_boxes_of_several_grids_and_views_are_each_their_own(
 
 
 @given(grids, sides, sides, st.sampled_from([0, 32, 96]), st.sampled_from([32, 64, 128]))
-def test_locations_cover_the_picture_and_are_on_the_map(
-    grid: Grid, height: int, width: int, border: int, multiple: int
-) -> None:
+def test_locations_on_maps(grid: Grid, height: int, width: int, border: int, multiple: int) -> None:
     """Every pixel of the view is within half a stride of a centre; the map may have more."""
     [view] = plan_views(height, width, (1.0,), views_of(border, multiple))
     counts = location_counts(view, grid)
@@ -111,3 +112,50 @@ def test_the_size_of_an_axis(model_folder: Path, axis: Axis, size: int) -> None:
     second = replace(manifest.grids[0], name="fine", stride=8)
     manifest = replace(manifest, grids=(*manifest.grids, second))
     assert axis_size(axis, view, manifest, 3) == size
+
+
+sizes = st.sampled_from([2, 7, 16, 56, 160])
+starts = st.floats(-3000, 3000)
+lengths = st.floats(1, 4000)
+
+
+@given(starts, lengths, sizes, st.floats(-2000, 2000))
+def test_pixel_and_sample_are_inverse(start: float, length: float, size: int, pixel: float) -> None:
+    coordinate = mask_coordinate(pixel, start, length, size)
+    assert_allclose(pixel_coordinate(coordinate, start, length, size), pixel, atol=1e-6)
+
+
+@given(starts, lengths, sizes)
+def test_samples_share_the_window_evenly(start: float, length: float, size: int) -> None:
+    ends = pixel_coordinate([-0.5, size - 0.5], start, length, size)
+    assert_allclose(ends + 0.5, [start, start + length], atol=1e-6)
+    centre = pixel_coordinate((size - 1) / 2, start, length, size)
+    assert_allclose(centre + 0.5, start + length / 2, atol=1e-6)
+
+
+def test_the_formula_of_the_paper_window() -> None:
+    """One case by hand: 224 px window of location 3 at ratio 0.5, picture's pixel 99."""
+    # (99.5 · 0.5 + 112 − 48) · 56/224 − 0.5
+    assert mask_coordinate(99, (48 - 112) / 0.5, 224 / 0.5, 56) == pytest.approx(27.9375)
+
+
+@given(starts, lengths, sizes, st.integers(1, 400))
+def test_extent_is_the_pixels_in_it(start: float, length: float, size: int, limit: int) -> None:
+    """Against asking every pixel; ties at the window's very edge may fall either way."""
+    first, stop = window_extent(np.array([start]), np.array([length]), limit)
+    pixels = np.arange(limit)
+    coordinate = mask_coordinate(pixels, start, length, size)
+    surely = (coordinate > -0.5 + 1e-6) & (coordinate < size - 0.5 - 1e-6)
+    perhaps = (coordinate > -0.5 - 1e-6) & (coordinate < size - 0.5 + 1e-6)
+    inside = (pixels >= first) & (pixels < stop)
+    assert (inside[surely]).all()
+    assert not inside[~perhaps].any()
+    assert 0 <= first <= stop <= limit
+
+
+@given(st.floats(-5, 20), st.integers(2, 16))
+def test_taps_interpolate_and_clamp(coordinate: float, size: int) -> None:
+    knot, before, after = bilinear_taps(np.array([coordinate]), size)
+    line = 3 * np.arange(size)
+    value = before * line[knot] + after * line[knot + 1]
+    assert_allclose(value, [3 * np.clip(coordinate, 0, size - 1)], atol=1e-4)

@@ -1,4 +1,4 @@
-"""Plans from graphs: what TensorRT is asked for, how a build fails, and GPUs it is not for."""
+"""Plans from graphs: what TensorRT is asked for, how a build fails, and how it is told of."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from deepmask.runtime.engines.base import EngineError
+from deepmask.runtime.engines.tensorrt import progress
 from deepmask.runtime.engines.tensorrt.build import build_plan, check_gpu
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import Library
 from deepmask.runtime.engines.tensorrt.profile import Range
+from deepmask.runtime.engines.tensorrt.progress import share_done
 from tests.runtime.fake_builder import fake_library
 
 PROFILES = [{"features": Range((1, 7, 4, 4), (1, 7, 8, 8), (1, 7, top, top))} for top in (10, 20)]
@@ -30,15 +32,13 @@ def test_what_tensorrt_is_asked_for() -> None:
     assert plan["flags"] == 1 << 1  # strongly typed
     assert plan["cleared"] == ["TF32"]
     assert plan["targets"] == []
-    assert [one["features"] for one in plan["profiles"]] == [
-        [[1, 7, 4, 4], [1, 7, 8, 8], [1, 7, top, top]] for top in (10, 20)
-    ]
-
-
-def test_a_library_that_knows_strongly_typed_networks_only() -> None:
-    library = fake_library("tensorrt", "11.4")
-    del library.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED
-    assert json.loads(build(library)[0])["flags"] == 0
+    shapes = [one["features"] for one in plan["profiles"]]
+    assert shapes == [[[1, 7, 4, 4], [1, 7, 8, 8], [1, 7, top, top]] for top in (10, 20)]
+    only = fake_library("tensorrt", "11.4")  # knows strongly typed networks only
+    del only.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED
+    assert json.loads(build(only)[0])["flags"] == 0
+    with pytest.raises(EngineError, match="refuses graph score: Failed to parse"):
+        build_plan(fake_library(), b"\0garbage", "score", PROFILES)
 
 
 def test_targets_of_an_ahead_of_time_build() -> None:
@@ -82,11 +82,6 @@ def test_failures_are_one_line(changes: dict[str, Any], told: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_graph() -> None:
-    with pytest.raises(EngineError, match="refuses graph score: Failed to parse"):
-        build_plan(fake_library(), b"\0garbage", "score", PROFILES)
-
-
 def test_tensorrt_that_does_not_start_is_one_line() -> None:
     library = fake_library()
 
@@ -95,7 +90,47 @@ def test_tensorrt_that_does_not_start_is_one_line() -> None:
         raise TypeError("factory function returned nullptr")
 
     library.module.Builder = refuse  # type: ignore[attr-defined]
-    with pytest.raises(EngineError) as caught:
+    with pytest.raises(
+        EngineError, match=r"^tensorrt 10\.99\.0 does not start: CUDA .* error: 35$"
+    ):
         build(library)
-    text = "tensorrt 10.99.0 does not start: CUDA initialization failure with error: 35"
-    assert str(caught.value) == text
+
+
+def test_progress_never_goes_back_and_ends_with_the_build() -> None:
+    told: list[tuple[Any, ...]] = []
+    library, graph = fake_library(steps=8), json.dumps(GRAPH).encode()
+    build_plan(library, graph, "score", PROFILES, progress=lambda *line: told.append(line))
+    assert {(counted, total) for counted, _, total in told} == {("building score", 100)}
+    hundredths = [done for _, done, _ in told]
+    assert hundredths == sorted(hundredths)
+    assert 12 in hundredths
+    assert [done for done in hundredths if done == 100] == [100]
+
+
+def test_a_phase_counts_as_one_step_of_the_phase_around_it() -> None:
+    assert share_done({}) == 0
+    assert share_done({"build": (1, 4)}) == 0.25
+    assert share_done({"build": (1, 4), "tune": (1, 2)}) == 0.375
+    assert share_done({"build": (4, 4), "tune": (2, 2)}) == 1
+
+
+def test_ctrl_c_ends_the_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[object] = []
+
+    def interrupted(phases: dict[str, tuple[int, int]]) -> float:
+        if phases == {"Building": (2, 100)}:  # where Python notices the signal: in a callback
+            raise KeyboardInterrupt
+        return share_done(phases)
+
+    monkeypatch.setattr(progress, "share_done", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(fake_library(building=built.append, steps=100))
+    assert len(built) == 2
+
+
+def test_a_terminal_that_goes_away_costs_no_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(phases: dict[str, tuple[int, int]]) -> float:
+        raise OSError("no terminal")
+
+    monkeypatch.setattr(progress, "share_done", gone)
+    assert build()[0]

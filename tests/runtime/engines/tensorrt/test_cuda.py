@@ -7,6 +7,7 @@ import gc
 import importlib.util
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.engines.tensorrt import cuda
 from deepmask.runtime.engines.tensorrt.cuda import Device, OutOfMemory
+
+Patch = pytest.MonkeyPatch
 
 
 class Context:
@@ -41,8 +44,7 @@ class Context:
         self.local.depth = self.depth - 1
 
 
-def pretend_pycuda(monkeypatch: pytest.MonkeyPatch, context: Context) -> Any:
-    """`pycuda.driver`, as far as it is used."""
+def pretend_pycuda(monkeypatch: Patch, context: Context) -> Any:
     driver: Any = ModuleType("pycuda.driver")
 
     class Error(Exception): ...
@@ -85,21 +87,19 @@ def pretend_pycuda(monkeypatch: pytest.MonkeyPatch, context: Context) -> Any:
             assert isinstance(earlier, Event)
             return 250.0
 
+    gpu = {
+        "name": "NVIDIA L4",
+        "compute_capability": (8, 9),
+        "retain_primary_context": context,
+    }
+
     class Device:
+        count = staticmethod(lambda: 1)
+
         def __init__(self, index: int) -> None: ...
 
-        @staticmethod
-        def count() -> int:
-            return 1
-
-        def name(self) -> str:
-            return "NVIDIA L4"
-
-        def compute_capability(self) -> tuple[int, int]:
-            return 8, 9
-
-        def retain_primary_context(self) -> Context:
-            return context
+        def __getattr__(self, name: str) -> Any:
+            return lambda: gpu[name]
 
     def mem_alloc(size: int) -> Handle:
         if size > 1 << 30:
@@ -130,40 +130,34 @@ def context() -> Context:
 
 
 @pytest.fixture
-def device(monkeypatch: pytest.MonkeyPatch, context: Context) -> Device:
+def device(monkeypatch: Patch, context: Context) -> Device:
     pretend_pycuda(monkeypatch, context)
     return cuda.open_device()
 
 
-def test_the_gpu_says_who_it_is(device: Device) -> None:
-    gpu = device.gpu
-    assert (gpu.name, gpu.compute_capability, gpu.driver) == ("NVIDIA L4", "8.9", "12.8")
-    assert device.free() == 1 << 29
-
-
 def test_a_context_is_pushed_and_popped_around_each_use(device: Device, context: Context) -> None:
-    """Nested, in any thread, and after an error."""
     with device.active(), device.active():
         assert context.depth == 2
     with pytest.raises(ZeroDivisionError), device.active():
         _ = 1 / 0
     assert context.depth == 0
-    seen: list[int] = []
 
-    def use() -> None:
+    def use() -> int:
         with device.active():
-            seen.append(context.depth)
-        seen.append(context.depth)
+            return context.depth
 
-    thread = threading.Thread(target=use)
-    thread.start()
-    thread.join()
-    assert seen == [1, 0]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(use).result() == 1
+        assert pool.submit(lambda: context.depth).result() == 0
 
 
 def test_objects_free_themselves_in_their_context(device: Device, context: Context) -> None:
     """When the last reference goes, here or in another thread."""
+    assert device.gpu == cuda.Gpu("NVIDIA L4", "8.9", "12.8")
+    assert device.free() == 1 << 29
     with device.active():
+        pinned = device.pin(100).array
+        assert (pinned.shape, pinned.dtype.name) == ((100,), "uint8")
         memory, stream = device.allocate(100), device.stream()
         event = stream.record()
         assert (memory.address, stream.handle) == (4096, 7)
@@ -173,15 +167,12 @@ def test_objects_free_themselves_in_their_context(device: Device, context: Conte
     assert context.freed == ["memory"]
     held = [stream, event]
     del stream, event
-    thread = threading.Thread(target=held.clear)
-    thread.start()
-    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(held.clear).result()
     assert sorted(context.freed) == ["event", "memory", "stream"]
 
 
-def test_the_primary_context_is_given_back_as_such(
-    monkeypatch: pytest.MonkeyPatch, context: Context
-) -> None:
+def test_the_primary_context_is_given_back_as_such(monkeypatch: Patch, context: Context) -> None:
     """By `detach`: pycuda's destructor would call what is for other contexts."""
     pretend_pycuda(monkeypatch, context)
     opened = cuda.open_device()
@@ -191,32 +182,26 @@ def test_the_primary_context_is_given_back_as_such(
     assert context.detached == 1
 
 
-def test_pinned_memory_is_an_array(device: Device) -> None:
-    with device.active():
-        pinned = device.pin(100)
-    assert (pinned.array.shape, pinned.array.dtype.name) == ((100,), "uint8")
+def raise_(error: Exception) -> Any:
+    raise error
 
 
-def test_no_room_is_one_line(device: Device) -> None:
+def test_no_room_is_one_line(device: Device, monkeypatch: Patch) -> None:
     with device.active(), pytest.raises(OutOfMemory) as caught:
         device.allocate(2 << 30)
-    assert str(caught.value) == (
-        "out of GPU memory: 2048.0 MiB more are needed, 512.0 MiB are free on NVIDIA L4; "
+    advice = (
         "use a smaller --max-side or fewer --scales, or another device "
         "(--engine onnxruntime --device cpu)"
     )
-
-
-def test_no_pinned_memory_is_one_line(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(size: int, dtype: object) -> None:
-        raise device._driver.MemoryError("cuMemHostAlloc failed: out of memory")
-
-    monkeypatch.setattr(device._driver, "pagelocked_empty", refuse)
+    assert str(caught.value) == (
+        f"out of GPU memory: 2048.0 MiB more are needed, 512.0 MiB are free on NVIDIA L4; {advice}"
+    )
+    full = device._driver.MemoryError("cuMemHostAlloc failed: out of memory")
+    monkeypatch.setattr(device._driver, "pagelocked_empty", lambda *_: raise_(full))
     with device.active(), pytest.raises(OutOfMemory) as caught:
         device.pin(60 << 20)
-    assert str(caught.value).startswith(
-        "out of pinned host memory: 60.0 MiB more are needed; use a smaller --max-side"
-    )
+    told = f"out of pinned host memory: 60.0 MiB more are needed; {advice}"
+    assert str(caught.value) == told
 
 
 def test_what_cuda_reports_is_one_line(device: Device) -> None:
@@ -224,43 +209,32 @@ def test_what_cuda_reports_is_one_line(device: Device) -> None:
         memory, stream = device.allocate(4), device.stream()
     with pytest.raises(EngineError) as caught, device.active():
         device.upload(memory, np.zeros(4, np.uint8), stream)
-    assert str(caught.value) == (
-        "CUDA failed: cuMemcpyHtoDAsync failed: an illegal memory access was encountered"
-    )
+    reason = "cuMemcpyHtoDAsync failed: an illegal memory access was encountered"
+    assert str(caught.value) == f"CUDA failed: {reason}"
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, context: Context) -> None:
+def test_what_is_missing_is_named(monkeypatch: Patch, context: Context) -> None:
     """A driver, pycuda, a part of it, a GPU: in that order."""
-    driver: Any = pretend_pycuda(monkeypatch, context)
-
-    def raise_(error: Exception) -> Any:
-        raise error
+    driver = pretend_pycuda(monkeypatch, context)
 
     def problem() -> str:
         with pytest.raises(DeviceError) as caught:
             cuda.open_device()
-        assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    retained = driver.Device.retain_primary_context
     driver.Device.retain_primary_context = lambda self: raise_(driver.MemoryError("no memory"))
     assert problem() == "no NVIDIA GPU that works: no memory"
-    driver.Device.retain_primary_context = retained
+    del driver.Device.retain_primary_context
     driver.Device.count = lambda: 0
     assert problem() == "no NVIDIA GPU is visible"
     driver.init = lambda: raise_(driver.Error("cuInit failed: no CUDA-capable device\n"))
     assert problem() == "no NVIDIA GPU that works: cuInit failed: no CUDA-capable device"
+    install = "pip install 'deepmask-trt[tensorrt]'"
     with monkeypatch.context() as patched:
-        patched.setattr(
-            importlib,
-            "import_module",
-            lambda name: raise_(ImportError("libcurand.so.10: cannot open")),
-        )
-        assert problem() == (
-            "pycuda cannot be loaded: libcurand.so.10: cannot open; "
-            "pip install 'deepmask-trt[tensorrt]'"
-        )
+        broken = ImportError("libcurand.so.10: cannot open")
+        patched.setattr(importlib, "import_module", lambda name: raise_(broken))
+        assert problem() == f"pycuda cannot be loaded: libcurand.so.10: cannot open; {install}"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert problem() == "pycuda is not installed: pip install 'deepmask-trt[tensorrt]'"
+    assert problem() == f"pycuda is not installed: {install}"
     monkeypatch.setattr(ctypes, "CDLL", lambda name: raise_(OSError("libcuda.so.1")))
     assert problem() == "no NVIDIA driver on this machine"

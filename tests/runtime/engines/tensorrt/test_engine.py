@@ -7,40 +7,29 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from deepmask import DeepMask
-from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.engines.tensorrt.loaded_plan import LoadedPlan
 from deepmask.runtime.engines.tensorrt.pool import PATIENCE, rounded
 from deepmask.runtime.engines.tensorrt.profile import WINDOWS
 from deepmask.runtime.engines.tensorrt.thread_context import ThreadContext
-from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.network import Network
 from deepmask.runtime.predict.select import Selection
 from deepmask.runtime.views.grids import map_shape
 from deepmask.runtime.views.views import canvas_shape, plan_views
-from tests.runtime.engines.tensorrt.test_gpu import PRESETS
 from tests.runtime.fake_gpu import FakeDevice
-from tests.runtime.fake_model import Picture, load, picture
-from tests.runtime.fake_tensorrt import (
-    FakeContext,
-    FakeEngine,
-    FakeRuntimeCache,
-    FakeRuntimeConfig,
-    fake_library,
-    fake_plans,
-)
+from tests.runtime.fake_tensorrt import FakeContext, FakeEngine, Picture, load, picture
 from tests.runtime.square_model import MASK_SIZE, write_square_model
+
+Patch = pytest.MonkeyPatch
 
 
 def assert_same(first: DeepMask, second: DeepMask, image: Picture, count: int = 300) -> None:
@@ -57,11 +46,7 @@ def test_results_are_those_of_onnxruntime(fake: DeepMask, model: DeepMask) -> No
 
 @pytest.mark.parametrize("own", [None, 0])
 def test_memory_is_enough_where_its_size_is_not_told(
-    fake: DeepMask,
-    device: FakeDevice,
-    model: DeepMask,
-    monkeypatch: pytest.MonkeyPatch,
-    own: int | None,
+    fake: DeepMask, device: FakeDevice, model: DeepMask, monkeypatch: Patch, own: int | None
 ) -> None:
     """TensorRT answers 0 where it fails: what the profile needs at most is taken. Where that is
     nothing too, some memory is lent all the same: a context without any would not run."""
@@ -90,9 +75,7 @@ def test_memory_is_enough_where_its_size_is_not_told(
     assert all(asked <= size <= there for asked, size, there in lent)
 
 
-def test_memory_is_taken_for_the_shapes_that_come(
-    fake: DeepMask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_is_taken_for_the_shapes_that_come(fake: DeepMask, monkeypatch: Patch) -> None:
     """Not for the largest of a profile."""
     asked, lent = list[int](), list[int]()
     ask, lend = FakeContext.update_device_memory_size_for_shapes, FakeContext.set_device_memory
@@ -119,18 +102,14 @@ def test_a_larger_block_may_be_made_of_the_smaller_one(device: FakeDevice) -> No
         assert thread._scratch_of(2 << 20).size == 2 << 20
 
 
-def test_what_score_makes_stays_on_the_device(
-    tmp_path: Path, device: FakeDevice, model: DeepMask
-) -> None:
+def test_codes_stay_on_the_device(tmp_path: Path, device: FakeDevice, model: DeepMask) -> None:
     """A mask stage that reads `code`: it is neither fetched nor uploaded."""
     with load(write_square_model(tmp_path / "code", through_code=True), device) as fake:
         assert_same(fake, model, picture(5, 40, 50))
     assert device.sizes["download"] < device.sizes["upload"]
 
 
-def test_one_image_counted(
-    fake: DeepMask, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_image_counted(fake: DeepMask, device: FakeDevice, monkeypatch: Patch) -> None:
     """Copies, bytes, waits and allocations of an image, exactly; none is allocated the next time.
 
     Each view's canvas and the chosen windows' locations go up, each view's scores and the masks
@@ -169,7 +148,7 @@ def test_one_image_counted(
 
 
 def test_many_masks_come_in_few_parts(
-    fake: DeepMask, device: FakeDevice, model: DeepMask, monkeypatch: pytest.MonkeyPatch
+    fake: DeepMask, device: FakeDevice, model: DeepMask, monkeypatch: Patch
 ) -> None:
     """What waits on the device is bounded, and a plan gets no more windows than it takes."""
     assert fake.engine.most_windows == WINDOWS[-1]
@@ -195,17 +174,11 @@ def test_memory_does_not_grow(fake: DeepMask, device: FakeDevice, model_folder: 
             fake(picture(0, 100, 120))
             fresh(picture(0, 100, 120))
         assert device.live == other.live
-        assert pinned_bytes(device) == pinned_bytes(other)
+        assert device.pinned_bytes == other.pinned_bytes
         assert device.most <= 2 * other.most
 
 
-def pinned_bytes(device: FakeDevice) -> int:
-    blocks = [ref() for ref in list(device.pinned.values())]
-    return sum(block.nbytes for block in blocks if block is not None)
-
-
 def test_all_memory_is_given_back(model_folder: Path, device: FakeDevice) -> None:
-    """By `close`, twice if need be; what a tensor holds goes with the tensor."""
     model = load(model_folder, device)
     model(picture(0))
     tensor = model.engine.upload(np.ones((3, 4), np.float32))
@@ -216,26 +189,19 @@ def test_all_memory_is_given_back(model_folder: Path, device: FakeDevice) -> Non
     del tensor, model
     gc.collect()
     assert device.live == 0
-    assert pinned_bytes(device) == 0
+    assert device.pinned_bytes == 0
 
 
-def test_plans_go_when_keeping_their_kernels_fails(
-    model_folder: Path, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plans_go_all_the_same(model_folder: Path, device: FakeDevice, monkeypatch: Patch) -> None:
     model = load(model_folder, device)
     plans = model.engine._plans  # type: ignore[attr-defined]
-
-    def fail(self: LoadedPlan) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(LoadedPlan, "keep_kernels", fail)
+    monkeypatch.setattr(LoadedPlan, "keep_kernels", Mock(side_effect=MemoryError))
     with pytest.raises(MemoryError):
         model.close()
     assert plans == {}
 
 
 def test_four_threads_get_what_one_gets(fake: DeepMask, device: FakeDevice) -> None:
-    """Each has its own stream and contexts on shared weights, and they go when it ends."""
     images = [picture(seed, 60 + 10 * seed, 80) for seed in range(4)]
     expected = [fake(image, proposals=40).to_coco(1) for image in images]
     alone, streams = device.live, device.calls["stream"]
@@ -254,32 +220,16 @@ def test_four_threads_get_what_one_gets(fake: DeepMask, device: FakeDevice) -> N
     assert len(fake.engine._threads) == 1  # type: ignore[attr-defined]
 
 
-def test_stages_are_timed_by_the_device(fake: DeepMask) -> None:
+def test_stages_are_timed_by_the_device(model_folder: Path, device: FakeDevice) -> None:
     """The fake's clock counts pieces of work: a run for each of seven views."""
-    seconds = fake(picture(0), proposals=10).seconds
+    with load(model_folder, device, "tensorrt-rtx") as model:
+        assert model.engine.description == "tensorrt-rtx 10.99.0 on Fake GPU"
+        seconds = model(picture(0), proposals=10).seconds
     assert (seconds["trunk"], seconds["score"]) == (7, 7)
     assert 0 < seconds["mask"] < 14
 
 
-def test_the_engine_names_itself(model_folder: Path, device: FakeDevice) -> None:
-    with load(model_folder, device, "tensorrt-rtx") as model:
-        assert model.engine.description == "tensorrt-rtx 10.99.0 on Fake GPU"
-
-
-def test_idle_memory_makes_room(model_folder: Path, device: FakeDevice) -> None:
-    """What other sizes left behind is given back before an image is refused."""
-    with load(model_folder, device) as model:
-        model(picture(0, 200, 200))
-        needed = device.most
-    device.most = 0
-    with load(model_folder, device) as model:
-        device.capacity = needed
-        for height in (180, 160, 200):
-            model(picture(0, height, 200))
-        assert device.most <= needed
-
-
-def test_each_view_keeps_its_context(fake: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_view_keeps_its_context(fake: DeepMask, monkeypatch: Patch) -> None:
     """One for each plan and profile, made once: no profile is ever switched."""
     switched: list[int] = []
     original = FakeContext.set_optimization_profile_async
@@ -295,147 +245,3 @@ def test_each_view_keeps_its_context(fake: DeepMask, monkeypatch: pytest.MonkeyP
     before = len(switched)
     fake(picture(1, 480, 640), scales=Scales(-2, -0.5, 0.5))
     assert len(switched) == before
-
-
-def failure(model: DeepMask, image: Picture) -> str:
-    """What an image fails with. The error itself, whose frames hold tensors, is gone."""
-    with pytest.raises(EngineError) as caught:
-        model(image)
-    text = str(caught.value)
-    del caught
-    gc.collect()
-    assert "\n" not in text
-    return text
-
-
-def test_a_shape_outside_prints_profile_and_shape(model_folder: Path, device: FakeDevice) -> None:
-    """And what to do; what was queued before it harms nothing."""
-    image = picture(0)
-    with load(model_folder, device, max_side=128) as fake:
-        expected = fake(image).to_coco(1)
-        text = failure(fake, picture(1, 8, 1000))
-        assert fake(image).to_coco(1) == expected
-    assert "image 1×3×" in text
-    assert "it takes image 1×3×112×112 … 1×3×" in text
-    assert "(best: 1×3×" in text
-    assert "--max-side" in text
-
-
-def test_no_room_is_one_line_and_passes(fake: DeepMask, device: FakeDevice) -> None:
-    """What is needed, what is free, what to do; smaller images still run."""
-    small = picture(0, 40, 40)
-    expected = fake(small).to_coco(1)
-    device.capacity = device.live + (1 << 20)
-    text = failure(fake, picture(1, 300, 300))
-    assert text.startswith("out of GPU memory: ")
-    assert "are free on Fake GPU; use a smaller --max-side" in text
-    assert fake(small).to_coco(1) == expected
-    device.capacity = 1 << 30
-    assert len(fake(picture(1, 300, 300))) == 1000
-
-
-def test_a_plan_that_does_not_load_is_told(model_folder: Path, device: FakeDevice) -> None:
-    """TensorRT gives None and logs why."""
-    manifest = load_manifest(model_folder)
-    plans = {**fake_plans(manifest, model_folder), "score": b"\xff no plan"}
-    with pytest.raises(EngineError) as caught:
-        TensorRTEngine(manifest, plans, fake_library(device), device)
-    text = str(caught.value)
-    assert text.startswith("tensorrt 10.99.0 does not load its plan of score: ")
-    assert text.endswith(
-        "magicTagRead == kMAGIC_TAG failed; deepmask-doctor --clear-cache removes it"
-    )
-
-
-def raises(*_: object) -> None:
-    raise RuntimeError("internal\nerror")
-
-
-@pytest.mark.parametrize(
-    ("method", "answer", "text"),
-    [
-        ("execute_async_v3", lambda *_: False, "does not take this run"),
-        ("set_input_shape", lambda *_: False, "does not take image of shape (1, 3, "),
-        ("set_tensor_address", lambda *_: False, "does not take the address of image"),
-        ("infer_shapes", lambda *_: ["image"], "does not know the shapes of image"),
-        ("infer_shapes", raises, "cannot infer shapes"),
-        ("set_optimization_profile_async", lambda *_: False, "does not take profile 0"),
-    ],
-)
-def test_what_tensorrt_refuses_is_told(
-    fake: DeepMask,
-    monkeypatch: pytest.MonkeyPatch,
-    method: str,
-    answer: Callable[..., object],
-    text: str,
-) -> None:
-    monkeypatch.setattr(FakeContext, method, answer)
-    told = failure(fake, picture(0))
-    assert told.startswith("tensorrt: the plan of trunk ")
-    assert text in told
-
-
-def test_no_execution_context_is_told(fake: DeepMask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeEngine, "create_execution_context", lambda *_: None)
-    assert "plan of trunk made no execution context" in failure(fake, picture(0))
-
-
-def test_a_runtime_that_does_not_start_is_told(model_folder: Path, device: FakeDevice) -> None:
-    """As TensorRT's does with a driver that is too old."""
-    library = fake_library(device)
-
-    def nothing(logger: object) -> None:
-        library.messages.add("CUDA initialization failure with error: 35")
-        raise TypeError("pybind11::init(): factory function returned nullptr")
-
-    library.module.Runtime = nothing  # type: ignore[attr-defined]
-    with pytest.raises(EngineError, match=r"10\.99\.0 does not start: CUDA .* error: 35$"):
-        TensorRTEngine(load_manifest(model_folder), {}, library, device)
-
-
-def test_an_interrupted_wait_leaves_memory_alone(
-    fake: DeepMask, device: FakeDevice, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C while the device still writes: the next image does not use that memory."""
-    image = picture(0)
-    expected = fake(image).to_coco(1)
-    [stream] = device.streams.values()
-
-    def interrupted() -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(stream, "synchronize", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fake(picture(1))
-    assert fake(image).to_coco(1) == expected
-
-
-def test_an_image_that_fails_late_harms_no_other(fake: DeepMask) -> None:
-    image = picture(0)
-    expected = fake(image).to_coco(1)
-    manifest = replace(fake.manifest, views=replace(fake.manifest.views, border=64))
-    other = DeepMask(manifest, fake.engine, fake.choice)
-    assert "the score map score is" in failure(other, picture(1))
-    assert fake(image).to_coco(1) == expected
-
-
-def test_names_that_the_engine_uses_are_tensorrts() -> None:
-    """TensorRT for RTX has TensorRT's interface, and is to be had without a GPU."""
-    trt = pytest.importorskip("tensorrt_rtx")
-    pairs = (
-        (FakeEngine, trt.ICudaEngine),
-        (FakeContext, trt.IExecutionContext),
-        (FakeRuntimeConfig, trt.IRuntimeConfig),
-        (FakeRuntimeCache, trt.IRuntimeCache),
-    )
-    for fake, real in pairs:
-        names = {name for name in vars(fake) if name.islower() and not name.startswith("_")}
-        assert names - set(dir(real)) == set()
-    assert "num_optimization_profiles" in dir(trt.ICudaEngine)
-    assert trt.ExecutionContextAllocationStrategy.USER_MANAGED is not None
-
-
-def test_every_preset_is_tested_where_there_is_a_gpu() -> None:
-    presets = pytest.importorskip("deepmask.networks.presets")
-    assert set(PRESETS) == set(presets.PRESETS)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,33 +28,39 @@ class ILogger:
 """
 
 
-def pretend(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `import tensorrt` find a module of that text."""
-    (folder / "tensorrt.py").write_text(text, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
-    importlib.invalidate_caches()
+Pretend = Callable[[str], None]
+
+
+@pytest.fixture
+def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
+    def put(text: str) -> None:
+        (tmp_path / "tensorrt.py").write_text(text, encoding="utf-8")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+        importlib.invalidate_caches()
+
+    return put
+
+
+def refusal(flavour: str = "tensorrt") -> str:
+    with pytest.raises(EngineError) as caught:
+        load_library(flavour)
+    return str(caught.value)
 
 
 @pytest.mark.parametrize("version", ["10.16.0.72", "10.16.1.11", "11.4.0.106"])
-def test_a_supported_version(version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(tmp_path, PRETENDED.format(version=version), monkeypatch)
+def test_a_supported_version(version: str, pretend: Pretend) -> None:
+    pretend(PRETENDED.format(version=version))
     library = load_library("tensorrt")
     assert (library.flavour, library.version) == ("tensorrt", version)
     assert load_library("tensorrt") is library  # one logger a process
 
 
 @pytest.mark.parametrize("version", ["8.6.1", "10.15.1.29", "12.0.0", "unknown"])
-def test_another_version_is_refused(
-    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pretend(tmp_path, PRETENDED.format(version=version), monkeypatch)
-    with pytest.raises(EngineError) as caught:
-        load_library("tensorrt")
-    assert str(caught.value) == (
-        f"tensorrt {version} is installed, accepted is >=10.16, <12: "
-        "pip install 'deepmask-trt[tensorrt]'"
-    )
+def test_another_version_is_refused(version: str, pretend: Pretend) -> None:
+    pretend(PRETENDED.format(version=version))
+    told = f"tensorrt {version} is installed, accepted is >=10.16, <12: "
+    assert refusal() == f"{told}pip install 'deepmask-trt[tensorrt]'"
 
 
 @pytest.mark.parametrize(
@@ -66,13 +71,9 @@ def test_another_version_is_refused(
         ("KeyError('CUDA_PATH')", "CUDA_PATH"),
     ],
 )
-def test_a_library_that_does_not_load_is_one_line(
-    raised: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pretend(tmp_path, f"raise {raised}", monkeypatch)
-    with pytest.raises(EngineError) as caught:
-        load_library("tensorrt")
-    text = str(caught.value)
+def test_a_library_that_does_not_load_is_one_line(raised: str, told: str, pretend: Pretend) -> None:
+    pretend(f"raise {raised}")
+    text = refusal()
     assert text.startswith("tensorrt is installed but cannot be loaded: ")
     assert told in text
     assert text.endswith("; pip install 'deepmask-trt[tensorrt]'")
@@ -80,19 +81,13 @@ def test_a_library_that_does_not_load_is_one_line(
 
 
 @pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
-def test_an_absent_library_comes_with_its_command(
-    flavour: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_absent_library_says_how(flavour: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EngineError) as caught:
-        load_library(flavour)
-    assert str(caught.value) == f"{flavour} is not installed: pip install 'deepmask-trt[{flavour}]'"
+    assert refusal(flavour) == f"{flavour} is not installed: pip install 'deepmask-trt[{flavour}]'"
 
 
-def test_the_logger_keeps_warnings_and_errors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pretend(tmp_path, PRETENDED.format(version="11.0"), monkeypatch)
+def test_the_logger_keeps_warnings_and_errors(pretend: Pretend) -> None:
+    pretend(PRETENDED.format(version="11.0"))
     library = load_library("tensorrt")
     library.logger.log(3, "chatter")
     library.logger.log(2, "a warning\n of two lines")
@@ -103,11 +98,3 @@ def test_the_logger_keeps_warnings_and_errors(
     assert library.said() == ""
     library.logger.log(1, "  one\n\ttwo ")
     assert library.said() == ": one two"
-
-
-def test_the_package_loads_no_library() -> None:
-    code = (
-        "import deepmask.runtime.engines.tensorrt.plan_cache, sys; print('tensorrt' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "False\n", done.stderr

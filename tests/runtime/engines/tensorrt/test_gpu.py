@@ -1,30 +1,34 @@
 """TensorRT on a real GPU. Each test is skipped with the reason where there is none.
 
 Results are compared with ONNX Runtime on the CPU, which an export has compared with PyTorch.
-Nothing but pytest is imported before a test runs.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import cv2
+import numpy as np
+import numpy.typing as npt
 import pytest
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from deepmask import DeepMask, Proposals
+from deepmask.runtime.engines.base import Engine, EngineError
+from deepmask.runtime.engines.choose import choose
+from deepmask.runtime.engines.tensorrt.cuda import open_device
+from deepmask.runtime.model.manifest import Manifest
+from deepmask.runtime.views.grids import location_counts
+from deepmask.runtime.views.views import plan_views, render_view
 
-    from deepmask import DeepMask
-    from deepmask.runtime.engines.base import Engine
-    from deepmask.runtime.model.manifest import Manifest
-
-    Picture = npt.NDArray[np.uint8]
-    Array = npt.NDArray[Any]
+Picture = npt.NDArray[np.uint8]
+Array = npt.NDArray[Any]
 
 pytestmark = pytest.mark.gpu
 
@@ -40,9 +44,6 @@ TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "int8-symmetric": 0.15}
 @pytest.fixture(scope="module", params=["tensorrt", "tensorrt-rtx"])
 def flavour(request: pytest.FixtureRequest) -> str:
     """An engine that can run here."""
-    from deepmask.runtime.engines.base import EngineError
-    from deepmask.runtime.engines.choose import choose
-
     try:
         choose(request.param)
     except EngineError as error:
@@ -58,26 +59,17 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shipped(flavour: str, cache: Path) -> Iterator[DeepMask]:
-    """The shipped model on that engine."""
-    from deepmask import DeepMask
-
     with DeepMask.load(engine=flavour, cache=cache) as model:
         yield model
 
 
 def picture(seed: int, height: int = 480, width: int = 640) -> Picture:
-    """Patches of colour."""
-    import cv2
-    import numpy as np
-
     coarse = np.random.default_rng(seed).integers(0, 256, (9, 12, 3)).astype(np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
 
 
 def deviation(found: Array, expected: Array) -> float:
     """Root mean square of the difference, in standard deviations of `expected`."""
-    import numpy as np
-
     assert found.shape == expected.shape
     assert np.isfinite(found).all()
     return float(np.sqrt(np.mean((found - expected) ** 2)) / expected.std())
@@ -85,11 +77,6 @@ def deviation(found: Array, expected: Array) -> float:
 
 def outputs(engine: Engine, manifest: Manifest, image: Picture) -> dict[str, Array]:
     """Everything that the stages make of one view of an image, and of windows spread over it."""
-    import numpy as np
-
-    from deepmask.runtime.views.grids import location_counts
-    from deepmask.runtime.views.views import plan_views, render_view
-
     height, width = image.shape[:2]
     [view] = plan_views(height, width, (0.5,), manifest.views)
     counts = location_counts(view, manifest.grids[0])
@@ -115,7 +102,6 @@ def outputs(engine: Engine, manifest: Manifest, image: Picture) -> dict[str, Arr
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
     """A preset with random weights as a model folder of some precision."""
     pytest.importorskip("torch", reason="presets are exported with torch")
-    import cv2
     import torch
 
     from deepmask.export.exporter import export_model
@@ -125,8 +111,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
     from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 
     folder = tmp_path_factory.mktemp("exports")
-    photographs = folder / "photographs"
-    photographs.mkdir()
+    (photographs := folder / "photographs").mkdir()
     for seed in range(10):
         cv2.imwrite(str(photographs / f"{seed}.png"), picture(seed, 240, 320))
 
@@ -149,15 +134,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
 @pytest.mark.parametrize("precision", list(TOLERANCES))
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_in_every_precision(
-    preset: str,
-    precision: str,
-    flavour: str,
-    cache: Path,
-    exported: Callable[[str, str], Path],
+    preset: str, precision: str, flavour: str, cache: Path, exported: Callable[[str, str], Path]
 ) -> None:
-    """Features, scores, code and masks, against the same graphs on the CPU."""
-    from deepmask import DeepMask
-
     folder, image = exported(preset, precision), picture(99)
     with DeepMask.load(folder, engine="onnxruntime", device="cpu") as model:
         expected = outputs(model.engine, model.manifest, image)
@@ -168,9 +146,6 @@ def test_every_preset_in_every_precision(
 
 
 def test_proposals_are_those_of_the_cpu(shipped: DeepMask) -> None:
-    """The best hundred are found again, with the same masks."""
-    from deepmask import DeepMask
-
     image = picture(3)
     found = shipped(image, proposals=150)
     with DeepMask.load(engine="onnxruntime", device="cpu") as model:
@@ -178,22 +153,18 @@ def test_proposals_are_those_of_the_cpu(shipped: DeepMask) -> None:
     assert_found_again(expected, found)
 
 
-def assert_found_again(expected: Any, found: Any) -> None:
+def assert_found_again(expected: Proposals, found: Proposals) -> None:
     """At least 99 of 100 have a mask of IoU 0.95."""
     masks = [found.masks(index) for index in range(len(found))]
-    again = 0
-    for index in range(100):
-        mask = expected.masks(index)
-        again += any((mask & one).sum() >= 0.95 * (mask | one).sum() for one in masks)
-    assert again >= 99
+
+    def again(mask: npt.NDArray[np.bool_]) -> bool:
+        return any((mask & one).sum() >= 0.95 * (mask | one).sum() for one in masks)
+
+    assert sum(again(expected.masks(index)) for index in range(100)) >= 99
 
 
 def test_a_hundred_sizes_through_the_same_plans(shipped: DeepMask) -> None:
     """From one pixel to the limit and beyond; the second fifty take no more memory."""
-    import numpy as np
-
-    from deepmask.runtime.engines.tensorrt.cuda import open_device
-
     device, rng = open_device(), np.random.default_rng(0)
     shipped(picture(0, 1333, 1333))
     sizes = [(1, 1), (1, 1333), (2000, 30), *np.exp(rng.uniform(0, 7.4, (97, 2))).astype(int) + 1]
@@ -208,7 +179,9 @@ def test_a_hundred_sizes_through_the_same_plans(shipped: DeepMask) -> None:
 
 
 def test_four_threads_get_four_equal_results(shipped: DeepMask) -> None:
-    """On shared weights, at the same time; and what one thread alone gets."""
+    start = time.perf_counter()
+    seconds = shipped(picture(0)).seconds  # on the GPU's clock
+    assert 0 < seconds["trunk"] + seconds["score"] < time.perf_counter() - start
     images = [picture(seed, 300 + 40 * seed, 400) for seed in range(4)]
     expected = [shipped(image, proposals=50).to_coco(1) for image in images]
     for _ in range(3):
@@ -217,69 +190,56 @@ def test_four_threads_get_four_equal_results(shipped: DeepMask) -> None:
             each = list(pool.map(lambda image: shipped(image, proposals=50).to_coco(1), images))
         assert same == [expected[0]] * 4
         assert each == expected
+        shipped(picture(1, 200, 900))  # whatever was in the memory in between
 
 
-def test_an_image_again_is_the_same_again(shipped: DeepMask) -> None:
-    """Whatever was in the memory in between."""
-    first = shipped(picture(0), proposals=100).to_coco(1)
-    shipped(picture(1, 200, 900))
-    assert shipped(picture(0), proposals=100).to_coco(1) == first
+def loader(folder: Path, flavour: str, cache: Path, lines: list[str]) -> Callable[[], DeepMask]:
+    options: dict[str, Any] = {"engine": flavour, "cache": cache, "report": lines.append}
+    return partial(DeepMask.load, folder, max_side=320, **options)
 
 
 @pytest.mark.parametrize("damage", ["cut short", "foreign", "empty"])
-def test_a_corrupted_cache_is_told_and_rebuilt(
-    damage: str, flavour: str, tmp_path: Path, model_folder: Path
-) -> None:
-    """Plan files that are not what was written."""
-    from deepmask import DeepMask
-
+def test_corrupted_caches(damage: str, flavour: str, tmp_path: Path, model_folder: Path) -> None:
     lines: list[str] = []
-    load = {"engine": flavour, "cache": tmp_path, "max_side": 320, "report": lines.append}
-    with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
+    load = loader(model_folder, flavour, tmp_path, lines)
+    with load() as model:
         expected = model(picture(0, 200, 240), proposals=50).scores
     lines.clear()
     plan = sorted(tmp_path.glob("*.plan"))[0]
     content = plan.read_bytes()
     damaged = {"cut short": content[:-100], "foreign": b"x" * 5000, "empty": b""}[damage]
     plan.write_bytes(damaged)
-    with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
+    with load() as model:
         found = model(picture(0, 200, 240), proposals=50).scores
     assert float(abs(found - expected).max()) < 1e-4  # other kernels may have been faster
     assert any("building again" in line and plan.name in line for line in lines)
     assert plan.read_bytes() != damaged
 
 
-def test_compiled_kernels_are_kept_and_taken(
-    flavour: str, tmp_path: Path, model_folder: Path
-) -> None:
+def test_kernels_are_kept_and_taken(flavour: str, tmp_path: Path, model_folder: Path) -> None:
     """By TensorRT for RTX; a second start compiles none of them again, and finds the same."""
     if flavour != "tensorrt-rtx":
         pytest.skip("TensorRT compiles when it builds")
-    from deepmask import DeepMask
 
     lines: list[str] = []
-    load = {"engine": flavour, "cache": tmp_path, "max_side": 320, "report": lines.append}
+    load = loader(model_folder, flavour, tmp_path, lines)
     found = []
     for compiled in (True, False):
         lines.clear()
-        with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
+        with load() as model:
             found.append(model(picture(0, 200, 240), proposals=50).to_coco(1))
         assert any(": compiling" in line for line in lines) == compiled
         assert len(list(tmp_path.glob("*.kernels"))) == 3
     assert found[0] == found[1]
     path = sorted(tmp_path.glob("*.kernels"))[0]
     path.write_bytes(path.read_bytes()[:-100])
-    with DeepMask.load(model_folder, **load) as model:  # type: ignore[arg-type]
+    with load() as model:
         assert len(model(picture(0, 200, 240), proposals=50)) == 50
     assert any(str(path) in line and "compiling, " in line for line in lines)
 
 
 def test_out_of_memory_is_one_line(flavour: str, cache: Path) -> None:
     """On a GPU that something else has filled; when it is gone, all is well."""
-    from deepmask import DeepMask
-    from deepmask.runtime.engines.base import EngineError
-    from deepmask.runtime.engines.tensorrt.cuda import open_device
-
     device = open_device()
     with DeepMask.load(engine=flavour, cache=cache) as model:
         model(picture(0, 100, 100), proposals=5)
@@ -295,10 +255,6 @@ def test_out_of_memory_is_one_line(flavour: str, cache: Path) -> None:
 
 
 def test_onnxruntime_on_cuda_agrees(shipped: DeepMask) -> None:
-    """Two libraries on one GPU find the same."""
-    from deepmask import DeepMask
-    from deepmask.runtime.engines.base import EngineError
-
     try:
         other = DeepMask.load(engine="onnxruntime", device="cuda")
     except EngineError as error:
@@ -309,19 +265,7 @@ def test_onnxruntime_on_cuda_agrees(shipped: DeepMask) -> None:
         assert_found_again(shipped(image, proposals=100), other(image, proposals=150))
 
 
-def test_stages_are_timed_by_the_gpu(shipped: DeepMask) -> None:
-    """Within what has passed on the host."""
-    import time
-
-    shipped(picture(0))
-    start = time.perf_counter()
-    seconds = shipped(picture(0)).seconds
-    passed = time.perf_counter() - start
-    assert 0 < seconds["trunk"] + seconds["score"] < passed
-
-
 def test_torch_shares_the_context(shipped: DeepMask) -> None:
-    """PyTorch works before, between and after, in the same process."""
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("this torch has no CUDA")
@@ -345,20 +289,11 @@ def test_the_interpreter_exits_quietly(end: str, flavour: str, cache: Path, ship
     assert [line for line in done.stderr.splitlines() if "Warning" in line or "CUDA" in line] == []
 
 
-def test_the_command_takes_tensorrt_by_itself(
-    flavour: str, cache: Path, tmp_path: Path, shipped: Any
-) -> None:
-    """Without being told; the plans are there, so none is built."""
-    import cv2
-
-    from deepmask.runtime.engines.choose import choose
-
+def test_commands_take_tensorrt(flavour: str, cache: Path, tmp_path: Path, shipped: Any) -> None:
     if choose().engine != flavour:
         pytest.skip(f"auto takes {choose().engine} here")
     cv2.imwrite(str(tmp_path / "a.png"), picture(0))
-    command = Path(sys.executable).parent / "deepmask-trt-run"
-    done = subprocess.run(
-        [command, "a.png", "--cache", cache], cwd=tmp_path, capture_output=True, text=True
-    )
+    command = [str(Path(sys.executable).with_name("deepmask-trt-run")), "a.png", "--cache"]
+    done = subprocess.run([*command, str(cache)], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, "building" in done.stderr) == (0, False)
     assert f"engine  {flavour} " in done.stdout

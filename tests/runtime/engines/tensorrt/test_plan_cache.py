@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,11 +22,28 @@ from deepmask.runtime.model.manifest import Scales
 from tests.runtime.cache_machine import GPU, Machine, write_model
 from tests.runtime.fake_builder import fake_library
 
+Patch = pytest.MonkeyPatch
+
 STAGES = ["trunk", "score", "mask"]
+NEWER = replace(GPU, driver="13.0")
+VERSION = "built with version 10.99.0, this is 11.0"
+DRIVER = "built with driver 12.8, this is 13.0"
 
 
 def test_what_was_built_is_found_again(machine: Machine) -> None:
     first = machine.plans()
+    assert sorted(machine.cache.iterdir()) == plan_cache.files(machine.cache)
+    assert {path.read_bytes() for path in machine.files(".plan")} == set(first.values())
+    assert len(machine.files(".plan")) == len(machine.files(".json")) == 3
+    said = json.loads(machine.trunk().with_suffix(".json").read_text(encoding="utf-8"))
+    assert said.pop("sha256") == hashlib.sha256(machine.trunk().read_bytes()).hexdigest()
+    assert said.pop("graph") == machine.manifest.stage("trunk").sha256
+    assert len(said.pop("shapes")) == 16
+    assert said == {
+        **{"format": plan_cache.FORMAT, "flavour": "tensorrt", "version": "10.99.0"},
+        **{"platform": plan_cache.PLATFORM, "gpu": "NVIDIA L4", "compute_capability": "8.9"},
+        **{"driver": "12.8", "precision": "fp32", "max_side": 1333},
+    }
     assert machine.built == STAGES
     assert machine.lines[:2] == ["plan trunk: building", "plan trunk: built in 0 s"]
     assert machine.lines[-1] == "precision fp32"
@@ -36,42 +52,15 @@ def test_what_was_built_is_found_again(machine: Machine) -> None:
     assert machine.lines == ["precision fp32"]
 
 
-def test_plans_are_plain_with_a_description_beside_them(machine: Machine) -> None:
-    plans = machine.plans()
-    assert sorted(machine.cache.iterdir()) == plan_cache.files(machine.cache)
-    assert {path.read_bytes() for path in machine.files(".plan")} == set(plans.values())
-    assert len(machine.files(".plan")) == len(machine.files(".json")) == 3
-    said = json.loads(machine.trunk().with_suffix(".json").read_text(encoding="utf-8"))
-    assert said.pop("sha256") == hashlib.sha256(machine.trunk().read_bytes()).hexdigest()
-    assert said.pop("graph") == machine.manifest.stage("trunk").sha256
-    assert len(said.pop("shapes")) == 16
-    assert said == {
-        "format": plan_cache.FORMAT,
-        "flavour": "tensorrt",
-        "version": "10.99.0",
-        "platform": plan_cache.PLATFORM,
-        "gpu": "NVIDIA L4",
-        "compute_capability": "8.9",
-        "driver": "12.8",
-        "precision": "fp32",
-        "max_side": 1333,
-    }
-
-
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"version": "10.99.1"}, "built with version 10.99.0, this is 10.99.1"),
-        ({"gpu": replace(GPU, driver="13.0")}, "built with driver 12.8, this is 13.0"),
-        (
-            {"version": "11.0", "gpu": replace(GPU, driver="13.0")},
-            "built with version 10.99.0, this is 11.0; built with driver 12.8, this is 13.0",
-        ),
+        ({"version": "11.0"}, VERSION),
+        ({"gpu": NEWER}, DRIVER),
+        ({"version": "11.0", "gpu": NEWER}, f"{VERSION}; {DRIVER}"),
     ],
 )
-def test_a_change_of_the_machine_builds_again_and_says_why(
-    machine: Machine, change: dict[str, Any], told: str
-) -> None:
+def test_a_new_machine_builds_again(machine: Machine, change: dict[str, Any], told: str) -> None:
     machine.plans()
     other = replace(machine, **change)
     other.plans()
@@ -81,41 +70,28 @@ def test_a_change_of_the_machine_builds_again_and_says_why(
 
 
 def test_larger_pictures_build_again_and_smaller_ones_do_not(machine: Machine) -> None:
+    """Plans fit the model's own largest side, 1333, at least: a call that names none has that."""
+    machine.plans(max_side=300)
+    assert machine.built == STAGES
+    said = json.loads(machine.trunk().with_suffix(".json").read_bytes())
+    assert said["max_side"] == machine.manifest.views.max_side == 1333
+    machine.plans(max_side=1333)
+    assert machine.built == []
     machine.plans(max_side=1500)
     machine.plans(max_side=2000)
     assert machine.built == STAGES
     told = "plan trunk: built with max side 1500, this is 2000: building again"
     assert machine.lines[0] == told
-    for smaller in (1500, 300):
-        machine.plans(max_side=smaller)
+    for options in ({}, {"max_side": 1500}, {"max_side": 300}):
+        machine.plans(**options)
         assert machine.built == []
-
-
-def test_plans_are_for_the_models_own_side_at_least(machine: Machine) -> None:
-    machine.plans(max_side=300)
-    said = json.loads(machine.trunk().with_suffix(".json").read_bytes())
-    assert said["max_side"] == machine.manifest.views.max_side == 1333
-
-
-def test_plans_fit_the_models_own_largest_side(machine: Machine) -> None:
-    """Whatever is asked for: a call that names no largest side has the model's."""
-    machine.plans(max_side=300)
-    assert machine.built == STAGES
-    machine.plans(max_side=1333)
-    assert machine.built == []
-
-
-def test_other_scales_build_again(machine: Machine) -> None:
-    machine.plans()
     views = replace(machine.manifest.views, scales=Scales(-1.0, 1.0, 0.5))
     machine.manifest = replace(machine.manifest, views=views)
     machine.plans()
     assert machine.lines[0].startswith("plan trunk: built with shapes ")
 
 
-def test_another_gpu_flavour_or_graph_has_plans_of_its_own(
-    machine: Machine, tmp_path: Path
-) -> None:
+def test_another_gpu_flavour_or_graph_has_its_own_plans(machine: Machine, tmp_path: Path) -> None:
     machine.plans()
     deeper = write_model(tmp_path / "other", layers=2)
     others = [
@@ -130,9 +106,7 @@ def test_another_gpu_flavour_or_graph_has_plans_of_its_own(
 
 
 @pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
-def test_platforms_that_share_a_folder_have_plans_of_their_own(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, flavour: str
-) -> None:
+def test_platforms_have_their_own_plans(machine: Machine, monkeypatch: Patch, flavour: str) -> None:
     platforms = ("linux-x86_64", "linux-aarch64", "win32-amd64")
     here = replace(machine, flavour=flavour)
     for built in (STAGES, []):
@@ -157,7 +131,6 @@ def test_plans_for_tensorrt_for_rtx_are_built_ahead_for_another_machine(machine:
 
 
 def test_whatever_a_name_says_the_description_is_compared(machine: Machine) -> None:
-    """Every field of it; what is not what was written is a reason to build again."""
     manifest, stage = machine.manifest, machine.manifest.stage("trunk")
     wanted = identify(fake_library(), GPU, manifest, stage, 1333)
     keep(machine.folder, wanted, b"plan")
@@ -178,47 +151,32 @@ def test_whatever_a_name_says_the_description_is_compared(machine: Machine) -> N
         assert find(machine.folder, wanted) == Miss(foreign)
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def put_a_foreign_plan(path: Path) -> None:
-    path.write_bytes(b"another plan")
-
-
-def put_a_foreign_description(path: Path) -> None:
-    path.with_suffix(".json").write_text('{"some": "json"}', encoding="utf-8")
-
-
-def remove_the_description(path: Path) -> None:
-    path.with_suffix(".json").unlink()
+def of(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (truncate, "{} was changed or cut short: building again"),
-        (put_a_foreign_plan, "{} was changed or cut short: building again"),
-        (put_a_foreign_description, "the description beside {} cannot be used: building again"),
-        (remove_the_description, "building"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-1]), "{} was changed or cut short: {}"),
+        (lambda p: p.write_bytes(b"another plan"), "{} was changed or cut short: {}"),
+        (lambda p: of(p).write_text('{"a": 1}'), "the description beside {} cannot be used: {}"),
+        (lambda p: of(p).unlink(), "building"),
     ],
 )
-def test_a_damaged_cache_is_told_and_mended(
-    machine: Machine, damage: Callable[[Path], None], told: str
-) -> None:
+def test_damage_is_mended(machine: Machine, damage: Callable[[Path], object], told: str) -> None:
     before = machine.plans()
     path = machine.trunk()
     damage(path)
     assert machine.plans() == before
     assert machine.built == ["trunk"]
-    assert machine.lines[0] == f"plan trunk: {told.format(path)}"
+    assert machine.lines[0] == "plan trunk: " + told.format(path, "building again")
     assert machine.plans() == before
     assert machine.built == []
 
 
 def test_what_is_in_the_way_of_a_plan_is_told_and_plans_still_come(machine: Machine) -> None:
-    before = machine.plans()
-    path = machine.trunk()
+    before, path = machine.plans(), machine.trunk()
     path.unlink()
     path.mkdir()
     assert machine.plans() == before
@@ -228,7 +186,7 @@ def test_what_is_in_the_way_of_a_plan_is_told_and_plans_still_come(machine: Mach
 
 
 def test_a_cache_that_cannot_be_written_is_told_once(machine: Machine, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "file").touch()
     machine.cache = tmp_path / "file" / "cache"
     for _ in range(2):
         assert list(machine.plans()) == machine.built == STAGES
@@ -251,7 +209,7 @@ def test_a_read_only_cache_is_used_as_it_is(machine: Machine) -> None:
         machine.cache.chmod(0o700)
 
 
-def test_ctrl_c_keeps_what_was_built(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_keeps_what_was_built(machine: Machine, monkeypatch: Patch) -> None:
     def interrupted(library: Any, content: bytes, name: str, *rest: Any) -> Any:
         if name == "mask":
             raise KeyboardInterrupt
@@ -266,85 +224,24 @@ def test_ctrl_c_keeps_what_was_built(machine: Machine, monkeypatch: pytest.Monke
     assert not list(machine.cache.glob("*tmp"))
 
 
-def test_warnings_are_told_by_stage(machine: Machine) -> None:
-    machine.manifest = write_model(machine.folder, warns=["weights clipped"])
+def test_what_is_not_built_and_what_is_told(machine: Machine) -> None:
+    """A graph that changed after it was checked; int8 with zero points; what the builder warns."""
+    good = machine.manifest
+    warned = write_model(machine.folder, warns=["weights clipped"])
+    for manifest, told in (
+        (good, r"trunk\.onnx: was changed since"),
+        (replace(good, precision="int8"), r"does not take int8, .* --precision int8-symmetric"),
+    ):
+        machine.manifest = manifest
+        with pytest.raises(EngineError, match=told):
+            machine.plans()
+        assert (machine.built, machine.files(".plan")) == ([], [])
+    machine.manifest = warned
     machine.plans()
     assert "Warning: TensorRT on score: weights clipped" in machine.lines
 
 
-def test_a_graph_that_changed_after_it_was_checked_is_not_built(machine: Machine) -> None:
-    write_model(machine.folder, changed=True)
-    with pytest.raises(EngineError, match=r"trunk\.onnx: was changed since"):
-        machine.plans()
-    assert machine.built == []
-    assert machine.files(".plan") == []
-
-
-def test_int8_with_zero_points_is_refused_before_anything_is_built(machine: Machine) -> None:
-    machine.manifest = replace(machine.manifest, precision="int8")
-    with pytest.raises(EngineError, match=r"does not take int8, .* --precision int8-symmetric"):
-        machine.plans()
-    assert machine.built == []
-
-
-PROCESS = """
-import hashlib, os, sys
-from pathlib import Path
-from deepmask.runtime.engines.tensorrt import plan_cache
-from tests.runtime.cache_machine import GPU, write_model
-from tests.runtime.fake_builder import fake_library, slowly
-if sys.argv[4] == "False":  # as on Windows
-    plan_cache.fcntl = None
-built = []
-def building(graph):
-    built.append(graph["name"])
-    slowly(0.1)(graph)
-manifest = write_model(Path(sys.argv[3]))
-library = fake_library(building=building, steps=1, tactics=os.getpid())
-print("ready", flush=True)
-sys.stdin.readline()
-plans = plan_cache.model_plans(manifest, Path(sys.argv[1]), library, GPU, cache=Path(sys.argv[2]))
-print(len(built), *(hashlib.sha256(plan).hexdigest() for plan in plans.values()))
-"""
-
-
-@pytest.mark.parametrize("locks", [True, False])
-def test_two_processes_at_once_both_end_with_good_plans(
-    machine: Machine, tmp_path: Path, locks: bool
-) -> None:
-    arguments = [str(machine.folder), str(machine.cache)]
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, *arguments, str(tmp_path / str(number)), str(locks)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[4],
-        )
-        for number in range(2)
-    ]
-    for one in running:
-        assert one.stdout is not None
-        assert one.stdout.readline() == "ready\n"
-    for one in running:
-        assert one.stdin is not None
-        one.stdin.write("\n")
-        one.stdin.flush()
-    said = [one.communicate(timeout=300)[0].split() for one in running]
-    assert [one.returncode for one in running] == [0, 0]
-    if locks:  # each plan was built once, and both have the same
-        assert sum(int(line[0]) for line in said) == 3
-        assert said[0][1:] == said[1][1:]
-    kept = [hashlib.sha256(plan).hexdigest() for plan in machine.plans().values()]
-    if machine.built:  # one wrote between the other's two files
-        assert not locks
-        assert any("was changed or cut short: building again" in line for line in machine.lines)
-    else:
-        assert all(one in mine for one, *mine in zip(kept, said[0][1:], said[1][1:], strict=True))
-    assert not list(machine.cache.glob("*tmp"))
-
-
-def test_clearing_takes_plans_and_nothing_else(machine: Machine) -> None:
+def test_clearing_takes_plans_and_nothing_else(machine: Machine, monkeypatch: Patch) -> None:
     machine.plans()
     for name in ("notes.txt", "thesis.json"):
         (machine.cache / name).write_text("mine", encoding="utf-8")
@@ -355,10 +252,7 @@ def test_clearing_takes_plans_and_nothing_else(machine: Machine) -> None:
     assert plan_cache.clear(machine.cache) == size > 0
     assert sorted(path.name for path in machine.cache.iterdir()) == ["notes.txt", "thesis.json"]
     assert plan_cache.clear(machine.cache / "nowhere") == 0
-
-
-def test_the_default_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if sys.platform == "linux":
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-        assert plan_cache.default_folder() == tmp_path / "deepmask" / "plans"
+        monkeypatch.setenv("XDG_CACHE_HOME", str(machine.cache))
+        assert plan_cache.default_folder() == machine.cache / "deepmask" / "plans"
     assert plan_cache.default_folder().is_absolute()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -15,15 +15,11 @@ from deepmask.runtime.engines.tensorrt.pool import PATIENCE, Lease, Pool, rounde
 
 
 class Block:
-    """Memory that is counted."""
-
     def __init__(self, size: int) -> None:
         self.size = size
 
 
 class Driver:
-    """Allocates blocks, as long as there is room."""
-
     def __init__(self, room: int = 1 << 60) -> None:
         self.room = room
         self.blocks: weakref.WeakSet[Block] = weakref.WeakSet()
@@ -56,7 +52,6 @@ def test_size_classes_waste_at_most_a_quarter(size: int) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 100_000), st.integers(0, 5)), max_size=60))
 def test_no_two_leases_share_memory(steps: list[tuple[int, int]]) -> None:
-    """Whatever is taken and given back in between."""
     driver, leases = Driver(), list[Lease[Block]]()
     for size, ended in steps:
         lease = driver.pool.take(size)
@@ -77,7 +72,6 @@ def test_a_size_that_comes_again_is_not_allocated_again() -> None:
 
 
 def test_memory_without_use_is_given_back() -> None:
-    """After `PATIENCE` rounds, and not what is used or lent."""
     driver = Driver()
     kept, used = driver.pool.take(10_000), driver.pool.take(20_000)
     del used
@@ -104,13 +98,10 @@ def test_idle_memory_is_given_back_before_anything_is_refused() -> None:
 def test_leases_may_end_in_other_threads() -> None:
     driver = Driver()
     leases = [driver.pool.take(1000) for _ in range(100)]
-    threads = [threading.Thread(target=leases.pop) for _ in range(50)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(50):
+            threads.submit(leases.pop)
     gc.collect()
-    for _ in range(50):
-        leases.append(driver.pool.take(1000))
+    leases += [driver.pool.take(1000) for _ in range(50)]
     assert driver.allocated == 100
     assert len({id(lease.memory) for lease in leases}) == 100

@@ -13,26 +13,24 @@ from typing import Any
 import pytest
 
 from deepmask import DeepMask
-from deepmask.runtime.engines.choose import Choice
 from deepmask.runtime.engines.tensorrt import plan_cache, runtime_cache
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
-from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.engines.tensorrt.plan_cache import write_whole
 from deepmask.runtime.model.folder import load_manifest
 from tests.runtime.fake_gpu import FAKE, FakeDevice
-from tests.runtime.fake_model import picture
 from tests.runtime.fake_tensorrt import (
     FakeEngine,
     FakeRuntimeCache,
     FakeRuntimeConfig,
-    fake_library,
-    fake_plans,
+    load,
+    picture,
 )
 
+Patch = pytest.MonkeyPatch
+
 IMAGE = picture(0)
-NONE_YET = [
-    f"kernels of {name}: compiling, there are none yet" for name in ("trunk", "score", "mask")
-]
+STAGES = ("trunk", "score", "mask")
+NONE_YET = [f"kernels of {name}: compiling, there are none yet" for name in STAGES]
 
 
 @dataclass
@@ -49,12 +47,8 @@ class Machine:
     def load(self) -> DeepMask:
         self.device, self.lines = FakeDevice(), []
         self.device.gpu = self.gpu
-        manifest = load_manifest(self.folder)
-        plans = fake_plans(manifest, self.folder, 320)
-        library = fake_library(self.device, self.flavour)
-        report = self.lines.append
-        engine = TensorRTEngine(manifest, plans, library, self.device, self.cache, report)
-        return DeepMask(manifest, engine, Choice(self.flavour, "cuda"))
+        kept = (self.cache, self.lines.append)
+        return load(self.folder, self.device, self.flavour, 320, *kept)
 
     def run(self) -> int:
         """One image in a new process: how many times something was compiled."""
@@ -85,11 +79,10 @@ def test_the_second_start_compiles_nothing(machine: Machine, model: DeepMask) ->
     assert machine.device.calls["compile"] == 0
     assert machine.lines == []
     assert {path: path.read_bytes() for path in machine.files()} == before
-
-
-def test_tensorrt_itself_compiles_when_it_builds(machine: Machine) -> None:
-    machine.flavour = "tensorrt"
-    assert machine.run() == 0
+    assert plan_cache.files(machine.cache) == machine.files()
+    plan_cache.clear(machine.cache)
+    assert machine.files() == []
+    assert replace(machine, flavour="tensorrt").run() == 0  # which compiles when it builds
     assert machine.files() == []
 
 
@@ -121,10 +114,7 @@ def test_what_is_compiled_later_is_kept_at_the_end(machine: Machine, closes: boo
         assert 90 in compiled(again)
 
 
-def test_nothing_is_written_that_is_there(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor for an image like those before it."""
+def test_nothing_is_written_twice(machine: Machine, monkeypatch: Patch) -> None:
     written: list[Path] = []
 
     def noted(path: Path, content: bytes) -> None:
@@ -141,27 +131,21 @@ def test_nothing_is_written_that_is_there(
     assert len(written) == count
 
 
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def put_foreign(path: Path) -> None:
-    path.write_bytes(b"x" * 5000)
-
-
 def put_a_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [truncate, empty, put_foreign, put_a_folder])
-def test_a_broken_file_is_told_and_made_again(
-    machine: Machine, damage: Callable[[Path], None]
-) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"x" * 5000),
+        put_a_folder,
+    ],
+)
+def test_broken_files_are_made_again(machine: Machine, damage: Callable[[Path], object]) -> None:
     machine.run()
     path = machine.of_trunk()
     content = path.read_bytes()
@@ -180,15 +164,12 @@ def test_a_broken_file_is_told_and_made_again(
         assert machine.run() == 0
 
 
-def test_what_tensorrt_does_not_take_is_told_and_made_again(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_tensorrt_does_not_take_is_made_again(machine: Machine, monkeypatch: Patch) -> None:
     """It compares more than we can see."""
     machine.run()
     monkeypatch.setattr(FakeRuntimeCache, "ENVIRONMENT", "another one")
     assert machine.run() > 0
-    told = "kernels of trunk: compiling, TensorRT does not take those in "
-    assert machine.lines[0].startswith(told)
+    assert machine.lines[0].startswith("kernels of trunk: compiling, TensorRT does not take those")
     assert machine.run() == 0
 
 
@@ -205,28 +186,16 @@ def test_each_gpu_and_driver_has_its_own(machine: Machine, other: dict[str, Any]
     assert len(machine.files()) == 6
 
 
-@pytest.mark.parametrize(
-    ("kind", "method", "answer"),
-    [
-        (FakeEngine, "create_runtime_config", None),
-        (FakeRuntimeConfig, "create_runtime_cache", None),
-        (FakeRuntimeConfig, "set_runtime_cache", False),
-    ],
-)
+@pytest.mark.parametrize("method", ["create_runtime_cache", "set_runtime_cache", ""])
 def test_without_a_runtime_cache_it_runs_and_says_so(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, kind: type, method: str, answer: object
+    machine: Machine, model: DeepMask, monkeypatch: Patch, method: str
 ) -> None:
-    monkeypatch.setattr(kind, method, lambda *_: answer)
+    kind = FakeRuntimeConfig if method else FakeEngine
+    answer = False if method == "set_runtime_cache" else None
+    monkeypatch.setattr(kind, method or "create_runtime_config", lambda *_: answer)
     with machine.load() as loaded:
         assert len(loaded(IMAGE))
     assert machine.lines[0] == "Warning: kernels of trunk are compiled again each time"
-    assert machine.files() == []
-
-
-def test_they_are_counted_and_cleared_with_the_plans(machine: Machine) -> None:
-    machine.run()
-    assert plan_cache.files(machine.cache) == machine.files()
-    plan_cache.clear(machine.cache)
     assert machine.files() == []
 
 
@@ -248,8 +217,8 @@ def test_they_are_kept_at_the_interpreters_end(machine: Machine) -> None:
         "print(device.calls['compile'])"
     )
     command = [sys.executable, "-c", code, str(machine.folder), str(machine.cache)]
+    root = Path(__file__).parents[4]
     for compiles in (True, False):
-        root = Path(__file__).parents[4]
         done = subprocess.run(command, capture_output=True, text=True, cwd=root)
         assert (done.returncode, done.stderr) == (0, "")
         assert (int(done.stdout) >= 3) == compiles
