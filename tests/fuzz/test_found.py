@@ -27,7 +27,7 @@ from deepmask.evaluate.merge import merge
 from deepmask.evaluate.report import measure
 from deepmask.networks.patches.config import sharpened
 from deepmask.networks.presets import PRESETS
-from deepmask.networks.pretrained import InitialiseError
+from deepmask.networks.trunks import InitialiseError
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.io.images import ImageError
