@@ -32,8 +32,7 @@ from deepmask.networks.families import dense_model, describe
 from deepmask.runtime.model.folder import with_checksums, write_manifest
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.progress import Progress, no_progress
-from deepmask.train.checkpoint import load_checkpoint
-from deepmask.train.score_swap import with_scores_of
+from deepmask.train.checkpoint import load_checkpoint, with_scores_of
 
 
 @dataclass(frozen=True)

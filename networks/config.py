@@ -73,12 +73,10 @@ class NetworkConfig:
 
 
 def _fits(value: object, kind: Any) -> bool:
-    """Whether a value of a file has a field's type and a size within reason."""
     if isinstance(value, tuple):
         items = [item for item in get_args(kind) if item is not Ellipsis]
-        return (
-            len(items) == 1 and len(value) <= LONGEST_ROW and all(_fits(v, *items) for v in value)
-        )
+        short = len(items) == 1 and len(value) <= LONGEST_ROW
+        return short and all(_fits(item, *items) for item in value)
     if type(value) is str:
         return kind is str and len(value) <= LONGEST_TEXT
     if type(value) is float:

@@ -26,22 +26,16 @@ class DeepMaskNetwork(Network):
     std: Tensor
 
     def __init__(self, config: DeepMaskConfig) -> None:
-        """Random weights; see `pretrained` for an ImageNet trunk."""
         super().__init__()
         self.config = config
         self.trunk = TRUNKS[config.trunk](config.padding)
-        self.mask_head = self.make_mask_head(config)
+        self.mask_head = make_mask_head(config)
         self.score_head = make_score_head(config)
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1), False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1), False)
         self._compiled_stages: Callable[[Tensor], tuple[Tensor, ...]] | None = None
 
-    def make_mask_head(self, config: DeepMaskConfig) -> MaskHead:
-        """Return the mask head that the configuration names."""
-        return make_mask_head(config)
-
     def pretrained_part(self) -> Trunk:
-        """Return the trunk."""
         return self.trunk
 
     def compile_parts(self) -> None:

@@ -12,13 +12,15 @@ from deepmask.networks.network import Network
 from deepmask.networks.patches.batches import masks_and_scores, masks_only
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.networks.patches.losses import (
+    MEASURES,
     deepmask_weights,
+    measure_patches,
     patch_losses,
     sharpmask_weights,
+    validation_batches,
 )
 from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 from deepmask.networks.patches.score_swap import with_scores_of
-from deepmask.networks.patches.validation import MEASURES, measure_patches, validation_batches
 from deepmask.networks.sharpmask import SharpMaskNetwork, start_from, train_refinement
 
 FAMILIES: dict[str, AnyFamily] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,40 +20,25 @@ from deepmask.networks.network import Network, ParameterGroup, train_everything
 from deepmask.networks.recipe import Recipe
 
 Weights = dict[str, Tensor]
-BatchType = TypeVar("BatchType", bound="Batch")
+BatchType = TypeVar("BatchType", bound="TensorBatch")
 ConfigType = TypeVar("ConfigType", bound=NetworkConfig)
 RecipeType = TypeVar("RecipeType", bound=Recipe)
 NetworkType = TypeVar("NetworkType", bound=Network)
 
 
-class Batch(Protocol):
-    """One batch, or one process's share of it."""
-
-    def to(self: BatchType, device: torch.device) -> BatchType:
-        """Return the same on a device."""
-        ...
-
-    def pinned(self: BatchType) -> BatchType:
-        """Return the same in page-locked memory, from which a GPU copies while the CPU goes on."""
-        ...
-
-
-Tensors = TypeVar("Tensors", bound="TensorBatch")
-
-
 @dataclass(frozen=True)
 class TensorBatch:
-    """Base of a batch that is a frozen dataclass, some of whose fields are tensors."""
+    """Base of every batch, or one process's share of it: a frozen dataclass with tensors."""
 
-    def to(self: Tensors, device: torch.device) -> Tensors:
+    def to(self: BatchType, device: torch.device) -> BatchType:
         """Return the same with its tensors on a device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pinned(self: Tensors) -> Tensors:
-        """Return the same with its tensors in page-locked memory."""
+    def pinned(self: BatchType) -> BatchType:
+        """Return the same in page-locked memory, from which a GPU copies while the CPU goes on."""
         return self._each(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
 
-    def _each(self: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors:
+    def _each(self: BatchType, change: Callable[[Tensor], Tensor]) -> BatchType:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         changed = {name: change(v) for name, v in values.items() if isinstance(v, Tensor)}
         return replace(self, **changed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -69,12 +68,10 @@ class LowRankMaskHead(MaskHead):
         self.classify = nn.Linear(rank, mask_size * mask_size)
 
     def code(self, window: Tensor) -> Tensor:
-        """(N, width, cells, cells) features → (N, rank)."""
         code: Tensor = self.encode(self.reduced(window).flatten(1))
         return code
 
     def from_code(self, code: Tensor) -> Tensor:
-        """(N, rank) → (N, mask_size, mask_size) logits."""
         mask: Tensor = self.classify(code)
         return mask.reshape(-1, self.mask_size, self.mask_size)
 
@@ -82,7 +79,7 @@ class LowRankMaskHead(MaskHead):
 class FullMaskHead(MaskHead):
     """DeepMaskFull: every cell of the window connected to every mask pixel (§3.1, §4).
 
-    The code is the mask itself, row by row.
+    The code is the mask itself, row by row: (N, mask_size²) logits.
     """
 
     layers = ("reduce", "classify")
@@ -95,12 +92,10 @@ class FullMaskHead(MaskHead):
         self.classify = nn.Linear(channels * cells * cells, mask_size * mask_size)
 
     def code(self, window: Tensor) -> Tensor:
-        """(N, width, cells, cells) features → (N, mask_size²) logits."""
         code: Tensor = self.classify(self.reduced(window).flatten(1))
         return code
 
     def from_code(self, code: Tensor) -> Tensor:
-        """(N, mask_size²) → (N, mask_size, mask_size)."""
         return code.reshape(-1, self.mask_size, self.mask_size)
 
 
@@ -161,7 +156,6 @@ class SeparateScoreHead(WindowScoreHead):
         self.reduce = nn.Conv2d(width, channels, 1)
 
     def prepared(self, window: Tensor) -> Tensor:
-        """(N, width, cells, cells) → (N, channels, cells, cells)."""
         return torch.relu(self.reduce(window))
 
 
@@ -175,7 +169,6 @@ class PooledScoreHead(WindowScoreHead):
         self.pool = nn.MaxPool2d(2)
 
     def prepared(self, window: Tensor) -> Tensor:
-        """(N, width, cells, cells) → (N, width, cells/2, cells/2)."""
         pooled: Tensor = self.pool(window)
         return pooled
 
@@ -186,7 +179,6 @@ class SharedScoreHead(ScoreHead):
     reads, first = "code", "widen"
 
     def __init__(self, rank: int, score_width: int) -> None:
-        """Codes are (rank,)."""
         super().__init__()
         self.widen = nn.Linear(rank, score_width)
         self.classify = nn.Linear(score_width, 1)
@@ -199,28 +191,21 @@ class SharedScoreHead(ScoreHead):
         return score.squeeze(1)
 
 
-def make_low_rank_head(config: DeepMaskConfig) -> LowRankMaskHead:
-    """Return the low-rank mask head of a configuration that has one."""
-    return LowRankMaskHead(
-        config.features, config.channels, config.cells, config.rank, config.mask_size
-    )
-
-
 def make_mask_head(config: DeepMaskConfig) -> MaskHead:
     """Return the mask head that a configuration names."""
+    width, channels, cells = config.features, config.channels, config.cells
     if config.mask_head == "low-rank":
-        return make_low_rank_head(config)
-    return FullMaskHead(config.features, config.channels, config.cells, config.mask_size)
+        return LowRankMaskHead(width, channels, cells, config.rank, config.mask_size)
+    return FullMaskHead(width, channels, cells, config.mask_size)
 
 
 def make_score_head(config: DeepMaskConfig) -> ScoreHead:
     """Return the score head that a configuration names."""
     width, channels, cells = config.features, config.channels, config.cells
-    last = config.score_width
-    makers: Mapping[str, Callable[[], ScoreHead]] = {
-        "pooled": lambda: PooledScoreHead(width, cells, last),
-        "separate": lambda: SeparateScoreHead(width, channels, cells, last),
-        "reduced": lambda: ReducedScoreHead(channels, cells, last),
-        "shared": lambda: SharedScoreHead(config.rank, last),
-    }
-    return makers[config.score_head]()
+    if config.score_head == "pooled":
+        return PooledScoreHead(width, cells, config.score_width)
+    if config.score_head == "separate":
+        return SeparateScoreHead(width, channels, cells, config.score_width)
+    if config.score_head == "reduced":
+        return ReducedScoreHead(channels, cells, config.score_width)
+    return SharedScoreHead(config.rank, config.score_width)

@@ -14,10 +14,9 @@ that is 3.6 M multiply-adds a window (the coarse mask: 1.6 M) and 5.8 k a pixel,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from deepmask.networks.config import NetworkConfig
 from deepmask.networks.patches.config import (
     DeepMaskConfig,
     constant_widths,
@@ -25,26 +24,50 @@ from deepmask.networks.patches.config import (
     sharpened,
 )
 from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
-from deepmask.networks.recipe import Recipe
-
-ConfigType = TypeVar("ConfigType", bound=NetworkConfig)
-RecipeType = TypeVar("RecipeType", bound=Recipe)
 
 
 @dataclass(frozen=True)
-class Preset(Generic[ConfigType, RecipeType]):
-    """A network and its training: `family` is a key of `families.FAMILIES`."""
+class Preset:
+    """A network and its training: `family` is a key of `families.FAMILIES`.
+
+    `config` and `recipe` are of that family's types.
+    """
 
     family: str
-    config: ConfigType
-    recipe: RecipeType
+    config: Any
+    recipe: Any
+
+    def table(self) -> str:
+        """Return every value as a table for the terminal: of the network, then of the recipe."""
+        network = [(name, _shown(value)) for name, value in self.config.to_dict().items()]
+        recipe = [
+            (f"--{item.name.replace('_', '-')}", _shown(getattr(self.recipe, item.name)))
+            for item in fields(self.recipe)
+        ]
+        width = max(len(name) for name, _ in network + recipe)
+        rows = [
+            [f"  {name:<{width}}  {value}" for name, value in part] for part in (network, recipe)
+        ]
+        return "\n".join(
+            [
+                f"network: family {self.family}",
+                *rows[0],
+                "recipe: options of deepmask-train",
+                *rows[1],
+            ]
+        )
 
 
-AnyPreset = Preset[Any, Any]
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "(none)"
 
 
-def _study_row(trunk: str, patch: int, channels: int, score_head: str = "shared") -> DeepMaskConfig:
-    """Return a row of thesis table 3.1: 32 px of context and reflection (§3.4)."""
+def _study_row(trunk: str, patch: int, channels: int) -> DeepMaskConfig:
+    # A row of thesis table 3.1: 32 px of context and reflection (§3.4).
     return DeepMaskConfig(
         patch=patch,
         context=16,
@@ -53,23 +76,15 @@ def _study_row(trunk: str, patch: int, channels: int, score_head: str = "shared"
         mask_head="low-rank",
         rank=512,
         mask_size=56,
-        score_head=score_head,
+        score_head="shared",
         score_width=1024,
         padding="reflect",
     )
 
 
-_VGG_A = DeepMaskConfig(
-    patch=224,
-    context=0,
-    trunk="vgg-a",
-    channels=512,
-    mask_head="low-rank",
-    rank=512,
-    mask_size=56,
-    score_head="pooled",
-    score_width=1024,
-)
+_VGG_A = replace(
+    _study_row("vgg-a", 224, 512), context=0, score_head="pooled", padding="zero"
+)  # DeepMask §3
 _R18 = replace(_study_row("resnet18", 160, 128), padding="zero")
 _OURS = _study_row("resnet50", 160, 128)
 _SHARP = sharpened(_OURS, halved_widths(4), (64,) * 4, 160)
@@ -82,53 +97,42 @@ _THESIS = DeepMaskRecipe(
 _REFINED = SharpMaskRecipe(
     loss_size=160, category_exponent=-1.0, weight_decay=5e-4, schedule="cosine"
 )
+_SHORT: dict[str, Any] = {
+    "sum_loss": False,
+    "category_exponent": -0.5,
+    "jitter_shift": 12.0,
+    "max_octaves": 1.75,
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.6,
+    "optimiser": "adamw",
+    "weight_decay": 0.05,
+    "schedule": "cosine",
+    "clip": 5.0,
+}
 _R18_RECIPE = DeepMaskRecipe(
+    **_SHORT,
     steps=3_200,
     batch=64,
     negatives=24,
     alternate=False,
     score_weight=0.3,
-    sum_loss=False,
     loss_size=112,
     score_partly=True,
-    category_exponent=-0.5,
-    jitter_shift=12.0,
     negative_shift=26.0,
     near_negatives=0.5,
-    max_octaves=1.75,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.6,
-    optimiser="adamw",
     lr=6e-4,
     trunk_lr=0.5,
-    weight_decay=0.05,
-    schedule="cosine",
     warmup=200,
-    clip=5.0,
     freeze_stem=True,
     average=0.999,
 )
-_SHARP_R18_RECIPE = replace(
-    _REFINED,
-    steps=5_000,
-    sum_loss=False,
-    category_exponent=-0.5,
-    jitter_shift=12.0,
-    max_octaves=1.75,
-    brightness=0.4,
-    contrast=0.4,
-    saturation=0.6,
-    optimiser="adamw",
-    lr=1e-3,
-    weight_decay=0.05,
-    warmup=100,
-    clip=5.0,
-    average=0.998,
+_SHARP_R18_RECIPE = SharpMaskRecipe(
+    **_SHORT, steps=5_000, loss_size=160, lr=1e-3, warmup=100, average=0.998
 )
 
 #: The networks to train and use.
-USED: Mapping[str, AnyPreset] = {
+USED: Mapping[str, Preset] = {
     "deepmask-r18": Preset("deepmask", _R18, _R18_RECIPE),
     "sharpmask-r18": Preset(
         "sharpmask", sharpened(_R18, (32, 16, 8, 4, 4), (64, 64, 32, 16), 80), _SHARP_R18_RECIPE
@@ -139,20 +143,16 @@ USED: Mapping[str, AnyPreset] = {
     "sharpmask": Preset("sharpmask", _SHARP, _REFINED),
 }
 #: Rows of the thesis' tables, for comparison.
-STUDIED: Mapping[str, AnyPreset] = {
+STUDIED: Mapping[str, Preset] = {
     "w160-p4-d8-vgg": Preset("deepmask", _study_row("vgg-a", 160, 512), _THESIS),
     "w160-p4-d39": Preset("deepmask", _study_row("resnet50", 160, 512), _THESIS),
     "w112-p4-d39": Preset("deepmask", _study_row("resnet50", 112, 512), _THESIS),
     "w112-p3-d21": Preset("deepmask", _study_row("resnet50-stride8", 112, 512), _THESIS),
     "w112-p3-d21-f128": Preset("deepmask", _study_row("resnet50-stride8", 112, 128), _THESIS),
-    "deepmask-ours-head-a": Preset(
-        "deepmask", _study_row("resnet50", 160, 128, "separate"), _THESIS
-    ),
-    "deepmask-ours-head-b": Preset(
-        "deepmask", _study_row("resnet50", 160, 128, "reduced"), _THESIS
-    ),
+    "deepmask-ours-head-a": Preset("deepmask", replace(_OURS, score_head="separate"), _THESIS),
+    "deepmask-ours-head-b": Preset("deepmask", replace(_OURS, score_head="reduced"), _THESIS),
     "sharpmask-constant": Preset(
         "sharpmask", replace(_SHARP, refine_widths=constant_widths(4)), _REFINED
     ),
 }
-PRESETS: dict[str, AnyPreset] = {**USED, **STUDIED}
+PRESETS: dict[str, Preset] = {**USED, **STUDIED}

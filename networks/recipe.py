@@ -37,12 +37,10 @@ class Recipe:
     )
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that cannot be trained with."""
         for item in fields(self):
             value, low, high = getattr(self, item.name), item.metadata["low"], item.metadata["high"]
-            if isinstance(value, (int, float)) and not (
-                math.isfinite(value) and low <= value <= high
-            ):
+            number = isinstance(value, (int, float))
+            if number and not (math.isfinite(value) and low <= value <= high):
                 accepted = "finite" if high == math.inf else f"at most {high:g}"
                 raise ValueError(
                     f"{item.name.replace('_', '-')} is {value}, "

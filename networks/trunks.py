@@ -1,4 +1,7 @@
-"""Trunks: convolutional networks cut at stride 16 or 8, with torchvision's parameter names."""
+"""Trunks: convolutional networks cut at stride 16 or 8, with torchvision's parameter names.
+
+`initialise_trunk` fills them with the ImageNet weights that torchvision publishes.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from deepmask.networks.config import TWIN
+from deepmask.runtime.errors import OneLineError
 
-PaddingMode = Literal["zeros", "reflect"]
+PaddingMode = Literal["zeros", "reflect", "replicate"]
 #: PyTorch's names of the paddings.
 PADDING_MODES: Mapping[str, PaddingMode] = {"zero": "zeros", "reflect": "reflect"}
 
 _WEIGHTS = "https://download.pytorch.org/models"
 _RESNET_STAGES = 4
+
+
+class InitialiseError(OneLineError):
+    """Weights that cannot be started from; the text says why and what to do."""
 
 
 class Trunk(nn.Module):
@@ -53,7 +61,6 @@ class VggA(Trunk):
     plan = (64, "pool", 128, "pool", 256, 256, "pool", 512, 512, "pool", 512, 512)
 
     def __init__(self, padding: str = "zero") -> None:
-        """Random weights; see `pretrained` for ImageNet's."""
         super().__init__()
         mode = PADDING_MODES[padding]
         layers: list[nn.Module] = []
@@ -147,7 +154,7 @@ class ResNet(Trunk):
         published: str,
         padding: str = "zero",
     ) -> None:
-        """`depths` counts the blocks of each stage. Random weights; `published` has others."""
+        """`depths` counts the blocks of each stage; `published` names a file of weights."""
         super().__init__()
         self.published = f"{_WEIGHTS}/{published}"
         further = range(len(depths) + 1, _RESNET_STAGES + 1)
@@ -184,7 +191,6 @@ class Twin(Trunk):
     """Two trunks of a kind on one picture, maps side by side: what `score_swap` makes of two."""
 
     def __init__(self, make: Callable[[str], Trunk], padding: str = "zero") -> None:
-        """`make` gives a trunk of a padding."""
         super().__init__()
         self.first = make(padding)
         self.second = make(padding)
@@ -208,3 +214,29 @@ TRUNKS: Mapping[str, Callable[[str], Trunk]] = {
     **_SINGLE,
     **{name + TWIN: partial(Twin, make) for name, make in _SINGLE.items()},
 }
+
+
+def initialise_trunk(trunk: Trunk, state: Mapping[str, Tensor]) -> None:
+    """Copy `state` into `trunk`; every trunk parameter must be there, in its shape.
+
+    Left over may only be a classification network's further layers. Raises `InitialiseError`.
+    """
+    own = trunk.state_dict()
+    problems = {
+        "lacks": [k for k in own if k not in state and not k.endswith("num_batches_tracked")],
+        "has another shape:": [
+            f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
+            for name, value in own.items()
+            if name in state and state[name].shape != value.shape
+        ],
+        "has unknown entries": [
+            k for k in state if k not in own and not k.startswith(trunk.beyond)
+        ],
+    }
+    for problem, names in problems.items():
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise InitialiseError(
+                f"the file does not fit this trunk: it {problem} {', '.join(names[:3])}{more}"
+            )
+    trunk.load_state_dict({name: state.get(name, value) for name, value in own.items()})

@@ -1,4 +1,4 @@
-"""Read and write checkpoints: one `.pt` rebuilds the network and resumes its training."""
+"""Read, write and join checkpoints: one `.pt` rebuilds the network and resumes its training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from deepmask.networks.config import ConfigError, NetworkConfig
-from deepmask.networks.families import FAMILIES, build, family_name
+from deepmask.networks.families import FAMILIES, build, family_name, family_of
 from deepmask.networks.network import Network
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.io.atomic import atomic_write
@@ -77,18 +77,16 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
     Raises `OSError` where that fails; what was at `path` is still there.
     """
+    content = {
+        "format": FORMAT,
+        "family": checkpoint.family,
+        "model": checkpoint.model.to_dict(),
+        "weights": checkpoint.weights,
+        "training": checkpoint.training,
+    }
     try:
         with atomic_write(path) as file:
-            torch.save(
-                {
-                    "format": FORMAT,
-                    "family": checkpoint.family,
-                    "model": checkpoint.model.to_dict(),
-                    "weights": checkpoint.weights,
-                    "training": checkpoint.training,
-                },
-                file,
-            )
+            torch.save(content, file)
             file.flush()
             os.fsync(file.fileno())
     except RuntimeError as error:  # PyTorch's archive, closed after the disk's own error
@@ -135,17 +133,30 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(config, parts["weights"], parts["training"])
 
 
+def with_scores_of(masks: Checkpoint, scores: Checkpoint) -> Checkpoint:
+    """Return one network that masks as `masks` does and scores as `scores` does; not to be resumed.
+
+    Raises `CheckpointError` for a family whose networks cannot be joined, and for two networks that
+    do not go together.
+    """
+    join = family_of(masks.model).with_scores_of
+    if join is None:
+        raise CheckpointError(
+            f"networks of the family {masks.family} cannot have the scores of another network"
+        )
+    try:
+        config, weights = join(masks.model, masks.weights, scores.model, scores.weights)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+    return Checkpoint(config, weights, {})
+
+
 def _misfit(weight: object, wanted: Tensor) -> str:
-    """Return why a value of a file cannot be a weight of that shape; "" if it can."""
     if not isinstance(weight, Tensor) or weight.layout != torch.strided or weight.is_meta:
         return f"is no tensor but a {type(weight).__name__}"
-    if (
-        weight.shape != wanted.shape
-        or weight.dtype.is_floating_point != wanted.dtype.is_floating_point
-    ):
-        return (
-            f"is {weight.dtype} {list(weight.shape)[:8]}, not {wanted.dtype} {list(wanted.shape)}"
-        )
+    shape, kind = weight.shape, weight.dtype.is_floating_point
+    if shape != wanted.shape or kind != wanted.dtype.is_floating_point:
+        return f"is {weight.dtype} {list(shape)[:8]}, not {wanted.dtype} {list(wanted.shape)}"
     if weight.untyped_storage().nbytes() < weight.numel() * weight.element_size():
         return "has fewer values than its shape says"
     return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +15,6 @@ from deepmask.networks.presets import PRESETS, STUDIED, USED
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.cli.main import Command, run_command
 from deepmask.runtime.cli.options import Number
-from deepmask.train.show_preset import preset_table
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -26,21 +26,19 @@ class TrainCommand(Command):
     """The command; beside its own options it has one for each setting of the preset's recipe."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, once the preset says which options there are."""
         preset = chosen_preset(args)
         ctx.meta[_RECIPE_OPTIONS] = recipe_options(PRESETS[preset].recipe)
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            known = {flag for one in PRESETS.values() for flag in _flags(one.recipe)}
-            if error.option_name not in known:
+            others = [one for each in PRESETS.values() for one in recipe_options(each.recipe)]
+            if not any(error.option_name in (*one.opts, *one.secondary_opts) for one in others):
                 raise
             raise click.UsageError(
                 f"{error.option_name} has no effect on {preset}: leave it out", ctx
             ) from error
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Return all options, the recipe's before --help."""
         *own, help_option = super().get_params(ctx)
         return [*own, *ctx.meta.get(_RECIPE_OPTIONS, []), help_option]
 
@@ -58,32 +56,25 @@ def chosen_preset(args: Sequence[str]) -> str:
 
 def recipe_options(recipe: Recipe) -> list[click.Option]:
     """Return one option for each setting of a recipe; the default is the recipe's value."""
-    return [
-        click.Option(
-            ["/".join(_flags_of(item.name, getattr(recipe, item.name))), item.name],
-            default=getattr(recipe, item.name),
-            type=type(getattr(recipe, item.name)),
-            show_default=True,
-            help=str(item.metadata["help"]),
+    options = []
+    for item in fields(recipe):
+        value, name = getattr(recipe, item.name), item.name.replace("_", "-")
+        flags = f"--{name}/--no-{name}" if isinstance(value, bool) else f"--{name}"
+        options.append(
+            click.Option(
+                [flags, item.name],
+                default=value,
+                type=type(value),
+                show_default=True,
+                help=str(item.metadata["help"]),
+            )
         )
-        for item in fields(recipe)
-    ]
-
-
-def _flags(recipe: Recipe) -> list[str]:
-    return [
-        flag for item in fields(recipe) for flag in _flags_of(item.name, getattr(recipe, item.name))
-    ]
-
-
-def _flags_of(name: str, value: object) -> list[str]:
-    name = name.replace("_", "-")
-    return [f"--{name}", f"--no-{name}"] if isinstance(value, bool) else [f"--{name}"]
+    return options
 
 
 def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
     if name is not None:
-        click.echo(preset_table(PRESETS[name]))
+        click.echo(PRESETS[name].table())
         ctx.exit()
 
 
@@ -208,10 +199,7 @@ def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> No
     help="Validation images that average recall is measured on.",
 )
 @click.option(
-    "--save-seconds",
-    type=Number(0, 1e9),
-    default=600.0,
-    help="Seconds between checkpoints.",
+    "--save-seconds", type=Number(0, 1e9), default=600.0, help="Seconds between checkpoints."
 )
 def command(**options: Any) -> int:
     """Train a network on COCO-style annotations of any categories.
@@ -252,7 +240,8 @@ def command(**options: Any) -> int:
         raise click.UsageError("--out is missing: the folder for checkpoints and log")
     schedule = Schedule(**{item.name: options.pop(item.name) for item in fields(Schedule)})
     request = Request(data=data, recipe=recipe, schedule=schedule, **options)
-    result = train(request, click.echo, _warn, bar=sys.stderr.isatty())
+    warn = partial(click.echo, err=True)
+    result = train(request, click.echo, warn, bar=sys.stderr.isatty())
     return 128 + result.stopped if result.stopped else 0
 
 
@@ -268,10 +257,6 @@ def given_recipe(options: dict[str, Any]) -> Recipe:
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     return changed
-
-
-def _warn(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,14 +1,18 @@
-"""The files that a run learns from and is measured on, read and checked."""
+"""Read and check the files that a run learns from and is measured on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepmask.coco.annotations import LabelledSet
+from tqdm import tqdm
+
+from deepmask.coco.annotations import LabelledSet, Problem, full_mask
+from deepmask.coco.errors import LabelError
 from deepmask.coco.reader import read_coco
-from deepmask.train.check_data import check_pictures
+from deepmask.networks.patches.crops import read_picture
 from deepmask.train.errors import TrainUsageError
 
 Report = Callable[[str], None]
@@ -32,7 +36,6 @@ class DataFiles:
     val_images: Path | None = None
 
     def __post_init__(self) -> None:
-        """Raise `TrainUsageError` for validation annotations without images, or without these."""
         if (self.val_annotations is None) != (self.val_images is None):
             raise TrainUsageError("--val-annotations and --val-images belong together")
 
@@ -79,3 +82,25 @@ def check_data(files: DataFiles, report: Report) -> int:
         )
         count += len(problems)
     return count
+
+
+def check_pictures(found: LabelledSet) -> Iterator[Problem]:
+    """Decode every picture and draw every mask; yield what cannot be, or comes out empty."""
+    unreadable: set[int] = set()
+    for image in tqdm(found.images, unit="image", disable=not sys.stderr.isatty()):
+        try:
+            read_picture(image)
+        except LabelError as error:
+            unreadable.add(image.id)
+            yield Problem("file", None, image.id, str(error))
+    for instance in found.instances:
+        if instance.image.id in unreadable:
+            continue
+        ids = instance.id, instance.image.id
+        try:
+            empty = not full_mask(instance).any()
+        except (ValueError, TypeError, MemoryError) as error:
+            yield Problem("outline", *ids, f"mask cannot be drawn: {error}")
+            continue
+        if empty:
+            yield Problem("outline", *ids, "mask has no pixel")

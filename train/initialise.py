@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepmask.networks.families import family_name, family_of
 from deepmask.networks.network import Network
-from deepmask.networks.pretrained import InitialiseError, initialise_trunk
+from deepmask.networks.trunks import InitialiseError, initialise_trunk
 from deepmask.train.checkpoint import Checkpoint
 from deepmask.train.safe_load import read_tensors
 

@@ -22,20 +22,10 @@ def columns(family: AnyFamily, losses: Iterable[str]) -> tuple[str, ...]:
     measures = family.validation.measures if family.validation else ()
     return (
         *(name.format(units=family.units) for name in FIRST),
-        *map(loss_column, losses),
-        *map(measure_column, measures),
+        *(f"{name}_loss" for name in losses),
+        *(f"val_{name}" for name in measures),
         *RECALLS,
     )
-
-
-def loss_column(name: str) -> str:
-    """Return the column of a loss."""
-    return f"{name}_loss"
-
-
-def measure_column(name: str) -> str:
-    """Return the column of a measure of validation."""
-    return f"val_{name}"
 
 
 class Log:
@@ -61,12 +51,8 @@ class Log:
     def write(self, row: Mapping[str, float]) -> None:
         """Append a row; columns it lacks stay empty."""
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self._columns).writerow(
-                {
-                    name: value if isinstance(value, int) else f"{value:.6g}"
-                    for name, value in row.items()
-                }
-            )
+            shown = {k: v if isinstance(v, int) else f"{v:.6g}" for k, v in row.items()}
+            csv.DictWriter(file, self._columns).writerow(shown)
 
 
 def brief(row: Mapping[str, float]) -> str:
@@ -88,10 +74,7 @@ def _rows(path: Path, step: int, columns: Sequence[str]) -> list[dict[str, str]]
 
 
 def _is_row(row: dict[str, str], step: int, columns: Sequence[str]) -> bool:
-    """Whether a row read back is whole, which a killed run's last may not be, and not beyond.
-
-    It may lack columns that did not exist when it was written.
-    """
+    # A killed run's last row may not be whole; earlier ones may lack columns that came later.
     whole = set(row) <= set(columns) and None not in row.values()
     return whole and row.get("step", "").isdecimal() and int(row["step"]) <= step
 

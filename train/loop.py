@@ -5,29 +5,30 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from deepmask.coco.errors import LabelError
-from deepmask.networks.family import Batch
+from deepmask.networks.family import TensorBatch
 from deepmask.runtime.io.atomic import remove_stale
 from deepmask.train.checkpoint import save_checkpoint
-from deepmask.train.log import Log, brief, columns, loss_column, measure_column
+from deepmask.train.log import Log, brief, columns
+from deepmask.train.losses import validate
 from deepmask.train.optimise import learning_rate
 from deepmask.train.parallel import PeerLostError
-from deepmask.train.prefetch import prefetch
 from deepmask.train.recall import DECIDING, RecallImage, measure_recall
 from deepmask.train.trainer import Trainer
-from deepmask.train.validate import validate
 
-LAST = "last.pt"
-BEST = "best.pt"
-LOG = "log.csv"
+LAST, BEST, LOG = "last.pt", "best.pt", "log.csv"
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Schedule:
 
 def run_loop(
     trainer: Trainer,
-    make_batch: Callable[[int], Batch],
-    validation: Sequence[Batch],
+    make_batch: Callable[[int], TensorBatch],
+    validation: Sequence[TensorBatch],
     out: Path,
     threads: int,
     schedule: Schedule,
@@ -98,24 +99,35 @@ def run_loop(
     return stopped
 
 
+def prefetch(make: Callable[[int], Made], steps: range, threads: int, ahead: int) -> Iterator[Made]:
+    """Yield `make(step)` for each step in order, up to `ahead` batches made in advance."""
+    with ThreadPoolExecutor(threads, thread_name_prefix="batches") as pool:
+        waiting: deque[Future[Made]] = deque()
+        try:
+            for step in steps:
+                waiting.append(pool.submit(make, step))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+@dataclass
 class _Reporter:
     """Logs, validates and saves, each when it is due."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        validation: Sequence[Batch],
-        images: Sequence[RecallImage],
-        out: Path,
-        schedule: Schedule,
-        tell: Callable[[str], None],
-    ) -> None:
-        self._trainer = trainer
-        self._validation = validation
-        self._images = images
-        self._out = out
-        self._schedule = schedule
-        self._tell = tell
+    trainer: Trainer
+    validation: Sequence[TensorBatch]
+    images: Sequence[RecallImage]
+    out: Path
+    schedule: Schedule
+    tell: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        trainer, out = self.trainer, self.out
         remove_stale(out / LAST, out / BEST, out / LOG)
         self._log = Log(out / LOG, trainer.step, columns(trainer.family, trainer.loss_names))
         self._highest = self._log.highest(DECIDING)
@@ -123,66 +135,54 @@ class _Reporter:
         self._started = self._saved = self._marked = time.monotonic()
 
     def after_step(self, done: bool) -> None:
-        """Do what is due after a step, which no other follows if `done`."""
-        schedule = self._schedule
-        validating = bool(self._validation) and self._is_due(schedule.validate_every)
-        recalling = bool(self._images) and self._is_due(schedule.recall_every)
-        if validating or recalling or done or self._trainer.step % schedule.log_every == 0:
+        schedule = self.schedule
+        validating = bool(self.validation) and self._is_due(schedule.validate_every)
+        recalling = bool(self.images) and self._is_due(schedule.recall_every)
+        if validating or recalling or done or self.trainer.step % schedule.log_every == 0:
             row = self._progress()
             if validating:
-                row |= self._validate()
+                found = validate(self.trainer.averaged(), self.validation, self.trainer.hardware)
+                row |= {f"val_{name}": value for name, value in found.items()}
             if recalling:
                 row |= self._recall()
-            self._report(row)
+            self._log.write(row)
+            self.tell(f"step {self.trainer.step}/{self.trainer.recipe.steps}  {brief(row)}")
+            self._reported, self._marked = self.trainer.step, time.monotonic()
         if done or time.monotonic() - self._saved > schedule.save_seconds:
-            save_checkpoint(self._trainer.checkpoint(), self._out / LAST)
+            save_checkpoint(self.trainer.checkpoint(), self.out / LAST)
             self._saved = time.monotonic()
 
     def _is_due(self, every: int) -> bool:
-        trainer = self._trainer
+        trainer = self.trainer
         return trainer.step == trainer.recipe.steps or trainer.step % every == 0
 
     def _progress(self) -> dict[str, float]:
-        """Columns on training itself, up to now: validation's time does not count."""
-        trainer = self._trainer
+        trainer = self.trainer
         losses = trainer.mean_losses()  # first, as it waits for a GPU
-        now = time.monotonic()
+        now = time.monotonic()  # before validation, whose time does not count
         samples = (trainer.step - self._reported) * trainer.recipe.batch
         return {
             "step": trainer.step,
             "seconds": now - self._started,
             f"{trainer.family.units}_per_second": samples / (now - self._marked),
             "learning_rate": learning_rate(trainer.step - 1, trainer.recipe),
-            **{loss_column(name): loss for name, loss in losses.items()},
+            **{f"{name}_loss": loss for name, loss in losses.items()},
         }
 
-    def _validate(self) -> dict[str, float]:
-        trainer = self._trainer
-        found = validate(trainer.averaged(), self._validation, trainer.hardware)
-        return {measure_column(name): value for name, value in found.items()}
-
     def _recall(self) -> Mapping[str, float]:
-        """Average recall; the checkpoint is kept if it is the best so far."""
-        trainer = self._trainer
-        found = measure_recall(trainer.averaged(), self._images, trainer.hardware)
+        trainer = self.trainer
+        found = measure_recall(trainer.averaged(), self.images, trainer.hardware)
         if found[DECIDING] > self._highest:
             self._highest = found[DECIDING]
-            save_checkpoint(trainer.checkpoint(), self._out / BEST)
+            save_checkpoint(trainer.checkpoint(), self.out / BEST)
         return found
-
-    def _report(self, row: dict[str, float]) -> None:
-        self._log.write(row)
-        self._tell(f"step {self._trainer.step}/{self._trainer.recipe.steps}  {brief(row)}")
-        self._reported, self._marked = self._trainer.step, time.monotonic()
 
 
 @contextmanager
 def _stop_signal() -> Iterator[list[int]]:
-    """Holds the signal once Ctrl-C or SIGTERM came; a second one interrupts at once.
-
-    Python hands signals to the main thread only: a run in another one is not stopped by them.
-    """
+    # The list holds the signal once Ctrl-C or SIGTERM came; a second one interrupts at once.
     received: list[int] = []
+    # Python hands signals to the main thread only: a run in another one is not stopped by them.
     if threading.current_thread() is not threading.main_thread():
         yield received
         return

@@ -1,14 +1,15 @@
-"""The losses of a network as one module, and their means over the steps of a report."""
+"""What a network is measured by: losses of training batches, measures of fixed ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from deepmask.networks.families import family_of
-from deepmask.networks.family import Batch
+from deepmask.networks.family import TensorBatch
 from deepmask.networks.network import Network
 from deepmask.train.device import Hardware
 
@@ -24,7 +25,7 @@ class Losses(nn.Module):
         self._names = tuple(names)
         self._take = family_of(network.config).losses
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Return this share's losses, in the order of their names."""
         with self._hardware.autocast():
             found = self._take(self.network, batch)
@@ -50,3 +51,23 @@ class MeanLosses:
         """Return the means, NaN for a loss that no step had, and begin anew."""
         sums, self._sums = self._sums, dict.fromkeys(self._sums, (0.0, 0))
         return {name: total / count if count else math.nan for name, (total, count) in sums.items()}
+
+
+@torch.no_grad()
+def validate(
+    network: Network, batches: Sequence[TensorBatch], hardware: Hardware
+) -> Mapping[str, float]:
+    """Measure a network in evaluation mode; its modules' modes are left as they were.
+
+    Returns the measures by name, none for a family without validation.
+    """
+    validation = family_of(network.config).validation
+    if validation is None:
+        return {}
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    with hardware.autocast():
+        found = validation.measure(network, (batch.to(hardware.device) for batch in batches))
+    for module, mode in modes:
+        module.training = mode
+    return found

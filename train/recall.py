@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from deepmask.coco.annotations import Image, LabelledSet
 from deepmask.coco.errors import LabelError
 from deepmask.evaluate.ground_truth import Objects, objects_of
-from deepmask.evaluate.matching import Candidates, rank_matches
+from deepmask.evaluate.matching import rank_matches
 from deepmask.evaluate.metrics import COUNTS, Totals, measures
 from deepmask.evaluate.proposals_json import to_candidates
 from deepmask.networks.dense.torch_engine import runnable
 from deepmask.networks.network import Network
 from deepmask.networks.patches.crops import read_picture
-from deepmask.runtime.predict.proposals import Proposals
 from deepmask.train.device import Hardware
 
 KINDS = ("segm", "bbox")
@@ -67,18 +66,10 @@ def measure_recall(
     totals = {kind: Totals(resamples=0) for kind in KINDS}
     with runnable(network.eval(), hardware.device) as model:
         for image in images:
-            candidates = _candidates(model(image.pixels, proposals=max(COUNTS)), image.picture)
+            proposals = model(image.pixels, proposals=max(COUNTS)).to_coco(image.picture.id)
+            candidates = to_candidates(list(map(dict, proposals)), image.picture, with_masks=True)
             ranks = rank_matches(candidates, image.objects, KINDS)
             for kind in KINDS:
                 totals[kind].add(image.picture.id, ranks[kind])
-    found = {kind: measures(totals[kind]) for kind in KINDS}
-    return {
-        f"{kind}_AR@{count}": float(found[kind][f"AR@{count}"][0])
-        for kind in KINDS
-        for count in COUNTS
-    }
-
-
-def _candidates(proposals: Proposals, picture: Image) -> Candidates:
-    results = [dict(result) for result in proposals.to_coco(picture.id)]
-    return to_candidates(results, picture, with_masks=True)
+    found = {f"{kind}_{k}": v for kind in KINDS for k, v in measures(totals[kind]).items()}
+    return {name: float(found[name][0]) for name in RECALLS}

@@ -12,9 +12,9 @@ import torch
 from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.categories import with_categories
 from deepmask.networks.families import FAMILIES
-from deepmask.networks.family import Batch, TrainingData
+from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.network import Network
-from deepmask.networks.presets import PRESETS, AnyPreset
+from deepmask.networks.presets import PRESETS, Preset
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.errors import OneLineError, one_line
 from deepmask.train.checkpoint import load_checkpoint
@@ -91,17 +91,16 @@ def train(
     work that failed.
     """
     check_request(request)
+    device = local_device(request.device)
     try:
-        hardware = choose_hardware(
-            local_device(request.device), request.precision, request.compiled
-        )
+        hardware = choose_hardware(device, request.precision, request.compiled)
     except (ValueError, RuntimeError) as error:
         raise TrainUsageError(one_line(error)) from error
     try:
         with join(hardware.device) as team:
-            quiet: Report = lambda line: None  # noqa: E731
-            speak = (report, warn) if team.leads else (quiet, quiet)
-            return _run(request, hardware, team, *speak, bar)
+            if not team.leads:
+                report = warn = lambda line: None
+            return _run(request, hardware, team, report, warn, bar)
     except OneLineError:
         raise
     except (FloatingPointError, OSError, PeerLostError, ValueError) as error:
@@ -155,7 +154,6 @@ def check_request(request: Request) -> None:
 def _run(
     request: Request, hardware: Hardware, team: Team, report: Report, warn: Report, bar: bool
 ) -> Result:
-    """One process's part of a run."""
     preset = PRESETS[request.preset]
     family, recipe = FAMILIES[preset.family], request.recipe or preset.recipe
     torch.manual_seed(request.seed)
@@ -195,17 +193,8 @@ def _run(
         f"{len(labelled.images)} labelled images, {len(labelled.instances)} objects; "
         f"steps {trainer.step} to {recipe.steps}"
     )
-    stopped = run_loop(
-        trainer,
-        make_batch,
-        batches,
-        request.out,
-        request.threads,
-        request.schedule,
-        images,
-        report,
-        bar,
-    )
+    out, threads, schedule = request.out, request.threads, request.schedule
+    stopped = run_loop(trainer, make_batch, batches, out, threads, schedule, images, report, bar)
     if stopped:
         name = signal.Signals(stopped).name
         report(f"{name}: saved {last} at step {trainer.step}; continue with --resume")
@@ -215,10 +204,9 @@ def _run(
 
 
 def _measured_on(
-    held_out: Sequence[LabelledSet], preset: AnyPreset, recipe: Recipe, request: Request
-) -> tuple[Sequence[Batch], Sequence[RecallImage]]:
-    """The fixed batches and the images that a run is measured on, as far as a set is held out."""
-    batches: Sequence[Batch] = []
+    held_out: Sequence[LabelledSet], preset: Preset, recipe: Recipe, request: Request
+) -> tuple[Sequence[TensorBatch], Sequence[RecallImage]]:
+    batches: Sequence[TensorBatch] = []
     images: Sequence[RecallImage] = []
     validation = FAMILIES[preset.family].validation
     for found in held_out:
@@ -230,7 +218,6 @@ def _measured_on(
 
 
 def _initialise(network: Network, request: Request) -> None:
-    """The weights a new run starts from: `check_request` saw to it that there are some."""
     if request.base is not None:
         initialise_from(network, load_checkpoint(request.base))
     elif request.init is not None:
@@ -238,7 +225,6 @@ def _initialise(network: Network, request: Request) -> None:
 
 
 def _warn_of_changes(request: Request, changed: Sequence[str], warn: Report) -> None:
-    """Tell what keeps a resumed run from being the one that was begun; it goes on all the same."""
     for option, given in (("--init", request.init), ("--from", request.base)):
         if given is not None:
             warn(f"note: {option} has no effect on --resume: the weights are the run's own")

@@ -36,12 +36,9 @@ def read_tensors(path: Path) -> Any:
 
 
 def _check_archive(path: Path, magic: bytes) -> None:
-    """Refuse an archive that unpacks to more than its size: `torch.save` compresses nothing.
-
-    Files in PyTorch's format of before 2020 are no archives.
-    """
+    # `torch.save` compresses nothing, so an archive must not unpack to more than its size.
     if not magic.startswith(b"PK"):
-        return
+        return  # PyTorch's format of before 2020
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

@@ -14,18 +14,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from deepmask.networks.families import build, family_name, family_of
-from deepmask.networks.family import Batch
+from deepmask.networks.family import TensorBatch
 from deepmask.networks.network import Network
 from deepmask.networks.recipe import Recipe
 from deepmask.train.checkpoint import Checkpoint, CheckpointError
 from deepmask.train.device import Hardware
 from deepmask.train.losses import Losses, MeanLosses
-from deepmask.train.optimise import (
-    Average,
-    learning_rate,
-    make_optimiser,
-    set_learning_rate,
-)
+from deepmask.train.optimise import Average, learning_rate, make_optimiser, set_learning_rate
 from deepmask.train.parallel import ALONE, Team
 
 #: Losses on these devices are fetched so many steps at a time: it takes waiting for all they do.
@@ -65,15 +60,12 @@ class Trainer:
         self._means = MeanLosses(self._weights)
         if hardware.compiled:
             self.model.compile_parts()
-        losses = Losses(self.model, hardware, self._weights)
-        # A batch need not train every loss, nor a share of it all that the others train.
-        self._losses: nn.Module = (
-            losses
-            if team.size == 1
-            else DistributedDataParallel(
-                losses, broadcast_buffers=False, find_unused_parameters=True
+        self._losses: nn.Module = Losses(self.model, hardware, self._weights)
+        if team.size > 1:
+            # A batch need not train every loss, nor a share of it all that the others train.
+            self._losses = DistributedDataParallel(
+                self._losses, broadcast_buffers=False, find_unused_parameters=True
             )
-        )
         self._seed_dropout()
 
     @property
@@ -81,7 +73,7 @@ class Trainer:
         """Names of the losses, in the order of the log."""
         return tuple(self._weights)
 
-    def train_step(self, batch: Batch) -> None:
+    def train_step(self, batch: TensorBatch) -> None:
         """Update the weights by `batch`, this process's share; `mean_losses` returns its losses.
 
         Raises FloatingPointError when a loss is not finite: at once on a CPU, within `FETCH_EVERY`
@@ -135,29 +127,20 @@ class Trainer:
             raise FloatingPointError(
                 f"the weights are not finite after step {self.step - 1}: {_REMEDY}"
             )
-        return Checkpoint(
-            self.model.config,
-            self.weights(),
-            {
-                "state": self.model.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "step": self.step,
-                "seed": self.seed,
-                "recipe": self.recipe.to_dict(),
-                "conditions": self._conditions,
-                "random": torch.get_rng_state(),
-                "random_cuda": (
-                    torch.cuda.get_rng_state(self.hardware.device)
-                    if self.hardware.device.type == "cuda"
-                    else None
-                ),
-                "versions": {
-                    "python": platform.python_version(),
-                    "torch": str(torch.__version__),
-                    "numpy": np.__version__,
-                },
-            },
-        )
+        device, torch_version = self.hardware.device, str(torch.__version__)
+        versions = {"python": platform.python_version(), "torch": torch_version}
+        training = {
+            "state": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seed": self.seed,
+            "recipe": self.recipe.to_dict(),
+            "conditions": self._conditions,
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            "versions": {**versions, "numpy": np.__version__},
+        }
+        return Checkpoint(self.model.config, self.weights(), training)
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Continue where `checkpoint` was written.
@@ -179,10 +162,7 @@ class Trainer:
             ) from error
 
     def _fetch_losses(self) -> None:
-        """Wait for the losses of the steps made; raise FloatingPointError for the first not finite.
-
-        They stay unread then: nothing that was learnt since can be saved.
-        """
+        # Losses that are not finite stay unread: nothing that was learnt since can be saved.
         if not self._unread:
             return
         values = iter(torch.cat([losses for _, _, losses in self._unread]).tolist())
@@ -236,9 +216,8 @@ class Trainer:
             _require_fit(parameter, found)
         if self.average:
             checkpoint.require_fit()
-            self.average.state = {
-                name: value.to(self.hardware.device) for name, value in checkpoint.weights.items()
-            }
+            device = self.hardware.device
+            self.average.state = {k: value.to(device) for k, value in checkpoint.weights.items()}
         self.step = training["step"]
         self._seed_dropout()
         if not self.team.leads:
@@ -248,30 +227,27 @@ class Trainer:
             torch.cuda.set_rng_state(training["random_cuda"], self.hardware.device)
 
     def _seed_dropout(self) -> None:
-        """Processes must not drop alike; a process by itself is seeded as it always was."""
         seed = self.seed
-        if not self.team.leads:
-            seed = int(
-                np.random.SeedSequence((seed, self.team.rank, self.step)).generate_state(1)[0]
-            )
+        if not self.team.leads:  # processes must not drop alike
+            own = np.random.SeedSequence((seed, self.team.rank, self.step))
+            seed = int(own.generate_state(1)[0])
         torch.manual_seed(seed)
 
 
 def _shown(value: object) -> str:
-    """A setting of a file, which may hold lists of lists without end, for a message."""
+    # A file's setting may be lists of lists without end.
     plain = value is None or isinstance(value, bool | int | float | str)
     return f"{value!s:.60}" if plain else f"a {type(value).__name__}"
 
 
 def _require_tensors(state: Mapping[str, object]) -> None:
-    """Raise ValueError unless an optimiser's state of a parameter is tensors: no lists of lists."""
+    # Lists of lists would be copied without end.
     for name, value in state.items():
         if value is not None and (not isinstance(value, Tensor) or value.layout != torch.strided):
             raise ValueError(f"its optimiser's {name!s:.40} is no tensor")
 
 
 def _require_fit(parameter: Tensor, state: Mapping[str, Tensor | None]) -> None:
-    """Raise ValueError if the optimiser's state of a parameter does not have its shape."""
     for name, value in state.items():
         if value is None:
             continue

@@ -20,12 +20,7 @@ from deepmask.networks.dense.graphs import (
     Description,
     Reference,
 )
-from deepmask.networks.dense.mask import (
-    CodeMaskDenseGraph,
-    CodeMaskGraph,
-    WindowMaskDenseGraph,
-    WindowMaskGraph,
-)
+from deepmask.networks.dense.mask import CodeMaskGraph, WindowMaskDenseGraph, WindowMaskGraph
 from deepmask.networks.dense.score import (
     INTERLEAVINGS,
     PooledScoreGraph,
@@ -112,10 +107,11 @@ def deepmask_graphs(model: DeepMaskNetwork, heads: DenseHeads) -> tuple[DenseGra
     """Return trunk, score and mask graphs of a network without refinement."""
     tensors = tensors_of(model.config)
     plain = TrunkGraph(model, border_of(model.config.patch))
+    scores = "features > score code" if heads.start == "code" else "features > score"
     masks = f"{heads.start} locations > mask"
     return (
         dense_graph("trunk", VIEW, plain, tensors, "image > features", NORMALISATION),
-        dense_graph("score", VIEW, heads.score, tensors, heads.score_edges, _SCORE),
+        dense_graph("score", VIEW, heads.score, tensors, scores, _SCORE),
         dense_graph("mask", WINDOWS, heads.mask, tensors, masks, heads.mask_layers("encode")),
     )
 
@@ -132,11 +128,8 @@ def reference(model: DeepMaskNetwork) -> Reference:
             model.mask(cut_windows(model.config, features, some))
             for some in torch.split(locations, WINDOWS_AT_ONCE)
         ]
-        return {
-            "features": features,
-            "score": score_everywhere(model, features),
-            "mask": torch.cat(masks),
-        }
+        score = score_everywhere(model, features)
+        return {"features": features, "score": score, "mask": torch.cat(masks)}
 
     return run
 
@@ -169,18 +162,20 @@ _SCORE = {"score": ("classify.weight",), "hidden_score": ("widen.weight",)}
 
 @dataclass(frozen=True)
 class DenseHeads:
-    """The graphs behind the trunk: what they are and which tensors they read and make."""
+    """The graphs behind the trunk.
+
+    start  what masks are made from, "features" or "code"; a score graph gives code if it is that.
+    dense  makes the masks of all windows.
+    """
 
     score: nn.Module
-    score_edges: str
     start: str
     mask: CodeMaskGraph | WindowMaskGraph
     dense: nn.Module
-    has_code: bool
 
     def mask_layers(self, encode: str) -> dict[str, tuple[str, ...]]:
         """Return the layer that ends a window's code, if the mask graph makes one of features."""
-        codes = self.start == "features" and self.has_code
+        codes = isinstance(self.mask, WindowMaskGraph) and self.mask.has_code
         return {"code": (f"{encode}.weight",)} if codes else {}
 
 
@@ -195,24 +190,20 @@ def dense_heads(model: DeepMaskNetwork, interleaving: str | None) -> DenseHeads:
             "leave --interleave out"
         )
     cells, margin = model.config.cells, margin_of(model.config)
-    head = model.mask_head
-    has_code = isinstance(head, LowRankMaskHead)
-    if isinstance(model.score_head, SharedScoreHead):
+    head, score_head = model.mask_head, model.score_head
+    if isinstance(score_head, SharedScoreHead):
         assert isinstance(head, LowRankMaskHead)
-        score = SharedScoreGraph(head, model.score_head, cells, margin)
-        mask, dense = CodeMaskGraph(head), CodeMaskDenseGraph(head)
-        return DenseHeads(score, "features > score code", "code", mask, dense, has_code)
-    apart: nn.Module
-    if isinstance(model.score_head, PooledScoreHead):
-        form = interleaving or INTERLEAVINGS[0]
-        apart = PooledScoreGraph(model.score_head, cells, margin, form)
+        masks = CodeMaskGraph(head)
+        return DenseHeads(SharedScoreGraph(head, score_head, cells, margin), "code", masks, masks)
+    score: nn.Module
+    if isinstance(score_head, PooledScoreHead):
+        score = PooledScoreGraph(score_head, cells, margin, interleaving or INTERLEAVINGS[0])
     else:
-        assert isinstance(model.score_head, SeparateScoreHead | ReducedScoreHead)  # the other two
-        own = model.score_head if isinstance(model.score_head, SeparateScoreHead) else None
-        apart = WindowScoreGraph((own or head).reduce, model.score_head, cells, margin)
+        assert isinstance(score_head, SeparateScoreHead | ReducedScoreHead)  # the other two
+        reduce = (score_head if isinstance(score_head, SeparateScoreHead) else head).reduce
+        score = WindowScoreGraph(reduce, score_head, cells, margin)
     windows = WindowMaskGraph(head, cells, margin)
-    everywhere = WindowMaskDenseGraph(head, cells, margin)
-    return DenseHeads(apart, "features > score", "features", windows, everywhere, has_code)
+    return DenseHeads(score, "features", windows, WindowMaskDenseGraph(head, cells, margin))
 
 
 def grid(config: DeepMaskConfig, mask_size: int) -> Grid:

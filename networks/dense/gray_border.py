@@ -43,12 +43,11 @@ class Field:
     after: int = 0
 
     def behind(self, layers: Sequence[nn.Module]) -> Field:
-        """The field of the same map's cells after further layers."""
+        """Return the field of the map's cells after further layers."""
         field = self
         for layer in layers:
             if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-                size, step = _side(layer.kernel_size), _side(layer.stride)
-                padding = _side(layer.padding)
+                size, step, padding = map(_side, (layer.kernel_size, layer.stride, layer.padding))
                 field = Field(
                     field.stride * step,
                     field.before + field.stride * padding,
@@ -57,12 +56,12 @@ class Field:
         return field
 
     def first_beyond(self, border: int) -> int:
-        """The first cell, from the canvas' edge, that sees beyond its outer `border` pixels."""
+        """Return the first cell from the canvas' edge that sees beyond its `border` pixels."""
         return -(-(border - self.after) // self.stride)
 
 
 def around_the_picture(trunk: nn.Module, border: int, gray: Tensor) -> nn.Module:
-    """A module with the trunk's features of every canvas with such a border, for less.
+    """Return a module with the trunk's features of every canvas with such a border, for less.
 
     `gray` (1, 3, 1, 1) is the border's colour, normalised. Any other trunk than a single VGG-A is
     given back: a ResNet's cells see too far for it to be worth the copies (benchmarks/NOTES.md).
@@ -96,7 +95,6 @@ class GrayBorderTrunk(nn.Module):
         self.register_buffer("plane", plane)
 
     def forward(self, image: Tensor) -> Tensor:
-        """One canvas, larger than its border."""
         for side in image.shape[2:]:  # tells the exporter that something is left
             torch._check(side > 2 * self.cropped)  # type: ignore[no-untyped-call]
         x = crop(image, self.cropped)
@@ -108,7 +106,7 @@ class GrayBorderTrunk(nn.Module):
         return features
 
     def framed(self, inner: Tensor) -> Tensor:
-        """The cells that see the picture, and around them those of the gray plane."""
+        """Put the cells of the gray plane around those that see the picture."""
         rows, cols = inner.shape[2:]
         above, beside, below = torch.split(self.plane, self.parts, dim=2)
         left, _, right = torch.split(beside, self.parts, dim=3)
@@ -117,13 +115,12 @@ class GrayBorderTrunk(nn.Module):
         return torch.cat(strips, dim=2)
 
     def _widened(self, strip: Tensor, cols: int) -> Tensor:
-        """A strip of the plane, the one column between its corners repeated."""
         left, middle, right = torch.split(strip, self.parts, dim=3)
         return torch.cat([left, middle.expand(-1, -1, -1, cols), right], dim=3)
 
 
 def stages_of(trunk: VggA) -> list[list[nn.Module]]:
-    """The layers in stages, each up to a pool.
+    """Return the layers in stages, each up to a pool.
 
     The first pool ends none: to repeat cells of its map is to copy it, 64 channels at stride 2.
     """
@@ -134,7 +131,7 @@ def stages_of(trunk: VggA) -> list[list[nn.Module]]:
 
 
 def stages_apart(stages: Sequence[Sequence[nn.Module]], border: int) -> int:
-    """How many stages have no cell that sees both the picture and the canvas' edge."""
+    """Return how many stages have no cell that sees both the picture and the canvas' edge."""
     count, field = 0, Field()
     for stage in stages:
         field = field.behind(stage)
@@ -145,7 +142,7 @@ def stages_apart(stages: Sequence[Sequence[nn.Module]], border: int) -> int:
 
 
 def layout(stages: Sequence[Sequence[nn.Module]], border: int) -> tuple[list[int], int]:
-    """Cells to be repeated outwards in front of each stage, and pixels to crop off the canvas.
+    """Return cells to repeat outwards before each stage, and pixels to crop off the canvas.
 
     Counted from the canvas' edge, a stage's map begins at the first cell that sees the picture, or,
     where it is to be repeated, at the cell before.
@@ -162,12 +159,12 @@ def layout(stages: Sequence[Sequence[nn.Module]], border: int) -> tuple[list[int
 
 
 def joined(stages: Sequence[Sequence[nn.Module]]) -> list[nn.Module]:
-    """The layers of several stages."""
+    """Return the layers of several stages."""
     return [layer for stage in stages for layer in stage]
 
 
 def unpadded(layer: nn.Module) -> nn.Module:
-    """A convolution of the same weights that makes only cells whose field lies in its input."""
+    """Return a convolution that makes only cells whose field lies in its input, or other layers."""
     if not isinstance(layer, nn.Conv2d):
         return layer
     conv = nn.Conv2d(layer.in_channels, layer.out_channels, _side(layer.kernel_size), device="meta")
@@ -176,5 +173,4 @@ def unpadded(layer: nn.Module) -> nn.Module:
 
 
 def _side(size: Any) -> int:
-    """One side of a size that is the same in both directions."""
     return size if isinstance(size, int) else int(size[0])

@@ -17,39 +17,26 @@ class CodeMaskGraph(nn.Module):
     """code (1, rank, rows, cols), locations → mask (N, mask_size, mask_size) logits.
 
     For the score head that shares its code with the mask head: a gather and one matrix product.
+    Without locations: masks of all windows, row by row.
     """
 
     def __init__(self, mask_head: LowRankMaskHead) -> None:
-        """Reads the classifier only; the code comes from the score graph."""
+        """Read the classifier only; the code comes from the score graph."""
         super().__init__()
         self.mask_size = mask_head.mask_size
         self.classify = mask_head.classify
 
-    def forward(self, code: Tensor, locations: Tensor) -> Tensor:
-        """Masks of the windows at `locations`."""
+    def forward(self, code: Tensor, locations: Tensor | None = None) -> Tensor:
         mask: Tensor = self.classify(self.codes(code, locations))
         return mask.view(-1, self.mask_size, self.mask_size)
 
-    def codes(self, code: Tensor, locations: Tensor) -> Tensor:
-        """(N, rank) codes of those windows."""
+    def codes(self, code: Tensor, locations: Tensor | None) -> Tensor:
+        """Return the codes of those windows, (N, rank)."""
+        if locations is None:
+            return code.squeeze(0).flatten(1).transpose(0, 1)
         index = locations[:, 0] * code.shape[3] + locations[:, 1]
         # Columns of the code as it lies: cheaper than turning the whole map over to gather rows.
         return code.squeeze(0).flatten(1).index_select(1, index).transpose(0, 1)
-
-
-class CodeMaskDenseGraph(nn.Module):
-    """code (1, rank, rows, cols) → mask (rows·cols, mask_size, mask_size) logits, row by row."""
-
-    def __init__(self, mask_head: LowRankMaskHead) -> None:
-        """Reads the classifier only; the code comes from the score graph."""
-        super().__init__()
-        self.mask_size = mask_head.mask_size
-        self.classify = mask_head.classify
-
-    def forward(self, code: Tensor) -> Tensor:
-        """Masks of all windows."""
-        mask: Tensor = self.classify(code.squeeze(0).flatten(1).transpose(0, 1))
-        return mask.view(-1, self.mask_size, self.mask_size)
 
 
 class WindowMaskGraph(nn.Module):
@@ -65,32 +52,28 @@ class WindowMaskGraph(nn.Module):
     offsets: Tensor
 
     def __init__(self, mask_head: MaskHead, cells: int, margin: int) -> None:
-        """`cells` is a window's side, `margin` what is cropped on each side of the map."""
+        """`cells` is a window's side; `margin` cells around the map are cropped."""
         super().__init__()
         self.mask_size = mask_head.mask_size
         self.reduce = mask_head.reduce
         self.classify: nn.Module
+        self.has_code = isinstance(mask_head, LowRankMaskHead)
         if isinstance(mask_head, LowRankMaskHead):
             self.encode = channels_last(mask_head.encode, cells)
             self.classify = mask_head.classify
         else:
             self.encode = channels_last(mask_head.classify, cells)
             self.classify = nn.Identity()
-        steps = margin + torch.arange(cells)
-        self.register_buffer("offsets", torch.cartesian_prod(steps, steps).T.contiguous())
+        self.register_buffer("offsets", cell_offsets(cells, margin))
 
     def forward(self, features: Tensor, locations: Tensor) -> Tensor:
-        """Masks of the windows at `locations`."""
         mask: Tensor = self.classify(self.codes(features, locations))
         return mask.view(-1, self.mask_size, self.mask_size)
 
     def codes(self, features: Tensor, locations: Tensor) -> Tensor:
-        """What the first linear layer makes of those windows: (N, rank), or the full head's all."""
-        shared = torch.relu(self.reduce(features))
-        rows = locations[:, 0:1] + self.offsets[0:1]
-        cols = locations[:, 1:2] + self.offsets[1:2]
-        index = (rows * features.shape[3] + cols).flatten()
-        cells = shared.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, index)
+        """Return what the first linear layer makes of those windows: (N, rank or mask_size²)."""
+        shared = torch.relu(self.reduce(features)).permute(0, 2, 3, 1)
+        cells = window_cells(shared, locations, self.offsets)
         codes: Tensor = self.encode(cells.reshape(locations.shape[0], -1))
         return codes
 
@@ -102,7 +85,6 @@ class WindowMaskDenseGraph(nn.Module):
     """
 
     def __init__(self, mask_head: MaskHead, cells: int, margin: int) -> None:
-        """`cells` is a window's side, `margin` what is cropped on each side of the map."""
         super().__init__()
         self.mask_size = mask_head.mask_size
         self.margin = margin
@@ -116,14 +98,27 @@ class WindowMaskDenseGraph(nn.Module):
             self.layers = convolution(mask_head.classify, cells)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Masks of all windows."""
         logits = self.layers(torch.relu(self.reduce(crop(features, self.margin))))
         mask: Tensor = logits.squeeze(0).flatten(1).transpose(0, 1)
         return mask.view(-1, self.mask_size, self.mask_size)
 
 
+def cell_offsets(cells: int, margin: int) -> Tensor:
+    """Return rows and columns (2, cells²) of a window's cells, from its location on."""
+    steps = margin + torch.arange(cells)
+    return torch.cartesian_prod(steps, steps).T.contiguous()
+
+
+def window_cells(maps: Tensor, locations: Tensor, offsets: Tensor) -> Tensor:
+    """Return the cells of windows, (N·cells², C), of a map (1, h, w, C); see `cell_offsets`."""
+    rows = locations[:, 0:1] + offsets[0:1]
+    cols = locations[:, 1:2] + offsets[1:2]
+    index = (rows * maps.shape[2] + cols).flatten()
+    return maps.flatten(0, 2).index_select(0, index)
+
+
 def channels_last(linear: nn.Linear, cells: int) -> nn.Linear:
-    """The same layer for windows flattened as (cells, cells, C) instead of (C, cells, cells)."""
+    """Return the layer for windows flattened as (cells, cells, C) instead of (C, cells, cells)."""
     channels = linear.in_features // cells**2
     weight = linear.weight.detach().view(-1, channels, cells, cells)
     # Made on the meta device: the weights that a constructor draws are never needed.

@@ -19,14 +19,16 @@ network's own form.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepmask.networks.dense.mask import CodeMaskGraph, WindowMaskGraph
+from deepmask.networks.dense.mask import CodeMaskGraph, WindowMaskGraph, cell_offsets, window_cells
 from deepmask.networks.dense.trunk import Normalisation
-from deepmask.networks.refinement import Refinement
-from deepmask.networks.sharpmask import SharpMaskNetwork
+from deepmask.networks.sharpmask import Refinement, SharpMaskNetwork
+from deepmask.networks.trunks import PaddingMode
 
 #: Which samples of the small map the taps of a 3-wide kernel fall on, for both copies of a value:
 #: (copy, small sample −1 … 1, tap).
@@ -50,13 +52,12 @@ class SkipTrunkGraph(Normalisation):
     """
 
     def __init__(self, model: SharpMaskNetwork) -> None:
-        """`model` is refined and in evaluation mode."""
+        """`model` is in evaluation mode."""
         super().__init__(model)
         self.trunk = model.trunk
         self.refine = model.refine
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """One image, its height and width multiples of the stride."""
         stages = self.trunk.stages(self.normalised(image))
         shared = self.refine.shared(stages)
         ratios = [1 << level for level in range(len(shared))]
@@ -89,11 +90,9 @@ class RefinedMaskGraph(nn.Module):
             self.predict = in_phases(refine.predict)
         else:
             self.predict = doubled(refine.predict)
-        steps = margin + torch.arange(self.cells)
-        self.register_buffer("offsets", torch.cartesian_prod(steps, steps).T.contiguous())
+        self.register_buffer("offsets", cell_offsets(self.cells, margin))
 
     def forward(self, start: Tensor, skips: Tensor, locations: Tensor) -> Tensor:
-        """Masks of the windows at `locations`."""
         first, *others = self._windows(skips, locations)
         code = self.coarse.codes(start, locations)
         x = self.encode(code).view(-1, self.widths[0], self.cells, self.cells)
@@ -106,11 +105,7 @@ class RefinedMaskGraph(nn.Module):
         return F.pixel_shuffle(self.predict(x), 2).squeeze(1)
 
     def _windows(self, skips: Tensor, locations: Tensor) -> list[Tensor]:
-        """The windows' part of each module's map: (N, k, cells·r, cells·r)."""
-        rows = locations[:, 0:1] + self.offsets[0:1]
-        cols = locations[:, 1:2] + self.offsets[1:2]
-        index = (rows * skips.shape[2] + cols).flatten()
-        cells = skips.flatten(0, 2).index_select(0, index)
+        cells = window_cells(skips, locations, self.offsets)
         sizes = [width * ratio**2 for width, ratio in zip(self.widths, self.ratios, strict=True)]
         parts = torch.split(cells, sizes, dim=1)
         return list(map(self._unfolded, parts, self.widths, self.ratios))
@@ -123,23 +118,23 @@ class RefinedMaskGraph(nn.Module):
 
 
 def stays_apart(refine: Refinement) -> bool:
-    """Whether the last module's map has the mask's size and comes from one of half of it."""
+    """Return whether the last module's map has the mask's size and comes from one of half of it."""
     return refine.cells << (len(refine.joins) - 1) == refine.sharp_size
 
 
 def folded(maps: Tensor, ratio: int) -> Tensor:
-    """(1, k, h·r, w·r) → (1, h, w, k·r·r): the r×r samples of a cell side by side."""
+    """Put the r×r samples of each cell side by side: (1, k, h·r, w·r) → (1, h, w, k·r·r)."""
     _, width, height, breadth = maps.shape
     parts = maps.view(width, height // ratio, ratio, breadth // ratio, ratio)
     return parts.permute(1, 3, 0, 2, 4).flatten(2).unsqueeze(0)
 
 
 def joined_linear(encode: nn.Linear, join: nn.Conv2d, cells: int) -> nn.Linear:
-    """A linear layer to (k, cells, cells) and the convolution behind it, as one linear layer."""
+    """Return a linear layer to (k, cells, cells) and the convolution behind it as one layer."""
     channels = encode.out_features // cells**2
     maps = encode.weight.detach().T.reshape(-1, channels, cells, cells)
     bias = encode.bias.detach().view(1, channels, cells, cells)
-    wide = _in_double(join)
+    wide = copy.deepcopy(join).double().requires_grad_(False)  # without a bias, as all joins
     weight = wide(maps.double()).flatten(1).T.float().contiguous()
     joined = nn.Linear(encode.in_features, len(weight), device="meta")
     joined.weight = nn.Parameter(weight)
@@ -148,58 +143,28 @@ def joined_linear(encode: nn.Linear, join: nn.Conv2d, cells: int) -> nn.Linear:
 
 
 def doubled(conv: nn.Conv2d) -> nn.Conv2d:
-    """A 3×3 convolution behind a 2× upsampling by repetition, as one before a pixel shuffle."""
+    """Return a 3×3 convolution behind a 2× repetition as one before a pixel shuffle."""
     taps = torch.tensor(_TAPS, dtype=torch.float64)
     weight = conv.weight.detach().double()
     phases = torch.einsum("oiyx,pay,qbx->opqiab", weight, taps, taps)
-    made = nn.Conv2d(
-        conv.in_channels,
-        4 * conv.out_channels,
-        3,
-        padding=1,
-        bias=conv.bias is not None,
-        padding_mode="zeros" if conv.padding_mode == "zeros" else "replicate",
-        device="meta",
-    )
-    made.weight = nn.Parameter(phases.flatten(0, 2).float().contiguous())
-    if conv.bias is not None:
-        made.bias = nn.Parameter(conv.bias.detach().repeat_interleave(4))
-    return made.requires_grad_(False)
+    return _to_phases(conv, phases.flatten(0, 2))
 
 
 def in_phases(conv: nn.Conv2d) -> nn.Conv2d:
-    """A 3×3 convolution of a map as one of its 2×2 phases, which are channels, to those of its own.
+    """Return a 3×3 convolution of a map as one from its 2×2 phases to those of the result.
 
-    The phases are in the order of a pixel shuffle.
+    Phases are channels in the order of a pixel shuffle.
     """
     taps = torch.tensor(_PHASE_TAPS, dtype=torch.float64)
     weight = conv.weight.detach().double()
     phases = torch.einsum("oiyx,pray,qsbx->opqirsab", weight, taps, taps)
-    made = nn.Conv2d(
-        4 * conv.in_channels,
-        4 * conv.out_channels,
-        3,
-        padding=1,
-        bias=conv.bias is not None,
-        padding_mode="zeros" if conv.padding_mode == "zeros" else "replicate",
-        device="meta",
-    )
-    made.weight = nn.Parameter(phases.flatten(3, 5).flatten(0, 2).float().contiguous())
-    if conv.bias is not None:
-        made.bias = nn.Parameter(conv.bias.detach().repeat_interleave(4))
+    return _to_phases(conv, phases.flatten(3, 5).flatten(0, 2))
+
+
+def _to_phases(conv: nn.Conv2d, weight: Tensor) -> nn.Conv2d:
+    padding: PaddingMode = "zeros" if conv.padding_mode == "zeros" else "replicate"
+    outputs, inputs = weight.shape[:2]
+    made = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode=padding, device="meta")
+    made.weight = nn.Parameter(weight.float().contiguous())
+    made.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().repeat_interleave(4))
     return made.requires_grad_(False)
-
-
-def _in_double(conv: nn.Conv2d) -> nn.Conv2d:
-    """The same convolution in double precision: weights are made from it."""
-    wide = nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        3,
-        padding=1,
-        bias=False,
-        padding_mode=conv.padding_mode,
-        device="meta",
-    )
-    wide.weight = nn.Parameter(conv.weight.detach().double())
-    return wide.requires_grad_(False)

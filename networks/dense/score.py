@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from deepmask.networks.heads import (
     LowRankMaskHead,
     PooledScoreHead,
+    ScoreHead,
     SharedScoreHead,
     WindowScoreHead,
 )
@@ -22,7 +23,27 @@ from deepmask.networks.heads import (
 INTERLEAVINGS = ("dilated", "shifted")
 
 
-class SharedScoreGraph(nn.Module):
+class _ScoreGraph(nn.Module):
+    def __init__(
+        self, reduce: nn.Conv2d, encode: nn.Linear, head: ScoreHead, cells: int, margin: int
+    ) -> None:
+        super().__init__()
+        self.margin = margin
+        self.reduce = reduce
+        self.encode = convolution(encode, cells)
+        self.widen = convolution(head.widen, 1)
+        self.classify = convolution(head.classify, 1)
+
+    def code(self, features: Tensor) -> Tensor:
+        code: Tensor = self.encode(torch.relu(self.reduce(crop(features, self.margin))))
+        return code
+
+    def score(self, code: Tensor) -> Tensor:
+        score: Tensor = self.classify(torch.relu(self.widen(code)))
+        return score
+
+
+class SharedScoreGraph(_ScoreGraph):
     """features (1, C, h, w) → score (1, 1, rows, cols) logits, code (1, rank, rows, cols).
 
     Thesis head C. The code is what the mask graph continues from: a mask then costs
@@ -36,39 +57,24 @@ class SharedScoreGraph(nn.Module):
     def __init__(
         self, mask_head: LowRankMaskHead, score_head: SharedScoreHead, cells: int, margin: int
     ) -> None:
-        """`cells` is a window's side, `margin` what is cropped on each side of the map."""
-        super().__init__()
-        self.margin = margin
-        self.reduce = mask_head.reduce
-        self.encode = convolution(mask_head.encode, cells)
-        self.widen = convolution(score_head.widen, 1)
-        self.classify = convolution(score_head.classify, 1)
+        super().__init__(mask_head.reduce, mask_head.encode, score_head, cells, margin)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Score and code of every location."""
-        code = self.encode(torch.relu(self.reduce(crop(features, self.margin))))
-        return self.classify(torch.relu(self.widen(code))), code
+        code = self.code(features)
+        return self.score(code), code
 
 
-class WindowScoreGraph(nn.Module):
+class WindowScoreGraph(_ScoreGraph):
     """features (1, C, h, w) → score (1, 1, rows, cols) logits: thesis heads A and B."""
 
     def __init__(
         self, reduce: nn.Conv2d, score_head: WindowScoreHead, cells: int, margin: int
     ) -> None:
         """`reduce` is the score head's own 1×1 convolution, or the mask head's."""
-        super().__init__()
-        self.margin = margin
-        self.reduce = reduce
-        self.encode = convolution(score_head.encode, cells)
-        self.widen = convolution(score_head.widen, 1)
-        self.classify = convolution(score_head.classify, 1)
+        super().__init__(reduce, score_head.encode, score_head, cells, margin)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Score of every location."""
-        x = torch.relu(self.encode(torch.relu(self.reduce(crop(features, self.margin)))))
-        score: Tensor = self.classify(torch.relu(self.widen(x)))
-        return score
+        return self.score(torch.relu(self.code(features)))
 
 
 class PooledScoreGraph(nn.Module):
@@ -83,7 +89,7 @@ class PooledScoreGraph(nn.Module):
     def __init__(
         self, score_head: PooledScoreHead, cells: int, margin: int, interleaving: str
     ) -> None:
-        """`cells` is a window's side, even; `interleaving` one of `INTERLEAVINGS`."""
+        """`cells` is even; `interleaving` is one of `INTERLEAVINGS`."""
         super().__init__()
         self.cells = cells
         self.margin = margin
@@ -93,11 +99,9 @@ class PooledScoreGraph(nn.Module):
         self.classify = convolution(score_head.classify, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Score of every location."""
         features = crop(features, self.margin)
-        return self._by_shifts(features) if self.shifted else self._by_dilation(features)
-
-    def _by_dilation(self, features: Tensor) -> Tensor:
+        if self.shifted:
+            return self._by_shifts(features)
         return self._head(F.max_pool2d(features, 2, stride=1))
 
     def _by_shifts(self, features: Tensor) -> Tensor:
@@ -122,12 +126,12 @@ class PooledScoreGraph(nn.Module):
 
 
 def crop(features: Tensor, margin: int) -> Tensor:
-    """(1, C, h, w) without `margin` cells on each side."""
+    """Return a map (1, C, h, w) without `margin` cells on each side."""
     return features[:, :, margin:-margin, margin:-margin] if margin else features
 
 
 def convolution(linear: nn.Linear, cells: int, dilation: int = 1) -> nn.Conv2d:
-    """A linear layer on flattened (C, cells, cells) windows, as a valid convolution."""
+    """Return a linear layer on flattened (C, cells, cells) windows as a valid convolution."""
     channels = linear.in_features // cells**2
     conv = nn.Conv2d(channels, linear.out_features, cells, dilation=dilation, device="meta")
     conv.weight = nn.Parameter(linear.weight.detach().view(-1, channels, cells, cells))

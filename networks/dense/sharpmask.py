@@ -35,11 +35,6 @@ from deepmask.networks.sharpmask import SharpMaskNetwork
 from deepmask.runtime.model.manifest import VIEW, WINDOWS, TensorSpec
 
 
-def skip_width(config: SharpMaskConfig) -> int:
-    """Return the values that a cell of the skip maps holds."""
-    return sum(width << (2 * level) for level, width in enumerate(config.refine_widths[1:]))
-
-
 def describe_sharpmask(config: SharpMaskConfig) -> Description:
     """Return what `model.json` says of a network: as for DeepMask, and its coarse masks."""
     return replace(describe_deepmask(config), coarse_grids=(grid(config, config.mask_size),))
@@ -58,31 +53,22 @@ def dense_sharpmask(model: SharpMaskNetwork, options: DenseOptions) -> DenseMode
     config = model.config
     heads = dense_heads(model, options.interleaving)
     rows, cols = f"height/{config.stride}", f"width/{config.stride}"
-    skips = TensorSpec("map", "float32", (1, rows, cols, skip_width(config)))
+    values = sum(width << (2 * level) for level, width in enumerate(config.refine_widths[1:]))
+    skips = TensorSpec("map", "float32", (1, rows, cols, values))
     tensors = {**tensors_of(config), "skips": skips}
     names = tuple(f"refine.skips.{level}.join.weight" for level in range(len(config.skip_widths)))
     layers = {**NORMALISATION, "skips": names}
-    trunk = dense_graph(
-        "trunk", VIEW, SkipTrunkGraph(model), tensors, "image > features skips", layers
-    )
-    mask = dense_graph(
-        "mask",
-        WINDOWS,
-        RefinedMaskGraph(heads.mask, model.refine, margin_of(config)),
-        tensors,
-        f"{heads.start} skips locations > mask",
-        heads.mask_layers("coarse.encode"),
-    )
+    features, masks = "image > features skips", f"{heads.start} skips locations > mask"
+    refined = RefinedMaskGraph(heads.mask, model.refine, margin_of(config))
+    codes = heads.mask_layers("coarse.encode")
+    trunk = dense_graph("trunk", VIEW, SkipTrunkGraph(model), tensors, features, layers)
+    mask = dense_graph("mask", WINDOWS, refined, tensors, masks, codes)
     plain, score, blunt = deepmask_graphs(model, heads)
-    size = config.mask_size
+    outputs = {"mask": TensorSpec("mask", "float32", ("n", config.mask_size, config.mask_size))}
     coarse = (
         replace(plain, file="coarse_trunk", part_of="trunk"),
         score,
-        replace(
-            blunt,
-            file="coarse_mask",
-            outputs={"mask": TensorSpec("mask", "float32", ("n", size, size))},
-        ),
+        replace(blunt, file="coarse_mask", outputs=outputs),
     )
     return DenseModel(
         DenseForm((trunk, score, mask), refined_reference(model)),
@@ -99,20 +85,12 @@ def refined_reference(model: SharpMaskNetwork) -> Reference:
     def run(canvas: Tensor, locations: Tensor) -> dict[str, Tensor]:
         stages = model.stages(canvas)
         features, shared = stages[-1], model.refine.shared(stages)
-        masks = [
-            model.refine(
-                model.mask_head.code(cut_windows(model.config, features, some)),
-                [
-                    cut_windows(model.config, one, some, 1 << level)
-                    for level, one in enumerate(shared)
-                ],
-            )
-            for some in torch.split(locations, WINDOWS_AT_ONCE)
-        ]
-        return {
-            "features": features,
-            "score": score_everywhere(model, features),
-            "mask": torch.cat(masks),
-        }
+        masks = []
+        for some in torch.split(locations, WINDOWS_AT_ONCE):
+            code = model.mask_head.code(cut_windows(model.config, features, some))
+            skips = [cut_windows(model.config, one, some, 1 << k) for k, one in enumerate(shared)]
+            masks.append(model.refine(code, skips))
+        score = score_everywhere(model, features)
+        return {"features": features, "score": score, "mask": torch.cat(masks)}
 
     return run

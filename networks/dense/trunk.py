@@ -29,13 +29,12 @@ class Normalisation(nn.Module):
     scale: Tensor
 
     def __init__(self, model: DeepMaskNetwork) -> None:
-        """`model` has the mean and deviation of its colours."""
         super().__init__()
         self.register_buffer("mean", model.mean.unsqueeze(0))
         self.register_buffer("scale", 1 / model.std.unsqueeze(0))
 
     def normalised(self, image: Tensor) -> Tensor:
-        """The image as the network was trained to see it."""
+        """Return the image as the network was trained to see it."""
         return (image - self.mean) * self.scale
 
 
@@ -47,13 +46,12 @@ class TrunkGraph(Normalisation):
     """
 
     def __init__(self, model: DeepMaskNetwork, border: int) -> None:
-        """`model` is in evaluation mode."""
+        """`model` is in evaluation mode; images have sides that are multiples of the stride."""
         super().__init__(model)
         gray = self.normalised(torch.full_like(self.mean, BORDER_FILL))
         self.trunk = around_the_picture(model.trunk, border, gray)
 
     def forward(self, image: Tensor) -> Tensor:
-        """One image, its height and width multiples of the stride."""
         features: Tensor = self.trunk(self.normalised(image))
         return features
 
@@ -75,12 +73,11 @@ def fold_batchnorm(model: Model) -> Model:
 
 
 def _convolutions_before_batchnorm(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
-    """Parent, convolution and BatchNorm: neighbours in a `Sequential`, or `convX` and `bnX`."""
+    # Neighbours in a `Sequential`, or `convX` and `bnX`.
     for parent in model.modules():
         children = dict(parent.named_children())
         if isinstance(parent, nn.Sequential):
-            names = list(children)
-            pairs = list(itertools.pairwise(names))
+            pairs = list(itertools.pairwise(children))
         else:
             pairs = [(name, "bn" + name.removeprefix("conv")) for name in children]
         for conv_name, norm_name in pairs:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -18,8 +17,6 @@ from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.device_crops import DeviceCropper
 from deepmask.networks.patches.recipe import DeepMaskRecipe, PatchRecipe, SharpMaskRecipe
 from deepmask.networks.patches.sampling import Negative, Positive, Sampler, Window
-
-RecipeType = TypeVar("RecipeType", bound=PatchRecipe)
 
 
 @dataclass(frozen=True)
@@ -49,46 +46,34 @@ class PatchBatch(TensorBatch):
     counts: Counts
 
 
-class PatchBatches(Generic[RecipeType]):
-    """Draw, cut and label batches that train masks; the same step gives the same batch."""
+@dataclass(frozen=True)
+class PatchBatches:
+    """Draw, cut and label batches that train masks; the same step gives the same batch.
 
-    def __init__(
-        self,
-        sampler: Sampler,
-        cropper: Cropper | DeviceCropper,
-        config: DeepMaskConfig,
-        recipe: RecipeType,
-        seed: int,
-        rank: int = 0,
-        size: int = 1,
-    ) -> None:
-        """`seed` decides, with the step, everything that is random.
+    `seed` decides, with the step, everything that is random. Every one of `size` processes draws
+    the same whole batch and cuts its own share, number `rank`. Raises ValueError when there is none
+    for each.
+    """
 
-        Every one of `size` processes draws the same whole batch and cuts its own share, number
-        `rank`. Raises ValueError when there is none for each.
-        """
-        if recipe.batch < size:
+    sampler: Sampler
+    cropper: Cropper | DeviceCropper
+    config: DeepMaskConfig
+    recipe: PatchRecipe
+    seed: int
+    rank: int = 0
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        batch = self.recipe.batch
+        if batch < self.size:
             raise ValueError(
-                f"batch is {recipe.batch}, it must be at least the number of processes, {size}"
+                f"batch is {batch}, it must be at least the number of processes, {self.size}"
             )
-        self._sampler = sampler
-        self._cropper = cropper
-        self._config = config
-        self._recipe = recipe
-        self._seed = seed
-        self._rank, self._size = rank, size
 
     def __call__(self, step: int) -> PatchBatch:
-        """Return the batch of `step`: positives, which train no score."""
-        return self.masks(self.random(step))
-
-    def random(self, step: int) -> Generator:
-        """Return the source of all that is random in the batch of `step`."""
-        return np.random.default_rng((self._seed, step))
-
-    def masks(self, rng: Generator) -> PatchBatch:
-        """Return a batch of positives whose labels are NaN."""
-        batch = self.cut(self._sampler.mask_positives(self._recipe.batch, rng), [], rng)
+        """Return the batch of `step`: positives whose labels are NaN, as they train no score."""
+        rng = np.random.default_rng((self.seed, step))
+        batch = self.cut(self.sampler.mask_positives(self.recipe.batch, rng), [], rng)
         counts = Counts(batch.counts.masks, 0, 0)
         return replace(batch, labels=torch.full_like(batch.labels, np.nan), counts=counts)
 
@@ -97,8 +82,8 @@ class PatchBatches(Generic[RecipeType]):
     ) -> PatchBatch:
         """Cut this process's share of these draws; `rng` decides the colours only."""
         counts = Counts(len(positives), sum(p.scored for p in positives), len(negatives))
-        mine = range(self._rank, len(positives) + len(negatives), self._size)
-        colours = _colours(len(positives) + len(negatives), self._recipe, rng)[mine]
+        mine = range(self.rank, len(positives) + len(negatives), self.size)
+        colours = _colours(len(positives) + len(negatives), self.recipe, rng)[mine]
         positives, negatives = (
             [positives[k] for k in mine if k < counts.masks],
             [negatives[k - counts.masks] for k in mine if k >= counts.masks],
@@ -107,22 +92,25 @@ class PatchBatches(Generic[RecipeType]):
         places += [(n.image, n.window) for n in negatives]
         labels = [1.0 if p.scored else np.nan for p in positives] + [0.0] * len(negatives)
         return PatchBatch(
-            self._cropper.patches(places, self._config.input_size),
-            self._cropper.masks(positives, self._config.patch, self._recipe.loss_size),
+            self.cropper.patches(places, self.config.input_size),
+            self.cropper.masks(positives, self.config.patch, self.recipe.loss_size),
             torch.tensor(labels, dtype=torch.float32),
             torch.from_numpy(colours),
             counts,
         )
 
 
-class ScoredPatchBatches(PatchBatches[DeepMaskRecipe]):
-    """Make batches that train masks and scores: both in each batch, or in turn."""
+class ScoredPatchBatches(PatchBatches):
+    """Make batches that train masks and scores: both in each batch, or in turn (§3)."""
+
+    recipe: DeepMaskRecipe
 
     def __call__(self, step: int) -> PatchBatch:
-        """Return the batch of `step`: joint, or in turn one for masks and one for scores (§3)."""
-        rng, sampler, recipe = self.random(step), self._sampler, self._recipe
+        """Return the batch of `step`."""
+        recipe, sampler = self.recipe, self.sampler
         if recipe.alternate and step % 2 == 0:
-            return self.masks(rng)
+            return super().__call__(step)
+        rng = np.random.default_rng((self.seed, step))
         draw = sampler.score_positives if recipe.alternate else sampler.mask_positives
         positives = draw(recipe.batch - recipe.negatives, rng)
         batch = self.cut(positives, sampler.negatives(recipe.negatives, rng), rng)

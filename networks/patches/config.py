@@ -48,7 +48,6 @@ class DeepMaskConfig(NetworkConfig):
     padding: str = "zero"
 
     def __post_init__(self) -> None:
-        """Raise `ConfigError` for what cannot be built."""
         require_known("trunk", self.trunk, tuple(TRUNK_STAGES))
         require_known("mask head", self.mask_head, MASK_HEADS)
         require_known("score head", self.score_head, SCORE_HEADS)
@@ -65,9 +64,6 @@ class DeepMaskConfig(NetworkConfig):
                 f"context is {self.context}; whole feature cells are cropped, so it must be a "
                 f"multiple of {self.stride}, 0 or more"
             )
-        self._check_heads()
-
-    def _check_heads(self) -> None:
         if self.mask_head == "low-rank" and self.rank < 1:
             raise ConfigError(f"the low-rank mask head needs a rank of at least 1, not {self.rank}")
         if self.mask_head == "full" and self.rank != 0:
@@ -104,11 +100,6 @@ class DeepMaskConfig(NetworkConfig):
         return self.patch // self.stride
 
     @property
-    def margin(self) -> int:
-        """Feature cells cropped on each side of a training patch."""
-        return self.context // self.stride
-
-    @property
     def input_size(self) -> int:
         """Side of the picture the trunk sees in training: patch and context."""
         return self.patch + 2 * self.context
@@ -120,14 +111,13 @@ class DeepMaskConfig(NetworkConfig):
 
     def coarse(self) -> DeepMaskConfig:
         """Return the network without refinement: what the first stage of training makes."""
-        return DeepMaskConfig(
-            **{item.name: getattr(self, item.name) for item in fields(DeepMaskConfig)}
-        )
+        own = (item.name for item in fields(DeepMaskConfig))
+        return DeepMaskConfig(**{name: getattr(self, name) for name in own})
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharpMaskConfig(DeepMaskConfig):
-    """A DeepMask with SharpMask's refinement on top, see `refinement`.
+    """A DeepMask with SharpMask's refinement on top, see `networks/sharpmask.py`.
 
     refine_widths  channels of the mask encodings M^1 … M^(n+1).
     skip_widths    channels that each of the n skip features is reduced to first, coarsest first.
@@ -139,7 +129,6 @@ class SharpMaskConfig(DeepMaskConfig):
     sharp_size: int
 
     def __post_init__(self) -> None:
-        """Raise `ConfigError` for what cannot be built."""
         super().__post_init__()
         if self.mask_head != "low-rank":
             raise ConfigError("refinement starts from the code of the low-rank mask head")
@@ -158,7 +147,6 @@ class SharpMaskConfig(DeepMaskConfig):
 
     @property
     def output_size(self) -> int:
-        """Side of the masks that the network is used for: the refined ones."""
         return self.sharp_size
 
 

@@ -165,11 +165,7 @@ def tight(mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int, int]:
 
 
 def matrix_of(
-    window: Window,
-    size: int,
-    step: float,
-    ratio: tuple[float, float],
-    origin: tuple[float, float],
+    window: Window, size: int, step: float, ratio: tuple[float, float], origin: tuple[float, float]
 ) -> NDArray[np.float64]:
     """Return the map from the index of a target pixel to its index in the source.
 

@@ -32,6 +32,7 @@ from deepmask.networks.patches.crops import (
 from deepmask.networks.patches.sampling import Positive, Window
 
 Thing = TypeVar("Thing")
+Made = TypeVar("Made")
 
 
 class PixelTable:
@@ -64,10 +65,9 @@ class PixelTable:
         self._rows[self._starts[index] : self._ends[index]] = rows.to(self._rows.device)
 
     def _upload(self, values: NDArray[Any]) -> Tensor:
-        """To the device; a GPU copies when it gets there, and nobody waits for it."""
         tensor, device = torch.from_numpy(values), self._rows.device
         if device.type == "cuda":
-            tensor = tensor.pin_memory()
+            tensor = tensor.pin_memory()  # so that nobody waits for the copy
         return tensor.to(device, non_blocking=True)
 
     def sample(
@@ -85,19 +85,16 @@ class PixelTable:
         y = matrix[:, 1, 1, None] * steps + matrix[:, 1, 2, None]
         left, top = x.floor(), y.floor()
         right_share, bottom_share = (x - left).float(), (y - top).float()
-        result = None
-        for down in (0, 1):
-            for across in (0, 1):
-                share_y = bottom_share if down else 1 - bottom_share
-                share_x = right_share if across else 1 - right_share
+        result = torch.zeros((), device=matrix.device)
+        for down, share_y in enumerate((1 - bottom_share, bottom_share)):
+            for across, share_x in enumerate((1 - right_share, right_share)):
                 share = (share_y[:, :, None] * share_x[:, None, :])[..., None]
                 values = self._at(chosen, top.long() + down, left.long() + across, fill)
-                result = share * values if result is None else result + share * values
-        assert result is not None
+                result = result + share * values
         return result
 
     def _at(self, chosen: Tensor, row: Tensor, col: Tensor, fill: float) -> Tensor:
-        """Pixels (N, R, C', C) at rows (N, R) and columns (N, C')."""
+        # Pixels (N, R, C', C) at rows (N, R) and columns (N, C').
         height, width = self._height[chosen, None], self._width[chosen, None]
         inside = ((row >= 0) & (row < height))[:, :, None] & ((col >= 0) & (col < width))[:, None]
         row, col = row.clamp(min=0).minimum(height - 1), col.clamp(min=0).minimum(width - 1)
@@ -127,16 +124,14 @@ class DeviceCropper:
             self._levels[image.path] = (len(sizes), levels)
             sizes += levels
         self._pictures = PixelTable(sizes, 3, device)
-        for image, pictures in _made(
-            unique, lambda one: pyramid(read_picture(one)), threads, "image"
-        ):
+        decoded = _made(unique, lambda one: pyramid(read_picture(one)), threads, "image")
+        for image, pictures in decoded:
             for depth, picture in enumerate(pictures):
                 self._pictures.put(self._levels[image.path][0] + depth, picture)
         self._shapes: dict[Hashable, tuple[int, int, int]] = {}
         masks: list[NDArray[np.uint8]] = []
-        for item, (mask, x, y) in _made(
-            list(instances), lambda one: tight(full_mask(one)), threads, "mask"
-        ):
+        drawn = _made(list(instances), lambda one: tight(full_mask(one)), threads, "mask")
+        for item, (mask, x, y) in drawn:
             self._shapes[item] = (len(masks), x, y)
             masks.append(mask[..., None])
         self._masks = PixelTable([(mask.shape[1], mask.shape[0]) for mask in masks], 1, device)
@@ -166,17 +161,10 @@ class DeviceCropper:
         return (soft.round() > 127).to(torch.uint8)
 
 
-Made = TypeVar("Made")
-
-
 def _made(
     things: Sequence[Thing], make: Callable[[Thing], Made], threads: int, unit: str
 ) -> Iterable[tuple[Thing, Made]]:
-    """Each thing with what `make` makes of it, in order."""
     with ThreadPoolExecutor(threads) as pool:
         made = pool.map(make, things)
-        yield from zip(
-            things,
-            tqdm(made, total=len(things), unit=unit, disable=not sys.stderr.isatty()),
-            strict=True,
-        )
+        shown = tqdm(made, total=len(things), unit=unit, disable=not sys.stderr.isatty())
+        yield from zip(things, shown, strict=True)

@@ -67,7 +67,6 @@ class DeepMaskRecipe(PatchRecipe):
     freeze_stem: bool = knob(False, "Keep the first layers of the trunk at their initial weights.")
 
     def __post_init__(self) -> None:
-        """Raise ValueError for settings that cannot be trained with."""
         super().__post_init__()
         if self.negatives >= self.batch:
             raise ValueError(f"negatives is {self.negatives}, it must be below batch, {self.batch}")

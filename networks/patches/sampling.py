@@ -113,12 +113,10 @@ class Sampler:
         self._scored_weights = category_weights(self._scored, recipe.category_exponent)
         self._masked_weights = category_weights(self._masked, recipe.category_exponent)
         self._images = labelled.images
-        self._neighbours = {
-            image_id: self._canonicals(items) for image_id, items in labelled.by_image().items()
-        }
+        by_image = labelled.by_image()
+        self._neighbours = {key: self._canonicals(items) for key, items in by_image.items()}
         self._crowds = {
-            image_id: [item.box for item in items if item.crowd]
-            for image_id, items in labelled.by_image().items()
+            key: [item.box for item in items if item.crowd] for key, items in by_image.items()
         }
 
     def mask_positives(self, count: int, rng: Generator) -> list[Positive]:
@@ -172,24 +170,23 @@ class Sampler:
         )
 
     def _is_safe(self, window: Window, image: Image) -> bool:
-        """A negative by the rule, and not in a crowd region, whose objects nobody outlined."""
         in_crowd = any(
             x <= window.x <= x + width and y <= window.y <= y + height
             for x, y, width, height in self._crowds[image.id]
         )
+        # Of a crowd's objects nobody outlined any.
         return not in_crowd and is_negative(window, self._neighbours[image.id], self._recipe)
 
     def _beside(self, instance: Annotation, rng: Generator) -> Window:
-        """A window just outside the positive range of `instance`, in place or in scale."""
+        # Just outside the positive range of the object, in place or in scale.
         recipe = self._recipe
         home = canonical(instance, self._object_size)
         dx, dy = rng.uniform(-1.0, 1.0, 2) * recipe.negative_shift * NEAR_REACH
         octaves = rng.uniform(-1.0, 1.0) * recipe.jitter_octaves
         if rng.random() < 0.5:
             dx, dy = rng.uniform(-1.0, 1.0, 2) * recipe.jitter_shift
-            octaves = (
-                recipe.negative_octaves * rng.uniform(1.0, NEAR_OCTAVES) * rng.choice((-1.0, 1.0))
-            )
+            octaves = recipe.negative_octaves * rng.uniform(1.0, NEAR_OCTAVES)
+            octaves *= rng.choice((-1.0, 1.0))
         scale = float(2.0 ** np.clip(math.log2(home.scale) + octaves, *NEGATIVE_OCTAVES))
         x = float(np.clip(home.x + dx / scale, 0, instance.image.width))
         y = float(np.clip(home.y + dy / scale, 0, instance.image.height))
@@ -197,9 +194,7 @@ class Sampler:
 
 
 def category_weights(instances: Sequence[Annotation], exponent: float) -> NDArray[np.float64]:
-    """Return cumulative probabilities (N,) of drawing each instance.
-
-    An instance's probability is proportional to (count of its category)^exponent.
+    """Return cumulative probabilities (N,) of instances, each as (count of its category)^exponent.
 
     0 draws instances alike; −1 draws categories alike, then an instance of the category.
     """
@@ -211,9 +206,5 @@ def category_weights(instances: Sequence[Annotation], exponent: float) -> NDArra
 
 
 def _anywhere(image: Image, rng: Generator) -> Window:
-    return Window(
-        rng.uniform(0, image.width),
-        rng.uniform(0, image.height),
-        2.0 ** rng.uniform(*NEGATIVE_OCTAVES),
-        flip=bool(rng.random() < 0.5),
-    )
+    x, y = rng.uniform(0, image.width), rng.uniform(0, image.height)
+    return Window(x, y, 2.0 ** rng.uniform(*NEGATIVE_OCTAVES), flip=bool(rng.random() < 0.5))

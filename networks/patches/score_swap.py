@@ -58,18 +58,15 @@ def with_scores_of(
 
 
 def _renamed(weights: Weights, prefix: str, new: str) -> Weights:
-    """The weights whose names begin with `prefix`, which begin with `new` then."""
     return {new + k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
 def _heads(
     masks: Weights, scores: Weights, shared: Sequence[str], readers: tuple[str, str]
 ) -> Weights:
-    """The one's mask head and the other's score head, each reading its own half of what comes in.
-
-    shared: layers of the mask head that the score head reads: both networks', side by side.
-    readers: the first layer of the mask head and of the score head that is not shared.
-    """
+    # The one's mask head and the other's score head, each reading its own half of what comes in.
+    # shared: layers of the mask head that the score head reads: both networks', side by side.
+    # readers: the first layer of the mask head and of the score head that is not shared.
     heads = {
         **_renamed(masks, "mask_head.", "mask_head."),
         **_renamed(scores, "score_head.", "score_head."),
@@ -87,7 +84,6 @@ def _heads(
 
 
 def _refinement(masks: Weights, code_is_wider: bool) -> Weights:
-    """The one's refinement, which reads its half of the code and of every map of the trunk."""
     weights = {name: value for name, value in masks.items() if name.startswith("refine.")}
     for name in weights:
         if name.endswith(".reduce.weight") or (name == "refine.encode.weight" and code_is_wider):
@@ -96,6 +92,6 @@ def _refinement(masks: Weights, code_is_wider: bool) -> Weights:
 
 
 def _widened(weight: Tensor, first: bool) -> Tensor:
-    """(out, in, …) → (out, 2·in, …): zeros for the other network's half of the inputs."""
+    # (out, in, …) → (out, 2·in, …): zeros for the other network's half of the inputs.
     halves = [weight, torch.zeros_like(weight)]
     return torch.cat(halves if first else halves[::-1], dim=1)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from deepmask.export.parity import relative_error
 from deepmask.networks.dense.mask import (
-    CodeMaskDenseGraph,
     CodeMaskGraph,
     WindowMaskDenseGraph,
     WindowMaskGraph,
@@ -77,7 +76,7 @@ def test_code_masks_equal_the_head_and_their_dense_form() -> None:
         masks = head(windows)
     example = (torch.zeros(1, 9, 4, 5), torch.zeros(3, 2, dtype=torch.int64))
     some = session_of(CodeMaskGraph(head), example, ("code", "locations"), ("mask",))
-    every = session_of(CodeMaskDenseGraph(head), example[:1], ("code",), ("mask",))
+    every = session_of(CodeMaskGraph(head), example[:1], ("code",), ("mask",))
     (dense,) = every.run(["mask"], {"code": code.numpy()})
     assert relative_error(dense, masks.numpy()) <= 1e-5
     chosen = torch.tensor([rows * cols - 1, 0, cols - 1, cols, cols])

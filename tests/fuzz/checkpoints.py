@@ -15,8 +15,7 @@ import torch
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import DeepMaskRecipe
-from deepmask.networks.pretrained import InitialiseError, initialise_trunk
-from deepmask.networks.trunks import TRUNKS, Trunk
+from deepmask.networks.trunks import TRUNKS, InitialiseError, Trunk, initialise_trunk
 from deepmask.train.checkpoint import FORMAT, Checkpoint, CheckpointError, load_checkpoint
 from deepmask.train.device import choose_hardware
 from deepmask.train.initialise import read_weights

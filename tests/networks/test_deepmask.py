@@ -23,17 +23,12 @@ def parameters(config: DeepMaskConfig) -> float:
         return sum(p.numel() for p in build(config).parameters()) / 1e6
 
 
-def test_paper_network_has_about_75_million_parameters() -> None:
-    assert parameters(PRESETS["deepmask-vgg-a"].config) == pytest.approx(75, abs=1)
-
-
-def test_full_rank_network_has_over_300_million_parameters() -> None:
-    assert parameters(PRESETS["deepmask-full"].config) > 300
-
-
 @pytest.mark.parametrize(
     ("preset", "millions"),
     [
+        ("deepmask-vgg-a", 75.8),  # DeepMask §3.1: about 75 M
+        ("deepmask-full", 337.6),  # over 300 M
+        ("deepmask-r18", 11.5),  # under 30 MB as float16
         ("deepmask-ours", 17.4),  # the thesis: from about 75 M to about 17 M (§3.4)
         ("deepmask-ours-head-a", 24.0),
         ("deepmask-ours-head-b", 23.9),
@@ -44,8 +39,11 @@ def test_full_rank_network_has_over_300_million_parameters() -> None:
         ("w112-p3-d21-f128", 16.5),
     ],
 )
-def test_networks_of_the_thesis_have_their_sizes(preset: str, millions: float) -> None:
-    assert parameters(PRESETS[preset].config) == pytest.approx(millions, abs=0.1)
+def test_networks_have_the_sizes_of_the_papers(preset: str, millions: float) -> None:
+    with torch.device("meta"):
+        network = build(PRESETS[preset].config)
+    found = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    assert found == pytest.approx(millions, abs=0.1)
 
 
 @pytest.mark.parametrize(
@@ -65,12 +63,8 @@ def test_rows_of_table_31(
 ) -> None:
     """W, stride 2^P, the kernel C × S × S and F, as the thesis prints them."""
     config = PRESETS[preset].config
-    assert (config.patch, config.stride, config.cells, config.channels) == (
-        patch,
-        stride,
-        cells,
-        reduced,
-    )
+    sizes = (config.patch, config.stride, config.cells, config.channels)
+    assert sizes == (patch, stride, cells, reduced)
     with torch.device("meta"):
         features = TRUNKS[config.trunk](config.padding)(torch.zeros(1, 3, patch, patch))
     assert features.shape == (1, channels, cells, cells)
@@ -99,23 +93,17 @@ def test_trunks_have_the_parameters_and_names_of_torchvision() -> None:
 def test_stages_are_the_maps_that_the_configuration_says(trunk: str) -> None:
     with torch.device("meta"):
         stages = TRUNKS[trunk]("zero").stages(torch.zeros(1, 3, 64, 96))
-    found = [tuple(stage.shape[1:]) for stage in stages]
-    assert found == [
-        (width, 64 >> level, 96 >> level) for level, width in enumerate(TRUNK_STAGES[trunk], 1)
-    ]
+    for level, (stage, width) in enumerate(zip(stages, TRUNK_STAGES[trunk], strict=True), 1):
+        assert stage.shape == (1, width, 64 >> level, 96 >> level)
 
 
 @pytest.mark.parametrize("trunk", ["vgg-a", "resnet18", "resnet50"])
 def test_reflection_pads_every_convolution_that_pads(trunk: str) -> None:
     for padding, mode in (("zero", "zeros"), ("reflect", "reflect")):
         with torch.device("meta"):
-            convolutions = [
-                module
-                for module in TRUNKS[trunk](padding).modules()
-                if isinstance(module, nn.Conv2d) and module.padding != (0, 0)
-            ]
-        assert convolutions
-        assert {module.padding_mode for module in convolutions} == {mode}
+            modules = list(TRUNKS[trunk](padding).modules())
+        convolutions = [one for one in modules if isinstance(one, nn.Conv2d)]
+        assert {one.padding_mode for one in convolutions if one.padding != (0, 0)} == {mode}
 
 
 def test_weights_of_one_padding_are_those_of_the_other() -> None:
@@ -124,10 +112,6 @@ def test_weights_of_one_padding_are_those_of_the_other() -> None:
         with torch.device("meta"):
             zero, reflect = (TRUNKS[name](padding).state_dict() for padding in PADDING_MODES)
         assert [(k, v.shape) for k, v in zero.items()] == [(k, v.shape) for k, v in reflect.items()]
-
-
-def test_small_network_fits_30_megabytes_in_fp16() -> None:
-    assert 2 * parameters(PRESETS["deepmask-r18"].config) < 30
 
 
 def runs(**changes: Any) -> None:
@@ -175,13 +159,6 @@ def test_every_combination_of_heads_runs(mask_head: str, rank: int, score_head: 
 def test_impossible_configurations_say_why(change: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         replace(PRESETS["deepmask-r18"].config, **change)
-
-
-def test_configuration_survives_a_round_trip_and_counts_unknown_keys() -> None:
-    config = PRESETS["deepmask-vgg-a"].config
-    assert DeepMaskConfig.from_dict(config.to_dict()) == config
-    with pytest.raises(ConfigError, match="1 unknown"):
-        DeepMaskConfig.from_dict({**config.to_dict(), "depth": 3})
 
 
 def test_context_is_cropped_before_the_heads(tiny_model: DeepMaskConfig) -> None:

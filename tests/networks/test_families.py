@@ -66,6 +66,20 @@ def test_graphs_and_description_are_the_familys(
     assert [grid.mask_size for grid in describe(tiny_refined).coarse_grids] == [14]
 
 
+@torch.no_grad()
+def test_graphs_compute_what_the_network_does_in_training(
+    tiny_model: DeepMaskConfig, tiny_refined: SharpMaskConfig
+) -> None:
+    canvas, locations = 255 * torch.rand(1, 3, 160, 192), torch.tensor([[0, 0], [1, 3], [4, 6]])
+    for config in (tiny_model, replace(tiny_model, score_head="separate"), tiny_refined):
+        for form in dense_model(build(config).eval(), DenseOptions()).forms().values():
+            tensors = {"image": canvas, "locations": locations}
+            for graph in form.graphs:
+                tensors |= graph.run(tensors)
+            for name, expected in form.reference(canvas, locations).items():
+                torch.testing.assert_close(tensors[name], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_configuration_of_no_family_has_none() -> None:
     with pytest.raises(StopIteration):
         family_of(NetworkConfig())

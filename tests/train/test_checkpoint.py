@@ -8,11 +8,11 @@ from typing import IO, Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.config import DeepMaskConfig
-from deepmask.networks.pretrained import InitialiseError, initialise_trunk
-from deepmask.networks.trunks import TRUNKS
+from deepmask.networks.trunks import TRUNKS, InitialiseError, initialise_trunk
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from deepmask.train.initialise import read_weights
 
@@ -58,27 +58,31 @@ def test_pickled_code_is_refused(tmp_path: Path) -> None:
             load_checkpoint(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"format": "x/1"}, "format is 'x/1', expected 'deepmask-checkpoint/2': train it again"),
+        ({"format": None}, "format is None"),
+        (
+            {"family": "retina"},
+            "family is 'retina', known are deepmask, sharpmask: use",
+        ),
+        ({"family": ["deepmask"]}, r"family is \['deepmask'\], known are"),
+        ({"family": "sharpmask"}, r"missing \['refine_widths', 'sharp_size', 'skip_widths'\]"),
+        ({"weights": 3}, "its weights is missing or no table"),
+    ],
+)
 def test_other_formats_and_families_are_refused_in_one_line(
-    tmp_path: Path, tiny_model: DeepMaskConfig
+    tmp_path: Path, tiny_model: DeepMaskConfig, change: dict[str, Any], text: str
 ) -> None:
     path = tmp_path / "a.pt"
     save_checkpoint(Checkpoint(tiny_model, {}, {}), path)
     whole = torch.load(path, weights_only=True)
     assert whole["family"] == load_checkpoint(path).family == "deepmask"
-    cases: dict[str, dict[str, Any]] = {
-        "format is 'deepmask-checkpoint/1', expected 'deepmask-checkpoint/2': train it again": {
-            "format": "deepmask-checkpoint/1"
-        },
-        "family is 'retina', known are deepmask, sharpmask: use the version": {"family": "retina"},
-        "family is \\['deepmask'\\], known are": {"family": ["deepmask"]},
-        "missing \\['refine_widths', 'sharp_size', 'skip_widths'\\]": {"family": "sharpmask"},
-        "its weights is missing or no table": {"weights": 3},
-    }
-    for text, change in cases.items():
-        torch.save({**whole, **change}, path)
-        with pytest.raises(CheckpointError, match=text) as caught:
-            load_checkpoint(path)
-        assert "\n" not in str(caught.value)
+    torch.save({**whole, **change}, path)
+    with pytest.raises(CheckpointError, match=text) as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
@@ -88,41 +92,48 @@ def test_foreign_and_truncated_files_are_refused(tmp_path: Path, content: bytes)
         load_checkpoint(tmp_path / "x.pt")
 
 
-def test_missing_file_and_other_formats_are_named(
+def test_missing_files_lists_and_weights_that_do_not_fit_are_named(
     tmp_path: Path, tiny_model: DeepMaskConfig
 ) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint file"):
         load_checkpoint(tmp_path / "none.pt")
-    torch.save({"state_dict": {}}, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="format is None"):
-        load_checkpoint(tmp_path / "other.pt")
     torch.save([1], tmp_path / "list.pt")
     with pytest.raises(CheckpointError, match="format is 'list'"):
         load_checkpoint(tmp_path / "list.pt")
-    checkpoint = Checkpoint(tiny_model, {"trunk.conv1.weight": torch.zeros(1)}, {})
     with pytest.raises(CheckpointError, match="do not fit"):
-        checkpoint.build()
+        Checkpoint(tiny_model, {"trunk.conv1.weight": torch.zeros(1)}, {}).build()
 
 
-def test_initialisation_copies_every_trunk_weight(tmp_path: Path) -> None:
-    state = TRUNKS["resnet18"]("zero").state_dict()
-    torch.save(
-        {**state, "fc.weight": torch.zeros(2), "layer4.x": torch.zeros(1)}, tmp_path / "w.pth"
-    )
+@pytest.fixture
+def state() -> dict[str, Tensor]:
+    return TRUNKS["resnet18"]("zero").state_dict()
+
+
+def test_initialisation_copies_every_trunk_weight(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    more = {"fc.weight": torch.zeros(2), "layer4.x": torch.zeros(1)}
+    torch.save({**state, **more}, tmp_path / "w.pth")
     trunk = TRUNKS["resnet18"]("zero")
     initialise_trunk(trunk, read_weights(str(tmp_path / "w.pth"), trunk.published))
     assert all(torch.equal(value, state[name]) for name, value in trunk.state_dict().items())
 
 
-def test_initialisation_is_never_partial(tmp_path: Path) -> None:
-    state = TRUNKS["resnet18"]("zero").state_dict()
-    short = {name: value for name, value in state.items() if name != "layer3.0.conv1.weight"}
-    with pytest.raises(InitialiseError, match=r"lacks layer3\.0\.conv1\.weight"):
-        initialise_trunk(TRUNKS["resnet18"]("zero"), short)
-    with pytest.raises(InitialiseError, match="another shape"):
-        initialise_trunk(TRUNKS["resnet18"]("zero"), {**state, "conv1.weight": torch.zeros(1)})
-    with pytest.raises(InitialiseError, match=r"unknown entries module\.conv1"):
-        initialise_trunk(TRUNKS["resnet18"]("zero"), {**state, "module.conv1": torch.zeros(1)})
+@pytest.mark.parametrize(
+    ("lost", "put", "text"),
+    [
+        ("layer3.0.conv1.weight", {}, r"lacks layer3\.0\.conv1\.weight"),
+        ("", {"conv1.weight": torch.zeros(1)}, "another shape"),
+        ("", {"module.conv1": torch.zeros(1)}, r"unknown entries module\.conv1"),
+    ],
+)
+def test_initialisation_is_never_partial(
+    state: dict[str, Tensor], lost: str, put: dict[str, Tensor], text: str
+) -> None:
+    changed = {name: value for name, value in state.items() if name != lost} | put
+    with pytest.raises(InitialiseError, match=text):
+        initialise_trunk(TRUNKS["resnet18"]("zero"), changed)
+
+
+def test_weights_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(InitialiseError, match="no such weights file"):
         read_weights(str(tmp_path / "none.pth"), "")
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))

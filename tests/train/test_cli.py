@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,28 +14,13 @@ from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.presets import PRESETS
 from deepmask.networks.trunks import TRUNKS
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-
-COMMAND = str(Path(sys.executable).with_name("deepmask-train"))
-#: A run of seconds: few steps, few patches, one thread of arithmetic.
-SMALL = ["--steps", "3", "--batch", "4", "--negatives", "2", "--max-octaves", "6"]
-SMALL += ["--val-patches", "2"]
+from tests.train.small import COMMAND, SMALL, data, deepmask_train
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
-    )
-
-
-def data(drawn: tuple[Path, Path]) -> list[object]:
-    return ["--train-annotations", drawn[0], "--train-images", drawn[1]]
-
-
-def test_help_lists_every_setting() -> None:
-    result = run("--help")
-    assert result.returncode == 0
-    for option in ("--preset", "--resume", "--check-data", "--score-weight", "--category-exponent"):
-        assert option in result.stdout
+def trained(*arguments: object) -> subprocess.CompletedProcess[str]:
+    result = deepmask_train(*arguments)
+    assert result.returncode == 0, result.stderr
+    return result
 
 
 @pytest.mark.slow
@@ -46,20 +29,17 @@ def test_train_and_resume(drawn: tuple[Path, Path], tmp_path: Path) -> None:
     out = tmp_path / "runs" / "x"
     arguments = [*data(drawn), "--val-annotations", drawn[0], "--val-images", drawn[1], *SMALL]
     arguments += ["--out", out, "--precision", "fp32"]
-    first = run(*arguments, "--init", tmp_path / "init.pth")
-    assert first.returncode == 0, first.stderr
+    first = trained(*arguments, "--init", tmp_path / "init.pth")
     assert "val mask_iou" in first.stdout
     assert "AR@100 masks" in first.stdout
-    checkpoint = load_checkpoint(out / "last.pt")
-    assert checkpoint.training["step"] == 3
-    again = run(*arguments, "--init", tmp_path / "init.pth")
+    assert load_checkpoint(out / "last.pt").training["step"] == 3
+    again = deepmask_train(*arguments, "--init", tmp_path / "init.pth")
     assert again.returncode == 2
     assert "continue with --resume" in again.stderr
-    longer = run(*arguments, "--steps", "4", "--resume")
-    assert longer.returncode == 0, longer.stderr
+    longer = trained(*arguments, "--steps", "4", "--resume")
     assert "note:" not in longer.stderr
     assert load_checkpoint(out / "last.pt").training["step"] == 4
-    other = run(*arguments, "--lr", "0.5", "--resume")
+    other = deepmask_train(*arguments, "--lr", "0.5", "--resume")
     assert other.returncode == 1
     assert "lr was 0.0006, is 0.5" in other.stderr
 
@@ -69,10 +49,9 @@ def test_resuming_says_what_is_not_as_before(drawn: tuple[Path, Path], tmp_path:
     content["annotations"].pop()
     (tmp_path / "fewer.json").write_text(json.dumps(content))
     first = [*data(drawn), *SMALL, "--out", tmp_path / "x", "--precision", "fp32"]
-    assert run(*first, "--init", "random", "--steps", "1").returncode == 0
+    trained(*first, "--init", "random", "--steps", "1")
     other = ["--train-annotations", tmp_path / "fewer.json", "--crops", "device"]
-    again = run(*first, *other, "--init", "random", "--steps", "2", "--resume")
-    assert again.returncode == 0, again.stderr
+    again = trained(*first, *other, "--init", "random", "--steps", "2", "--resume")
     assert "--init has no effect on --resume" in again.stderr
     assert "note: crops was host, is device; the training annotations have changed" in again.stderr
 
@@ -104,74 +83,40 @@ def test_check_data_names_each_bad_annotation(drawn: tuple[Path, Path], tmp_path
     content = json.loads(drawn[0].read_text())
     content["annotations"][3]["bbox"] = [0, 0, 0, 0]
     (tmp_path / "bad.json").write_text(json.dumps(content))
-    result = run(
-        "--check-data", "--train-annotations", tmp_path / "bad.json", "--train-images", drawn[1]
-    )
+    result = deepmask_train("--check-data", *data((tmp_path / "bad.json", drawn[1])))
     assert result.returncode == 1
     assert "annotation 4, image 2: bbox [0, 0, 0, 0] is empty" in result.stdout
-    assert run("--check-data", *data(drawn)).returncode == 0
+    trained("--check-data", *data(drawn))
 
 
-def test_wrong_use_is_one_line(drawn: tuple[Path, Path], tmp_path: Path) -> None:
-    cases = {
-        "--init is missing": [*data(drawn), "--out", tmp_path / "x"],
-        "--out is missing": [*data(drawn), "--init", "random"],
-        "belong together": [
-            *data(drawn),
-            "--out",
-            tmp_path,
-            "--init",
-            "random",
-            "--val-images",
-            tmp_path,
-        ],
-        "negatives is 9": [
-            *data(drawn),
-            "--out",
-            tmp_path,
-            "--init",
-            "random",
-            "--batch",
-            "9",
-            "--negatives",
-            "9",
-        ],
+def test_mistakes_and_failures_are_one_line(drawn: tuple[Path, Path], tmp_path: Path) -> None:
+    other, missing = tmp_path / "other.pt", tmp_path / "none"
+    save_checkpoint(Checkpoint(PRESETS["w112-p3-d21"].config, {}, {}), other)
+    start = [*data(drawn), "--out", tmp_path / "x"]
+    plain, sharp = [*start, "--init", "random"], [*start, "--preset", "sharpmask-r18"]
+    cases: dict[str, tuple[int, list[object]]] = {
+        "--init is missing": (2, start),
+        "--out is missing": (2, [*data(drawn), "--init", "random"]),
+        "belong together": (2, [*plain, "--val-images", tmp_path]),
+        "negatives is 9": (2, [*plain, "--batch", 9, "--negatives", 9]),
+        "negatives is 0, it must be at least 1": (2, [*plain, "--negatives", 0]),
+        "--from is for the presets that refine": (2, [*plain, "--from", other]),
+        "--from is missing": (2, sharp),
+        "--init is for presets that train a trunk": (2, [*sharp, "--init", "random"]),
+        "--negatives has no effect": (2, [*sharp, "--negatives", 2]),
+        "--freeze-stem has no effect": (2, [*sharp, "--freeze-stem"]),
+        "none: no such annotation file": (1, [*plain, "--train-annotations", missing]),
+        "no such weights file": (1, [*start, "--init", missing]),
+        "x/last.pt: no such checkpoint file": (1, [*start, "--resume"]),
+        "none: no such checkpoint file": (1, [*sharp, "--from", missing]),
+        "patch is 112, not 160; trunk is": (1, [*sharp, "--from", other]),
     }
-    for text, arguments in cases.items():
-        result = run(*arguments)
-        assert result.returncode == 2, result.stderr
+    for text, (code, arguments) in cases.items():
+        result = deepmask_train(*arguments)
+        assert result.returncode == code, (text, result.stderr)
         assert text in result.stderr
         assert "Traceback" not in result.stderr
-
-
-def test_failed_work_is_one_line(drawn: tuple[Path, Path], tmp_path: Path) -> None:
-    cases = {
-        "none.json: cannot be read: No such file": [
-            "--train-annotations",
-            tmp_path / "none.json",
-            "--train-images",
-            drawn[1],
-            "--init",
-            "random",
-            "--out",
-            tmp_path / "a",
-        ],
-        "no such weights file": [
-            *data(drawn),
-            "--init",
-            tmp_path / "no.pth",
-            "--out",
-            tmp_path / "b",
-        ],
-        "no such checkpoint file": [*data(drawn), "--resume", "--out", tmp_path / "c"],
-    }
-    for text, arguments in cases.items():
-        started = time.monotonic()
-        result = run(*arguments)
-        assert result.returncode == 1, (text, result.stderr, time.monotonic() - started)
-        assert text in result.stderr
-        assert "Traceback" not in result.stderr
-        assert not (tmp_path / "a").exists()
+        assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.slow
@@ -186,40 +131,16 @@ def test_two_stages_change_nothing_of_the_first(drawn: tuple[Path, Path], tmp_pa
     arguments += ["--out", out, "--precision", "fp32"]
     measured = ["--val-annotations", drawn[0], "--val-images", drawn[1], "--val-patches", "2"]
     measured += ["--recall-images", "1"]
-    first = run(*arguments, *measured, "--steps", "2", "--from", tmp_path / "base.pt")
-    assert first.returncode == 0, first.stderr
+    first = trained(*arguments, *measured, "--steps", "2", "--from", tmp_path / "base.pt")
     assert "AR@100 masks" in first.stdout
     refined = load_checkpoint(out / "last.pt")
     assert refined.model == PRESETS["sharpmask-r18"].config
     assert all(torch.equal(value, refined.weights[name]) for name, value in base.weights.items())
     assert load_checkpoint(out / "best.pt").training["step"] == 2
-    longer = run(*arguments, "--steps", "3", "--resume")
-    assert longer.returncode == 0, longer.stderr
+    trained(*arguments, "--steps", "3", "--resume")
     again = load_checkpoint(out / "last.pt")
     assert again.training["step"] == 3
     assert all(torch.equal(value, again.weights[name]) for name, value in base.weights.items())
     assert not torch.equal(
         refined.weights["refine.encode.weight"], again.weights["refine.encode.weight"]
     )
-
-
-def test_wrong_use_of_two_stages_is_one_line(drawn: tuple[Path, Path], tmp_path: Path) -> None:
-    save_checkpoint(Checkpoint(PRESETS["w112-p3-d21"].config, {}, {}), tmp_path / "other.pt")
-    sharp = [*data(drawn), "--preset", "sharpmask-r18", "--out", tmp_path / "x"]
-    plain = [*data(drawn), "--init", "random", "--out", tmp_path / "x"]
-    cases = {
-        "--from is missing": (2, sharp),
-        "--init is for presets that train a trunk": (2, [*sharp, "--init", "random"]),
-        "--negatives has no effect": (2, [*sharp, "--negatives", "2"]),
-        "--freeze-stem has no effect": (2, [*sharp, "--freeze-stem"]),
-        "--from is for the presets that refine": (2, [*plain, "--from", tmp_path / "other.pt"]),
-        "negatives is 0, it must be at least 1": (2, [*plain, "--negatives", "0"]),
-        "no such checkpoint file": (1, [*sharp, "--from", tmp_path / "none.pt"]),
-        "patch is 112, not 160; trunk is": (1, [*sharp, "--from", tmp_path / "other.pt"]),
-    }
-    for text, (code, arguments) in cases.items():
-        result = run(*arguments)
-        assert result.returncode == code, (text, result.stderr)
-        assert text in result.stderr
-        assert "Traceback" not in result.stderr
-        assert not (tmp_path / "x").exists()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deepmask.train.data import DataFiles, check_data, read_sets
+from deepmask.coco.reader import read_coco
+from deepmask.train.data import DataFiles, check_data, check_pictures, read_sets
 from deepmask.train.errors import TrainUsageError
+from tests.evaluate.scenes import write
 
 Drawn = tuple[Path, Path]
 
@@ -44,3 +46,14 @@ def test_bad_entries_are_left_out_with_a_warning_and_counted(drawn: Drawn, tmp_p
     assert check_data(DataFiles(bad, drawn[1]), told.append) == 1
     assert len(told) == 2
     assert check_data(DataFiles(*drawn), told.append) == 0
+
+
+def test_wrong_sizes_and_empty_masks_are_found(drawn: tuple[Path, Path], tmp_path: Path) -> None:
+    content = json.loads(drawn[0].read_text())
+    content["images"][0]["width"] += 1
+    content["annotations"][-1]["segmentation"] = [[1, 1, 1, 1, 1, 1]]
+    problems = list(check_pictures(read_coco(write(tmp_path / "a.json", content), drawn[1])))
+    assert [problem.image for problem in problems] == [1, 6]
+    assert [problem.kind for problem in problems] == ["file", "outline"]
+    assert "annotated as" in problems[0].text
+    assert problems[1].annotation == content["annotations"][-1]["id"]

@@ -12,18 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.patches.batches import PatchBatch, ScoredPatchBatches
-from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.batches import PatchBatch
 from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.train.checkpoint import load_checkpoint, save_checkpoint
-from deepmask.train.loop import BEST, LAST, LOG, Schedule, run_loop
-from deepmask.train.prefetch import prefetch
+from deepmask.train.loop import BEST, LAST, LOG, Schedule, prefetch, run_loop
 from deepmask.train.recall import DECIDING, RECALLS
 from deepmask.train.trainer import Trainer
-from tests.train.small import CPU, fresh, same
-
-Maker = Callable[..., ScoredPatchBatches]
+from tests.train.small import Fresh, Maker, same
 
 
 def run(trainer: Trainer, maker: Callable[[int], PatchBatch], out: Path) -> None:
@@ -32,19 +27,18 @@ def run(trainer: Trainer, maker: Callable[[int], PatchBatch], out: Path) -> None
 
 
 def test_interrupted_run_equals_an_uninterrupted_one(
-    tmp_path: Path, maker: Maker, tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
+    tmp_path: Path, maker: Maker, fresh: Fresh
 ) -> None:
-    whole = fresh(tiny_model, tiny_recipe)
+    whole = fresh()
     run(whole, maker(), tmp_path / "whole")
 
-    half = fresh(tiny_model, tiny_recipe)
+    half = fresh()
     for batch in prefetch(maker(), range(3), 1, 2):
         half.train_step(batch)
     (tmp_path / "half").mkdir()
     save_checkpoint(half.checkpoint(), tmp_path / "half" / LAST)
-    torch.manual_seed(99)  # another process has another random state
-    resumed = Trainer(DeepMaskNetwork(tiny_model), tiny_recipe, 0, CPU)
-    torch.rand(5)
+    resumed = fresh()
+    torch.rand(5)  # another process has another random state
     resumed.resume(load_checkpoint(tmp_path / "half" / LAST))
     assert resumed.step == 3
     run(resumed, maker(), tmp_path / "half")
@@ -52,14 +46,14 @@ def test_interrupted_run_equals_an_uninterrupted_one(
     assert same(whole.model.state_dict(), resumed.model.state_dict())
     assert same(whole.weights(), resumed.weights())
     finished = load_checkpoint(tmp_path / "half" / LAST)
-    assert finished.training["step"] == tiny_recipe.steps
+    assert finished.training["step"] == whole.recipe.steps
     assert same(finished.weights, whole.weights())
 
 
 def test_the_best_checkpoint_is_that_of_the_highest_recall(
     tmp_path: Path,
     maker: Maker,
-    tiny_model: DeepMaskConfig,
+    fresh: Fresh,
     tiny_recipe: DeepMaskRecipe,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -71,7 +65,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_recall(
     )
     kept = []
     for steps in (4, 5, 6):
-        trainer = fresh(tiny_model, replace(tiny_recipe, steps=steps))
+        trainer = fresh(replace(tiny_recipe, steps=steps))
         if steps > 4:
             trainer.resume(load_checkpoint(tmp_path / LAST))
         schedule = Schedule(log_every=10, recall_every=1)
@@ -84,26 +78,12 @@ def test_the_best_checkpoint_is_that_of_the_highest_recall(
     assert [row[DECIDING] for row in rows] == ["0.1", "0.3", "nan", "0.2", "0.25", "0.4"]
 
 
-def test_log_has_a_row_for_each_report(
-    tmp_path: Path, maker: Maker, tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
-) -> None:
-    run(fresh(tiny_model, tiny_recipe), maker(), tmp_path / "run")
-    with (tmp_path / "run" / LOG).open() as file:
-        rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == [2, 4, 6]
-    assert all(math.isfinite(float(row["mask_loss"])) for row in rows)
-
-
 def test_losses_fetched_late_still_stop_training_before_anything_is_saved(
-    tmp_path: Path,
-    maker: Maker,
-    tiny_model: DeepMaskConfig,
-    tiny_recipe: DeepMaskRecipe,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, maker: Maker, fresh: Fresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU, whose losses are not waited for."""
     monkeypatch.setattr("deepmask.train.trainer.LATE", ("cpu",))
-    trainer = fresh(tiny_model, tiny_recipe)
+    trainer = fresh()
     step = trainer.train_step
 
     def spoil_the_third(batch: PatchBatch) -> None:
@@ -117,7 +97,7 @@ def test_losses_fetched_late_still_stop_training_before_anything_is_saved(
     (tmp_path / LAST).write_text("of before")
     with pytest.raises(FloatingPointError, match="the loss is nan at step 2: lower --lr"):
         run_loop(trainer, maker(), [], tmp_path, 1, schedule)
-    assert trainer.step == tiny_recipe.steps
+    assert trainer.step == trainer.recipe.steps
     assert (tmp_path / LAST).read_text() == "of before"
     with pytest.raises(FloatingPointError):
         trainer.checkpoint()

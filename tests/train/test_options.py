@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
 
 import click
@@ -11,7 +12,6 @@ from click.testing import CliRunner
 from deepmask.networks.presets import PRESETS
 from deepmask.networks.recipe import Recipe, knob
 from deepmask.train.cli import chosen_preset, command, given_recipe, recipe_options
-from deepmask.train.show_preset import preset_table
 from tests.networks.patch_presets import PATCH_PRESETS
 
 DATA = ["--train-annotations", "a.json", "--train-images", "images"]
@@ -40,11 +40,9 @@ def test_help_shows_the_values_of_the_preset(name: str) -> None:
     result = CliRunner().invoke(command, ["--preset", name, "-h"], terminal_width=100)
     assert result.exit_code == 0
     text = " ".join(result.output.split())
-    for item in fields(PRESETS[name].recipe):
-        assert f"--{item.name.replace('_', '-')}" in text
-    assert f"[default: {PRESETS[name].recipe.steps};" in text or (
-        f"[default: {PRESETS[name].recipe.steps}]" in text
-    )
+    for option in ("resume", "check-data", *(item.name for item in fields(PRESETS[name].recipe))):
+        assert f"--{option.replace('_', '-')}" in text
+    assert re.search(rf"\[default: {PRESETS[name].recipe.steps}[;\]]", text)
     assert "--show-preset NAME prints" in text
 
 
@@ -52,7 +50,7 @@ def test_help_shows_the_values_of_the_preset(name: str) -> None:
 def test_a_preset_is_shown_whole(name: str) -> None:
     result = CliRunner().invoke(command, ["--show-preset", name])
     assert result.exit_code == 0
-    assert result.output == preset_table(PRESETS[name]) + "\n"
+    assert result.output == PRESETS[name].table() + "\n"
     rows = dict(line.split(None, 1) for line in result.output.splitlines() if line[0] == " ")
     for key, value in PRESETS[name].config.to_dict().items():
         shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

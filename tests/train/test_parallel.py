@@ -25,6 +25,7 @@ from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.parallel import ALONE, Team, local_device
+from tests.train.small import SMALL, data, deepmask_train
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 TEAM_RUN = Path(__file__).with_name("team_run.py")
@@ -132,9 +133,8 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(
     drawn: tuple[Path, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    command = ["-m", "deepmask.train.cli", "--train-annotations", drawn[0]]
-    command += ["--train-images", drawn[1], "--init", "random", "--out", out, "--batch", "4"]
-    command += ["--negatives", "2", "--max-octaves", "6", "--log-every", "1", "--precision", "fp32"]
+    command = ["-m", "deepmask.train.cli", *data(drawn), *SMALL, "--init", "random"]
+    command += ["--out", out, "--log-every", "1", "--precision", "fp32"]
     long = [*TORCHRUN, *command, "--steps", "100000"]
     with subprocess.Popen(
         list(map(str, long)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -155,10 +155,7 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(
     assert len(steps) == stopped  # only one process logs
     assert sorted(path.name for path in out.iterdir()) == ["last.pt", "log.csv"]
 
-    alone = [sys.executable, *command, "--steps", stopped + 1, "--resume"]
-    result = subprocess.run(
-        list(map(str, alone)), capture_output=True, text=True, timeout=300, check=False
-    )
+    result = deepmask_train(*command[2:], "--steps", stopped + 1, "--resume")
     assert result.returncode == 0, result.stderr
     assert load_checkpoint(out / "last.pt").training["step"] == stopped + 1
 

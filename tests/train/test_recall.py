@@ -27,25 +27,22 @@ from deepmask.networks.dense.torch_engine import runnable
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.views.views import plan_views, render_view
-from deepmask.train.device import Hardware
 from deepmask.train.recall import KINDS, RECALLS, measure_recall, recall_images
+from tests.train.small import CPU
 
-CPU = Hardware(torch.device("cpu"), bf16=False)
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 
 
-@pytest.fixture(params=["shared", "pooled", "full"])
-def network(request: pytest.FixtureRequest, tiny_model: DeepMaskConfig) -> DeepMaskNetwork:
-    changes: dict[str, dict[str, Any]] = {
-        "shared": {},
-        "pooled": {"score_head": "pooled"},
-        "full": {"score_head": "pooled", "mask_head": "full", "rank": 0},
-    }
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"score_head": "pooled"}, {"score_head": "pooled", "mask_head": "full", "rank": 0}],
+    ids=["shared", "pooled", "full"],
+)
+def test_proposals_are_those_of_the_network(
+    tiny_model: DeepMaskConfig, change: dict[str, Any]
+) -> None:
     torch.manual_seed(0)
-    return DeepMaskNetwork(replace(tiny_model, **changes[request.param])).eval()
-
-
-def test_proposals_are_those_of_the_network(network: DeepMaskNetwork) -> None:
+    network = DeepMaskNetwork(replace(tiny_model, **change)).eval()
     image = np.random.default_rng(0).integers(0, 256, (90, 131, 3), np.uint8)
     with runnable(network, CPU.device) as model:
         scales = Scales(0, 0, 1)
@@ -61,12 +58,9 @@ def test_proposals_are_those_of_the_network(network: DeepMaskNetwork) -> None:
             row = margin + int(found.selection.row[index])
             col = margin + int(found.selection.col[index])
             window = features[:, :, row : row + cells, col : col + cells]
-            torch.testing.assert_close(
-                float(scores[index]), float(network.score(window).sigmoid()), **CLOSE
-            )
-            torch.testing.assert_close(
-                torch.from_numpy(found.logits[index]), network.mask(window)[0], **CLOSE
-            )
+            score, mask = float(network.score(window).sigmoid()), network.mask(window)[0]
+            torch.testing.assert_close(float(scores[index]), score, **CLOSE)
+            torch.testing.assert_close(torch.from_numpy(found.logits[index]), mask, **CLOSE)
 
 
 def test_recall_is_what_the_evaluation_measures(
@@ -84,13 +78,10 @@ def test_recall_is_what_the_evaluation_measures(
     truth = coco_truth(drawn[0])
     ids = [image.picture.id for image in images]
     with runnable(network, CPU.device) as model:
-        results = [
-            result
-            for image_id in ids
-            for result in model(read_image(drawn[1] / truth.pictures[image_id].path)).to_coco(
-                image_id
-            )
-        ]
+        results = []
+        for image_id in ids:
+            found = model(read_image(drawn[1] / truth.pictures[image_id].path))
+            results += found.to_coco(image_id)
     (tmp_path / "results.json").write_text(json.dumps(results))
     open_folder(tmp_path, {}, ids, resume=False)
     source = FileSource(tmp_path / "results.json", truth.pictures, 1000)

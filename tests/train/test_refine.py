@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from deepmask.coco.reader import read_coco
@@ -25,23 +24,19 @@ from deepmask.networks.patches.config import (
     halved_widths,
 )
 from deepmask.networks.patches.crops import Cropper
-from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
+from deepmask.networks.patches.recipe import SharpMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.networks.presets import PRESETS
-from deepmask.networks.pretrained import InitialiseError
-from deepmask.networks.refinement import SkipPath
-from deepmask.networks.sharpmask import SharpMaskNetwork, train_refinement
-from deepmask.networks.trunks import PADDING_MODES
+from deepmask.networks.sharpmask import SharpMaskNetwork, SkipPath, train_refinement
+from deepmask.networks.trunks import PADDING_MODES, InitialiseError
 from deepmask.runtime.model.manifest import Scales
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from deepmask.train.device import Hardware
 from deepmask.train.initialise import initialise_from
+from deepmask.train.losses import validate
 from deepmask.train.trainer import Trainer
-from deepmask.train.validate import validate
-from tests.networks.patch_presets import PATCH_PRESETS
+from tests.train.small import CPU, same
 
 Maker = Callable[[int], PatchBatch]
-CPU = Hardware(torch.device("cpu"), bf16=False)
 REFINED = [name for name, preset in PRESETS.items() if preset.family == "sharpmask"]
 
 
@@ -68,10 +63,6 @@ def trainer_of(config: SharpMaskConfig, base: Checkpoint, recipe: SharpMaskRecip
     model = SharpMaskNetwork(config)
     initialise_from(model, base)
     return Trainer(model, recipe, 0, CPU)
-
-
-def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor], names: Iterable[str]) -> bool:
-    return all(torch.equal(first[name], second[name]) for name in names)
 
 
 def test_schedules_are_those_of_the_thesis() -> None:
@@ -139,18 +130,12 @@ def test_impossible_refinements_say_why(
         replace(tiny_refined, **change)
 
 
-@pytest.mark.parametrize(
-    ("sharp_size", "widths"), [(8, 3), (16, 4), (32, 5), (64, 5)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("sharp_size", "widths"), [(8, 3), (16, 4), (32, 5), (64, 5)])
 def test_every_size_of_mask_can_be_asked_for(
     tiny_refined: SharpMaskConfig, sharp_size: int, widths: int
 ) -> None:
-    config = replace(
-        tiny_refined,
-        sharp_size=sharp_size,
-        refine_widths=(4,) * widths,
-        skip_widths=(4,) * (widths - 1),
-    )
+    sizes: dict[str, Any] = {"refine_widths": (4,) * widths, "skip_widths": (4,) * (widths - 1)}
+    config = replace(tiny_refined, sharp_size=sharp_size, **sizes)
     model = SharpMaskNetwork(config).eval()
     patches = 255 * torch.rand(2, 3, config.input_size, config.input_size)
     masks, scores = model(patches)
@@ -188,10 +173,10 @@ def test_only_the_refinement_learns(
     assert set(losses) == {"mask"}
     assert losses["mask"] > 0
     for state in (trainer.model.state_dict(), trainer.weights()):
-        assert same(base.weights, state, base.weights)
+        assert same(base.weights, {name: state[name] for name in base.weights})
         learnt = [name for name in state if name not in base.weights]
         assert learnt
-        assert not any(same(start, state, [name]) for name in learnt)
+        assert not any(torch.equal(start[name], state[name]) for name in learnt)
 
 
 def test_coarse_masks_and_scores_are_those_of_the_base(
@@ -257,26 +242,18 @@ def test_a_stopped_refinement_goes_on_exactly(
         half.train_step(make(step))
     save_checkpoint(half.checkpoint(), tmp_path / "half.pt")
     torch.manual_seed(9)
-    rest = Trainer(
-        SharpMaskNetwork(tiny_refined), recipe, 0, CPU
-    )  # its base comes from the checkpoint
+    rest = Trainer(SharpMaskNetwork(tiny_refined), recipe, 0, CPU)
     rest.resume(load_checkpoint(tmp_path / "half.pt"))
     for step in range(2, 4):
         rest.train_step(make(step))
-    for one, other in (
-        (whole.model.state_dict(), rest.model.state_dict()),
-        (whole.weights(), rest.weights()),
-    ):
-        assert same(one, other, one)
+    assert same(whole.model.state_dict(), rest.model.state_dict())
+    assert same(whole.weights(), rest.weights())
 
 
 def test_another_base_is_refused_and_named(base: Checkpoint, tiny_refined: SharpMaskConfig) -> None:
     other = SharpMaskNetwork(replace(tiny_refined, rank=8, padding="reflect"))
     with pytest.raises(InitialiseError, match="rank is 16, not 8; padding is zero, not reflect"):
         initialise_from(other, base)
-
-
-def test_a_refined_base_is_refused(tiny_refined: SharpMaskConfig) -> None:
     again = Checkpoint(tiny_refined, SharpMaskNetwork(tiny_refined).state_dict(), {})
     with pytest.raises(InitialiseError, match="family sharpmask: give one of the family deepmask"):
         initialise_from(SharpMaskNetwork(tiny_refined), again)
@@ -292,12 +269,6 @@ def test_recall_is_measured_on_the_sharp_masks(tiny_refined: SharpMaskConfig) ->
     assert (grid.window, grid.mask_size) == (64, 32)
 
 
-def test_a_configuration_without_a_later_field_has_its_default(tiny_model: DeepMaskConfig) -> None:
-    values = {name: value for name, value in tiny_model.to_dict().items() if name != "padding"}
-    assert type(tiny_model).from_dict(values) == tiny_model
-    assert tiny_model.padding == "zero"
-
-
 def test_nothing_of_a_refined_network_but_its_refinement_is_in_training_mode(
     tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe
 ) -> None:
@@ -305,10 +276,3 @@ def test_nothing_of_a_refined_network_but_its_refinement_is_in_training_mode(
     train_refinement(model, recipe)
     training = {name.split(".")[0] for name, module in model.named_modules() if module.training}
     assert training == {"refine"}
-
-
-@pytest.mark.parametrize("preset", REFINED)
-def test_recipes_of_refined_presets_draw_positives_only(preset: str) -> None:
-    assert isinstance(PRESETS[preset].recipe, SharpMaskRecipe)
-    others = [PRESETS[name].recipe for name in PATCH_PRESETS if name not in REFINED]
-    assert all(isinstance(one, DeepMaskRecipe) and one.negatives for one in others)

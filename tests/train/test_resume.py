@@ -3,57 +3,30 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from deepmask.coco.errors import LabelError
-from deepmask.coco.reader import read_coco
-from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.batches import PatchBatch, ScoredPatchBatches
-from deepmask.networks.patches.config import DeepMaskConfig
-from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.recipe import DeepMaskRecipe
-from deepmask.networks.patches.sampling import Sampler
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from deepmask.train.device import Hardware
 from deepmask.train.log import columns
 from deepmask.train.loop import LAST, LOG, Schedule, run_loop
 from deepmask.train.trainer import Trainer
+from tests.train.small import Fresh, Maker, same
 
-CPU = Hardware(torch.device("cpu"), bf16=False)
 SCHEDULE = Schedule(log_every=2, validate_every=2, save_seconds=1e9)
 
 
 @pytest.fixture
-def make(
-    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
-) -> Callable[[int], PatchBatch]:
-    found = read_coco(*drawn)
-    sampler = Sampler(found, [], tiny_model, tiny_recipe)
-    return ScoredPatchBatches(sampler, Cropper(10**8), tiny_model, tiny_recipe, 0)
+def make(maker: Maker) -> ScoredPatchBatches:
+    return maker()
 
 
-@pytest.fixture
-def fresh(tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe) -> Callable[..., Trainer]:
-    def trainer(
-        recipe: DeepMaskRecipe = tiny_recipe,
-    ) -> Trainer:  # draws from the one global random state
-        torch.manual_seed(0)
-        return Trainer(DeepMaskNetwork(tiny_model), recipe, 0, CPU)
-
-    return trainer
-
-
-def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    return all(torch.equal(first[name], second[name]) for name in first)
-
-
-def resumed(fresh: Callable[..., Trainer], folder: Path) -> Trainer:
+def resumed(fresh: Fresh, folder: Path) -> Trainer:
     trainer = fresh()
     torch.rand(7)  # another process has another random state
     trainer.resume(load_checkpoint(folder / LAST))
@@ -62,10 +35,7 @@ def resumed(fresh: Callable[..., Trainer], folder: Path) -> Trainer:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_the_middle_changes_nothing(
-    tmp_path: Path,
-    make: Callable[[int], PatchBatch],
-    fresh: Callable[..., Trainer],
-    number: signal.Signals,
+    tmp_path: Path, make: ScoredPatchBatches, fresh: Fresh, number: signal.Signals
 ) -> None:
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
@@ -91,7 +61,7 @@ def test_a_signal_in_the_middle_changes_nothing(
 
 
 def test_validation_does_not_change_training(
-    tmp_path: Path, make: Callable[[int], PatchBatch], fresh: Callable[..., Trainer]
+    tmp_path: Path, make: ScoredPatchBatches, fresh: Fresh
 ) -> None:
     plain = fresh()
     run_loop(plain, make, [], tmp_path, 1, SCHEDULE)
@@ -101,7 +71,7 @@ def test_validation_does_not_change_training(
 
 
 def test_a_picture_lost_on_the_way_keeps_what_was_learnt(
-    tmp_path: Path, make: Callable[[int], PatchBatch], fresh: Callable[..., Trainer]
+    tmp_path: Path, make: ScoredPatchBatches, fresh: Fresh
 ) -> None:
     def lose(step: int) -> PatchBatch:
         if step == 4:
@@ -121,7 +91,7 @@ def test_a_picture_lost_on_the_way_keeps_what_was_learnt(
 
 
 def test_fewer_steps_than_done_are_refused(
-    make: Callable[[int], PatchBatch], fresh: Callable[..., Trainer], tiny_recipe: DeepMaskRecipe
+    make: ScoredPatchBatches, fresh: Fresh, tiny_recipe: DeepMaskRecipe
 ) -> None:
     trainer = fresh()
     for step in range(3):
@@ -131,7 +101,7 @@ def test_fewer_steps_than_done_are_refused(
 
 
 @pytest.mark.parametrize("lost", ["state", "step", "random", "recipe", "seed"])
-def test_an_incomplete_checkpoint_is_refused(fresh: Callable[..., Trainer], lost: str) -> None:
+def test_an_incomplete_checkpoint_is_refused(fresh: Fresh, lost: str) -> None:
     whole = fresh().checkpoint()
     training = {name: value for name, value in whole.training.items() if name != lost}
     with pytest.raises(CheckpointError, match=f"not whole: KeyError\\('{lost}'"):
@@ -139,7 +109,7 @@ def test_an_incomplete_checkpoint_is_refused(fresh: Callable[..., Trainer], lost
 
 
 def test_a_torn_log_is_continued_after_its_last_whole_row(
-    tmp_path: Path, make: Callable[[int], PatchBatch], fresh: Callable[..., Trainer]
+    tmp_path: Path, make: ScoredPatchBatches, fresh: Fresh
 ) -> None:
     trainer = fresh()
     for step in range(3):

@@ -23,6 +23,7 @@ from deepmask.train.data import DataFiles
 from deepmask.train.errors import TrainError, TrainUsageError
 from deepmask.train.loop import Schedule
 from deepmask.train.run import Request, train
+from tests.train.small import same
 
 Drawn = tuple[Path, Path]
 
@@ -118,10 +119,6 @@ def request_of(drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         val_samples=3,
         schedule=Schedule(log_every=1, validate_every=1, recall_every=0),
     )
-
-
-def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
 def longer(steps: int) -> Recipe:

@@ -17,8 +17,13 @@ from deepmask.networks.families import build
 from deepmask.networks.patches.config import DeepMaskConfig, sharpened
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import Windows
-from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from deepmask.train.score_swap import with_scores_of
+from deepmask.train.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+    with_scores_of,
+)
 
 FULL = {"mask_head": "full", "rank": 0}
 REFINED = {"refine_widths": (6, 4, 4), "skip_widths": (5, 5), "sharp_size": 8}
@@ -65,12 +70,7 @@ def test_masks_are_the_firsts_and_scores_the_seconds(
 
 def test_the_runtime_ranks_by_the_second(config: DeepMaskConfig) -> None:
     first, second = random_checkpoint(config, 0), random_checkpoint(config, 1)
-    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
-    found = []
-    for one in (with_scores_of(first, second), first, second):
-        with runnable(one.build(), torch.device("cpu")) as model:
-            found.append(model.windows(image, proposals=10_000, scales=Scales(0, 0, 1)))
-    twin, masks, scores = found
+    twin, masks, scores = map(seen, map(in_torch, (with_scores_of(first, second), first, second)))
     assert_same_scores(twin, scores)
     where = {(r, c): k for k, (r, c) in enumerate(places(masks))}
     order = [where[place] for place in places(twin)]
@@ -84,18 +84,21 @@ def test_export_ranks_by_the_second(tiny_model: DeepMaskConfig, tmp_path: Path) 
     for seed, path in enumerate(paths):
         save_checkpoint(random_checkpoint(tiny_model, seed), path)
     export_model(paths[0], tmp_path / "model", ExportOptions(scores_from=paths[1]))
-    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
-    found = []
-    for model in (
-        RuntimeModel.load(tmp_path / "model", engine="onnxruntime", device="cpu"),
-        *(runnable(load_checkpoint(path).build(), torch.device("cpu")) for path in paths),
-    ):
-        with model:
-            found.append(model.windows(image, proposals=10_000, scales=Scales(0, 0, 1)))
-    exported, masks, scores = found
+    exported = seen(RuntimeModel.load(tmp_path / "model", engine="onnxruntime", device="cpu"))
+    masks, scores = (seen(in_torch(load_checkpoint(path))) for path in paths)
     assert_same_scores(exported, scores)
     best = places(masks).index(places(exported)[0])
     np.testing.assert_allclose(exported.logits[0], masks.logits[best], rtol=1e-3, atol=1e-5)
+
+
+def in_torch(checkpoint: Checkpoint) -> RuntimeModel:
+    return runnable(checkpoint.build(), torch.device("cpu"))
+
+
+def seen(model: RuntimeModel) -> Windows:
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    with model:
+        return model.windows(image, proposals=10_000, scales=Scales(0, 0, 1))
 
 
 def places(found: Windows) -> list[tuple[int, int]]:

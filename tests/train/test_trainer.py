@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 
-from deepmask.networks.patches.batches import ScoredPatchBatches
-from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import DeepMaskRecipe
-from deepmask.train.checkpoint import CheckpointError
-from tests.train.small import fresh, losses_of
-
-Maker = Callable[..., ScoredPatchBatches]
-
-
-def test_resume_refuses_another_recipe_by_name(
-    maker: Maker, tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
-) -> None:
-    checkpoint = fresh(tiny_model, tiny_recipe).checkpoint()
-    other = fresh(tiny_model, replace(tiny_recipe, lr=0.5))
-    with pytest.raises(CheckpointError, match=r"lr was 0\.0006, is 0\.5"):
-        other.resume(checkpoint)
+from tests.train.small import Fresh, Maker, losses_of
 
 
 def test_one_batch_is_learnt_by_heart(
-    maker: Maker, tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
+    maker: Maker, fresh: Fresh, tiny_recipe: DeepMaskRecipe
 ) -> None:
     recipe = replace(tiny_recipe, steps=100, lr=3e-3, trunk_lr=1.0, freeze_stem=False)
-    trainer = fresh(tiny_model, recipe)
+    trainer = fresh(recipe)
     for module in trainer.model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -41,10 +26,8 @@ def test_one_batch_is_learnt_by_heart(
     assert losses[-1][1] < 0.5 * losses[0][1]
 
 
-def test_non_finite_loss_stops_training(
-    maker: Maker, tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
-) -> None:
-    trainer = fresh(tiny_model, tiny_recipe)
+def test_non_finite_loss_stops_training(maker: Maker, fresh: Fresh) -> None:
+    trainer = fresh()
     with torch.no_grad():
         trainer.model.mask_head.classify.bias.fill_(math.nan)
     with pytest.raises(FloatingPointError, match="at step 0: lower --lr"):
@@ -52,16 +35,13 @@ def test_non_finite_loss_stops_training(
 
 
 def test_mean_losses_do_not_depend_on_when_they_are_fetched(
-    maker: Maker,
-    tiny_model: DeepMaskConfig,
-    tiny_recipe: DeepMaskRecipe,
-    monkeypatch: pytest.MonkeyPatch,
+    maker: Maker, fresh: Fresh, tiny_recipe: DeepMaskRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(tiny_recipe, alternate=True)
     means = []
     for late in ((), ("cpu",)):
         monkeypatch.setattr("deepmask.train.trainer.LATE", late)
-        trainer = fresh(tiny_model, recipe)
+        trainer = fresh(recipe)
         for step in range(3):
             trainer.train_step(maker(recipe)(step))
         means.append(trainer.mean_losses())
@@ -71,10 +51,8 @@ def test_mean_losses_do_not_depend_on_when_they_are_fetched(
     assert all(map(math.isfinite, means[0].values()))
 
 
-def test_weights_that_are_not_finite_are_not_saved(
-    maker: Maker, tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
-) -> None:
-    trainer = fresh(tiny_model, tiny_recipe)
+def test_weights_that_are_not_finite_are_not_saved(maker: Maker, fresh: Fresh) -> None:
+    trainer = fresh()
     trainer.train_step(maker()(0))
     with torch.no_grad():
         trainer.model.score_head.classify.bias.fill_(math.inf)
@@ -83,7 +61,7 @@ def test_weights_that_are_not_finite_are_not_saved(
 
 
 def test_alternating_batches_train_one_branch_each(
-    maker: Maker, tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
+    maker: Maker, fresh: Fresh, tiny_recipe: DeepMaskRecipe
 ) -> None:
     recipe = replace(tiny_recipe, alternate=True)
     make = maker(recipe)
@@ -92,7 +70,7 @@ def test_alternating_batches_train_one_branch_each(
     assert mask_batch.labels.isnan().all()
     assert len(score_batch.masks) == 0
     assert score_batch.labels.tolist() == [1.0] * 5 + [0.0] * 3
-    trainer = fresh(tiny_model, recipe)
+    trainer = fresh(recipe)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     mask_loss, score_loss = losses_of(trainer, mask_batch)
     assert math.isfinite(mask_loss)
@@ -102,10 +80,8 @@ def test_alternating_batches_train_one_branch_each(
     assert not torch.equal(before["mask_head.classify.weight"], after["mask_head.classify.weight"])
 
 
-def test_frozen_stem_and_batch_statistics_do_not_move(
-    maker: Maker, tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
-) -> None:
-    trainer = fresh(tiny_model, tiny_recipe)
+def test_frozen_stem_and_batch_statistics_do_not_move(maker: Maker, fresh: Fresh) -> None:
+    trainer = fresh()
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     for step in range(2):
         trainer.train_step(maker()(step))
@@ -118,7 +94,7 @@ def test_frozen_stem_and_batch_statistics_do_not_move(
 
 
 def test_summed_loss_moves_sgd_by_the_batch_size_times_the_mean(
-    maker: Maker, tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
+    maker: Maker, fresh: Fresh, tiny_recipe: DeepMaskRecipe
 ) -> None:
     """Plain SGD's first step is proportional to the gradient."""
     plain = replace(
@@ -126,7 +102,7 @@ def test_summed_loss_moves_sgd_by_the_batch_size_times_the_mean(
     )
     moves = []
     for sum_loss in (False, True):
-        trainer = fresh(tiny_model, replace(plain, sum_loss=sum_loss))
+        trainer = fresh(replace(plain, sum_loss=sum_loss))
         before = trainer.model.mask_head.classify.weight.detach().clone()
         trainer.train_step(maker()(0))
         moves.append(trainer.model.mask_head.classify.weight.detach() - before)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
 import torch
-from torch import Tensor
 
-from deepmask.networks.patches.batches import ScoredPatchBatches, augment
-from deepmask.train.prefetch import prefetch
-
-Maker = Callable[..., ScoredPatchBatches]
+from deepmask.networks.patches.batches import augment
+from deepmask.train.loop import prefetch
+from tests.train.small import Maker
 
 
 def test_batches_depend_on_seed_and_step_only(maker: Maker) -> None:
@@ -24,23 +19,6 @@ def test_batches_depend_on_seed_and_step_only(maker: Maker) -> None:
         torch.equal(b.patches, maker()(k).patches)
         for k, b in zip(range(3, 7), ordered, strict=True)
     )
-
-
-def test_a_pinned_batch_is_the_same_batch(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a stand-in for page-locked memory, which only a machine with a GPU has."""
-    pinned: list[Tensor] = []
-
-    def pin_memory(tensor: Tensor) -> Tensor:
-        pinned.append(tensor.clone())
-        return pinned[-1]
-
-    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
-    batch = maker()(0)
-    copy = batch.pinned()
-    assert copy.counts == batch.counts
-    for name in ("patches", "masks", "labels", "colours"):
-        assert any(getattr(copy, name) is tensor for tensor in pinned)
-        torch.testing.assert_close(getattr(copy, name), getattr(batch, name), equal_nan=True)
 
 
 def test_colour_changes_keep_range_and_identity() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepmask.coco.annotations import LabelledSet
+from deepmask.coco.annotations import Annotation, Image, LabelledSet
 from deepmask.coco.errors import LabelError
 from deepmask.coco.reader import read_coco
 from deepmask.networks.patches.batches import ScoredPatchBatches
@@ -30,21 +29,17 @@ CPU = torch.device("cpu")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
     """Two smooth pictures of different sizes, an object in each."""
     folder = tmp_path_factory.mktemp("smooth")
-    content: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
     rng = np.random.default_rng(0)
+    images, items = [], []
     for number, (height, width) in enumerate(((90, 140), (203, 77)), 1):
         coarse = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
         picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(folder / f"{number}.png"), picture)
-        content["images"].append(
-            {"id": number, "file_name": f"{number}.png", "width": width, "height": height}
-        )
+        images.append(Image(number, folder / f"{number}.png", width, height))
         polygon = [20, 25, 60, 22, 66, 70, 41, 80, 18, 61]
-        content["annotations"].append(
-            {"id": number, "image_id": number, "bbox": [18, 22, 48, 58], "segmentation": [polygon]}
-        )
-    (folder / "a.json").write_text(json.dumps(content))
-    return read_coco(folder / "a.json", folder)
+        box = (18.0, 22.0, 48.0, 58.0)
+        items.append(Annotation(number, images[-1], 1, False, 1000.0, box, [polygon]))
+    return LabelledSet(tuple(images), tuple(items), ())
 
 
 windows = st.builds(
@@ -92,17 +87,14 @@ def test_batches_from_either_cropper_agree(
 ) -> None:
     found = read_coco(*drawn)
     sampler = Sampler(found, [], tiny_model, tiny_recipe)
-    batches = [
-        ScoredPatchBatches(sampler, cropper, tiny_model, tiny_recipe, 0)(5)
-        for cropper in (
-            Cropper(10**8),
-            DeviceCropper(found.images, found.instances, CPU, threads=2),
-        )
-    ]
-    assert torch.equal(batches[0].labels, batches[1].labels)
-    assert torch.equal(batches[0].colours, batches[1].colours)
-    assert (batches[0].patches.float() - batches[1].patches.float()).abs().mean() < 1.5
-    assert (batches[0].masks != batches[1].masks).float().mean() < 0.01
+    croppers = (Cropper(10**8), DeviceCropper(found.images, found.instances, CPU, threads=2))
+    host, device = (
+        ScoredPatchBatches(sampler, cropper, tiny_model, tiny_recipe, 0)(5) for cropper in croppers
+    )
+    assert torch.equal(host.labels, device.labels)
+    assert torch.equal(host.colours, device.colours)
+    assert (host.patches.float() - device.patches.float()).abs().mean() < 1.5
+    assert (host.masks != device.masks).float().mean() < 0.01
 
 
 def test_no_positives_give_no_masks(scene: LabelledSet) -> None:
