@@ -14,7 +14,7 @@ import torch
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.config import DeepMaskConfig, sharpened
 from deepmask.networks.presets import PRESETS
-from deepmask.networks.pretrained import InitialiseError
+from deepmask.networks.trunks import InitialiseError
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from deepmask.train.initialise import read_weights
 from tests.fuzz import checkpoints
