@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -187,7 +186,14 @@ def _module(engine: str) -> ModuleType:
     if importlib.util.find_spec(library) is None:
         raise EngineError(f"{library} is not installed: {_INSTALL[library]}")
     try:
-        module = importlib.import_module(f"deepmask.runtime.engines.{library}")
+        if library == "openvino":
+            from deepmask.runtime.engines import openvino
+
+            module: ModuleType = openvino
+        else:
+            from deepmask.runtime.engines import onnxruntime
+
+            module = onnxruntime
     except ImportError as error:
         text = str(error).strip().split("\n", 1)[0]
         raise EngineError(f"{library} is installed but cannot be loaded: {text}") from error

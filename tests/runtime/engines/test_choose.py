@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest.mock import Mock
 
@@ -190,14 +189,14 @@ def test_a_device_that_does_not_start(no_gpu: None, model_folder: Path, monkeypa
 
 
 def test_an_onnxruntime_that_does_not_load_is_one_line(no_gpu: None, monkeypatch: Patch) -> None:
-    original = importlib.import_module
+    class Broken:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name.endswith("onnxruntime"):
+                raise ImportError(f"libfoo.so: cannot open shared object file\n in {name}")
 
-    def broken(name: str) -> ModuleType:
-        if name.endswith("onnxruntime"):
-            raise ImportError(f"libfoo.so: cannot open shared object file\n in {name}")
-        return original(name)
-
-    monkeypatch.setattr("importlib.import_module", broken)
+    monkeypatch.delitem(sys.modules, "deepmask.runtime.engines.onnxruntime")
+    monkeypatch.delattr("deepmask.runtime.engines.onnxruntime")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     with pytest.raises(EngineError, match=r"cannot be loaded: libfoo.so: [a-z ]+$"):
         choose()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
