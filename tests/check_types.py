@@ -1,7 +1,7 @@
-"""Run mypy on the whole project: `python -m tests.check_types [TEST FILE...]`.
+"""Run mypy on the rooms, or on the tests: `python -m tests.check_types [tests | TEST FILE...]`.
 
 The rooms lie beside `deepmask/` in a checkout and in it once installed, which is how mypy must see
-them; so it runs in a folder of links. Given files of tests, it checks these instead.
+them; so it runs in a folder of links.
 """
 
 from __future__ import annotations

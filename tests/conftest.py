@@ -156,6 +156,7 @@ def tiny_refined(tiny_model: DeepMaskConfig) -> SharpMaskConfig:
 def tiny_recipe() -> DeepMaskRecipe:
     """The small preset's recipe with few, small batches and no limit on magnification."""
     recipe = PRESETS["deepmask-r18"].recipe
+    assert isinstance(recipe, DeepMaskRecipe)
     return replace(
         recipe,
         steps=6,
@@ -172,6 +173,7 @@ def tiny_recipe() -> DeepMaskRecipe:
 def tiny_sharp_recipe() -> SharpMaskRecipe:
     """The recipe of the small refined preset with few, small batches."""
     recipe = PRESETS["sharpmask-r18"].recipe
+    assert isinstance(recipe, SharpMaskRecipe)
     return replace(
         recipe, steps=6, batch=6, loss_size=32, negative_shift=16.0, max_octaves=6.0, warmup=1
     )

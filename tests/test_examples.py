@@ -27,7 +27,8 @@ def test_ray_data_gives_every_image_its_results(drawn: tuple[Path, Path], tmp_pa
         (folder / path.name).symlink_to(path)
     (folder / "broken.png").write_text("no picture")
     model = write_square_model(tmp_path / "squares")
-    command = [sys.executable, ROOT / "examples" / "ray_data.py", folder, tmp_path / "out"]
+    script = ROOT / "examples" / "ray_data.py"
+    command: list[str | Path] = [sys.executable, script, folder, tmp_path / "out"]
     done = subprocess.run(
         [*command, "--model", model, "--proposals", "20", "--workers", "2"],
         cwd=tmp_path,

@@ -38,7 +38,7 @@ def bash(script: str, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory, drawn) -> Path:
+def workplace(tmp_path_factory: pytest.TempPathFactory, drawn: tuple[Path, Path]) -> Path:
     """A folder with the files that the README's commands name, and what earlier ones made."""
     folder = tmp_path_factory.mktemp("readme")
     annotations, images = drawn
@@ -54,7 +54,7 @@ def workplace(tmp_path_factory, drawn) -> Path:
     return folder
 
 
-def test_every_command_stands_in_a_block_that_is_run():
+def test_every_command_stands_in_a_block_that_is_run() -> None:
     assert set(BLOCKS) == {
         *("try", "tests", "run", "python", "train", "refine", "export"),
         *("measure", "selective", "pictures"),
@@ -63,7 +63,7 @@ def test_every_command_stands_in_a_block_that_is_run():
 
 
 @pytest.mark.slow
-def test_training_and_export_leave_their_files(workplace):
+def test_training_and_export_leave_their_files(workplace: Path) -> None:
     assert sorted(path.name for path in (workplace / "runs" / "mine").iterdir()) == [
         "best.pt",
         "last.pt",
@@ -79,7 +79,7 @@ def test_training_and_export_leave_their_files(workplace):
 
 
 @pytest.mark.slow
-def test_a_trained_network_is_refined(workplace):
+def test_a_trained_network_is_refined(workplace: Path) -> None:
     short = SHORT.replace("--negatives 2 ", "")
     bash(BLOCKS["refine"].replace("--out runs/sharp", "--out runs/sharp" + short), workplace)
     with (
@@ -91,7 +91,7 @@ def test_a_trained_network_is_refined(workplace):
 
 
 @pytest.mark.slow
-def test_running_leaves_coco_results_and_pictures(workplace):
+def test_running_leaves_coco_results_and_pictures(workplace: Path) -> None:
     printed = bash(BLOCKS["run"], workplace)
     assert "onnxruntime" in printed
     photograph, overlay = (
@@ -109,7 +109,7 @@ def test_running_leaves_coco_results_and_pictures(workplace):
 
 
 @pytest.mark.slow
-def test_measuring_leaves_figures(workplace):
+def test_measuring_leaves_figures(workplace: Path) -> None:
     printed = bash(BLOCKS["measure"], workplace)
     assert "mask AR" in printed
     for name in ("eval", "other"):
@@ -119,7 +119,7 @@ def test_measuring_leaves_figures(workplace):
 
 @pytest.mark.slow
 @pytest.mark.skipif(ximgproc() is None, reason=MISSING)
-def test_selective_search_is_measured(workplace):
+def test_selective_search_is_measured(workplace: Path) -> None:
     (workplace / "benchmarks").symlink_to(ROOT / "benchmarks")
     bash(BLOCKS["selective"], workplace)
     metrics = json.loads((workplace / "runs" / "selective" / "metrics.json").read_text())
@@ -128,7 +128,7 @@ def test_selective_search_is_measured(workplace):
 
 
 @pytest.mark.slow
-def test_the_page_is_drawn_from_a_run(workplace):
+def test_the_page_is_drawn_from_a_run(workplace: Path) -> None:
     """In a copy of what the command reads and writes, with no other run than this one."""
     run, checkout = workplace / "runs" / "drawn", workplace / "checkout"
     evaluate = "deepmask-eval --annotations instances_val.json --images val/ --limit 2"
@@ -145,13 +145,13 @@ def test_the_page_is_drawn_from_a_run(workplace):
 
 
 @pytest.mark.slow
-def test_python_example(workplace):
+def test_python_example(workplace: Path) -> None:
     (workplace / "example.py").write_text(BLOCKS["python"])
     bash("python example.py", workplace)
 
 
 @pytest.mark.slow
-def test_first_command_in_an_empty_environment(tmp_path):
+def test_first_command_in_an_empty_environment(tmp_path: Path) -> None:
     """Installs from the package index, as a newcomer does; other tests use what is installed."""
     probe = subprocess.run(
         [sys.executable, "-m", "pip", "download", "--no-deps", "-qd", tmp_path / "probe", "click"],

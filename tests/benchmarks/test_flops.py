@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from numpy.typing import NDArray
@@ -19,17 +20,19 @@ from deepmask.runtime.views.grids import location_counts
 from deepmask.runtime.views.views import View, plan_views
 from tests.benchmarks.conftest import Exports
 
+Axes: TypeAlias = Mapping[str, Sequence[int | str]]
+
 
 def graph(
     nodes: Sequence[onnx.NodeProto],
-    inputs: Mapping[str, Sequence[int | str]],
-    outputs: Mapping[str, Sequence[int | str]],
-    constants: Mapping[str, NDArray[Any]],
+    inputs: Axes,
+    outputs: Axes,
+    constants: Mapping[str, npt.NDArray[Any]],
 ) -> onnx.ModelProto:
-    def values(axes: Mapping[str, Sequence[int | str]]) -> list[onnx.ValueInfoProto]:
+    def values(tensors: Axes) -> list[onnx.ValueInfoProto]:
         return [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
-            for name, dims in axes.items()
+            for name, dims in tensors.items()
         ]
 
     made = helper.make_graph(

@@ -18,7 +18,7 @@ from deepmask.runtime.predict.deepmask import shipped_model
 
 ROOT = Path(__file__).resolve().parents[2]
 LEVELS = 10
-SOURCES = {
+SOURCES: dict[str, dict[str, object]] = {
     "ours": {"model": "ours", "proposals": 1000},
     "other": {"proposals_json": "other.json", "proposals": 1000},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from matplotlib.patches import Rectangle
 from benchmarks import plot, recall_curve
 from benchmarks.report import Record, compared_lines, read_records, records_of, report_lines
 
-LATENCY = {
+LATENCY: dict[str, Any] = {
     "model": "deepmask-r18",
     "precision": "fp32",
     "engine": "onnxruntime",
@@ -58,7 +59,7 @@ def test_scaling_prints_its_exponents() -> None:
     assert lines[-1].split() == ["exponent", "1.00", "0.00", "0.50"]
 
 
-def info(size: int, after: float, peak: float) -> dict[str, object]:
+def info(size: float, after: float, peak: float) -> dict[str, Any]:
     return {"size": size, "what": f"x{size}", "after_s": after, "peak_mib": peak}
 
 
@@ -107,7 +108,7 @@ def test_refinement_stands_beside_the_thesis(tmp_path: Path) -> None:
     lines = report_lines(rows)
     assert lines[-1].split() == ["sharpmask-r18", "1000", "2.200", "1.000", "1.29", "1.65"]
     axes = recall_curve.draw(rows).axes[0]
-    drawn = {line.get_label(): np.asarray(line.get_xydata())[:, 1].tolist() for line in axes.lines}
+    drawn = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in axes.lines}
     assert drawn == {
         "sharpmask-r18, refined": pytest.approx([1.3, 2.2]),
         "sharpmask-r18, coarse": [1.0, 1.0],
@@ -156,9 +157,8 @@ def test_stages_of_earlier_files_have_their_names_of_today(results: Path) -> Non
     assert list(record.info["stages_ms"].items()) == [
         *(("decode", 5.0), ("resize", 20.0), ("trunk", 300.0))
     ]
-    assert sum(bar.get_width() for bar in bars_of(plot.draw([record]).axes[0])) == pytest.approx(
-        0.325
-    )
+    bars = bars_of(plot.draw([record]).axes[0])
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(0.325)
 
 
 def bars_of(axes: Axes) -> list[Rectangle]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from pycocotools.coco import COCO
 
@@ -19,34 +23,54 @@ ROOT = Path(__file__).resolve().parents[2]
 needs_ximgproc = pytest.mark.skipif(ximgproc() is None, reason=MISSING)
 
 
+Boxes: TypeAlias = npt.NDArray[Any]
+
+
+@dataclass
+class Command:
+    """The command in this process; `searched` and `failing` are ids of images."""
+
+    run: Callable[..., int]
+    searched: list[int] = field(default_factory=list)
+    failing: set[int] = field(default_factory=set)
+
+
+def run_here(
+    drawn: tuple[Path, Path], out: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks.selective_search", *options, "--out", str(out)]
+    command += ["--annotations", str(drawn[0]), "--images", str(drawn[1])]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
 @pytest.fixture
-def command(drawn, tmp_path, monkeypatch):
+def command(drawn: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run the command here, with a search that finds 3 + image id boxes."""
 
-    def made_up(image, mode, seed):
-        if seed in failing:
+    def made_up(image: Boxes, mode: str, seed: int) -> Boxes:
+        if seed in here.failing:
             raise KeyboardInterrupt
-        searched.append(seed)
+        here.searched.append(seed)
         return np.array([[k, 2, 3, 4 + seed] for k in range(3 + seed)], np.int32)
 
-    searched: list[int] = []
-    failing: set[int] = set()
     monkeypatch.setattr(selective_search, "search", made_up)
     monkeypatch.setattr(selective_search, "ximgproc", lambda: True)
 
     def run(*options: str) -> int:
-        searched.clear()
+        here.searched.clear()
         arguments = ["--annotations", drawn[0], "--images", drawn[1], "--out", tmp_path / "x.json"]
         monkeypatch.setattr(sys, "argv", ["x", *map(str, arguments), *options])
         with pytest.raises(SystemExit) as stop:
             selective_search.main()
         return int(stop.value.code or 0)
 
-    run.searched, run.failing = searched, failing
-    return run
+    here = Command(run)
+    return here
 
 
-def test_scores_fall_with_the_order_of_the_boxes():
+def test_scores_fall_with_the_order_of_the_boxes() -> None:
     results = to_results([[5, 6, 7, 8], [1, 2, 3, 4], [0, 0, 9, 9]], 42)
     assert [result["bbox"] for result in results] == [[5, 6, 7, 8], [1, 2, 3, 4], [0, 0, 9, 9]]
     scores = [result["score"] for result in results]
@@ -56,8 +80,10 @@ def test_scores_fall_with_the_order_of_the_boxes():
     assert len({r["score"] for r in to_results([[0, 0, 1, 1]] * 1000, 1)}) == 1000
 
 
-def test_results_are_cocos_and_say_how_they_were_made(command, tmp_path, capsys):
-    assert command("--proposals", "5") == 0
+def test_results_are_cocos_and_say_how_they_were_made(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.run("--proposals", "5") == 0
     assert "6 images" in capsys.readouterr().out
     results = COCO(str(tmp_path / "x.images.json")).loadRes(str(tmp_path / "x.json"))
     assert [len(results.getAnnIds(imgIds=[i])) for i in range(1, 7)] == [4, 5, 5, 5, 5, 5]
@@ -69,42 +95,48 @@ def test_results_are_cocos_and_say_how_they_were_made(command, tmp_path, capsys)
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
-def test_an_interrupted_search_goes_on(command, tmp_path, capsys):
-    assert command() == 0
+def test_an_interrupted_search_goes_on(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.run() == 0
     whole = (tmp_path / "x.json").read_bytes()
     (tmp_path / "x.json").unlink()
     command.failing.add(4)
-    assert command() == 130
+    assert command.run() == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert not (tmp_path / "x.json").exists()
     partial = tmp_path / "x.partial.jsonl"
     partial.write_bytes(partial.read_bytes()[:-3])  # as a kill leaves it: image 3 is torn
     command.failing.clear()
-    assert command() == 0
+    assert command.run() == 0
     assert command.searched == [3, 4, 5, 6]
     assert (tmp_path / "x.json").read_bytes() == whole
     assert not partial.exists()
 
 
-def test_other_settings_do_not_go_on(command, tmp_path, capsys):
+def test_other_settings_do_not_go_on(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command.failing.add(4)
-    assert command() == 130
-    assert command("--mode", "quality") == 1
+    assert command.run() == 130
+    assert command.run("--mode", "quality") == 1
     assert "delete it" in capsys.readouterr().err
     assert (tmp_path / "x.partial.jsonl").exists()
 
 
-def test_an_unreadable_image_is_named_and_the_others_are_done(command, drawn, tmp_path, capsys):
+def test_an_unreadable_image_is_named_and_the_others_are_done(
+    command: Command, drawn: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = json.loads(drawn[0].read_text())
     content["images"][1]["file_name"] = "gone.png"
     (tmp_path / "labels.json").write_text(json.dumps(content))
-    assert command("--annotations", str(tmp_path / "labels.json")) == 1
+    assert command.run("--annotations", str(tmp_path / "labels.json")) == 1
     assert "gone.png" in capsys.readouterr().err
     assert command.searched == [1, 3, 4, 5, 6]
     assert (tmp_path / "x.json").exists()
 
 
-def test_a_foreign_journal_is_refused(tmp_path):
+def test_a_foreign_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "j").write_text('{"mode":"fast"}\n{"image_id":1}\n')
     with pytest.raises(EvalError, match=r"j: left by a run of .*fast.*: delete it"):
         Journal(tmp_path / "j", {"mode": "single"})
@@ -113,18 +145,16 @@ def test_a_foreign_journal_is_refused(tmp_path):
         Journal(tmp_path / "j", {"mode": "single"})
 
 
-def test_wrong_use_and_a_missing_library_are_one_line(drawn, tmp_path):
-    command = [sys.executable, "-m", "benchmarks.selective_search", "--annotations", drawn[0]]
-    command += ["--images", drawn[1], "--out", tmp_path / "x.json", "--proposals", "0"]
-    done = subprocess.run(
-        list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+def test_wrong_use_and_a_missing_library_are_one_line(
+    drawn: tuple[Path, Path], tmp_path: Path
+) -> None:
+    done = run_here(drawn, tmp_path / "x.json", "--proposals", "0")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("--proposals and --threads must be 1 or more")
 
 
 @needs_ximgproc
-def test_the_real_search_finds_a_square_and_is_repeatable():
+def test_the_real_search_finds_a_square_and_is_repeatable() -> None:
     image = np.full((60, 80, 3), 30, np.uint8)
     image[20:45, 30:60] = (220, 180, 40)
     boxes = selective_search.search(image, "fast", 7)
@@ -135,9 +165,8 @@ def test_the_real_search_finds_a_square_and_is_repeatable():
 
 
 @needs_ximgproc
-def test_the_real_command_writes_what_is_measured(drawn, tmp_path):
-    command = [sys.executable, "-m", "benchmarks.selective_search", "--annotations", drawn[0]]
-    command += ["--images", drawn[1], "--out", tmp_path / "x.json"]
-    subprocess.run(list(map(str, command)), cwd=ROOT, timeout=300, check=True)
+def test_the_real_command_writes_what_is_measured(drawn: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run_here(drawn, tmp_path / "x.json")
+    assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "x.json").read_text())
     assert {result["image_id"] for result in results} == set(range(1, 7))

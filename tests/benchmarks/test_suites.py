@@ -30,27 +30,27 @@ def run_pytest(*arguments: str) -> str:
     return done.stdout
 
 
-def test_without_the_flag_every_benchmark_is_skipped_with_a_reason():
+def test_without_the_flag_every_benchmark_is_skipped_with_a_reason() -> None:
     printed = run_pytest()
     assert "pytest benchmarks/ --benchmark runs them" in printed
     assert "skipped in" in printed
     assert "passed" not in printed
 
 
-def test_each_preset_has_a_latency_on_each_engine_and_size():
+def test_each_preset_has_a_latency_on_each_engine_and_size() -> None:
     printed = run_pytest("--collect-only")
     for preset in MODELS:
         for size in ("coco", "pascal"):
             assert f"test_latency[{preset}-onnxruntime-cpu-{size}]" in printed
 
 
-def test_model_folders_take_the_presets_place():
+def test_model_folders_take_the_presets_place() -> None:
     printed = run_pytest("--collect-only", "--benchmark-model", "models/mine")
     assert "test_latency[mine-onnxruntime-cpu-coco]" in printed
     assert "test_latency[deepmask-vgg-a" not in printed
 
 
-def test_compare_shows_ratios_to_an_earlier_file(tmp_path):
+def test_compare_shows_ratios_to_an_earlier_file(tmp_path: Path) -> None:
     options = ("--benchmark", "-k", "test_import and onnxruntime")
     storage = f"--benchmark-storage=file://{tmp_path}"
     first = run_pytest(*options, storage, "--benchmark-save=first")

@@ -16,7 +16,10 @@ BORDER = 96
 
 def test_every_row_has_a_preset() -> None:
     assert set(SECONDS) <= set(PRESETS)
-    assert SECONDS["sharpmask"] / SECONDS["deepmask-ours"] == pytest.approx(0.76 / 0.46)
+    sharp, ours = SECONDS["sharpmask"], SECONDS["deepmask-ours"]
+    assert sharp is not None
+    assert ours is not None
+    assert sharp / ours == pytest.approx(0.76 / 0.46)
 
 
 def test_refinement_costs_what_its_layers_say() -> None:

@@ -43,7 +43,8 @@ def coco_ranks(ious: npt.NDArray[np.float64], ignored: list[bool]) -> npt.NDArra
             if chosen > -1:
                 matched[chosen] = True
                 ranks[order[chosen], t] = d + 1
-    return ranks[~np.array(ignored)]
+    kept: npt.NDArray[np.int64] = ranks[~np.array(ignored)]
+    return kept
 
 
 @given(TABLES, st.data())

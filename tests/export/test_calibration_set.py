@@ -20,7 +20,7 @@ def test_ten_of_many_photographs_are_kept_apart(tmp_path: Path) -> None:
     assert not set(chosen.calibrated) & set(chosen.compared)
     assert said == []
     numbers = sorted(int(path.stem) for path in chosen.calibrated + chosen.compared)
-    assert (numbers[0], bool(max(np.diff(numbers)) <= 3), numbers[-1] >= 57) == (0, True, True)
+    assert (numbers[0], int(max(np.diff(numbers))) <= 3, numbers[-1] >= 57) == (0, True, True)
 
 
 def test_too_few_photographs_serve_twice_and_bad_ones_are_told(tmp_path: Path) -> None:

@@ -107,13 +107,13 @@ def test_onnx_runtime_computes_in_float32_whatever_is_stored(
 
 
 def test_parity_figures_are_kept(r18_export: Path) -> None:
-    record = load_manifest(r18_export).about["parity"]
-    assert [(one["height"], one["width"]) for one in record["pictures"]] == list(PICTURE_SIZES)
+    figures = load_manifest(r18_export).about["parity"]
+    assert [(one["height"], one["width"]) for one in figures["pictures"]] == list(PICTURE_SIZES)
     assert any(size % 2 for picture in PICTURE_SIZES for size in picture)
-    for one in record["pictures"]:
+    for one in figures["pictures"]:
         assert one["locations"] == (-(-one["height"] // 16) + 1) * (-(-one["width"] // 16) + 1)
         assert all(0 < one[key] < 1e-4 for key in ("features", "scores", "masks"))
-    rounding = record.get("rounding_of_weights")
+    rounding = figures.get("rounding_of_weights")
     if r18_export.name.endswith("fp16"):
         assert all(1e-6 < one["features"] < 1e-2 for one in rounding)
     else:

@@ -37,6 +37,7 @@ def thin(padding: str = "zero") -> VggA:
     for layer in trunk.features:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight)
+            assert layer.bias is not None
             nn.init.uniform_(layer.bias, 0, 0.3)
     return trunk
 

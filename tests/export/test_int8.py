@@ -161,16 +161,6 @@ def test_the_symmetric_form_leaves_the_code_as_it_is(tmp_path: Path) -> None:
     assert maker.op_type == "Conv"
 
 
-def test_skip_maps_stay_in_float32_for_openvino(tmp_path: Path) -> None:
-    trunk = graphs_of(TINY_SHARP, tmp_path, "trunk")["trunk"]
-    convolutions = [node for node in trunk.model.graph.node if node.op_type == "Conv"]
-    names = {node.name: node.input[1] for node in convolutions}
-    spared = names.keys() - quantised_nodes(trunk.model, trunk.stage, "int8")
-    joins = {f"refine.skips.{level}.join.weight" for level in range(4)}
-    assert {names[one] for one in spared} == joins
-    assert not names.keys() - quantised_nodes(trunk.model, trunk.stage, "int8-symmetric")
-
-
 @pytest.mark.parametrize(
     "config",
     [TINY_SHARP, replace(TINY_SHARP, sharp_size=32), HEAD_A, VGG_LIKE],

@@ -44,10 +44,10 @@ def write_photographs(folder: Path, count: int) -> Path:
 def reduced(
     request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    folder: Path = tmp_path_factory.mktemp("reduced")
+    folder, precision = tmp_path_factory.mktemp("reduced"), str(request.param)
     photographs = write_photographs(folder / "photographs", 3)
-    options = ExportOptions(precision=request.param, photographs=photographs, scales=ONE_SCALE)
-    out = folder / request.param
+    options = ExportOptions(precision=precision, photographs=photographs, scales=ONE_SCALE)
+    out = folder / precision
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parity, "PICTURE_SIZES", parity.PICTURE_SIZES[:1])
         export_model(tiny_checkpoint, out, options)

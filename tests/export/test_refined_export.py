@@ -179,10 +179,10 @@ def test_a_lower_precision_keeps_both_forms(
     for is_coarse in (False, True):
         with DeepMask.load(folder, device="cpu", threads=1, coarse=is_coarse) as model:
             found.append((model.windows(image, proposals=100), model(image, proposals=100).scores))
-    (sharp, scores), (coarse, coarse_scores) = found
-    assert_array_equal(sharp.selection.logit, coarse.selection.logit)
-    assert_array_equal(scores, coarse_scores)
-    assert [one.logits.shape[1] for one in (sharp, coarse)] == [64, 14]
+    (sharp, scores), (blunt, same) = found
+    assert_array_equal(sharp.selection.logit, blunt.selection.logit)
+    assert_array_equal(scores, same)
+    assert [one.logits.shape[1] for one in (sharp, blunt)] == [64, 14]
     with DeepMask.load(sharp_export, device="cpu", threads=1) as model:
         exact = model(image, proposals=100)
     assert np.abs(scores - exact.scores).max() < 0.02

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pytest
@@ -18,11 +18,12 @@ from deepmask.networks.dense.deepmask import border_of, margin_of
 from deepmask.networks.dense.graphs import DenseForm, DenseOptions
 from deepmask.networks.dense.refinement import doubled, folded, joined_linear
 from deepmask.networks.families import dense_model, describe
-from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from tests.export.conftest import TINY_SHARP, random_model
 from tests.export.float_graphs import sketch
 
-Padding = Literal["zeros", "reflect"]
+Mode: TypeAlias = Literal["zeros", "reflect"]
+
 #: What `TINY_SHARP` is varied by: every padding, size of mask and start of a window's code.
 VARIANTS: dict[str, dict[str, Any]] = {
     "zeros": {},
@@ -68,7 +69,8 @@ def test_masks_equal_the_trained_form_at_every_window(
     everywhere = torch.tensor(list(np.ndindex(shape)))
     assert sample.counts == len(everywhere)
     given = {"image": sample.canvas, "locations": everywhere}
-    sizes = {"main": model.config.output_size, "coarse": model.config.mask_size}
+    assert isinstance(model.config, SharpMaskConfig)
+    sizes = {"main": model.config.sharp_size, "coarse": model.config.mask_size}
     for name, form in dense.forms().items():
         with torch.no_grad():
             expected = form.reference(sample.canvas, everywhere)
@@ -104,7 +106,7 @@ def test_a_training_patch_is_a_canvas_of_one_window(padding: str) -> None:
     st.integers(0, 2**32 - 1),
 )
 def test_a_convolution_behind_an_upsampling_moves_before_it(
-    channels: int, made: int, height: int, width: int, mode: Padding, bias: bool, seed: int
+    channels: int, made: int, height: int, width: int, mode: Mode, bias: bool, seed: int
 ) -> None:
     torch.manual_seed(seed)
     conv = nn.Conv2d(channels, made, 3, padding=1, bias=bias, padding_mode=mode)
@@ -116,7 +118,7 @@ def test_a_convolution_behind_an_upsampling_moves_before_it(
 
 
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])
-def test_a_linear_layer_and_the_convolution_behind_it_are_one(mode: Padding) -> None:
+def test_a_linear_layer_and_the_convolution_behind_it_are_one(mode: Mode) -> None:
     torch.manual_seed(0)
     encode = nn.Linear(5, 3 * 4 * 4)
     join = nn.Conv2d(3, 2, 3, padding=1, bias=False, padding_mode=mode)

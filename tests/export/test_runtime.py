@@ -33,10 +33,10 @@ def test_scores_and_masks_are_those_of_the_network(
     with DeepMask.load(r18_export, engine="onnxruntime", device="cpu") as model:
         found = model.windows(image, proposals=10_000, scales=scales)
         manifest = model.manifest
-    height, width = image.shape[:2]
-    views = plan_views(height, width, scales.factors(), manifest.views)
+    views = plan_views(image.shape[0], image.shape[1], scales.factors(), manifest.views)
     counts = [location_counts(view, manifest.grids[0]) for view in views]
     network = load_checkpoint(r18_checkpoint).build()
+    assert isinstance(network, Network)
     half = r18_export.name.endswith("fp16")
     tolerance = 1e-3 if half else 1e-4  # the checkpoint's weights are not rounded
     chosen = found.selection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import runpy
@@ -54,7 +55,7 @@ def schema() -> ModuleType:
 
 
 def test_the_configuration_is_valid_to_tritons_schema(repository: Path) -> None:
-    from google.protobuf import text_format
+    text_format = importlib.import_module("google.protobuf.text_format")  # it has no types
 
     published = schema()
     text = (repository / "squares" / "config.pbtxt").read_text()
@@ -129,7 +130,7 @@ def test_a_configuration_that_is_no_text_is_anothers(folder: Path, tmp_path: Pat
 
 
 def test_the_command_adds_a_version(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    command = ["deepmask-export", tiny_checkpoint, "--out", "m", "--triton", "served"]
+    command = ["deepmask-export", str(tiny_checkpoint), "--out", "m", "--triton", "served"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("wrote m\nwrote served/tiny/1\n")
@@ -150,7 +151,8 @@ class Tensor(SimpleNamespace):
     """`triton_python_backend_utils.Tensor`, and what a client's result is made of."""
 
     def __init__(self, name: str, array: np.ndarray[Any, Any]) -> None:
-        super().__init__(name=name, array=array)
+        super().__init__(name=name)
+        self.array = array
 
     def as_numpy(self) -> np.ndarray[Any, Any]:
         return self.array

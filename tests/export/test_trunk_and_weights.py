@@ -59,10 +59,11 @@ def test_weights_that_are_not_finite_are_named(bad: float) -> None:
 def test_rounding_to_half_changes_matrices_only_and_refuses_overflow() -> None:
     model = random_model(TINY)
     rounded = round_to_half(model)
-    kernel, whole = rounded.trunk.conv1.weight, model.trunk.conv1.weight
+    halves, wholes = rounded.state_dict(), model.state_dict()
+    kernel, whole = (weights["trunk.conv1.weight"] for weights in (halves, wholes))
     assert torch.equal(kernel, whole.half().float())
     assert not torch.equal(kernel, whole)
-    assert torch.equal(rounded.mask_head.reduce.bias, model.mask_head.reduce.bias)
+    assert torch.equal(halves["mask_head.reduce.bias"], wholes["mask_head.reduce.bias"])
     model.mask_head.classify.weight.data[0, 0] = 1e5
     with pytest.raises(ExportError, match=r"weight mask_head\.classify\.weight is beyond float16"):
         round_to_half(model)
@@ -81,7 +82,8 @@ def test_storing_as_half_loses_nothing_and_leaves_other_values_alone() -> None:
             self.layers = module
 
         def forward(self, features: torch.Tensor) -> torch.Tensor:
-            return self.layers(features.flatten(1))[:, :, None, None]
+            made: torch.Tensor = self.layers(features.flatten(1))
+            return made[:, :, None, None]
 
     graph = to_onnx(graph_of(Flat(), ("features",), ("score",)), (example,), 18)
     plain = onnx.ModelProto()
