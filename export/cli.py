@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
 
 from deepmask.export.errors import ExportUsageError
+from deepmask.export.options import FOR_A_MODEL, ExportOptions
 from deepmask.runtime.cli.main import Command, run_command
 from deepmask.runtime.cli.options import (
     IOU,
@@ -24,12 +26,6 @@ from deepmask.runtime.cli.progress import progress_bar
 
 #: Libraries of the extra `export`.
 EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
-#: Options that need a checkpoint.
-_CHECKPOINTS = {
-    **{"weights": "--weights", "scales": "--scales", "threshold": "--threshold"},
-    **{"overlap": "--overlap", "scale_prior": "--scale-prior", "interleave": "--interleave"},
-    **{"dense_mask": "--dense-mask", "scores_from": "--scores-from", "opset": "--opset"},
-}
 
 
 @click.command(cls=Command)
@@ -59,6 +55,7 @@ _CHECKPOINTS = {
 )
 @click.option(
     "--calibration",
+    "photographs",
     type=PATH,
     metavar="DIR",
     help="Folder of some dozens of photographs like those the model will see. int8 needs it to "
@@ -91,6 +88,7 @@ _CHECKPOINTS = {
 )
 @click.option(
     "--interleave",
+    "interleaving",
     type=click.Choice(["dilated", "shifted"]),
     help="Form of a pooled score head: a stride-1 pool and dilated convolutions, or four shifted "
     "pools. Both give the same scores; one may be faster on your engine.  [default: dilated]",
@@ -147,29 +145,7 @@ _CHECKPOINTS = {
     help="Also add the model to DIR, a model repository for NVIDIA Triton, as its next version.",
 )
 @click.pass_context
-def command(
-    context: click.Context,
-    checkpoint: Path,
-    out: Path | None,
-    name: str | None,
-    weights: str,
-    precision: str,
-    calibration: Path | None,
-    scales: str | None,
-    threshold: float | None,
-    overlap: float | None,
-    scale_prior: float | None,
-    interleave: str | None,
-    dense_mask: bool,
-    scores_from: Path | None,
-    opset: int,
-    build_engine: bool,
-    engine: str | None,
-    target: tuple[str, ...],
-    max_size: int | None,
-    cache: Path | None,
-    triton: Path | None,
-) -> None:
+def command(context: click.Context, /, checkpoint: Path, **given: Any) -> None:
     """Export CHECKPOINT, a .pt file of deepmask-train, as the model folder that deepmask-trt-run
     reads; or MODEL, such a folder in fp32, in a lower --precision.
 
@@ -196,44 +172,40 @@ def command(
       deepmask-export models/x --precision int8 --calibration photographs/
       deepmask-trt-run --model models/small photograph.jpg
     """
-    wanted = None if scales is None else parse_scales(scales)
+    if given["scales"] is not None:
+        given["scales"] = parse_scales(given["scales"])
     if not checkpoint.exists():  # told before libraries that take seconds to load
         raise ExportUsageError(
             f"{checkpoint}: no such checkpoint file, or folder of an exported model"
         )
-    for key, option in _CHECKPOINTS.items() if checkpoint.is_dir() else ():
-        if context.get_parameter_source(key) is ParameterSource.COMMANDLINE:
+    chosen = {item.name for item in fields(ExportOptions)}
+    flags = {
+        parameter.name: parameter.opts[0]
+        for parameter in context.command.params
+        if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    }
+    for name, flag in flags.items() if checkpoint.is_dir() else ():
+        if name in chosen and name not in FOR_A_MODEL:
             raise ExportUsageError(
-                f"{option} is for a checkpoint: leave it out for an exported model"
+                f"{flag} is for a checkpoint: leave it out for an exported model"
             )
-    given = {"--engine": engine, "--target": target, "--max-size": max_size, "--cache": cache}
-    if not build_engine and (idle := [name for name, value in given.items() if value]):
-        raise ExportUsageError(f"{idle[0]} is for --build-engine: add that, or leave it out")
+    for name in ("engine", "target", "max_size", "cache"):
+        if given[name] and not given["build_engine"]:
+            flag = f"--{name.replace('_', '-')}"
+            raise ExportUsageError(f"{flag} is for --build-engine: add that, or leave it out")
     for library in EXTRA:  # one that is missing is told before any work
         import_module(library)
-    from deepmask.export.options import ExportOptions
     from deepmask.export.plans import PlanOptions
     from deepmask.export.request import ExportRequest, export
 
-    options = ExportOptions(
-        name=name,
-        opset=opset,
-        weights=weights,
-        precision=precision,
-        photographs=calibration,
-        interleaving=interleave,
-        dense_mask=dense_mask,
-        scores_from=scores_from,
-        scales=wanted,
-        threshold=threshold,
-        overlap=overlap,
-        scale_prior=scale_prior,
-    )
+    options = ExportOptions(**{name: given[name] for name in chosen})
     plans = None
-    if build_engine:
-        plans = PlanOptions(engine or "auto", target, max_size or 0, cache)
+    if given["build_engine"]:
+        engine, size = given["engine"] or "auto", given["max_size"] or 0
+        plans = PlanOptions(engine, given["target"], size, given["cache"])
+    request = ExportRequest(checkpoint, given["out"], options, plans, given["triton"])
     with progress_bar() as show:
-        export(ExportRequest(checkpoint, out, options, plans, triton), click.echo, show)
+        export(request, click.echo, show)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

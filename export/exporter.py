@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -12,9 +12,8 @@ import onnx
 from deepmask.export import parity
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
-from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.onnx_graph import to_onnx, write_part
 from deepmask.export.options import ExportOptions, check_name, check_precision
-from deepmask.export.part import write_part
 from deepmask.export.precision.calibration_set import choose_photographs
 from deepmask.export.precision.reduce import write_reduced
 from deepmask.export.weights import require_finite, round_to_half, store_as_half
@@ -23,7 +22,6 @@ from deepmask.networks.dense.graphs import (
     DenseGraph,
     DenseModel,
     DenseOptions,
-    Description,
     example_inputs,
     manifest_of,
 )
@@ -33,19 +31,6 @@ from deepmask.runtime.model.folder import with_checksums, write_manifest
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.progress import Progress, no_progress
 from deepmask.train.checkpoint import load_checkpoint, with_scores_of
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What is written and compared; `dense`, `network` and `exact` as in `parity.compare`."""
-
-    dense: DenseModel
-    network: DenseModel
-    exact: DenseModel | None
-    description: Description
-    name: str
-    options: ExportOptions
-    report: Callable[[str], None]
 
 
 def export_model(
@@ -88,42 +73,44 @@ def export_model(
     description = describe(loaded.model).with_defaults(
         options.scales, options.threshold, options.overlap, options.scale_prior
     )
-    job = _Job(dense, network, exact, description, name, options, report)
+    sketch = manifest_of(dense, description, name=name, about={})
     with staged(out) as stage:
-        if options.precision == "fp32":
-            return _write_float(stage, job)
-        reference = stage / "fp32"
-        reference.mkdir()
-        _write_float(reference, job)
-        manifest = write_reduced(reference, stage, options.precision, photographs, report, progress)
-        shutil.rmtree(reference)
+        folder = stage if options.precision == "fp32" else stage / "fp32"
+        folder.mkdir(exist_ok=True)
+        _write_graphs(folder, dense, sketch, options, report)
+        deviations, rounding = parity.compare(folder, sketch, dense, network, exact)
+        report(parity.as_table(deviations, rounding))
+        parity.require_parity(deviations)
+        about = {
+            "weights": options.weights,
+            "opset": options.opset,
+            "parity": parity.as_record(deviations, rounding),
+            "extra": [f"{graph.file}.onnx" for graph in dense.extra],
+        }
+        manifest = with_checksums(replace(sketch, about={**sketch.about, **about}), folder)
+        write_manifest(manifest, folder)
+        if folder != stage:
+            manifest = write_reduced(
+                folder, stage, options.precision, photographs, report, progress
+            )
+            shutil.rmtree(folder)
     return manifest
 
 
-def _write_float(folder: Path, job: _Job) -> Manifest:
-    """Write the float32 graphs and their manifest, and compare them with PyTorch."""
-    options, dense = job.options, job.dense
-    sketch = manifest_of(dense, job.description, name=job.name, about={})
+def _write_graphs(
+    folder: Path,
+    dense: DenseModel,
+    sketch: Manifest,
+    options: ExportOptions,
+    report: Callable[[str], None],
+) -> None:
     for graph in dense.files():
         path = folder / f"{graph.file}.onnx"
         if graph.part_of:
             write_part(folder / f"{graph.part_of}.onnx", path, graph.outputs)
         else:
             _write_graph(graph, path, sketch, options)
-        job.report(f"{path.name:<17}{path.stat().st_size / 1e6:7.1f} MB")
-    deviations, rounding = parity.compare(folder, sketch, dense, job.network, job.exact)
-    job.report(parity.as_table(deviations, rounding))
-    parity.require_parity(deviations)
-    about = {
-        "weights": options.weights,
-        "opset": options.opset,
-        "parity": parity.as_record(deviations, rounding),
-        "extra": [f"{graph.file}.onnx" for graph in dense.extra],
-    }
-    manifest = manifest_of(dense, job.description, name=job.name, about=about)
-    manifest = with_checksums(manifest, folder)
-    write_manifest(manifest, folder)
-    return manifest
+        report(f"{path.name:<17}{path.stat().st_size / 1e6:7.1f} MB")
 
 
 def _write_graph(graph: DenseGraph, path: Path, manifest: Manifest, options: ExportOptions) -> None:

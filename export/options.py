@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deepmask.export.errors import ExportUsageError
-from deepmask.export.precision.int8 import QUANTISED_FORMS
-from deepmask.runtime.model.manifest import Scales
+
+if TYPE_CHECKING:
+    from deepmask.runtime.model.manifest import Scales
 
 _LONGEST_NAME = 200
+#: What an exported model can still be given: the other options are for a checkpoint.
+FOR_A_MODEL = ("name", "precision", "photographs")
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def check_name(name: str) -> None:
 
 def check_precision(options: ExportOptions) -> None:
     """Raise `ExportUsageError` where a precision lacks photographs, or has no use for them."""
-    if options.precision in QUANTISED_FORMS and options.photographs is None:
+    if options.precision.startswith("int8") and options.photographs is None:
         raise ExportUsageError(
             f"--precision {options.precision} needs --calibration DIR, a folder of photographs "
             "like those the model will see"

@@ -10,7 +10,7 @@ from pathlib import Path
 from deepmask.export.convert import convert_model
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
-from deepmask.export.options import ExportOptions
+from deepmask.export.options import FOR_A_MODEL, ExportOptions
 from deepmask.export.plans import PlanBuilder, PlanOptions
 from deepmask.export.triton_repository import require_ours, servable_name, write_repository
 from deepmask.runtime.errors import OneLineError, UsageError, system_problem
@@ -20,8 +20,6 @@ from deepmask.runtime.progress import Progress, no_progress
 from deepmask.train.checkpoint import CheckpointError
 
 Report = Callable[[str], None]
-#: What an exported model can still be given: the rest of `ExportOptions` is for a checkpoint.
-_FOR_A_MODEL = ("name", "precision", "photographs")
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def _export(request: ExportRequest, report: Report, progress: Progress) -> Expor
 def _require_fit(request: ExportRequest) -> None:
     options = request.options
     for item in fields(options) if request.source.is_dir() else ():
-        if item.name not in _FOR_A_MODEL and getattr(options, item.name) != item.default:
+        if item.name not in FOR_A_MODEL and getattr(options, item.name) != item.default:
             raise ExportUsageError(
                 f"{item.name} is for a checkpoint: leave it out for an exported model"
             )

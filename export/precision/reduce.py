@@ -10,8 +10,7 @@ from pathlib import Path
 import onnx
 
 from deepmask.export.folder import extra_files
-from deepmask.export.onnx_graph import strip
-from deepmask.export.part import write_part
+from deepmask.export.onnx_graph import strip, write_part
 from deepmask.export.precision.agreement import (
     REFERENCE_TOP,
     SAME_MASK_IOU,
