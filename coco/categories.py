@@ -34,7 +34,7 @@ VOC: Mapping[str, str] = {
 
 
 def with_categories(sets: Sequence[LabelledSet], wanted: str) -> list[LabelledSet]:
-    """The sets with all their images, but only the objects of some categories.
+    """Return the sets with all their images, but only the objects of some categories.
 
     wanted: ids or names between commas, "voc" for PASCAL's 20 under COCO's or VOC's names, or ""
     for all. As in the paper, other objects are background then, to the score branch as well.
@@ -52,10 +52,8 @@ def with_categories(sets: Sequence[LabelledSet], wanted: str) -> list[LabelledSe
                 f"{_some(sets)}; give ids or names between commas, or voc"
             )
     spellings = set().union(*map(_spellings, asked))
-    return [
-        _only(found, {names[item] for item in spellings & names.keys()})
-        for found, names in zip(sets, known, strict=True)
-    ]
+    chosen = [{names[item] for item in spellings & names.keys()} for names in known]
+    return [_only(found, ids) for found, ids in zip(sets, chosen, strict=True)]
 
 
 def _spellings(item: str) -> set[str]:
@@ -63,7 +61,7 @@ def _spellings(item: str) -> set[str]:
 
 
 def _known(found: LabelledSet) -> dict[str, int]:
-    """Every way to write a category of a set, id or name, and its id."""
+    """Return every way to write a category of a set, id or name, with its id."""
     ids = {item.category for item in found.instances} | set(found.categories)
     names = {name.casefold(): number for number, name in found.categories.items()}
     return {str(number): number for number in ids} | names
@@ -75,7 +73,6 @@ def _only(found: LabelledSet, ids: set[int]) -> LabelledSet:
 
 
 def _some(sets: Sequence[LabelledSet]) -> str:
-    """A few categories for an error."""
     names = sorted({name for found in sets for name in found.categories.values()})
     if not names:
         names = [str(n) for n in sorted({i.category for s in sets for i in s.instances})]

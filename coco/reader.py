@@ -151,16 +151,16 @@ def _annotations(
         annotation, problem = _annotation(entry, images, seen)
         if problem is not None:
             problems.append(problem)
+        elif annotation is not None:
+            seen.add(annotation.id)
         if annotation is not None:
-            if problem is None:
-                seen.add(annotation.id)
             yield annotation
 
 
 def _annotation(
     entry: Any, images: Mapping[int | None, Image], seen: set[int]
 ) -> tuple[Annotation | None, Problem | None]:
-    """What can be kept of an entry, and the first thing wrong with it."""
+    """Return what can be kept of an entry, and the first thing wrong with it."""
     identity = whole(entry.get("id")) if isinstance(entry, dict) else None
     if identity is None:
         text = f"an annotation without a whole number as its id: {brief(entry)}"
@@ -202,7 +202,6 @@ def _annotation(
 
 
 def _outline_fault(segmentation: Any, image: Image) -> str:
-    """What is wrong with a segmentation, to follow that word."""
     try:
         check(segmentation, image.height, image.width)
     except ValueError as error:

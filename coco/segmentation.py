@@ -21,7 +21,7 @@ Rle = dict[str, Any]
 
 
 def to_rle(segmentation: Any, height: int, width: int) -> Rle:
-    """A segmentation of any form as `{"size": [height, width], "counts": bytes}`.
+    """Return a segmentation of any form as `{"size": [height, width], "counts": bytes}`.
 
     Raises ValueError where `check` does.
     """
@@ -45,7 +45,7 @@ def check(segmentation: Any, height: int, width: int) -> None:
 
 
 def encode(segmentation: Any, height: int, width: int) -> Rle:
-    """`to_rle` of a segmentation that was checked before."""
+    """Return what `to_rle` does, of a segmentation that was checked before."""
     if isinstance(segmentation, list):
         polygons = [list(polygon) for polygon in segmentation]
         merged: Rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
@@ -82,7 +82,6 @@ def _check_runs(segmentation: dict[str, Any], height: int, width: int) -> None:
 
 
 def _as_bytes(counts: Any) -> Any:
-    """Text as pycocotools takes it; anything else as it is."""
     return counts.encode("ascii", errors="replace") if isinstance(counts, str) else counts
 
 

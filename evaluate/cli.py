@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -24,9 +24,6 @@ from deepmask.runtime.cli.options import (
     zoom_option,
 )
 from deepmask.runtime.cli.progress import progress_bar
-
-if TYPE_CHECKING:
-    from deepmask.runtime.model.manifest import Scales
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -101,11 +98,8 @@ def command(context: click.Context, /, **options: Any) -> int:
     Exit code 0: all images are measured; 1: some image failed, the others are measured; 2: wrong
     use; 130 or 143: stopped by Ctrl-C or SIGTERM, what was done is in --out.
     """
-    given = [
-        name
-        for name in options
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
+    typed = ParameterSource.COMMANDLINE
+    given = [name for name in options if context.get_parameter_source(name) is typed]
     if context.invoked_subcommand is not None:
         if given:
             flag = given[0].replace("_", "-")
@@ -169,9 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _request(options: dict[str, Any], given: list[str]) -> Request:
     """Raises `click.UsageError` or `EvalUsageError` for options that do not go together."""
-    scales: Scales | None = None
-    if options["scales"] is not None:
-        scales = parse_scales(options["scales"])
+    scales = None if options["scales"] is None else parse_scales(options["scales"])
     request = Request(**{**options, "scales": scales, "shard": _shard(options["shard"])})
     useless = [name for name in given if name in _MODEL_OPTIONS]
     if request.proposals_json is not None and useless:
@@ -180,7 +172,7 @@ def _request(options: dict[str, Any], given: list[str]) -> Request:
 
 
 def _shard(text: str | None) -> tuple[int, int]:
-    """2/8 as (2, 8); the whole where nothing is given. Raises `click.UsageError`."""
+    """Return 2/8 as (2, 8), and the whole, (1, 1), where nothing is given."""
     if text is None:
         return 1, 1
     index, _, count = text.partition("/")
@@ -190,7 +182,7 @@ def _shard(text: str | None) -> tuple[int, int]:
 
 
 def _tell(result: Evaluation) -> int:
-    """Print what was measured and what was not; the exit code."""
+    """Print what was measured and what was not; return the exit code."""
     if result.metrics is not None:
         _tell_metrics(result.metrics, result.folder)
     for line in result.failures[:_NAMED_FAILURES]:

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deepmask.evaluate.errors import EvalError
-from deepmask.evaluate.metrics import Floats, interval, measures, summary, total
+from deepmask.evaluate.metrics import Floats, interval, measures, number_or_none, summary, total
 from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import read_records, read_run, write_text
 from deepmask.evaluate.table import differences_table, results_table, sizes_table
@@ -112,9 +110,9 @@ def _difference(
             continue
         values = {name: other[kind][name] - first[kind][name] for name in first[kind]}
         table[kind] = {
-            **{name: _number(change[0]) for name, change in values.items()},
+            **{name: number_or_none(change[0]) for name, change in values.items()},
             "intervals": {
-                name: [_number(bound) for bound in interval(change[1:])]
+                name: [number_or_none(bound) for bound in interval(change[1:])]
                 for name, change in values.items()
             },
         }
@@ -131,7 +129,3 @@ def _names(folders: Sequence[Path], runs: Sequence[dict[str, Any]]) -> list[str]
     if len(set(unique)) < len(unique):
         raise EvalError("the same folder is given twice")
     return unique
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -115,7 +115,6 @@ def _source(
     report: Report,
     progress: Progress,
 ) -> tuple[str, FileSource | ModelSource]:
-    """What makes the proposals, and what to call it."""
     if request.proposals_json is not None:
         path = request.proposals_json
         return path.stem, FileSource(path, truth.pictures, request.proposals)
@@ -168,7 +167,7 @@ def _tile_writer(
     kind: str,
     report: Report,
 ) -> Watcher | None:
-    """What draws a few images of the run for the contact sheet, if there is anything to draw on."""
+    """Return what draws a few images for the contact sheet; None where none can be drawn."""
     if request.out is None or (request.images is None and request.voc is None):
         return None
     images, chosen = _image_folder(request), choose_tiles(truth, image_ids)

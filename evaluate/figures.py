@@ -6,7 +6,7 @@ that draw import matplotlib.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +61,8 @@ def draw_run(folder: Path, name: str, metrics: Mapping[str, Any]) -> list[Path]:
     with matplotlib.rc_context(_STYLE):
         runs = [(name, metrics)]
         return [
-            *_save(_figure_proposals(runs), folder / "ar-proposals"),
-            *_save(_figure_sizes(runs), folder / "ar-sizes"),
+            *_save(_figure_row(_panel_proposals, runs, _kinds(runs)), folder / "ar-proposals"),
+            *_save(_figure_row(_panel_size, runs, list(SIZES)), folder / "ar-sizes"),
             *_save(_figure_iou(name, metrics), folder / "recall-iou"),
         ]
 
@@ -72,7 +72,7 @@ def draw_recall(path: Path, runs: Runs) -> None:
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
-        figure = _figure_proposals(runs)
+        figure = _figure_row(_panel_proposals, runs, _kinds(runs))
         _lay_out(figure)
         _write(figure, path)
 
@@ -85,19 +85,10 @@ def draw_comparison(folder: Path, runs: Runs) -> list[Path]:
         return _save(_figure_comparison(runs), folder / "comparison")
 
 
-def _figure_proposals(runs: Runs) -> Figure:
-    kinds = _kinds(runs)
-    figure, axes = _canvas(1, len(kinds))
-    for axis, kind in zip(axes[0], kinds, strict=True):
-        _panel_proposals(axis, runs, kind)
-    _legend(figure, axes[0][0])
-    return figure
-
-
-def _figure_sizes(runs: Runs) -> Figure:
-    figure, axes = _canvas(1, len(SIZES))
-    for axis, size in zip(axes[0], SIZES, strict=True):
-        _panel_size(axis, runs, size)
+def _figure_row(panel: Callable[[Axes, Runs, str], None], runs: Runs, what: list[str]) -> Figure:
+    figure, axes = _canvas(1, len(what))
+    for axis, one in zip(axes[0], what, strict=True):
+        panel(axis, runs, one)
     _legend(figure, axes[0][0])
     return figure
 
@@ -157,7 +148,7 @@ def _panel_proposals(axis: Axes, runs: Runs, kind: str) -> None:
             values = [row.values[columns.index((kind, f"AR@{count}"))] for count in COUNTS]
             axis.plot(
                 COUNTS,
-                [float("nan") if value is None else value for value in values],
+                _plottable(values),
                 POINTS[row.method],
                 color="#777777",
                 markerfacecolor="none",

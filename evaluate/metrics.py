@@ -125,15 +125,16 @@ def summary(totals: Totals) -> dict[str, Any]:
     curves: dict[str, Any] = {"proposals": _KS.tolist(), "iou": IOU_THRESHOLDS.round(2).tolist()}
     for area, name in enumerate(_AREAS):
         suffix = "" if name == "all" else f"_{name}"
-        curves[f"AR{suffix}"] = [_number(v) for v in average[0, area]]
+        curves[f"AR{suffix}"] = [number_or_none(v) for v in average[0, area]]
         bands = [interval(average[1:, area, column]) for column in range(len(_KS))]
-        curves[f"AR{suffix}_interval"] = [[_number(v) for v in band] for band in bands]
+        curves[f"AR{suffix}_interval"] = [[number_or_none(v) for v in band] for band in bands]
     for k in COUNTS:
-        curves[f"recall@{k}"] = [_number(v) for v in recall[0, 0, _COLUMN[k]]]
+        curves[f"recall@{k}"] = [number_or_none(v) for v in recall[0, 0, _COLUMN[k]]]
     return {
-        **{name: _number(values[0]) for name, values in found.items()},
+        **{name: number_or_none(values[0]) for name, values in found.items()},
         "intervals": {
-            name: [_number(v) for v in interval(values[1:])] for name, values in found.items()
+            name: [number_or_none(v) for v in interval(values[1:])]
+            for name, values in found.items()
         },
         "objects": {name: int(objects[0, area]) for area, name in enumerate(_AREAS)},
         "curves": curves,
@@ -146,6 +147,6 @@ def _tally(ranks: npt.NDArray[np.int64]) -> Floats:
     return np.concatenate(([float(len(ranks))], found.sum(axis=1).ravel().astype(np.float64)))
 
 
-def _number(value: float) -> float | None:
+def number_or_none(value: float) -> float | None:
     """Return None for NaN, which JSON lacks; there were no objects of that size."""
     return None if np.isnan(value) else float(value)

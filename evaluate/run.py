@@ -31,7 +31,7 @@ class Source(Protocol):
     """Whatever makes proposals for an image of the set."""
 
     def propose(self, picture: Image) -> tuple[Candidates, float | None]:
-        """The proposals of an image, and the seconds they took (None if they were made before).
+        """Return an image's proposals and the seconds they took, None if they were made before.
 
         Raises `EvalError` if this image cannot be done.
         """
@@ -47,7 +47,7 @@ class Outcome:
 
 
 def select(truth: GroundTruth, limit: int | None, shard: tuple[int, int]) -> list[int]:
-    """Image ids to measure: the `limit` smallest, then every n-th of them for shard (i, n)."""
+    """Return the `limit` smallest image ids; of these every n-th for shard (i, n)."""
     index, count = shard
     return sorted(truth.pictures)[:limit][index - 1 :: count]
 

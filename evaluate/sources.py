@@ -41,11 +41,8 @@ class FileSource:
 
     def about(self) -> dict[str, Any]:
         """Return what `run.json` keeps of this source."""
-        return {
-            "proposals_json": self._path.name,
-            "sha256": sha256_of(self._path),
-            "proposals": self._limit,
-        }
+        digest = sha256_of(self._path)
+        return {"proposals_json": self._path.name, "sha256": digest, "proposals": self._limit}
 
 
 class ModelSource:

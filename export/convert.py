@@ -75,7 +75,7 @@ def convert_model(
 
 
 def _checked(source: Path) -> Manifest:
-    """The model's manifest, once its graphs have shown that they load."""
+    """Return the model's manifest, once its graphs have shown that they load."""
     manifest = load_manifest(source)
     if manifest.precision != FP32:
         raise ExportUsageError(

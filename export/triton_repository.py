@@ -74,12 +74,12 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def servable_name(name: str) -> str:
-    """A model's name as Triton and file systems take it."""
+    """Return a model's name as Triton and file systems take it."""
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".-") or "deepmask"
 
 
 def config(name: str) -> str:
-    """The text of config.pbtxt: Triton's `ModelConfig` message."""
+    """Return the text of config.pbtxt: Triton's `ModelConfig` message."""
     return (
         f'name: "{name}"\n'
         'backend: "python"\n'
@@ -90,7 +90,6 @@ def config(name: str) -> str:
 
 
 def _tensors(table: Mapping[str, tuple[str, tuple[int, ...]]]) -> str:
-    """The tensors of one side."""
     lines = []
     for name, (kind, sizes) in table.items():
         dims = ", ".join(map(str, sizes))

@@ -27,7 +27,7 @@ def require_finite(weights: Mapping[str, Tensor]) -> None:
 
 
 def round_to_half(model: Network) -> Network:
-    """A copy of `model` whose matrices and kernels hold only values that float16 can.
+    """Return a copy of `model` whose matrices and kernels hold only values that float16 can.
 
     Biases and other vectors keep their float32 values: they are few and cost nothing.
     Raises `ExportError` naming a weight beyond float16's range.

@@ -49,7 +49,7 @@ class Agreement:
     masks: LogitError
 
     def as_record(self) -> dict[str, Any]:
-        """The figures as `model.json` keeps them."""
+        """Return the figures as `model.json` keeps them."""
         measure = {"top": REFERENCE_TOP, "among": SEARCHED_TOP, "iou": SAME_MASK_IOU}
         return {**measure, **asdict(self)}
 
@@ -78,7 +78,7 @@ def measure_agreement(reference: DeepMask, reduced: DeepMask, images: Iterable[I
 
 
 def found_again(wanted: Iterable[RLEMask], offered: Iterable[RLEMask]) -> NDArray[np.bool_]:
-    """For each mask of `wanted` that is not empty: is one of `offered` nearly the same?"""
+    """Tell of each mask of `wanted` that is not empty whether `offered` has nearly the same."""
     wanted, offered = ([mask for mask in side if mask.area()] for side in (wanted, offered))
     if not wanted or not offered:
         return np.zeros(len(wanted), np.bool_)
@@ -88,7 +88,7 @@ def found_again(wanted: Iterable[RLEMask], offered: Iterable[RLEMask]) -> NDArra
 
 
 def logit_error(pairs: Iterable[tuple[Logits, Logits]]) -> LogitError:
-    """The difference of float32 logits (first) and others (second), over all pairs."""
+    """Measure how float32 logits (first) and others (second) differ, over all pairs."""
     expected, other = (
         np.concatenate([one.ravel() for one in side]) for side in zip(*pairs, strict=True)
     )

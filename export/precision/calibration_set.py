@@ -33,7 +33,7 @@ class Photographs:
 
 
 def choose_photographs(folder: Path, report: Callable[[str], None]) -> Photographs:
-    """Files spread evenly over the sorted names in `folder`; those that cannot be read are told.
+    """Choose files evenly over the sorted names in `folder`; report those that cannot be read.
 
     Of twenty or more, `COMPARED` are kept apart for the comparison. Raises `ExportUsageError` for
     a folder without photographs.
@@ -55,11 +55,15 @@ def choose_photographs(folder: Path, report: Callable[[str], None]) -> Photograp
             f"--calibration {folder}: no photograph there that can be read; give a folder with "
             "some dozens like those the model will see"
         )
-    return _split(readable)
+    if len(readable) < 2 * COMPARED:
+        return Photographs(tuple(readable), tuple(readable[:COMPARED]), apart=False)
+    compared = [readable[k * len(readable) // COMPARED] for k in range(COMPARED)]
+    calibrated = [path for path in readable if path not in compared]
+    return Photographs(tuple(calibrated), tuple(compared), apart=True)
 
 
 def drawn_pictures() -> Iterator[Image]:
-    """`COMPARED` pictures of coloured shapes, the same in every export: (H, W, 3) uint8 RGB."""
+    """Yield `COMPARED` drawn pictures, the same in every export: (H, W, 3) uint8 RGB."""
     random = np.random.default_rng(0)
     for number in range(COMPARED):
         height, width = DRAWN_SIZES[number % len(DRAWN_SIZES)]
@@ -71,11 +75,3 @@ def drawn_pictures() -> Iterator[Image]:
             turn, colour = float(random.integers(180)), random.integers(0, 256, 3).tolist()
             cv2.ellipse(picture, centre, axes, turn, 0, 360, colour, -1, cv2.LINE_AA)
         yield picture.astype(np.uint8)
-
-
-def _split(files: list[Path]) -> Photographs:
-    if len(files) < 2 * COMPARED:
-        return Photographs(tuple(files), tuple(files[:COMPARED]), apart=False)
-    compared = [files[k * len(files) // COMPARED] for k in range(COMPARED)]
-    calibrated = [path for path in files if path not in compared]
-    return Photographs(tuple(calibrated), tuple(compared), apart=True)

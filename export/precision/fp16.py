@@ -78,7 +78,7 @@ class _Conversion:
                 self._held[name] = kind
 
     def _as_type(self, name: str, kind: int) -> str:
-        """The tensor `name` in type `kind`, cast where it is first needed so."""
+        """Return the tensor `name` in type `kind`, cast where it is first needed so."""
         if self._held[name] == kind:
             return name
         if (name, kind) not in self._copies:
@@ -91,7 +91,7 @@ class _Conversion:
         self._nodes.append(cast)
 
     def _weight(self, name: str, kind: int) -> str:
-        """The initialiser `name`, in type `kind` if it holds floating-point values."""
+        """Return the initialiser `name`, in `kind` if it holds floating-point values."""
         tensor = self._weights[name]
         if tensor.data_type == TensorProto.FLOAT and kind == TensorProto.FLOAT16:
             name += _SUFFIX[kind]

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import onnx
 
 from deepmask.runtime.model.manifest import Stage
@@ -17,15 +15,11 @@ def layers_of(model: onnx.ModelProto, stage: Stage, *roles: str) -> list[str]:
 
     They are the nodes that read one of the layers' weights, and activations right behind them.
     """
-    weights = [name for role in roles for name in stage.layers.get(role, ())]
-    return _readers(model, weights)
-
-
-def _readers(model: onnx.ModelProto, weights: Sequence[str]) -> list[str]:
+    weights = {name for role in roles for name in stage.layers.get(role, ())}
     chosen: list[str] = []
     made: set[str] = set()
     for node in model.graph.node:
-        if set(weights) & set(node.input) or (node.op_type == "Relu" and node.input[0] in made):
+        if weights & set(node.input) or (node.op_type == "Relu" and node.input[0] in made):
             chosen.append(node.name)
             made |= set(node.output)
     return chosen

@@ -84,7 +84,7 @@ def write_reduced(
 
 
 def as_lines(agreement: Agreement, precision: str, compared_on: str) -> list[str]:
-    """The figures for a person to read, and a warning where they are low."""
+    """Return the figures for a person to read, and a warning where they are low."""
     expected = EXPECTED_FOUND[precision]
     lines = [
         f"{precision} against fp32 on {agreement.pictures} {compared_on}",
