@@ -78,6 +78,10 @@ def test_damaged_sets(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_real_annotations(data_dir: Path) -> None:
+def test_real_annotations_are_sound_and_the_same(data_dir: Path) -> None:
     path = data_dir / "coco" / "annotations" / "instances_val.json"
-    assert_same_objects(read_coco(path, data_dir / "coco" / "val"), coco_truth(path))
+    found = read_coco(path, data_dir / "coco" / "val")
+    assert not found.problems
+    assert len(found.images) == 150
+    assert sum(not item.crowd for item in found.instances) == 1229
+    assert_same_objects(found, coco_truth(path))

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from tests.evaluate.scenes import evaluate_file, labelled_set, proposals, write
+from tests.runtime.square_model import write_square_model
 
 
 @pytest.fixture(scope="session")
 def square_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the runtime tests' hand-made model, which finds squares on gray."""
-    folder: Path = _maker().write_square_model(tmp_path_factory.mktemp("models") / "squares")
-    return folder
+    return write_square_model(tmp_path_factory.mktemp("models") / "squares")
 
 
 @pytest.fixture(scope="session")
 def refined_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of its refined form, with coarse masks beside."""
-    folder = tmp_path_factory.mktemp("models") / "squares"
-    made: Path = _maker().write_square_model(folder, refined=True)
-    return made
+    return write_square_model(tmp_path_factory.mktemp("models") / "squares", refined=True)
 
 
 @pytest.fixture(scope="session")
@@ -37,13 +33,3 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = evaluate_file(folder, "good", "--out", folder / "whole")
     assert done.returncode == 0, done.stderr
     return folder
-
-
-def _maker() -> ModuleType:
-    path = Path(__file__).parents[1] / "runtime" / "square_model.py"
-    spec = importlib.util.spec_from_file_location("square_model", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

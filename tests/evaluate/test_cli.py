@@ -151,6 +151,7 @@ def test_voc_folders_are_measured_by_boxes(tmp_path: Path) -> None:
         (["--annotations", "{labels}", "--images", "no"], "'no' does not exist"),
         (["--annotations", "{labels}", "--images", ".", "--shard", "3/2"], "--shard 3/2: expected"),
         (["--annotations", "{labels}", "--images", ".", "--resume"], "--resume needs --out"),
+        (["--annotations", "{labels}", "--images", ".", "--shard", "1/2"], "--shard needs --out"),
         (["--annotations", "{labels}", "--images", ".", "--scales", "1"], "expected FROM:TO:STEP"),
         (["--annotations", "{labels}", "--proposals-json", "{good}", "--zoom"], "has no effect"),
         (["--annotations", "{labels}", "--proposals-json", "{good}", "--coarse"], "has no effect"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -82,24 +81,6 @@ def test_an_interrupted_one_reports_what_it_has_and_is_resumed(
     assert (whole.measured, whole.interrupted) == (10, False)
     assert whole.metrics is not None
     assert figures_only(whole.metrics) == figures_only(metrics_of(files / "whole"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "text"),
-    [
-        ({"annotations": None}, r"--annotations \(or --voc\) is missing"),
-        ({"voc": Path()}, "exclude each other"),
-        ({"proposals_json": None}, "--images is missing"),
-        ({"resume": True}, "--resume needs --out"),
-        ({"shard": (1, 2)}, "--shard needs --out"),
-    ],
-)
-def test_settings_that_do_not_go_together(
-    request_of_file: Request, changes: dict[str, Any], text: str
-) -> None:
-    with pytest.raises(EvalUsageError, match=text) as caught:
-        replace(request_of_file, **changes)
-    assert caught.value.exit_code == 2
 
 
 def test_errors_are_the_rooms_own(request_of_file: Request, files: Path, tmp_path: Path) -> None:

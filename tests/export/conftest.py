@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
+from deepmask.export import parity
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
 from deepmask.networks.deepmask import DeepMaskNetwork
@@ -15,6 +18,7 @@ from deepmask.networks.families import build
 from deepmask.networks.patches.config import DeepMaskConfig, sharpened
 from deepmask.networks.presets import PRESETS
 from deepmask.networks.trunks import VggA
+from deepmask.runtime.model.manifest import Manifest
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 
 TINY = DeepMaskConfig(
@@ -28,7 +32,11 @@ TINY = DeepMaskConfig(
     score_head="shared",
     score_width=20,
 )
-#: The same network refined, with masks at full resolution.
+#: The same network with the paper's score head; with the full mask head; on a VGG-A.
+PAPER_LIKE = replace(TINY, context=0, score_head="pooled")
+FULL_LIKE = replace(PAPER_LIKE, patch=96, mask_head="full", rank=0)
+VGG_LIKE = replace(PAPER_LIKE, trunk="vgg-a")
+#: The first one refined, with masks at full resolution.
 TINY_SHARP = sharpened(TINY, (8, 6, 5, 4, 3), (7, 6, 5, 4), TINY.patch)
 #: The same refined network with masks that start from the features.
 HEAD_A = replace(TINY_SHARP, score_head="separate")
@@ -60,6 +68,25 @@ def random_model(config: DeepMaskConfig) -> DeepMaskNetwork:
 def write_checkpoint(model: DeepMaskNetwork, path: Path) -> Path:
     save_checkpoint(Checkpoint(model.config, model.state_dict(), {}), path)
     return path
+
+
+def export_quickly(
+    checkpoint: Path, out: Path, options: ExportOptions, pictures: int = 1
+) -> Manifest:
+    """Export, compared with PyTorch on the smallest pictures only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "PICTURE_SIZES", parity.PICTURE_SIZES[:pictures])
+        return export_model(checkpoint, out, options)
+
+
+def write_photographs(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(count):
+        coarse = random.integers(0, 256, (4, 5, 3)).astype(np.uint8)
+        picture = cv2.resize(coarse, (60 + number, 48), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{number:03d}.png"), picture)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.precision.calibration_set import COMPARED, choose_photographs, drawn_pictures
-from tests.export.test_precision import write_photographs
+from tests.export.conftest import write_photographs
 
 
 def test_ten_of_many_photographs_are_kept_apart(tmp_path: Path) -> None:

@@ -14,18 +14,21 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from deepmask import DeepMask
-from deepmask.export import parity
 from deepmask.export.convert import convert_model
 from deepmask.export.errors import ExportError, ExportUsageError
-from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
 from deepmask.export.precision import reduce
 from deepmask.export.weights import store_as_half, store_as_single
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
 from deepmask.runtime.model.manifest import ModelFolderError, Scales
-from tests.export.conftest import TINY_SHARP, random_model, write_checkpoint
-from tests.export.test_precision import write_photographs
+from tests.export.conftest import (
+    TINY_SHARP,
+    export_quickly,
+    random_model,
+    write_checkpoint,
+    write_photographs,
+)
 
 COMMAND = shutil.which("deepmask-export")
 SETTLED = {"scales": Scales(0, 0, 0.5), "threshold": 0.35, "overlap": 0.7, "scale_prior": 0.25}
@@ -48,9 +51,7 @@ def source(checkpoint: Path) -> Path:
 
 
 def export(checkpoint: Path, out: Path, **options: object) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parity, "PICTURE_SIZES", parity.PICTURE_SIZES[:1])
-        export_model(checkpoint, out, ExportOptions(**SETTLED, **options))  # type: ignore[arg-type]
+    export_quickly(checkpoint, out, ExportOptions(**SETTLED, **options))  # type: ignore[arg-type]
     return out
 
 

@@ -7,7 +7,6 @@ import pickle
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,15 @@ from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import shipped_model
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, save_checkpoint
-from tests.export.conftest import TINY, random_model, write_checkpoint
+from tests.export.conftest import (
+    FULL_LIKE,
+    PAPER_LIKE,
+    TINY,
+    VGG_LIKE,
+    export_quickly,
+    random_model,
+    write_checkpoint,
+)
 from tests.export.float_graphs import sketch
 
 LOAD = """
@@ -120,30 +127,14 @@ def test_parity_figures_are_kept(r18_export: Path) -> None:
         assert rounding is None
 
 
-PAPER_LIKE = DeepMaskConfig(
-    patch=64,
-    context=0,
-    trunk="resnet18",
-    channels=8,
-    mask_head="low-rank",
-    rank=12,
-    mask_size=14,
-    score_head="pooled",
-    score_width=20,
-)
-FULL_LIKE = DeepMaskConfig(**{**PAPER_LIKE.to_dict(), "patch": 96, "mask_head": "full", "rank": 0})
-VGG_LIKE = replace(PAPER_LIKE, trunk="vgg-a")
-
-
 @pytest.mark.parametrize(
     ("config", "interleaving"),
     [(PAPER_LIKE, "dilated"), (FULL_LIKE, "shifted"), (VGG_LIKE, "dilated")],
     ids=["low-rank", "full", "vgg-a"],
 )
 def test_models_with_a_pooled_score_head_export(
-    config: DeepMaskConfig, interleaving: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: DeepMaskConfig, interleaving: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(parity, "PICTURE_SIZES", PICTURE_SIZES[:2])
     checkpoint = write_checkpoint(random_model(config), tmp_path / "pooled.pt")
     options = ExportOptions(
         name="paper",
@@ -152,7 +143,7 @@ def test_models_with_a_pooled_score_head_export(
         scales=Scales(-1, 0, 0.25),
         threshold=0.1,
     )
-    manifest = export_model(checkpoint, tmp_path / "model", options)
+    manifest = export_quickly(checkpoint, tmp_path / "model", options, pictures=2)
     assert list(manifest.stage("mask").inputs) == ["features", "locations"]
     for one in manifest.about["parity"]["pictures"]:
         assert all(0 < one[key] < 1e-5 for key in ("features", "scores", "masks"))
@@ -214,15 +205,12 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
-def test_weights_that_overflow_in_use_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parity, "PICTURE_SIZES", PICTURE_SIZES[:1])
+def test_weights_that_overflow_in_use_are_refused(tmp_path: Path) -> None:
     model = random_model(TINY)
     model.mask_head.reduce.weight.data.fill_(3e38)
     checkpoint = write_checkpoint(model, tmp_path / "huge.pt")
     with pytest.raises(ExportError, match="61×83 px gives values that are NaN or infinite"):
-        export_model(checkpoint, tmp_path / "model", ExportOptions())
+        export_quickly(checkpoint, tmp_path / "model", ExportOptions())
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 

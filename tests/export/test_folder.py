@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,49 +10,16 @@ import pytest
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.runtime.io.atomic import _MACHINE
-from deepmask.runtime.model.manifest import (
-    VIEW,
-    WINDOWS,
-    Grid,
-    Manifest,
-    Scales,
-    Stage,
-    TensorSpec,
-    Views,
-)
-from deepmask.runtime.model.parse import FORMAT
+from deepmask.runtime.model.folder import read_manifest, write_manifest
+from deepmask.runtime.predict.deepmask import shipped_model
 
 
 def write_model(folder: Path, graph: str) -> None:
-    """Write what says that it is a model, its one graph a text."""
+    """Write what says that it is a model, one of its graphs a text."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trunk.onnx").write_text(graph, encoding="utf-8")
-    image, score, mask = (
-        TensorSpec(role, "float32", axes)
-        for role, axes in (
-            ("image", (1, 3, "height", "width")),
-            ("score", (1, 1, "rows", "cols")),
-            ("mask", ("n", 8, 8)),
-        )
-    )
-    places = {"locations": TensorSpec("locations", "int64", ("n", 2))}
-    trunk = Stage("trunk", "trunk.onnx", "0" * 64, VIEW, {"image": image}, {"score": score}, {})
-    masks = Stage("mask", "mask.onnx", "0" * 64, WINDOWS, places, {"mask": mask}, {})
-    manifest = Manifest(
-        name="small",
-        precision="fp32",
-        views=Views(Scales(0, 0, 1), 640, False, 16, 127.5, 16),
-        grids=(Grid("windows", "score", 0, 16, 32, 8, 0.0),),
-        stages=(trunk, masks),
-        threshold=0.2,
-        overlap=1.0,
-        scale_prior=0.0,
-        categories=None,
-        coarse=None,
-        about={"extra": ["mask_dense.onnx"]},
-    )
-    content = json.dumps({"format": FORMAT, **asdict(manifest)})
-    (folder / "model.json").write_text(content, encoding="utf-8")
+    manifest = read_manifest(shipped_model())
+    write_manifest(replace(manifest, about={"extra": ["mask_dense.onnx"]}), folder)
 
 
 def test_a_new_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -100,12 +66,12 @@ def test_the_old_model_comes_back_when_the_new_one_cannot_take_its_place(
 ) -> None:
     out = tmp_path / "model"
     write_model(out, "first")
-    replace = Path.replace
+    moved = Path.replace
 
     def refuse(self: Path, target: Path) -> Path:
         if self.name == "new":
             raise PermissionError(13, "Permission denied")
-        return replace(self, target)
+        return moved(self, target)
 
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(PermissionError), staged(out) as stage:
@@ -121,10 +87,10 @@ def test_an_interrupt_between_the_renames_loses_no_model(
     """Ctrl-C just after the old model was moved away, or the new one was moved in."""
     out = tmp_path / "model"
     write_model(out, "first")
-    replace, done = Path.replace, list[str]()
+    move, done = Path.replace, list[str]()
 
     def interrupted(self: Path, target: Path) -> Path:
-        moved = replace(self, target)
+        moved = move(self, target)
         done.append(self.name)
         if len(done) == renames:
             raise KeyboardInterrupt

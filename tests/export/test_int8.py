@@ -20,9 +20,16 @@ from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import VIEW, Stage, TensorSpec
 from deepmask.runtime.views.grids import location_counts
 from deepmask.runtime.views.views import plan_views
-from tests.export.conftest import HEAD_A, TINY, TINY_SHARP, random_model
+from tests.export.conftest import (
+    FULL_LIKE,
+    HEAD_A,
+    PAPER_LIKE,
+    TINY,
+    TINY_SHARP,
+    VGG_LIKE,
+    random_model,
+)
 from tests.export.float_graphs import graphs_of, random_feed, sketch
-from tests.export.test_exporter import FULL_LIKE, PAPER_LIKE, VGG_LIKE
 
 
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])

@@ -7,14 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from deepmask.export import parity
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
@@ -22,22 +20,21 @@ from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import WINDOWS, Scales, Stage, TensorSpec
-from tests.export.conftest import HEAD_A, TINY, random_model, write_checkpoint
+from tests.export.conftest import (
+    HEAD_A,
+    PAPER_LIKE,
+    TINY,
+    VGG_LIKE,
+    export_quickly,
+    random_model,
+    write_checkpoint,
+    write_photographs,
+)
 from tests.export.float_graphs import graphs_of, random_feed
-from tests.export.test_exporter import LOAD, PAPER_LIKE, VGG_LIKE
+from tests.export.test_exporter import LOAD
 
 FORMS = ("fp16", "int8", "int8-symmetric")
 ONE_SCALE = Scales(0, 0, 0.5)
-
-
-def write_photographs(folder: Path, count: int) -> Path:
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for number in range(count):
-        coarse = random.integers(0, 256, (4, 5, 3)).astype(np.uint8)
-        picture = cv2.resize(coarse, (60 + number, 48), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(folder / f"{number:03d}.png"), picture)
-    return folder
 
 
 @pytest.fixture(scope="module", params=FORMS)
@@ -48,9 +45,7 @@ def reduced(
     photographs = write_photographs(folder / "photographs", 3)
     options = ExportOptions(precision=precision, photographs=photographs, scales=ONE_SCALE)
     out = folder / precision
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parity, "PICTURE_SIZES", parity.PICTURE_SIZES[:1])
-        export_model(tiny_checkpoint, out, options)
+    export_quickly(tiny_checkpoint, out, options)
     return out
 
 
@@ -185,10 +180,9 @@ def test_half_graphs_are_typed_throughout(
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
 @pytest.mark.parametrize("config", [VGG_LIKE, HEAD_A], ids=["vgg-a", "refined"])
 def test_models_with_masks_of_the_features_are_lowered(
-    config: DeepMaskConfig, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: DeepMaskConfig, form: str, tmp_path: Path
 ) -> None:
     """Calibrated as they will be fed, window by window; every graph still gives what it gave."""
-    monkeypatch.setattr(parity, "PICTURE_SIZES", parity.PICTURE_SIZES[:1])
     checkpoint = write_checkpoint(random_model(config), tmp_path / "model.pt")
     options = ExportOptions(
         precision=form,
@@ -196,7 +190,7 @@ def test_models_with_masks_of_the_features_are_lowered(
         scales=ONE_SCALE,
         dense_mask=not isinstance(config, SharpMaskConfig),
     )
-    manifest = export_model(checkpoint, tmp_path / "model", options)
+    manifest = export_quickly(checkpoint, tmp_path / "model", options)
     figures = manifest.about["against_fp32"]
     for name in ("scores", "masks"):
         assert 0 < figures[name]["rms"] < 0.2 * figures[name]["reference_rms"]

@@ -16,11 +16,10 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from deepmask import DeepMask
-from deepmask.export import parity
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.export.parity import PICTURE_SIZES, relative_error
+from deepmask.export.parity import relative_error
 from deepmask.export.precision.calibration_set import Photographs
 from deepmask.export.precision.reduce import write_reduced
 from deepmask.networks.deepmask import DeepMaskNetwork as Network
@@ -29,7 +28,7 @@ from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict import network
 from deepmask.runtime.predict.deepmask import Windows
-from tests.export.conftest import TINY_SHARP, random_model, write_checkpoint
+from tests.export.conftest import TINY_SHARP, export_quickly, random_model, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +41,8 @@ def sharp_export(sharp_network: Network, tmp_path_factory: pytest.TempPathFactor
     """A model folder with reflection in every convolution."""
     folder = tmp_path_factory.mktemp("sharp")
     checkpoint = write_checkpoint(sharp_network, folder / "sharp.pt")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parity, "PICTURE_SIZES", PICTURE_SIZES[:2])
-        export_model(checkpoint, folder / "model", ExportOptions(scales=Scales(-1, 0, 0.5)))
+    options = ExportOptions(scales=Scales(-1, 0, 0.5))
+    export_quickly(checkpoint, folder / "model", options, pictures=2)
     return folder / "model"
 
 
