@@ -64,12 +64,8 @@ def info(size: float, after: float, peak: float) -> dict[str, Any]:
 
 
 def test_encode_ratios_are_to_the_fastest() -> None:
-    lines = report_lines(
-        [
-            Record("a", "encode", 2.0, {"way": "plain"}),
-            Record("b", "encode", 0.02, {"way": "fast"}),
-        ]
-    )
+    timed = (("plain", 2.0), ("fast", 0.02))
+    lines = report_lines([Record(way, "encode", time, {"way": way}) for way, time in timed])
     assert [line.split() for line in lines[-2:]] == [
         ["fast", "20.0", "1.0"],
         ["plain", "2000.0", "100.0"],
@@ -88,20 +84,14 @@ def test_baseline_and_start() -> None:
     assert "cold: 1.250 s (import_s 0.2)" in lines
 
 
-def test_refinement_stands_beside_the_thesis(tmp_path: Path) -> None:
+def test_refinement_stands_beside_the_thesis() -> None:
+    shared = {"model": "sharpmask-r18", "coarse_s": 1.0, "ratio": 1.29, "thesis_ratio": 1.65}
     rows = [
         Record(
             str(count),
             "refinement",
             2.0,
-            {
-                "model": "sharpmask-r18",
-                "proposals": count,
-                "sharp_s": 1.2 + count / 1000,
-                "coarse_s": 1.0,
-                "ratio": 1.29,
-                "thesis_ratio": 1.65,
-            },
+            {**shared, "proposals": count, "sharp_s": 1.2 + count / 1000},
         )
         for count in (100, 1000)
     ]
@@ -131,12 +121,8 @@ def test_nothing_measured_prints_nothing() -> None:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     """A file as pytest-benchmark saves it."""
-    benchmark = {
-        "name": "a",
-        "group": "latency",
-        "stats": {"median": 0.4},
-        "extra_info": LATENCY,
-    }
+    benchmark = {"name": "a", "group": "latency", "extra_info": LATENCY}
+    benchmark["stats"] = {"median": 0.4}
     path = tmp_path / "results.json"
     path.write_text(json.dumps({"benchmarks": [benchmark]}))
     return path

@@ -56,7 +56,12 @@ def test_masks_survive(height: int, width: int, chance: Any) -> None:
         ({"counts": RUNS}, "has size null, the image has"),
         ({"size": [20, 30], "counts": [1, 2]}, "has runs adding up to 3, not 20 x 30"),
         ({"size": [20, 30], "counts": [601, -1]}, "neither text nor whole numbers"),
+        ({"size": [20, 30], "counts": 5}, "neither text nor whole numbers"),
         ({"size": [20, 30], "counts": "zz"}, "is not a COCO RLE of that size"),
+        ({"size": [20, 30], "counts": "é"}, "is not a COCO RLE of that size"),
+        ({"size": [20, 30], "counts": ""}, "is not a COCO RLE of that size"),
+        ([[0, 0, 1e9, 0, 5, 5]], "no number or beyond 100000 px"),
+        ([[0, 0, 5, "x", 5, 5]], "no number or beyond 100000 px"),
     ],
 )
 def test_what_is_no_mask_is_told(segmentation: Any, text: str) -> None:

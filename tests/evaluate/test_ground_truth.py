@@ -51,27 +51,18 @@ def test_labels_without_masks_measure_boxes(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ([], "not a COCO instances file"),
-        ({"images": [IMAGE]}, "not a COCO instances file"),
         ({"images": [], "annotations": []}, '"images" list is empty'),
         ({"images": [IMAGE, IMAGE], "annotations": []}, "image 1: this image id was used before"),
-        (
-            {"images": [{**IMAGE, "id": "x"}], "annotations": []},
-            "an image without a whole number as its id",
-        ),
         (
             {"images": [IMAGE, {**IMAGE, "id": "x"}], "annotations": []},
             "an image without a whole number as its id",
         ),
         ({"images": [{**IMAGE, "width": 10**9}], "annotations": []}, "width and height must be"),
-        ({"images": [{**IMAGE, "height": 0}], "annotations": []}, "width and height must be"),
         ({"images": [{**IMAGE, "file_name": "../x.png"}], "annotations": []}, "leaves the image"),
-        ({"images": [{**IMAGE, "file_name": "/x.png"}], "annotations": []}, "leaves the image"),
         (labels(image_id=2), "annotation 5, image 2: its image 2 is not in the file"),
         (labels(id=None), "an annotation without a whole number as its id"),
         (labels(bbox=[1, 2, 3]), "annotation 5, image 1: bbox must be four finite numbers"),
-        (labels(bbox=[1, 2, 3, -4]), "annotation 5, image 1: bbox must be"),
         (labels(area=-1), "annotation 5, image 1: area is -1"),
-        (labels(area=10**400), "annotation 5, image 1: area is"),
         (labels(category_id="cat"), "annotation 5, image 1: category_id is 'cat'"),
     ],
 )

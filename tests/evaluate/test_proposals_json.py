@@ -116,12 +116,7 @@ def test_what_is_no_results_file_is_refused(tmp_path: Path, text: str, message: 
         ({"category_id": 10**30}, "category_id must be a number"),
         ({"segmentation": {"size": [20, 10], "counts": "X6"}}, "has size [20, 10], the image has"),
         ({"segmentation": {"size": [10, 20], "counts": "zz"}}, "is not a COCO RLE of that size"),
-        ({"segmentation": {"size": [10, 20], "counts": [1, 2]}}, "adding up to 3, not 10 x 20"),
-        ({"segmentation": {"size": [10, 20], "counts": [-1, 201]}}, "whole numbers"),
-        ({"segmentation": {"size": [10, 20], "counts": 5}}, "neither text nor whole numbers"),
         ({"segmentation": "mask"}, "neither a list of polygons nor an RLE"),
-        ({"segmentation": [[0, 0, 1e9, 0, 5, 5]]}, "no number or beyond"),
-        ({"segmentation": [[0, 0, 5, "x", 5, 5]]}, "no number or beyond"),
         ({"segmentation": [[0, 0, 1]]}, "three or more x, y pairs"),
     ],
 )
