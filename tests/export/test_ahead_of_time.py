@@ -41,6 +41,7 @@ from tests.export.tensorrt_graphs import (
     smaller,
     symmetric,
 )
+from tests.networks.patch_presets import PATCH_PRESETS
 
 if importlib.util.find_spec("tensorrt_rtx") is None:
     pytest.skip(
