@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +62,11 @@ class ModelSource:
         overlap: float,
     ) -> None:
         """`images` is the folder that file names of the annotations are relative to."""
-        self._model = model
+        self._propose = partial(
+            model, proposals=proposals, scales=scales, threshold=threshold, overlap=overlap
+        )
+        self._manifest = model.manifest
         self._images = images
-        self._proposals = proposals
-        self._scales = scales
-        self._threshold = threshold
-        self._overlap = overlap
         self._warm = False
 
     def propose(self, picture: Image) -> tuple[Candidates, float | None]:
@@ -75,14 +75,7 @@ class ModelSource:
         try:
             image = read_image(self._images / picture.path)
             check_size(picture, image.shape)
-            proposals = self._model(
-                image,
-                proposals=self._proposals,
-                scales=self._scales,
-                threshold=self._threshold,
-                overlap=self._overlap,
-            )
-            results = proposals.to_coco(picture.id)
+            results = self._propose(image).to_coco(picture.id)
         except (ImageError, EngineError) as error:
             raise EvalError(f"image {picture.id}: {error}") from None
         seconds = time.perf_counter() - start
@@ -92,15 +85,13 @@ class ModelSource:
 
     def about(self) -> dict[str, Any]:
         """Return what `run.json` keeps of this source."""
-        manifest = self._model.manifest
+        manifest, given = self._manifest, self._propose.keywords
         return {
             "model": manifest.name,
             "precision": manifest.precision,
             "graphs": {stage.name: stage.sha256 for stage in manifest.stages},
-            "proposals": self._proposals,
-            "scales": asdict(self._scales),
-            "threshold": self._threshold,
-            "overlap": self._overlap,
+            **given,
+            "scales": asdict(given["scales"]),
             "scale_prior": manifest.scale_prior,
         }
 
