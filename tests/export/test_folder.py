@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,6 @@ import pytest
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.runtime.io.atomic import _MACHINE
-from deepmask.runtime.model.folder import read_manifest, write_manifest
 from deepmask.runtime.predict.deepmask import shipped_model
 
 
@@ -18,8 +17,9 @@ def write_model(folder: Path, graph: str) -> None:
     """Write what says that it is a model, one of its graphs a text."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trunk.onnx").write_text(graph, encoding="utf-8")
-    manifest = read_manifest(shipped_model())
-    write_manifest(replace(manifest, about={"extra": ["mask_dense.onnx"]}), folder)
+    content = json.loads((shipped_model() / "model.json").read_text(encoding="utf-8"))
+    content["about"]["extra"] = ["mask_dense.onnx"]
+    (folder / "model.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def test_a_new_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -66,12 +66,12 @@ def test_the_old_model_comes_back_when_the_new_one_cannot_take_its_place(
 ) -> None:
     out = tmp_path / "model"
     write_model(out, "first")
-    moved = Path.replace
+    replace = Path.replace
 
     def refuse(self: Path, target: Path) -> Path:
         if self.name == "new":
             raise PermissionError(13, "Permission denied")
-        return moved(self, target)
+        return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(PermissionError), staged(out) as stage:
@@ -87,10 +87,10 @@ def test_an_interrupt_between_the_renames_loses_no_model(
     """Ctrl-C just after the old model was moved away, or the new one was moved in."""
     out = tmp_path / "model"
     write_model(out, "first")
-    move, done = Path.replace, list[str]()
+    replace, done = Path.replace, list[str]()
 
     def interrupted(self: Path, target: Path) -> Path:
-        moved = move(self, target)
+        moved = replace(self, target)
         done.append(self.name)
         if len(done) == renames:
             raise KeyboardInterrupt
