@@ -18,7 +18,7 @@ def write_model(folder: Path, graph: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "trunk.onnx").write_text(graph, encoding="utf-8")
     content = json.loads((shipped_model() / "model.json").read_text(encoding="utf-8"))
-    content["about"]["extra"] = ["mask_dense.onnx"]
+    content |= {"coarse": None, "about": {"extra": ["mask_dense.onnx"]}}
     (folder / "model.json").write_text(json.dumps(content), encoding="utf-8")
 
 
