@@ -1,0 +1,1 @@
+"""Networks: trunks, feature pyramid, one module per family."""

@@ -1,0 +1,1 @@
+"""The exportable form of each network."""
