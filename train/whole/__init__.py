@@ -1,0 +1,1 @@
+"""Training on whole pictures: views of them, targets of every location, losses."""
