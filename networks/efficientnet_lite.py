@@ -102,7 +102,8 @@ class Block(nn.Module):
         inner = inputs * stage.expand
         self.adds = stride == 1 and inputs == stage.width
         self.expand = SameConv(inputs, inner, 1, 1, 1) if stage.expand > 1 else None
-        self.depthwise = SameConv(inner, inner, stage.kernel, stride, inner)
+        # A module, because training may put a faster one in its place.
+        self.depthwise: nn.Module = SameConv(inner, inner, stage.kernel, stride, inner)
         self.project = SameConv(inner, stage.width, 1, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -167,6 +168,7 @@ def load_published(trunk: EfficientNetLite, state: Mapping[str, Tensor]) -> None
         prefix = f"_blocks.{n}."
         if block.expand is not None:
             _fold_into(block.expand, state, f"{prefix}_expand_conv", f"{prefix}_bn0")
+        assert isinstance(block.depthwise, nn.Conv2d)
         _fold_into(block.depthwise, state, f"{prefix}_depthwise_conv", f"{prefix}_bn1")
         _fold_into(block.project, state, f"{prefix}_project_conv", f"{prefix}_bn2")
 
