@@ -1,1 +1,1 @@
-"""Networks: trunks, feature pyramid, one module per family."""
+"""Networks, their configurations and presets."""

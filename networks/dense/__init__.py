@@ -1,1 +1,1 @@
-"""The exportable form of each network."""
+"""The exportable form of each network: dense graphs in PyTorch."""

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from deepmask.train.whole.bitmaps import paint_object, visible_box
-from deepmask.train.whole.view import FILL, paint, random_view, recoloured
+from deepmask.networks.whole.bitmaps import paint_object, visible_box
+from deepmask.networks.whole.view import FILL, paint, random_view, recoloured
 
 SIZE = (120, 160)
 CANVAS = (128, 128)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deepmask.networks.efficientnet_lite import EfficientNetLite, SameConv
-from deepmask.train.whole.depthwise import FastDepthwise, kernels, speed_up
+from deepmask.networks.depthwise import FastDepthwise, kernels, speed_up
 
 pytestmark = [
     pytest.mark.slow,  # compiles C++

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from deepmask.train.whole.losses import (
+from deepmask.networks.whole.losses import (
     OBJECT_WEIGHT,
     focal_sum,
     iou_loss,

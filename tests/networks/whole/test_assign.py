@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepmask.networks.levels import SLOTS, STRIDES
-from deepmask.train.whole.assign import (
+from deepmask.networks.whole.assign import (
     CANONICAL,
     CORE_CELLS,
     LevelTargets,

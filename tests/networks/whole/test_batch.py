@@ -11,9 +11,9 @@ import torch
 
 from deepmask.networks.fpn_lite import FpnLite, FpnLiteConfig
 from deepmask.networks.levels import SLOTS, STRIDES
-from deepmask.train.whole.batch import Batch, Framing, Labelled, Picture, make_batch
-from deepmask.train.whole.coverage import mask_targets
-from deepmask.train.whole.objective import WEIGHTS, losses, propose
+from deepmask.networks.whole.batch import Batch, Framing, Labelled, Picture, make_batch
+from deepmask.networks.whole.coverage import mask_targets
+from deepmask.networks.whole.objective import WEIGHTS, losses, propose
 
 TINY = FpnLiteConfig(trunk=0, width=8, context=4, code=16, fine=6, last=4, second=8)
 FRAMING = Framing((128, 128), 3, (-3.0, -2.0), 0.5)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepmask.networks.levels import SLOTS, STRIDES
-from deepmask.train.whole.coverage import coverage, mask_ious, mask_targets
+from deepmask.networks.whole.coverage import coverage, mask_ious, mask_targets
 
 CANVAS = 256
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from deepmask.networks.levels import STRIDES
-from deepmask.train.whole.assign import LevelTargets, Objects, assign, choose_windows
-from deepmask.train.whole.bitmaps import paint_object, visible_box
-from deepmask.train.whole.coverage import coverage
-from deepmask.train.whole.view import Image, View, paint, random_view, recoloured
+from deepmask.networks.whole.assign import LevelTargets, Objects, assign, choose_windows
+from deepmask.networks.whole.bitmaps import paint_object, visible_box
+from deepmask.networks.whole.coverage import coverage
+from deepmask.networks.whole.view import Image, View, paint, random_view, recoloured
 
 #: Objects of fewer pixels are not painted, smaller or less visible ones are ignored.
 LEAST_PIXELS, LEAST_SIDE, LEAST_SHARE = 12, 8, 0.5

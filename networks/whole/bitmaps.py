@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
-from deepmask.train.whole.view import AVERAGED_BELOW, View
+from deepmask.networks.whole.view import AVERAGED_BELOW, View
 
 Bitmap = npt.NDArray[np.uint8]
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead, Windows
 from deepmask.networks.levels import SLOTS, STRIDES
-from deepmask.train.whole.batch import Batch
-from deepmask.train.whole.coverage import mask_ious, mask_targets
-from deepmask.train.whole.losses import focal_sum, iou_loss, mask_loss, quality_sum
+from deepmask.networks.whole.batch import Batch
+from deepmask.networks.whole.coverage import mask_ious, mask_targets
+from deepmask.networks.whole.losses import focal_sum, iou_loss, mask_loss, quality_sum
 
 #: Weights of the losses in the sum that is minimised.
 WEIGHTS = {"objectness": 1.0, "quality": 0.5, "mask": 1.0, "second": 0.5}

@@ -1,1 +1,0 @@
-"""Training on whole pictures: views of them, targets of every location, losses."""
