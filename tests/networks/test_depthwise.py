@@ -8,8 +8,8 @@ import shutil
 import pytest
 import torch
 
-from deepmask.networks.efficientnet_lite import EfficientNetLite, SameConv
 from deepmask.networks.depthwise import FastDepthwise, kernels, speed_up
+from deepmask.networks.efficientnet_lite import EfficientNetLite, SameConv
 
 pytestmark = [
     pytest.mark.slow,  # compiles C++
