@@ -1,0 +1,250 @@
+"""`fpn-lite`: ranked class-agnostic masks from one look at a picture, light enough for a CPU.
+
+Dense, once a picture: trunk, feature pyramid, two scores for each window (is it an object's; how
+well does it sit) and the tables that windows read. For the best windows only: a code from coarse
+context, a mask from the next finer level, and a second look that predicts the mask's IoU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepmask.networks.efficientnet_lite import EfficientNetLite
+from deepmask.networks.feature_pyramid import FeaturePyramid
+from deepmask.networks.levels import SLOTS, STRIDES, Slot
+from deepmask.networks.window_table import Layout, gather_windows, layout_of, table_of
+
+#: Chance of an object at the start of training (thesis §5: focal loss is stable with it).
+PRIOR = 0.01
+#: Zero cells around the tables: windows of locations at the border reach so far beyond it.
+CONTEXT_MARGIN = max(s.context for s in SLOTS) // 2
+FINE_MARGIN = max(s.fine for s in SLOTS) // 2
+#: Standard deviation of Lite2's published maps at strides 4, 8, 16 and 32 on photographs. Lateral
+#: weights start divided by it, so that all levels start alike: heads are shared over levels.
+TRUNK_DEVIATION = (8.8, 8.8, 6.0, 2.1)
+
+
+@dataclass(frozen=True)
+class FpnLiteConfig:
+    """Widths of the network, in channels."""
+
+    #: EfficientNet-Lite's version: 0, 1 or 2.
+    trunk: int = 2
+    #: Every pyramid level's.
+    width: int = 128
+    #: Of the cells read for context, and of the code made from them.
+    context: int = 64
+    code: int = 256
+    #: Of the cells read for the mask, and of the last map before it.
+    fine: int = 48
+    last: int = 32
+    #: Of the second look's hidden layer.
+    second: int = 128
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the fields by name, for a checkpoint."""
+        return asdict(self)
+
+
+class Dense(NamedTuple):
+    """What one pass over the canvas gives."""
+
+    #: (N, 2, h, w) logits for each level: is the window of each slot an object's.
+    objectness: list[Tensor]
+    #: (N, 2, h, w) logits for each level: how well the window sits on the object it is nearest to.
+    quality: list[Tensor]
+    #: (rows, context) and (rows, fine): see `window_table`.
+    context: Tensor
+    fine: Tensor
+    context_layout: Layout
+    fine_layout: Layout
+
+
+class Windows(NamedTuple):
+    """Windows of one slot: level, picture of the batch, and location. (K,) int64 each."""
+
+    level: Tensor
+    picture: Tensor
+    i: Tensor
+    j: Tensor
+
+
+class SlotHead(nn.Module):
+    """What depends on a slot's window size: context to code, code to a coarse plan of the mask."""
+
+    def __init__(self, slot: Slot, config: FpnLiteConfig) -> None:
+        """Random weights."""
+        super().__init__()
+        self.slot = slot
+        self.encode = nn.Linear(config.context * slot.context**2, config.code)
+        self.plan = nn.Linear(config.code, config.fine * (slot.fine // 2) ** 2)
+        self.outline = nn.Linear((slot.fine // 2) ** 2, config.second)
+
+    def code(self, context: Tensor) -> Tensor:
+        """(K, context, n, n) → (K, code)."""
+        # Channels last is how the gather leaves them: the flattening then copies nothing.
+        return torch.relu(self.encode(context.permute(0, 2, 3, 1).flatten(1)))
+
+    def planned(self, code: Tensor) -> Tensor:
+        """(K, code) → (K, fine, m, m) with m = slot.fine, each value on 2×2 cells."""
+        half = self.slot.fine // 2
+        plan = self.plan(code).unflatten(1, (half, half, -1)).permute(0, 3, 1, 2)
+        return F.interpolate(plan, scale_factor=2.0, mode="nearest")
+
+
+class SecondLook(nn.Module):
+    """Predicts a mask's IoU with the object it means, from features under and around it."""
+
+    def __init__(self, config: FpnLiteConfig) -> None:
+        """Random weights; starts by predicting an IoU of one half everywhere."""
+        super().__init__()
+        self.code = nn.Linear(config.code, config.second)
+        self.pooled = nn.Linear(2 * config.fine + 2 * config.last + 3, config.second)
+        self.hidden = nn.Linear(config.second, config.second)
+        self.iou = nn.Linear(config.second, 1)
+
+    def forward(
+        self, code: Tensor, fine: Tensor, last: Tensor, mask: Tensor, scores: Tensor, head: SlotHead
+    ) -> Tensor:
+        """Return (K,) logits of the IoU.
+
+        `code` (K, code); `fine` (K, fine, m, m) and `last` (K, last, m, m) maps under the window;
+        `mask` (K, 2m, 2m) logits; `scores` (K, 2) first logits, objectness and quality.
+        """
+        chance = torch.sigmoid(mask)
+        inside = F.avg_pool2d(chance[:, None], 2)
+        pools = [_mean_where(x, w) for x in (fine, last) for w in (inside, 1 - inside)]
+        # How sure the mask is of itself: 1 where every pixel is 0 or 1.
+        sure = (2 * chance - 1).abs().flatten(1).mean(1, keepdim=True)
+        outline = F.avg_pool2d(inside, 2).flatten(1) * 2 - 1
+        x = self.code(code) + self.pooled(torch.cat([*pools, sure, 0.25 * scores], 1))
+        x = torch.relu(x + head.outline(outline))
+        iou: Tensor = self.iou(torch.relu(self.hidden(x)))
+        return iou[:, 0]
+
+
+def _mean_where(x: Tensor, weight: Tensor) -> Tensor:
+    """(K, C, m, m) averaged with weights (K, 1, m, m) ≥ 0 → (K, C)."""
+    return (x * weight).sum((2, 3)) / (weight.sum((2, 3)) + 1.0)
+
+
+class FpnLite(nn.Module):
+    """The network. `dense` once a picture, `masks` for chosen windows of one slot."""
+
+    def __init__(self, config: FpnLiteConfig) -> None:
+        """Random weights; the trunk's published ones come by `load_published`."""
+        super().__init__()
+        self.config = config
+        self.trunk = EfficientNetLite(config.trunk)
+        self.pyramid = FeaturePyramid(self.trunk.widths[1:], config.width)
+        self.tower = nn.ModuleList(
+            nn.Conv2d(config.width, config.width, 3, padding=1) for _ in range(2)
+        )
+        self.score = nn.Conv2d(config.width, 2 * len(SLOTS), 1)
+        self.context = nn.Conv2d(config.width, config.context, 1)
+        self.fine = nn.Conv2d(config.width, config.fine, 3, padding=1)
+        # Stride 4 has no pyramid level of its own: a thin one, for the finest windows' masks only.
+        self.finest_lateral = nn.Conv2d(self.trunk.widths[0], config.fine, 1)
+        self.finest_above = nn.Conv2d(config.width, config.fine, 1)
+        self.finest = nn.Conv2d(config.fine, config.fine, 3, padding=1)
+        self.heads = nn.ModuleList(SlotHead(slot, config) for slot in SLOTS)
+        self.refine = nn.ModuleList(
+            [
+                nn.Conv2d(config.fine, config.fine, 3, padding=1),
+                nn.Conv2d(config.fine, config.last, 3, padding=1),
+            ]
+        )
+        self.mask = nn.Conv2d(config.last, 4, 1)
+        self.second = SecondLook(config)
+        self._start()
+
+    def _start(self) -> None:
+        """Draw weights for a network without normalisation layers; the first score starts rare."""
+        for name, layer in self.named_modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear) and not name.startswith("trunk."):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                assert layer.bias is not None
+                nn.init.zeros_(layer.bias)
+        first_readers = (self.finest_lateral, *self.pyramid.lateral)
+        for layer, deviation in zip(first_readers, TRUNK_DEVIATION, strict=True):
+            nn.init.normal_(layer.weight, std=layer.in_channels**-0.5 / deviation)
+        for conv in self.pyramid.merge:  # reads no ReLU
+            assert isinstance(conv, nn.Conv2d)
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+        for quiet in (self.score, self.mask, self.second.iou):
+            nn.init.normal_(quiet.weight, std=0.01)
+        with torch.no_grad():
+            assert self.score.bias is not None
+            self.score.bias[: len(SLOTS)] = torch.logit(torch.tensor(PRIOR))
+
+    def dense(self, image: Tensor) -> Dense:
+        """(N, 3, H, W) RGB in 0…255, H and W multiples of 128 → scores and tables."""
+        c2, *maps = self.trunk(image)
+        levels = self.pyramid(maps)
+        logits = [self.score(self._towered(p)) for p in levels]
+        finest = self.finest_lateral(c2) + F.interpolate(
+            self.finest_above(levels[0]), scale_factor=2.0, mode="nearest"
+        )
+        fine = [self.finest(torch.relu(finest)), *(self.fine(p) for p in levels[:-1])]
+        context = [torch.relu(self.context(p)) for p in levels]
+        slots = len(SLOTS)
+        return Dense(
+            [x[:, :slots] for x in logits],
+            [x[:, slots:] for x in logits],
+            table_of(context, CONTEXT_MARGIN),
+            table_of(fine, FINE_MARGIN),
+            layout_of(context, CONTEXT_MARGIN),
+            layout_of(fine, FINE_MARGIN),
+        )
+
+    def _towered(self, level: Tensor) -> Tensor:
+        for conv in self.tower:
+            level = torch.relu(conv(level))
+        return level
+
+    def masks(
+        self, dense: Dense, windows: Windows, slot: int, scores: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Make masks of chosen windows of one slot, and look at them again.
+
+        `scores` (K, 2): the windows' first logits. Returns mask logits (K, 2m, 2m), m the slot's
+        fine cells, and logits of their IoU (K,).
+        """
+        head = self.heads[slot]
+        assert isinstance(head, SlotHead)
+        code = head.code(self.context_cells(dense, windows, head.slot))
+        fine = self.fine_cells(dense, windows, head.slot)
+        mask, last = self.draw(code, fine, head)
+        return mask, self.second(code, fine, last, mask, scores, head)
+
+    def draw(self, code: Tensor, fine: Tensor, head: SlotHead) -> tuple[Tensor, Tensor]:
+        """(K, code), (K, fine, m, m) → mask logits (K, 2m, 2m), the map before (K, last, m, m)."""
+        x = torch.relu(fine + head.planned(code))
+        for conv in self.refine:
+            x = torch.relu(conv(x))
+        return F.pixel_shuffle(self.mask(x), 2)[:, 0], x
+
+    def context_cells(self, dense: Dense, windows: Windows, slot: Slot) -> Tensor:
+        """Cells of the windows' own levels, the location in the middle: (K, context, n, n)."""
+        half = slot.context // 2
+        first, pitch = dense.context_layout.cell(
+            windows.level, windows.picture, windows.i - half, windows.j - half
+        )
+        return gather_windows(dense.context, first, pitch, slot.context)
+
+    def fine_cells(self, dense: Dense, windows: Windows, slot: Slot) -> Tensor:
+        """Cells of the next finer levels, the location a corner in the middle: (K, fine, m, m)."""
+        half = slot.fine // 2
+        first, pitch = dense.fine_layout.cell(
+            windows.level, windows.picture, 2 * windows.i + 1 - half, 2 * windows.j + 1 - half
+        )
+        return gather_windows(dense.fine, first, pitch, slot.fine)
+
+
+#: Levels of the network, for callers that loop over them.
+LEVELS = len(STRIDES)

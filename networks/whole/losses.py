@@ -1,0 +1,56 @@
+"""Losses of whole pictures: objectness, localisation quality, masks, and their predicted IoU."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: Focal loss (thesis ch. 5): focus on what is wrong; weight of objects against background.
+FOCUS, OBJECT_WEIGHT = 2.0, 0.4
+
+
+def focal_sum(logits: Tensor, label: Tensor) -> Tensor:
+    """Sum of focal losses (§5.3) over locations. `label`: 1 object, 0 background, −1 ignored.
+
+    The caller divides by the number of objects' locations (of all levels, at least 1).
+    """
+    is_object = label == 1
+    chance = torch.sigmoid(logits)
+    right = torch.where(is_object, chance, 1 - chance)
+    weight = torch.where(is_object, OBJECT_WEIGHT, 1 - OBJECT_WEIGHT) * (1 - right) ** FOCUS
+    entropy = F.binary_cross_entropy_with_logits(logits, is_object.float(), reduction="none")
+    return (entropy * weight * (label >= 0)).sum()
+
+
+def quality_sum(logits: Tensor, quality: Tensor, owned: Tensor) -> Tensor:
+    """Sum of cross entropies with a soft target where a window means an object (OLN's idea).
+
+    Learnt from objects alone, so partly labelled pictures teach it too. The caller divides by the
+    number of owned windows.
+    """
+    return F.binary_cross_entropy_with_logits(logits[owned], quality[owned], reduction="sum")
+
+
+def mask_loss(logits: Tensor, share: Tensor, seen: Tensor) -> Tensor:
+    """Cross entropy plus Dice of each window's mask, over the pixels that are seen: (k,).
+
+    All (k, m, m). Dice makes small objects count as much as large ones; squares in its denominator
+    keep it smooth for soft targets.
+    """
+    entropy = F.binary_cross_entropy_with_logits(logits, share, reduction="none") * seen
+    mean = entropy.sum((1, 2)) / seen.sum((1, 2)).clamp(min=1)
+    chance = torch.sigmoid(logits) * seen
+    squares = (chance**2).sum((1, 2)) + (share**2).sum((1, 2))
+    dice = 1 - (2 * (chance * share).sum((1, 2)) + 1) / (squares + 1)
+    return mean + dice
+
+
+def iou_loss(logits: Tensor, iou: Tensor, counts: Tensor) -> Tensor:
+    """Cross entropy of predicted with measured IoU, averaged over windows that count. All (k,).
+
+    Windows of partly labelled pictures count only where they match a labelled object: what matches
+    none may be an object that nobody labelled.
+    """
+    each = F.binary_cross_entropy_with_logits(logits, iou.clamp(0, 1), reduction="none")
+    return (each * counts).sum() / counts.sum().clamp(min=1)

@@ -1,0 +1,193 @@
+"""The losses of `fpn-lite` on a batch, by name.
+
+The second look learns together with the rest, from the network's own proposals on the batch: what
+it scores high, and what it lets through among the thousand that a picture may have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead, Windows
+from deepmask.networks.levels import SLOTS, STRIDES
+from deepmask.networks.whole.batch import Batch
+from deepmask.networks.whole.coverage import mask_ious, mask_targets
+from deepmask.networks.whole.losses import focal_sum, iou_loss, mask_loss, quality_sum
+
+#: Weights of the losses in the sum that is minimised.
+WEIGHTS = {"objectness": 1.0, "quality": 0.5, "mask": 1.0, "second": 0.5}
+#: Proposals a picture for the second look: of the best few, and of all that it will rank.
+BEST, BEST_DRAWN, RANKED, RANKED_DRAWN = 60, 20, 1000, 16
+#: Masks of partly labelled pictures count for the second look from this IoU on.
+MATCH = 0.5
+
+
+def losses(network: FpnLite, batch: Batch) -> dict[str, Tensor]:
+    """Compute the mean losses of a batch; weigh them with WEIGHTS."""
+    dense = network.dense(batch.images.permute(0, 3, 1, 2).float())
+    proposals = propose(dense, batch)
+    sums = {"mask": dense.fine.new_zeros(()), "second": dense.fine.new_zeros(())}
+    for slot in range(len(SLOTS)):
+        mask, second = _slot_losses(network, batch, dense, proposals, slot)
+        sums["mask"] = sums["mask"] + mask
+        sums["second"] = sums["second"] + second
+    windows, looks = len(batch.windows), len(batch.windows) + len(proposals)
+    return _score_losses(dense, batch) | {
+        "mask": sums["mask"] / max(1, windows),
+        "second": sums["second"] / max(1, looks),
+    }
+
+
+def _score_losses(dense: Dense, batch: Batch) -> dict[str, Tensor]:
+    objects = max(1, sum(int((label == 1).sum()) for label in batch.label))
+    owned = max(1, sum(int(o.sum()) for o in batch.owned))
+    return {
+        "objectness": _total(
+            [focal_sum(o.float(), t) for o, t in zip(dense.objectness, batch.label, strict=True)]
+        )
+        / objects,
+        "quality": _total(
+            [
+                quality_sum(q.float(), t, w)
+                for q, t, w in zip(dense.quality, batch.quality, batch.owned, strict=True)
+            ]
+        )
+        / owned,
+    }
+
+
+def _total(parts: Sequence[Tensor]) -> Tensor:
+    return torch.stack([*parts]).sum()
+
+
+class _Drawn(NamedTuple):
+    """Masks of windows that teach masks, then of proposals."""
+
+    taught: Tensor
+    proposed: Tensor
+    last: Tensor
+
+
+def _slot_losses(
+    network: FpnLite, batch: Batch, dense: Dense, proposals: Tensor, slot: int
+) -> tuple[Tensor, Tensor]:
+    """Sum the mask losses of a slot's chosen windows, and the second look's of all its windows."""
+    taught = batch.windows[batch.windows[:, 1] == slot]
+    rows = torch.cat([taught[:, :5], proposals[proposals[:, 1] == slot]])
+    if not len(rows):
+        zero = dense.fine.sum() * 0
+        return zero, zero
+    head = network.heads[slot]
+    assert isinstance(head, SlotHead)
+    windows = Windows(rows[:, 2], rows[:, 0], rows[:, 3], rows[:, 4])
+    code = head.code(network.context_cells(dense, windows, head.slot))
+    fine = network.fine_cells(dense, windows, head.slot)
+    drawn = _draw(network, head, code, fine, len(taught))
+
+    share, seen = _targets(batch, taught, slot)
+    mask_sum = mask_loss(drawn.taught.float(), share, seen).sum()
+
+    masks = torch.cat([drawn.taught.detach(), drawn.proposed])
+    iou = _best_ious(batch, masks, rows, slot)
+    counts = batch.complete[rows[:, 0]] | (iou >= MATCH)
+    scores = first_scores(dense, rows).detach().to(masks.dtype)
+    predicted = network.second(code, fine, drawn.last, masks, scores, head)
+    return mask_sum, iou_loss(predicted.float(), iou, counts) * len(rows)
+
+
+def _draw(network: FpnLite, head: SlotHead, code: Tensor, fine: Tensor, taught: int) -> _Drawn:
+    """Draw masks; those of proposals, and all that the second look reads of them, are fixed."""
+    masks, last = network.draw(code[:taught], fine[:taught], head)
+    with torch.no_grad():
+        proposed, last_proposed = network.draw(code[taught:], fine[taught:], head)
+    return _Drawn(masks, proposed, torch.cat([last.detach(), last_proposed]))
+
+
+def _targets(batch: Batch, rows: Tensor, slot: int) -> tuple[Tensor, Tensor]:
+    side = SLOTS[slot].mask
+    share = torch.zeros(len(rows), side, side)
+    seen = torch.zeros(len(rows), side, side, dtype=torch.bool)
+    for level, maps in enumerate(batch.maps):
+        k = (rows[:, 2] == level).nonzero()[:, 0]
+        if len(k):
+            share[k], seen[k] = mask_targets(maps, rows[k, 5], slot, rows[k, 3], rows[k, 4])
+    return share, seen
+
+
+@torch.no_grad()
+def _best_ious(batch: Batch, masks: Tensor, rows: Tensor, slot: int) -> Tensor:
+    """(k,): IoU of each window's mask with the best object of its picture; 0 without objects."""
+    best = torch.zeros(len(rows))
+    for level, stride in enumerate(STRIDES):
+        for picture in range(len(batch.images)):
+            k = ((rows[:, 2] == level) & (rows[:, 0] == picture)).nonzero()[:, 0]
+            n = (batch.picture == picture).nonzero()[:, 0]
+            if len(k) and len(n):
+                maps, areas = batch.maps[level][n], batch.areas[n]
+                i, j = rows[k, 3], rows[k, 4]
+                ious = mask_ious(masks[k], maps, areas, slot, i, j, stride)
+                best[k] = ious.max(1).values
+    return best
+
+
+def first_scores(dense: Dense, rows: Tensor) -> Tensor:
+    """Look up objectness and quality logits of windows (k, ≥ 5: picture, slot, level, i, j)."""
+    scores = torch.zeros(len(rows), 2)
+    for level, maps in enumerate(zip(dense.objectness, dense.quality, strict=True)):
+        k = (rows[:, 2] == level).nonzero()[:, 0]
+        at = (rows[k, 0], rows[k, 1], rows[k, 3], rows[k, 4])
+        scores[k] = torch.stack([m[at].float() for m in maps], 1)
+    return scores
+
+
+@torch.no_grad()
+def propose(dense: Dense, batch: Batch) -> Tensor:
+    """Draw proposals of the completely labelled pictures, for the second look.
+
+    Returns (k, 5) int64: picture, slot, level, i, j. None lies in a crowd.
+    """
+    chances = [
+        torch.sigmoid(o.float()) * torch.sigmoid(q.float())
+        for o, q in zip(dense.objectness, dense.quality, strict=True)
+    ]
+    rows = [
+        _rows_of(_drawn_places(chances, picture), chances, picture)
+        for picture in batch.complete.nonzero()[:, 0].tolist()
+    ]
+    table = torch.cat([*rows, torch.zeros(0, 5, dtype=torch.int64)])
+    return table[~_in_crowds(table, batch.crowds)]
+
+
+def _drawn_places(chances: Sequence[Tensor], picture: int) -> Tensor:
+    flat = torch.cat([c[picture].flatten() for c in chances])
+    ranked = flat.topk(min(RANKED, len(flat))).indices
+    best = ranked[torch.randperm(min(BEST, len(ranked)))[:BEST_DRAWN]]
+    any_of_them = ranked[torch.randint(len(ranked), (RANKED_DRAWN,))]
+    kept: Tensor = torch.unique(torch.cat([best, any_of_them]))
+    return kept
+
+
+def _rows_of(places: Tensor, maps: Sequence[Tensor], picture: int) -> Tensor:
+    """Flat places in all levels' (slots, h, w) → (k, 5) rows."""
+    rows, start = [], 0
+    for level, m in enumerate(maps):
+        slots, h, w = m.shape[1:]
+        at = places[(places >= start) & (places < start + slots * h * w)] - start
+        start += slots * h * w
+        slot, i, j = at // (h * w), at % (h * w) // w, at % w
+        same = torch.ones_like(at)
+        rows.append(torch.stack([same * picture, slot, same * level, i, j], 1))
+    return torch.cat(rows)
+
+
+def _in_crowds(rows: Tensor, crowds: Tensor) -> Tensor:
+    stride = torch.tensor(STRIDES)[rows[:, 2]]
+    y, x = ((rows[:, k] + 0.5) * stride for k in (3, 4))
+    inside = torch.zeros(len(rows), dtype=torch.bool)
+    for picture, x0, y0, x1, y1 in crowds.tolist():
+        inside |= (rows[:, 0] == picture) & (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
+    return inside

@@ -1,0 +1,59 @@
+"""The pyramid's maps: sizes, equations of §4.3, gradients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from deepmask.networks.feature_pyramid import FeaturePyramid
+
+
+def maps(height: int, width: int, widths=(5, 6, 7)) -> list[torch.Tensor]:
+    """Random trunk maps of a canvas."""
+    return [
+        torch.randn(2, w, height // s, width // s) for w, s in zip(widths, (8, 16, 32), strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("height", "width"), [(128, 128), (256, 384)])
+def test_levels_have_strides_8_to_128(height, width):
+    levels = FeaturePyramid((5, 6, 7), 4)(maps(height, width))
+    assert [tuple(p.shape) for p in levels] == [
+        (2, 4, height // s, width // s) for s in (8, 16, 32, 64, 128)
+    ]
+
+
+def test_a_merged_map_is_lateral_plus_upsampled():
+    pyramid = FeaturePyramid((5, 6, 7), 4)
+    c3, c4, c5 = maps(128, 256)
+    above = pyramid.lateral[2](c5)
+    for lateral, merge, bottom_up, level in zip(
+        (pyramid.lateral[1], pyramid.lateral[0]),
+        (pyramid.merge[1], pyramid.merge[0]),
+        (c4, c3),
+        (1, 0),
+        strict=True,
+    ):
+        above = lateral(bottom_up) + above.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        expected = F.relu(merge(above))
+        torch.testing.assert_close(pyramid([c3, c4, c5])[level], expected)
+
+
+def test_coarse_levels_are_centred():
+    """Mirrored maps give mirrored levels when the kernels are mirrored: no half-cell drift."""
+    pyramid = FeaturePyramid((5, 6, 7), 4)
+    mirrored = FeaturePyramid((5, 6, 7), 4)
+    mirrored.load_state_dict(
+        {k: v.flip(-1) if v.dim() == 4 else v for k, v in pyramid.state_dict().items()}
+    )
+    given = maps(128, 256)
+    for p, q in zip(pyramid(given), mirrored([m.flip(3) for m in given]), strict=True):
+        torch.testing.assert_close(p, q.flip(3), rtol=1e-4, atol=1e-5)
+
+
+def test_every_parameter_gets_a_gradient():
+    torch.manual_seed(0)  # by chance a unit of so few may be dead
+    pyramid = FeaturePyramid((5, 6, 7), 8)
+    torch.stack([p.square().sum() for p in pyramid(maps(128, 128))]).sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in pyramid.parameters())

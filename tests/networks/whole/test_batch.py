@@ -1,0 +1,136 @@
+"""Batches and their losses: repeatable, consistent, and a network learns from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from deepmask.networks.fpn_lite import FpnLite, FpnLiteConfig
+from deepmask.networks.levels import SLOTS, STRIDES
+from deepmask.networks.whole.batch import Batch, Framing, Labelled, Picture, make_batch
+from deepmask.networks.whole.coverage import mask_targets
+from deepmask.networks.whole.objective import WEIGHTS, losses, propose
+
+TINY = FpnLiteConfig(trunk=0, width=8, context=4, code=16, fine=6, last=4, second=8)
+FRAMING = Framing((128, 128), 3, (-3.0, -2.0), 0.5)
+
+
+def picture(seed: int, complete: bool = True, objects: int = 3) -> Picture:
+    """White rectangles on a gray picture."""
+    rng = np.random.default_rng(seed)
+    image = np.full((150, 200, 3), 90, np.uint8)
+    things = []
+    for _ in range(objects):
+        x, y = (int(v) for v in rng.integers(0, (150, 100)))
+        w, h = (int(v) for v in rng.integers(20, 50, 2))
+        image[y : y + h, x : x + w] = 250
+        outline = [float(v) for v in (x, y, x + w, y, x + w, y + h, x, y + h)]
+        things.append(Labelled((x, y, w, h), [outline], float(w * h)))
+    return Picture(lambda: image, 150, 200, things, [(0.0, 0.0, 30.0, 30.0)], complete)
+
+
+def pictures() -> list[Picture]:
+    """Complete and partly labelled ones."""
+    return [picture(n, complete=n % 3 > 0) for n in range(6)]
+
+
+def tensors(batch: Batch) -> list[torch.Tensor]:
+    """All tensors of a batch."""
+    flat: list[torch.Tensor] = []
+    for value in vars(batch).values():
+        flat += value if isinstance(value, list) else [value]
+    return flat
+
+
+def test_a_batch_is_a_function_of_seed_and_step():
+    a, b = (make_batch(pictures(), FRAMING, 1, 7) for _ in range(2))
+    assert all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
+    c = make_batch(pictures(), FRAMING, 1, 8)
+    assert not torch.equal(a.images, c.images)
+
+
+def test_windows_index_the_objects_of_their_pictures():
+    batch = make_batch(pictures(), FRAMING, 0, 0)
+    assert len(batch.windows)
+    assert torch.equal(batch.picture[batch.windows[:, 5]], batch.windows[:, 0])
+    for row in batch.windows.tolist():
+        of, slot, level, i, j, thing = row
+        assert batch.owned[level][of, slot, i, j]
+        at = [torch.tensor([v]) for v in (thing, i, j)]
+        share, _ = mask_targets(batch.maps[level], at[0], slot, at[1], at[2])
+        middle = SLOTS[slot].mask // 4
+        assert share[0, middle:-middle, middle:-middle].sum() > 0, "the object lies in the middle"
+
+
+def test_no_window_of_a_partly_labelled_picture_is_background():
+    batch = make_batch(pictures(), FRAMING, 0, 3)
+    for label in batch.label:
+        assert (label[~batch.complete] != 0).all()
+        assert (label[batch.complete] == 0).any() or label.shape[2] == 1
+
+
+def test_chances_choose_pictures():
+    only = np.array([0, 0, 0, 0, 0, 1.0])
+    batch = make_batch(pictures(), FRAMING, 0, 0, chances=only)
+    assert batch.complete.all()
+
+
+@pytest.fixture
+def network() -> Callable[[], FpnLite]:
+    """Build the same small network each time."""
+
+    def build() -> FpnLite:
+        torch.manual_seed(0)
+        return FpnLite(TINY)
+
+    return build
+
+
+def test_losses_have_names_weights_and_gradients(network):
+    net = network()
+    given = losses(net, make_batch(pictures(), FRAMING, 0, 0))
+    assert set(given) == set(WEIGHTS)
+    torch.stack([WEIGHTS[k] * v for k, v in given.items()]).sum().backward()
+    for name, p in net.named_parameters():
+        assert p.grad is not None, name
+        assert torch.isfinite(p.grad).all(), name
+
+
+def test_a_batch_without_objects_has_losses(network):
+    empty = [replace(p, objects=[]) for p in pictures()]
+    given = losses(network(), make_batch(empty, FRAMING, 0, 0))
+    assert all(torch.isfinite(v) for v in given.values())
+    assert given["mask"] == 0
+
+
+def test_proposals_lie_in_complete_pictures_and_not_in_crowds(network):
+    batch = make_batch(pictures(), FRAMING, 0, 3)
+    dense = network().dense(batch.images.permute(0, 3, 1, 2).float())
+    rows = propose(dense, batch)
+    assert batch.complete[rows[:, 0]].all()
+    stride = torch.tensor(STRIDES)[rows[:, 2]]
+    for of, x0, y0, x1, y1 in batch.crowds.tolist():
+        y, x = ((rows[:, k] + 0.5) * stride for k in (3, 4))
+        inside = (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
+        assert not (inside & (rows[:, 0] == of)).any()
+
+
+def test_a_few_steps_on_one_batch_lower_every_loss(network):
+    net = network()
+    batch = make_batch(pictures(), FRAMING, 0, 0)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    first = {}
+    for _ in range(25):
+        torch.manual_seed(0)
+        given = losses(net, batch)
+        first = first or {k: float(v.detach()) for k, v in given.items()}
+        optimiser.zero_grad()
+        torch.stack([WEIGHTS[k] * v for k, v in given.items()]).sum().backward()
+        optimiser.step()
+    last = losses(net, batch)
+    for name in ("objectness", "quality", "mask"):
+        assert last[name] < first[name], name

@@ -1,0 +1,69 @@
+"""Losses of whole pictures: values by hand, what is ignored, gradients' signs."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from deepmask.networks.whole.losses import (
+    OBJECT_WEIGHT,
+    focal_sum,
+    iou_loss,
+    mask_loss,
+    quality_sum,
+)
+
+
+def test_focal_loss_by_hand():
+    """(1 − p)² · cross entropy, weighted, at logit 0: p = ½."""
+    loss = focal_sum(torch.zeros(3), torch.tensor([1, 0, -1]))
+    expected = 0.25 * math.log(2) * (OBJECT_WEIGHT + (1 - OBJECT_WEIGHT))
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_ignored_locations_have_no_gradient():
+    logits = torch.randn(4, requires_grad=True)
+    focal_sum(logits, torch.tensor([1, 0, -1, -1])).backward()
+    assert logits.grad is not None
+    assert logits.grad[0] < 0 < logits.grad[1]
+    assert not logits.grad[2:].any()
+
+
+def test_quality_is_learnt_where_a_window_means_an_object():
+    logits = torch.zeros(3, requires_grad=True)
+    target, owned = torch.tensor([0.9, 0.2, 0.0]), torch.tensor([True, True, False])
+    quality_sum(logits, target, owned).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.tensor([-0.4, 0.3, 0.0]))
+
+
+def test_a_perfect_mask_costs_nothing_and_the_opposite_much():
+    share = (torch.rand(2, 8, 8) > 0.5).float()
+    seen = torch.ones(2, 8, 8, dtype=torch.bool)
+    right = mask_loss((share * 2 - 1) * 30, share, seen)
+    wrong = mask_loss((1 - share * 2) * 30, share, seen)
+    torch.testing.assert_close(right, torch.zeros(2), atol=1e-4, rtol=0)
+    assert (wrong > 10).all()
+
+
+def test_unseen_mask_pixels_do_not_count():
+    share = torch.zeros(1, 8, 8)
+    seen = torch.zeros(1, 8, 8, dtype=torch.bool)
+    seen[:, :4] = True
+    logits = torch.randn(1, 8, 8, requires_grad=True)
+    mask_loss(logits, share, seen).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad[:, :4].any()
+    assert not logits.grad[:, 4:].any()
+
+
+def test_windows_that_do_not_count_do_not_teach():
+    logits = torch.zeros(2, requires_grad=True)
+    loss = iou_loss(logits, torch.tensor([1.0, 1.0]), torch.tensor([True, False]))
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(2))
+    assert logits.grad is not None
+    assert logits.grad[1] == 0
+    assert iou_loss(logits, torch.zeros(2), torch.zeros(2, dtype=torch.bool)).item() == 0
