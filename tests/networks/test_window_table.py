@@ -25,7 +25,9 @@ def pyramid(batch: int = 2, channels: int = 4) -> list[torch.Tensor]:
     size=st.integers(1, 6),
     place=st.tuples(st.floats(0, 1), st.floats(0, 1)),
 )
-def test_a_window_is_a_slice_of_its_padded_level(level, picture, size, place):
+def test_a_window_is_a_slice_of_its_padded_level(
+    level: int, picture: int, size: int, place: tuple[float, float]
+) -> None:
     maps = pyramid()
     h, w = SIZES[level]
     # Any window that lies within the margin.
@@ -40,7 +42,7 @@ def test_a_window_is_a_slice_of_its_padded_level(level, picture, size, place):
     assert torch.equal(window[0], expected)
 
 
-def test_windows_of_several_levels_gather_at_once():
+def test_windows_of_several_levels_gather_at_once() -> None:
     maps = pyramid()
     layout = layout_of(maps, MARGIN)
     level, picture = torch.tensor([0, 2, 1]), torch.tensor([1, 0, 1])
@@ -51,12 +53,12 @@ def test_windows_of_several_levels_gather_at_once():
         assert torch.equal(cells[k], maps[level[k]][picture[k], :, i[k], j[k]])
 
 
-def test_gradients_return_to_the_cells_that_were_read():
+def test_gradients_return_to_the_cells_that_were_read() -> None:
     maps = [m.requires_grad_() for m in pyramid(batch=1)]
     layout = layout_of(maps, MARGIN)
     zero = torch.zeros(1, dtype=torch.int64)
     first, pitch = layout.cell(zero, zero, zero - 1, zero - 1)
-    gather_windows(table_of(maps, MARGIN), first, pitch, 3).sum().backward()
+    gather_windows(table_of(maps, MARGIN), first, pitch, 3).sum().backward()  # type: ignore[no-untyped-call]
     expected = torch.zeros(SIZES[0])
     expected[:2, :2] = 1
     assert maps[0].grad is not None

@@ -20,7 +20,7 @@ def network() -> FpnLite:
 
 
 @torch.no_grad()
-def test_flat_scores_are_in_the_order_of_the_grids(network):
+def test_flat_scores_are_in_the_order_of_the_grids(network: FpnLite) -> None:
     image = torch.rand(1, 3, 128, 256).double() * 255
     objectness, quality, _, _ = ScoreStage(network)(image)
     dense = network.dense(image)
@@ -37,7 +37,7 @@ def test_flat_scores_are_in_the_order_of_the_grids(network):
 
 @pytest.mark.parametrize("slot", [0, 1])
 @torch.no_grad()
-def test_masks_of_windows_of_all_levels_at_once(network, slot):
+def test_masks_of_windows_of_all_levels_at_once(network: FpnLite, slot: int) -> None:
     image = torch.rand(1, 3, 256, 128).double() * 255
     _, _, context, fine = ScoreStage(network)(image)
     dense = network.dense(image)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,10 +22,14 @@ from deepmask.networks.whole.assign import (
 CANVAS = 512
 
 
-def objects(*boxes: tuple[float, float, float, float], **changes) -> Objects:
+def objects(*boxes: tuple[float, float, float, float], **changes: Any) -> Objects:
     """Usable objects of a completely labelled picture."""
     table = np.array(boxes, np.float64).reshape(-1, 4)
-    fields = {"usable": np.ones(len(table), bool), "crowds": np.zeros((0, 4)), "complete": True}
+    fields: dict[str, Any] = {
+        "usable": np.ones(len(table), bool),
+        "crowds": np.zeros((0, 4)),
+        "complete": True,
+    }
     return Objects(table, **(fields | changes))
 
 
@@ -35,7 +41,7 @@ def square(x: float, y: float, side: float) -> tuple[float, float, float, float]
 def places(targets: list[LevelTargets], what: str) -> list[tuple[int, int, int, int]]:
     """(level, slot, i, j) of all locations whose label is 1, or which have an owner."""
     return [
-        (level, *(int(v) for v in index))
+        (level, int(index[0]), int(index[1]), int(index[2]))
         for level, t in enumerate(targets)
         for index in np.argwhere(t.label == 1 if what == "label" else t.owner >= 0)
     ]
@@ -47,7 +53,9 @@ squares = st.builds(
 
 
 @given(box=squares)
-def test_a_square_belongs_to_the_nearest_scale_and_location(box):
+def test_a_square_belongs_to_the_nearest_scale_and_location(
+    box: tuple[float, float, float, float],
+) -> None:
     found = places(assign(objects(box), CANVAS, CANVAS), "label")
     side = np.clip(box[2] - box[0], CANONICAL.min(), CANONICAL.max())
     off = np.abs(np.log2(side / CANONICAL))
@@ -67,7 +75,9 @@ def test_a_square_belongs_to_the_nearest_scale_and_location(box):
 
 
 @given(box=squares)
-def test_labels_lie_within_what_is_owned_and_both_within_what_is_spared(box):
+def test_labels_lie_within_what_is_owned_and_both_within_what_is_spared(
+    box: tuple[float, float, float, float],
+) -> None:
     for t in assign(objects(box), CANVAS, CANVAS):
         assert (t.owner[t.label == 1] == 0).all()
         assert (t.label[t.owner >= 0] != 0).all()
@@ -78,7 +88,7 @@ def test_labels_lie_within_what_is_owned_and_both_within_what_is_spared(box):
 
 @pytest.mark.parametrize("level", range(len(STRIDES)))
 @pytest.mark.parametrize("slot", range(len(SLOTS)))
-def test_quality_is_best_where_the_window_sits_exactly(level, slot):
+def test_quality_is_best_where_the_window_sits_exactly(level: int, slot: int) -> None:
     """An object of canonical scale, centred on a location: quality 1 there, less elsewhere."""
     stride = STRIDES[level]
     centre = (CANVAS // stride // 2 + 0.5) * stride
@@ -89,7 +99,7 @@ def test_quality_is_best_where_the_window_sits_exactly(level, slot):
     assert qualities[-2] < 0.95
 
 
-def test_two_objects_share_the_locations_between_them():
+def test_two_objects_share_the_locations_between_them() -> None:
     """Each window means the object it sits on better."""
     left, right = square(200, 256, 128), square(264, 256, 128)
     targets = assign(objects(left, right), CANVAS, CANVAS)
@@ -100,13 +110,13 @@ def test_two_objects_share_the_locations_between_them():
             assert (owner[owner >= 0] == int(x > 232)).all()
 
 
-def test_partly_labelled_pictures_have_no_background():
+def test_partly_labelled_pictures_have_no_background() -> None:
     targets = assign(objects(square(256, 256, 64), complete=False), CANVAS, CANVAS)
     assert all((t.label != 0).all() for t in targets)
     assert any((t.label == 1).any() for t in targets)
 
 
-def test_unusable_objects_are_neither_object_nor_background():
+def test_unusable_objects_are_neither_object_nor_background() -> None:
     box = square(256, 256, 64)
     targets = assign(objects(box, usable=np.zeros(1, bool)), CANVAS, CANVAS)
     assert not places(targets, "label")
@@ -116,7 +126,7 @@ def test_unusable_objects_are_neither_object_nor_background():
         assert ((given_.label == -1) == (expected.label != 0)).all()
 
 
-def test_crowds_are_not_background():
+def test_crowds_are_not_background() -> None:
     targets = assign(objects(crowds=np.array([[100.0, 120, 300, 260]])), CANVAS, CANVAS)
     for t, stride in zip(targets, STRIDES, strict=True):
         centre = (np.arange(CANVAS // stride) + 0.5) * stride
@@ -125,14 +135,14 @@ def test_crowds_are_not_background():
         assert (t.label == 0).any() or stride == STRIDES[-1]
 
 
-def test_a_picture_without_objects_is_background():
+def test_a_picture_without_objects_is_background() -> None:
     for t in assign(objects(), CANVAS, CANVAS):
         assert (t.label == 0).all()
         assert (t.owner == -1).all()
 
 
 @given(seed=st.integers(0, 100), each=st.integers(1, 6), most=st.integers(1, 20))
-def test_chosen_windows_mean_their_objects(seed, each, most):
+def test_chosen_windows_mean_their_objects(seed: int, each: int, most: int) -> None:
     targets = assign(
         objects(square(150, 150, 60), square(300, 300, 200), square(400, 120, 25)), CANVAS, CANVAS
     )
@@ -147,6 +157,6 @@ def test_chosen_windows_mean_their_objects(seed, each, most):
         assert (counts == 1).all()
 
 
-def test_no_windows_are_chosen_where_there_is_nothing():
+def test_no_windows_are_chosen_where_there_is_nothing() -> None:
     rows = choose_windows(assign(objects(), 128, 128), np.random.default_rng(0), 4, 40)
     assert rows.shape == (0, 5)

@@ -46,14 +46,14 @@ def tensors(batch: Batch) -> list[torch.Tensor]:
     return flat
 
 
-def test_a_batch_is_a_function_of_seed_and_step():
+def test_a_batch_is_a_function_of_seed_and_step() -> None:
     a, b = (make_batch(pictures(), FRAMING, 1, 7) for _ in range(2))
     assert all(torch.equal(x, y) for x, y in zip(tensors(a), tensors(b), strict=True))
     c = make_batch(pictures(), FRAMING, 1, 8)
     assert not torch.equal(a.images, c.images)
 
 
-def test_windows_index_the_objects_of_their_pictures():
+def test_windows_index_the_objects_of_their_pictures() -> None:
     batch = make_batch(pictures(), FRAMING, 0, 0)
     assert len(batch.windows)
     assert torch.equal(batch.picture[batch.windows[:, 5]], batch.windows[:, 0])
@@ -66,14 +66,14 @@ def test_windows_index_the_objects_of_their_pictures():
         assert share[0, middle:-middle, middle:-middle].sum() > 0, "the object lies in the middle"
 
 
-def test_no_window_of_a_partly_labelled_picture_is_background():
+def test_no_window_of_a_partly_labelled_picture_is_background() -> None:
     batch = make_batch(pictures(), FRAMING, 0, 3)
     for label in batch.label:
         assert (label[~batch.complete] != 0).all()
         assert (label[batch.complete] == 0).any() or label.shape[2] == 1
 
 
-def test_chances_choose_pictures():
+def test_chances_choose_pictures() -> None:
     only = np.array([0, 0, 0, 0, 0, 1.0])
     batch = make_batch(pictures(), FRAMING, 0, 0, chances=only)
     assert batch.complete.all()
@@ -90,24 +90,24 @@ def network() -> Callable[[], FpnLite]:
     return build
 
 
-def test_losses_have_names_weights_and_gradients(network):
+def test_losses_have_names_weights_and_gradients(network: FpnLite) -> None:
     net = network()
     given = losses(net, make_batch(pictures(), FRAMING, 0, 0))
     assert set(given) == set(WEIGHTS)
-    torch.stack([WEIGHTS[k] * v for k, v in given.items()]).sum().backward()
+    torch.stack([WEIGHTS[k] * v for k, v in given.items()]).sum().backward()  # type: ignore[no-untyped-call]
     for name, p in net.named_parameters():
         assert p.grad is not None, name
         assert torch.isfinite(p.grad).all(), name
 
 
-def test_a_batch_without_objects_has_losses(network):
+def test_a_batch_without_objects_has_losses(network: FpnLite) -> None:
     empty = [replace(p, objects=[]) for p in pictures()]
     given = losses(network(), make_batch(empty, FRAMING, 0, 0))
     assert all(torch.isfinite(v) for v in given.values())
     assert given["mask"] == 0
 
 
-def test_proposals_lie_in_complete_pictures_and_not_in_crowds(network):
+def test_proposals_lie_in_complete_pictures_and_not_in_crowds(network: FpnLite) -> None:
     batch = make_batch(pictures(), FRAMING, 0, 3)
     dense = network().dense(batch.images.permute(0, 3, 1, 2).float())
     rows = propose(dense, batch)
@@ -119,17 +119,17 @@ def test_proposals_lie_in_complete_pictures_and_not_in_crowds(network):
         assert not (inside & (rows[:, 0] == of)).any()
 
 
-def test_a_few_steps_on_one_batch_lower_every_loss(network):
+def test_a_few_steps_on_one_batch_lower_every_loss(network: FpnLite) -> None:
     net = network()
     batch = make_batch(pictures(), FRAMING, 0, 0)
     optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
-    first = {}
+    first: dict[str, float] = {}
     for _ in range(25):
         torch.manual_seed(0)
         given = losses(net, batch)
         first = first or {k: float(v.detach()) for k, v in given.items()}
         optimiser.zero_grad()
-        torch.stack([WEIGHTS[k] * v for k, v in given.items()]).sum().backward()
+        torch.stack([WEIGHTS[k] * v for k, v in given.items()]).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     last = losses(net, batch)
     for name in ("objectness", "quality", "mask"):

@@ -16,30 +16,30 @@ from deepmask.networks.whole.losses import (
 )
 
 
-def test_focal_loss_by_hand():
+def test_focal_loss_by_hand() -> None:
     """(1 − p)² · cross entropy, weighted, at logit 0: p = ½."""
     loss = focal_sum(torch.zeros(3), torch.tensor([1, 0, -1]))
     expected = 0.25 * math.log(2) * (OBJECT_WEIGHT + (1 - OBJECT_WEIGHT))
     assert loss.item() == pytest.approx(expected)
 
 
-def test_ignored_locations_have_no_gradient():
+def test_ignored_locations_have_no_gradient() -> None:
     logits = torch.randn(4, requires_grad=True)
-    focal_sum(logits, torch.tensor([1, 0, -1, -1])).backward()
+    focal_sum(logits, torch.tensor([1, 0, -1, -1])).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert logits.grad[0] < 0 < logits.grad[1]
     assert not logits.grad[2:].any()
 
 
-def test_quality_is_learnt_where_a_window_means_an_object():
+def test_quality_is_learnt_where_a_window_means_an_object() -> None:
     logits = torch.zeros(3, requires_grad=True)
     target, owned = torch.tensor([0.9, 0.2, 0.0]), torch.tensor([True, True, False])
-    quality_sum(logits, target, owned).backward()
+    quality_sum(logits, target, owned).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad, torch.tensor([-0.4, 0.3, 0.0]))
 
 
-def test_a_perfect_mask_costs_nothing_and_the_opposite_much():
+def test_a_perfect_mask_costs_nothing_and_the_opposite_much() -> None:
     share = (torch.rand(2, 8, 8) > 0.5).float()
     seen = torch.ones(2, 8, 8, dtype=torch.bool)
     right = mask_loss((share * 2 - 1) * 30, share, seen)
@@ -48,21 +48,21 @@ def test_a_perfect_mask_costs_nothing_and_the_opposite_much():
     assert (wrong > 10).all()
 
 
-def test_unseen_mask_pixels_do_not_count():
+def test_unseen_mask_pixels_do_not_count() -> None:
     share = torch.zeros(1, 8, 8)
     seen = torch.zeros(1, 8, 8, dtype=torch.bool)
     seen[:, :4] = True
     logits = torch.randn(1, 8, 8, requires_grad=True)
-    mask_loss(logits, share, seen).sum().backward()
+    mask_loss(logits, share, seen).sum().backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert logits.grad[:, :4].any()
     assert not logits.grad[:, 4:].any()
 
 
-def test_windows_that_do_not_count_do_not_teach():
+def test_windows_that_do_not_count_do_not_teach() -> None:
     logits = torch.zeros(2, requires_grad=True)
     loss = iou_loss(logits, torch.tensor([1.0, 1.0]), torch.tensor([True, False]))
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx(math.log(2))
     assert logits.grad is not None
     assert logits.grad[1] == 0

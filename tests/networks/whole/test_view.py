@@ -33,7 +33,9 @@ boxes = st.tuples(st.integers(0, 110), st.integers(0, 80), st.integers(12, 50), 
 
 
 @given(box=boxes, seed=st.integers(0, 50), side=st.floats(60, 500))
-def test_picture_outline_and_box_agree(box, seed, side):
+def test_picture_outline_and_box_agree(
+    box: tuple[int, int, int, int], seed: int, side: float
+) -> None:
     rng = np.random.default_rng(seed)
     view = random_view(SIZE, CANVAS, side, (box[0] + box[2] / 2, box[1] + box[3] / 2), rng)
     seen = paint(drawn(box), view, CANVAS)[: view.height, : view.width, 0] > 127
@@ -51,7 +53,9 @@ def test_picture_outline_and_box_agree(box, seed, side):
 
 
 @given(box=boxes, seed=st.integers(0, 20), side=st.floats(60, 400))
-def test_run_lengths_and_polygons_agree(box, seed, side):
+def test_run_lengths_and_polygons_agree(
+    box: tuple[int, int, int, int], seed: int, side: float
+) -> None:
     view = random_view(SIZE, CANVAS, side, None, np.random.default_rng(seed))
     runs = coco_mask.merge(coco_mask.frPyObjects([polygon(box)], *SIZE))
     a = paint_object([polygon(box)], SIZE, view, CANVAS)
@@ -60,7 +64,7 @@ def test_run_lengths_and_polygons_agree(box, seed, side):
 
 
 @given(seed=st.integers(0, 200), side=st.floats(40, 700))
-def test_the_canvas_never_leaves_the_picture(seed, side):
+def test_the_canvas_never_leaves_the_picture(seed: int, side: float) -> None:
     view = random_view(SIZE, CANVAS, side, None, np.random.default_rng(seed))
     assert view.left >= 0
     assert view.top >= 0
@@ -69,7 +73,7 @@ def test_the_canvas_never_leaves_the_picture(seed, side):
     assert view.left + view.width <= round(side)
 
 
-def test_what_the_picture_does_not_fill_is_fill():
+def test_what_the_picture_does_not_fill_is_fill() -> None:
     view = random_view(SIZE, CANVAS, 80, None, np.random.default_rng(0))
     out = paint(np.zeros((*SIZE, 3), np.uint8), view, CANVAS)
     assert (out[: view.height, : view.width] == 0).all()
@@ -77,12 +81,12 @@ def test_what_the_picture_does_not_fill_is_fill():
     assert (out[:, view.width :] == FILL).all()
 
 
-def test_polygons_of_too_few_points_are_empty():
+def test_polygons_of_too_few_points_are_empty() -> None:
     view = random_view(SIZE, CANVAS, 160, None, np.random.default_rng(0))
     assert not paint_object([[1.0, 2.0, 3.0, 4.0]], SIZE, view, CANVAS).any()
 
 
-def test_recolouring_keeps_size_and_type():
+def test_recolouring_keeps_size_and_type() -> None:
     image = drawn((10, 10, 30, 30))
     changed = recoloured(image, np.random.default_rng(3))
     assert changed.shape == image.shape
