@@ -27,9 +27,6 @@ class TorchEngine(Engine):
         self._graphs = {graph.name: graph for graph in form.graphs}
         self._device = device
 
-    def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
-        return Buffer(np.empty(shape, dtype))
-
     def send(self, buffer: Buffer) -> Tensor:
         """On the CPU the tensor is the array itself."""
         return torch.from_numpy(buffer.array).to(self._device)
