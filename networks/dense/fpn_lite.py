@@ -48,7 +48,7 @@ class MaskStage(nn.Module):
     def forward(
         self, context: Tensor, fine: Tensor, context_at: Tensor, fine_at: Tensor, scores: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return mask logits (K, 2m, 2m) and logits of their IoU (K,).
+        """Return mask logits (K, M, M) and logits of their IoU (K,).
 
         `context`, `fine`: the tables. `context_at`, `fine_at` (K, 2) int64: the row of each
         window's top left cell in the table, and its level's pitch. `scores` (K, 2): the windows'

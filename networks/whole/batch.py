@@ -67,8 +67,8 @@ class Batch:
 
     #: (B, H, W, 3) uint8 RGB.
     images: Tensor
-    #: Per level (n, H·4/stride, W·4/stride) uint8: see `coverage`.
-    maps: list[Tensor]
+    #: Per level and slot (n, h, w) uint8: see `coverage`.
+    maps: list[list[Tensor]]
     #: (n,) float32 pixels in the view, and int64 the picture of each object.
     areas: Tensor
     picture: Tensor

@@ -114,7 +114,7 @@ def _targets(batch: Batch, rows: Tensor, slot: int) -> tuple[Tensor, Tensor]:
     for level, maps in enumerate(batch.maps):
         k = (rows[:, 2] == level).nonzero()[:, 0]
         if len(k):
-            share[k], seen[k] = mask_targets(maps, rows[k, 5], slot, rows[k, 3], rows[k, 4])
+            share[k], seen[k] = mask_targets(maps[slot], rows[k, 5], slot, rows[k, 3], rows[k, 4])
     return share, seen
 
 
@@ -127,7 +127,7 @@ def _best_ious(batch: Batch, masks: Tensor, rows: Tensor, slot: int) -> Tensor:
             k = ((rows[:, 2] == level) & (rows[:, 0] == picture)).nonzero()[:, 0]
             n = (batch.picture == picture).nonzero()[:, 0]
             if len(k) and len(n):
-                maps, areas = batch.maps[level][n], batch.areas[n]
+                maps, areas = batch.maps[level][slot][n], batch.areas[n]
                 i, j = rows[k, 3], rows[k, 4]
                 ious = mask_ious(masks[k], maps, areas, slot, i, j, stride)
                 best[k] = ious.max(1).values

@@ -32,7 +32,7 @@ def test_scores_cover_all_locations(network: FpnLite) -> None:
 
 
 @pytest.mark.parametrize("slot", [0, 1])
-def test_masks_have_two_pixels_a_fine_cell(network: FpnLite, slot: int) -> None:
+def test_masks_have_the_size_of_their_slot(network: FpnLite, slot: int) -> None:
     dense = network.dense(torch.rand(2, 3, 128, 128).double() * 255)
     chosen = windows([(0, 1, 0, 15), (4, 0, 0, 0), (2, 1, 3, 3)])
     mask, iou = network.masks(dense, chosen, slot, torch.zeros(3, 2).double())

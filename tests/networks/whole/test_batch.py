@@ -42,7 +42,8 @@ def tensors(batch: Batch) -> list[torch.Tensor]:
     """All tensors of a batch."""
     flat: list[torch.Tensor] = []
     for value in vars(batch).values():
-        flat += value if isinstance(value, list) else [value]
+        for part in value if isinstance(value, list) else [value]:
+            flat += part if isinstance(part, list) else [part]
     return flat
 
 
@@ -61,7 +62,7 @@ def test_windows_index_the_objects_of_their_pictures() -> None:
         of, slot, level, i, j, thing = row
         assert batch.owned[level][of, slot, i, j]
         at = [torch.tensor([v]) for v in (thing, i, j)]
-        share, _ = mask_targets(batch.maps[level], at[0], slot, at[1], at[2])
+        share, _ = mask_targets(batch.maps[level][slot], at[0], slot, at[1], at[2])
         middle = SLOTS[slot].mask // 4
         assert share[0, middle:-middle, middle:-middle].sum() > 0, "the object lies in the middle"
 
