@@ -7,7 +7,6 @@ context, a mask from the next finer level, and a second look that predicts the m
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,9 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepmask.networks.depthwise import speed_up
 from deepmask.networks.efficientnet_lite import EfficientNetLite
 from deepmask.networks.feature_pyramid import FeaturePyramid
-from deepmask.networks.levels import SLOTS, STRIDES, Slot
+from deepmask.networks.levels import SLOTS, Slot
+from deepmask.networks.network import Network, ParameterGroup, train_everything
+from deepmask.networks.whole.config import FpnLiteConfig
+from deepmask.networks.whole.recipe import FpnLiteRecipe
 from deepmask.networks.window_table import Layout, gather_windows, layout_of, table_of
 
 #: Chance of an object at the start of training (thesis §5: focal loss is stable with it).
@@ -28,28 +31,6 @@ FINE_MARGIN = max(s.fine for s in SLOTS) // 2
 #: Standard deviation of Lite2's published maps at strides 4, 8, 16 and 32 on photographs. Lateral
 #: weights start divided by it, so that all levels start alike: heads are shared over levels.
 TRUNK_DEVIATION = (8.8, 8.8, 6.0, 2.1)
-
-
-@dataclass(frozen=True)
-class FpnLiteConfig:
-    """Widths of the network, in channels."""
-
-    #: EfficientNet-Lite's version: 0, 1 or 2.
-    trunk: int = 2
-    #: Every pyramid level's.
-    width: int = 128
-    #: Of the cells read for context, and of the code made from them.
-    context: int = 64
-    code: int = 256
-    #: Of the cells read for the mask, and of the last map before it.
-    fine: int = 48
-    last: int = 32
-    #: Of the second look's hidden layer.
-    second: int = 128
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the fields by name, for a checkpoint."""
-        return asdict(self)
 
 
 class Dense(NamedTuple):
@@ -135,14 +116,16 @@ def _mean_where(x: Tensor, weight: Tensor) -> Tensor:
     return (x * weight).sum((2, 3)) / (weight.sum((2, 3)) + 1.0)
 
 
-class FpnLite(nn.Module):
+class FpnLite(Network):
     """The network. `dense` once a picture, `masks` for chosen windows of one slot."""
 
+    config: FpnLiteConfig
+
     def __init__(self, config: FpnLiteConfig) -> None:
-        """Random weights; the trunk's published ones come by `load_published`."""
+        """Random weights."""
         super().__init__()
         self.config = config
-        self.trunk = EfficientNetLite(config.trunk)
+        self.trunk = EfficientNetLite(int(config.trunk[-1]))
         self.pyramid = FeaturePyramid(self.trunk.widths[1:], config.width)
         self.tower = nn.ModuleList(
             nn.Conv2d(config.width, config.width, 3, padding=1) for _ in range(2)
@@ -166,6 +149,13 @@ class FpnLite(nn.Module):
         )
         self.second = SecondLook(config)
         self._start()
+
+    def pretrained_part(self) -> EfficientNetLite:
+        return self.trunk
+
+    def compile_parts(self) -> None:
+        self.trunk.compile()
+        self.pyramid.compile()
 
     def _start(self) -> None:
         """Draw weights for a network without normalisation layers; the first score starts rare."""
@@ -259,5 +249,22 @@ class FpnLite(nn.Module):
         return gather_windows(dense.fine, first, pitch, slot.fine)
 
 
-#: Levels of the network, for callers that loop over them.
-LEVELS = len(STRIDES)
+def train_fpn_lite(network: FpnLite, recipe: FpnLiteRecipe) -> list[ParameterGroup]:
+    """Put a network in training mode; return its parameters in groups of one learning rate.
+
+    The stem stays as published. Layers that read thousands of values learn slowly: Adam moves an
+    output by the learning rate times the sum of its inputs.
+    """
+    train_everything(network, recipe)
+    if recipe.freeze_stem:
+        for parameter in network.trunk.stem_parameters():
+            parameter.requires_grad_(False)
+    if recipe.fast_depthwise:
+        speed_up(network.trunk)
+    groups: dict[float, list[nn.Parameter]] = {recipe.trunk_lr: [], 0.25: [], 1.0: []}
+    for name, parameter in network.named_parameters():
+        wide = ".encode." in name
+        factor = recipe.trunk_lr if name.startswith("trunk.") else 0.25 if wide else 1.0
+        if parameter.requires_grad:
+            groups[factor].append(parameter)
+    return [ParameterGroup(found, factor) for factor, found in groups.items()]

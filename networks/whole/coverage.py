@@ -49,7 +49,7 @@ def mask_targets(
     """
     _, height, width = maps.shape
     mask, samples = SLOTS[slot].mask, SLOTS[slot].samples
-    steps = torch.arange(mask)
+    steps = torch.arange(mask, device=maps.device)
     # The centre of the location is 2·samples·(i + ½) samples from the top, and the window's middle.
     y = (samples * (2 * i + 1) - mask // 2)[:, None] + steps
     x = (samples * (2 * j + 1) - mask // 2)[:, None] + steps
@@ -64,13 +64,12 @@ def mask_ious(
 ) -> Tensor:
     """Measure the IoU of each window's mask with each object of its picture.
 
-    `logits` (k, M, M); `maps` (n, h, w) uint8 coverage of the picture's objects for the level and slot;
+    `logits` (k, M, M); `maps` (n, h, w) uint8, the objects' coverage for the level and slot;
     `areas` (n,) float32, the objects' pixels in the view; `stride` the level's. Returns (k, n).
     """
     k, n = len(i), len(maps)
-    shares, seen = mask_targets(
-        maps, torch.arange(n).repeat(k), slot, i.repeat_interleave(n), j.repeat_interleave(n)
-    )
+    index = torch.arange(n, device=i.device).repeat(k)
+    shares, seen = mask_targets(maps, index, slot, i.repeat_interleave(n), j.repeat_interleave(n))
     painted = (logits > 0)[:, None] & seen.reshape(k, n, *seen.shape[1:])
     pixel = (stride / (2 * SLOTS[slot].samples)) ** 2
     inter = (shares.reshape(k, n, *shares.shape[1:]) * painted).sum((2, 3)) * pixel
