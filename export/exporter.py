@@ -22,6 +22,7 @@ from deepmask.networks.dense.graphs import (
     DenseGraph,
     DenseModel,
     DenseOptions,
+    canvas_multiple,
     example_inputs,
     manifest_of,
 )
@@ -114,7 +115,8 @@ def _write_graphs(
 
 
 def _write_graph(graph: DenseGraph, path: Path, manifest: Manifest, options: ExportOptions) -> None:
-    model = to_onnx(graph, example_inputs(graph, manifest), options.opset)
+    multiple = canvas_multiple(manifest.views)
+    model = to_onnx(graph, example_inputs(graph, manifest), options.opset, multiple)
     if options.weights == "fp16":
         store_as_half(model)
     onnx.save_model(model, path)

@@ -90,6 +90,7 @@ def as_lines(agreement: Agreement, precision: str, compared_on: str) -> list[str
         f"{precision} against fp32 on {agreement.pictures} {compared_on}",
         f"  score logits  {_error(agreement.scores)}",
         f"  mask logits   {_error(agreement.masks)}",
+        *([f"  rank logits   {_error(agreement.ranks)}"] if agreement.ranks else []),
         f"  proposals     {agreement.found:.1%} of fp32's top {REFERENCE_TOP} are among its top "
         f"{SEARCHED_TOP} (mask IoU ≥ {SAME_MASK_IOU})",
     ]

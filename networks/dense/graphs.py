@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -194,6 +195,11 @@ def traced_view(views: Views) -> View:
     """
     height, width = (max(TRACED_SIZE[k], (2 + k) * views.multiple) for k in (0, 1))
     return plan_views(height, width, (1.0,), views, max(height, width))[0]
+
+
+def canvas_multiple(views: Views) -> int:
+    """Return a number of pixels that the sides of all canvases are multiples of."""
+    return math.gcd(views.multiple, 2 * views.border)
 
 
 def example_inputs(graph: DenseGraph, manifest: Manifest) -> list[Tensor]:

@@ -15,6 +15,7 @@ from deepmask.networks.dense.graphs import (
     DenseModel,
     DenseOptions,
     Description,
+    canvas_multiple,
     example_inputs,
     manifest_of,
 )
@@ -57,7 +58,8 @@ def graphs_of(
         if graph.part_of or (files and graph.file not in files):
             continue
         path = folder / f"{graph.file}.onnx"
-        onnx.save_model(to_onnx(graph, example_inputs(graph, manifest), 18), path)
+        examples, multiple = example_inputs(graph, manifest), canvas_multiple(manifest.views)
+        onnx.save_model(to_onnx(graph, examples, 18, multiple), path)
         written[graph.file] = Written(graph.stage(), path)
     return written
 

@@ -151,7 +151,7 @@ def test_covering_windows_hold_every_cell_that_a_window_can() -> None:
         (view,) = plan_views(height, width, [1.0], manifest.views)
         rows, cols = location_counts(view, grid)
         seen = np.zeros((rows + cells - 1, cols + cells - 1), np.bool_)
-        for row, col in covering(view, manifest, manifest.stage("mask").inputs["locations"]):
+        for row, col in covering(view, manifest, manifest.stage("mask").inputs["locations"], (0,)):
             assert 0 <= row < rows
             assert 0 <= col < cols
             seen[row : row + cells, col : col + cells] = True
