@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.flops import total_of_views
 from benchmarks.scenes import COCO
 from deepmask.networks.config import NetworkConfig
-from deepmask.networks.dense.graphs import DenseGraph, DenseOptions, manifest_of
+from deepmask.networks.dense.graphs import DenseGraph, manifest_of
 from deepmask.networks.families import build, dense_model, describe
 from deepmask.networks.presets import PRESETS
 from deepmask.runtime.model.manifest import Manifest
@@ -44,7 +44,7 @@ SECONDS: Mapping[str, float | None] = {
 
 def gflop(config: NetworkConfig) -> dict[str, float]:
     """Return the GFLOP of each stage for one 640×480 image and `MASKS` masks, at its own scales."""
-    dense = dense_model(build(config).eval(), DenseOptions())
+    dense = dense_model(build(config).eval())
     manifest = manifest_of(dense, describe(config), name="", about={})
     factors = manifest.views.scales.factors()
     views = plan_views(COCO.height, COCO.width, factors, manifest.views)

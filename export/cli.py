@@ -87,19 +87,6 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
     "parts rank below whole objects; 0: none, as in the paper.  [default: the network's own]",
 )
 @click.option(
-    "--interleave",
-    "interleaving",
-    type=click.Choice(["dilated", "shifted"]),
-    help="Form of a pooled score head: a stride-1 pool and dilated convolutions, or four shifted "
-    "pools. Both give the same scores; one may be faster on your engine.  [default: dilated]",
-)
-@click.option(
-    "--dense-mask",
-    is_flag=True,
-    help="Also write mask_dense.onnx, the masks of every location at once, for other tools: "
-    "deepmask-trt-run does not use it.",
-)
-@click.option(
     "--scores-from",
     type=PATH,
     metavar="PT",

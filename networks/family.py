@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deepmask.coco.annotations import LabelledSet
 from deepmask.networks.config import NetworkConfig
-from deepmask.networks.dense.graphs import DenseModel, DenseOptions, Description
+from deepmask.networks.dense.graphs import DenseModel, Description
 from deepmask.networks.network import Network, ParameterGroup, train_everything
 from deepmask.networks.recipe import Recipe
 
@@ -97,11 +97,9 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     losses        scalars by name: this process's share of each loss that the whole batch trains. A
                   batch need not train all, but every process must give the same names. Called under
                   autocast: logits are to be made float32 before a loss is taken of them.
-    dense         the graphs to export of a network in evaluation mode. It is given such options
-                  only as `dense_options` lists; raises `ConfigError` for those that the network
-                  has no use for. See `fold_batchnorm` for what is folded before.
+    dense         the graphs to export of a network in evaluation mode. See `fold_batchnorm` for
+                  what is folded before.
     describe      what `model.json` says of a network of that configuration.
-    dense_options names of the fields of `DenseOptions` that `dense` has a use for.
     trainable     puts the network in training mode and returns the parameters that learn.
     validation    what is measured on fixed batches; None for nothing.
     base          the configuration of the trained network that one starts from (`--from`); None for
@@ -118,9 +116,8 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     batches: Callable[[TrainingData, ConfigType, RecipeType], Callable[[int], BatchType]]
     loss_weights: Callable[[RecipeType], Mapping[str, float]]
     losses: Callable[[NetworkType, BatchType], Mapping[str, Tensor]]
-    dense: Callable[[NetworkType, DenseOptions], DenseModel]
+    dense: Callable[[NetworkType], DenseModel]
     describe: Callable[[ConfigType], Description]
-    dense_options: tuple[str, ...] = ()
     trainable: Callable[[NetworkType, RecipeType], Sequence[ParameterGroup]] = train_everything
     validation: Validation[ConfigType, RecipeType, NetworkType, BatchType] | None = None
     base: Callable[[ConfigType], NetworkConfig] | None = None

@@ -25,14 +25,13 @@ _SUFFIX: dict[int, str] = {TensorProto.FLOAT: ".float", TensorProto.FLOAT16: ".h
 _KEPT = ("normalisation", "hidden_score", "score")
 
 
-def convert_to_half(source: Path, target: Path, stage: Stage | None) -> None:
-    """Write the float16 form of the float32 graph `source` to `target`.
+def convert_to_half(source: Path, target: Path, stage: Stage) -> None:
+    """Write the float16 form of the float32 graph `source`, one stage's, to `target`.
 
-    stage  that the graph is of; None for a graph that no stage runs.
     Raises `ExportError` for weights beyond float16's range.
     """
     model = onnx.load(source)
-    _Conversion(model, layers_of(model, stage, *_KEPT) if stage else ()).run()
+    _Conversion(model, layers_of(model, stage, *_KEPT)).run()
     onnx.save_model(model, target)
 
 

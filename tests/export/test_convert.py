@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,18 +213,6 @@ def test_what_the_converter_refuses_is_one_line(
     with pytest.raises(ExportError, match=r"its graphs cannot be made fp16: no such thing$"):
         convert_model(source, tmp_path / "out", ExportOptions(precision="fp16"))
     assert not list(tmp_path.iterdir())
-
-
-def test_a_dense_mask_is_left_out_and_said_so(source: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(source, tmp_path / "copy"))
-    (copy / "mask_dense.onnx").touch()
-    manifest = load_manifest(copy)
-    about = {**manifest.about, "extra": ["mask_dense.onnx"]}
-    write_manifest(replace(manifest, about=about), copy)
-    lines: list[str] = []
-    convert_model(copy, tmp_path / "out", ExportOptions(precision="fp16"), lines.append)
-    assert lines[0] == "mask_dense.onnx is left out: it is made of a checkpoint"
-    assert not (tmp_path / "out" / "mask_dense.onnx").exists()
 
 
 def test_int8_runs_on_openvino_by_itself(source: Path, photographs: Path, tmp_path: Path) -> None:

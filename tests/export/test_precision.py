@@ -148,17 +148,11 @@ def test_the_symmetric_form_has_no_zero_points(reduced: Path) -> None:
     }[reduced.name]
 
 
-@pytest.mark.parametrize(
-    ("config", "interleaving"),
-    [(TINY, None), (PAPER_LIKE, "dilated"), (PAPER_LIKE, "shifted"), (VGG_LIKE, "dilated")],
-    ids=["shared", "pooled-dilated", "pooled-shifted", "vgg-a"],
-)
-def test_half_graphs_are_typed_throughout(
-    config: DeepMaskConfig, interleaving: str | None, tmp_path: Path
-) -> None:
-    for name, written in graphs_of(config, tmp_path, interleaving=interleaving).items():
+@pytest.mark.parametrize("config", [TINY, PAPER_LIKE, VGG_LIKE], ids=["shared", "pooled", "vgg-a"])
+def test_half_graphs_are_typed_throughout(config: DeepMaskConfig, tmp_path: Path) -> None:
+    for name, written in graphs_of(config, tmp_path).items():
         half = tmp_path / "half.onnx"
-        convert_to_half(written.path, half, None if name == "mask_dense" else written.stage)
+        convert_to_half(written.path, half, written.stage)
         onnx.checker.check_model(half, full_check=True)
         graph = onnx.shape_inference.infer_shapes(onnx.load(half)).graph
         kinds = {v.name: v.type.tensor_type.elem_type for v in [*graph.value_info, *graph.output]}
@@ -188,7 +182,6 @@ def test_models_with_masks_of_the_features_are_lowered(
         precision=form,
         photographs=write_photographs(tmp_path / "photographs", 2),
         scales=ONE_SCALE,
-        dense_mask=not isinstance(config, SharpMaskConfig),
     )
     manifest = export_quickly(checkpoint, tmp_path / "model", options)
     figures = manifest.about["against_fp32"]
@@ -199,9 +192,6 @@ def test_models_with_masks_of_the_features_are_lowered(
     for name in graphs:
         nodes = onnx.load(tmp_path / "model" / f"{name}.onnx").graph.node
         assert "QuantizeLinear" in {node.op_type for node in nodes}
-    if options.dense_mask:
-        nodes = onnx.load(tmp_path / "model" / "mask_dense.onnx").graph.node
-        assert "QuantizeLinear" not in {node.op_type for node in nodes}
 
 
 def test_weights_beyond_half_are_refused(tmp_path: Path) -> None:

@@ -16,8 +16,6 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from deepmask import DeepMask
-from deepmask.export.errors import ExportUsageError
-from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
 from deepmask.export.parity import relative_error
 from deepmask.export.precision.calibration_set import Photographs
@@ -186,9 +184,3 @@ def test_a_lower_precision_keeps_both_forms(
     assert np.abs(scores - exact.scores).max() < 0.02
     error = manifest.about["against_fp32"]["masks"]
     assert 0 < error["rms"] < (0.02 if precision == "fp16" else 0.2) * error["reference_rms"]
-
-
-def test_masks_of_every_window_at_once_are_refused(tmp_path: Path) -> None:
-    checkpoint = write_checkpoint(random_model(TINY_SHARP), tmp_path / "sharp.pt")
-    with pytest.raises(ExportUsageError, match="refined masks, which are made window by window"):
-        export_model(checkpoint, tmp_path / "model", ExportOptions(dense_mask=True))

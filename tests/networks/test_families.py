@@ -9,7 +9,6 @@ import torch
 
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.dense.graphs import DenseOptions
 from deepmask.networks.families import (
     FAMILIES,
     build,
@@ -57,8 +56,8 @@ def test_each_configuration_is_built_by_its_family(
 def test_graphs_and_description_are_the_familys(
     tiny_model: DeepMaskConfig, tiny_refined: SharpMaskConfig
 ) -> None:
-    plain = dense_model(build(tiny_model).eval(), DenseOptions())
-    sharp = dense_model(build(tiny_refined).eval(), DenseOptions())
+    plain = dense_model(build(tiny_model).eval())
+    sharp = dense_model(build(tiny_refined).eval())
     assert plain.coarse is None
     assert sharp.coarse is not None
     assert [grid.mask_size for grid in describe(tiny_model).grids] == [14]
@@ -72,7 +71,7 @@ def test_graphs_compute_what_the_network_does_in_training(
 ) -> None:
     canvas, locations = 255 * torch.rand(1, 3, 160, 192), torch.tensor([[0, 0], [1, 3], [4, 6]])
     for config in (tiny_model, replace(tiny_model, score_head="separate"), tiny_refined):
-        for form in dense_model(build(config).eval(), DenseOptions()).forms().values():
+        for form in dense_model(build(config).eval()).forms().values():
             tensors = {"image": canvas, "locations": locations}
             for graph in form.graphs:
                 tensors |= graph.run(tensors)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmask.networks.config import NetworkConfig
-from deepmask.networks.dense.graphs import DenseModel, DenseOptions, Description
+from deepmask.networks.dense.graphs import DenseModel, Description
 from deepmask.networks.families import FAMILIES
 from deepmask.networks.family import Family, TensorBatch, TrainingData, Validation
 from deepmask.networks.network import Network
@@ -75,7 +75,7 @@ def bright_losses(network: BrightNetwork, batch: BrightBatch) -> Mapping[str, Te
     return {"square": error.square().mean(), "size": next(network.parameters()).square().mean()}
 
 
-def no_graphs(network: BrightNetwork, options: DenseOptions) -> DenseModel:
+def no_graphs(network: BrightNetwork) -> DenseModel:
     raise NotImplementedError("nothing of this family is exported")
 
 
