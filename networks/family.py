@@ -102,6 +102,7 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     describe      what `model.json` says of a network of that configuration.
     trainable     puts the network in training mode and returns the parameters that learn.
     validation    what is measured on fixed batches; None for nothing.
+    cuts_on_device  whether `batches` can cut pictures on the training device (`--crops device`).
     base          the configuration of the trained network that one starts from (`--from`); None for
                   a family that starts from a pretrained trunk or from random weights (`--init`).
     start_from    copies that trained network into the new one.
@@ -120,6 +121,7 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     describe: Callable[[ConfigType], Description]
     trainable: Callable[[NetworkType, RecipeType], Sequence[ParameterGroup]] = train_everything
     validation: Validation[ConfigType, RecipeType, NetworkType, BatchType] | None = None
+    cuts_on_device: bool = False
     base: Callable[[ConfigType], NetworkConfig] | None = None
     start_from: Callable[[NetworkType, Network], None] | None = None
     with_scores_of: (

@@ -34,15 +34,12 @@ class Request:
     """What to train, from what, and where.
 
     preset     a key of `PRESETS`; `recipe` is trained by instead of the preset's own if given.
-    data       the annotations and images.
     out        folder for last.pt, best.pt and log.csv.
     init       weights of a new run's trunk: a file, "imagenet" or "random"; see `initialise`. A
                network without a trunk takes "random" only.
     base       checkpoint of the network to go on from, for a preset that refines one.
     resume     continue the run in `out` exactly where it stopped, whatever `init` and `base` are.
-    seed       decides everything that is random.
     device     "auto", "cpu", "cuda" or "cuda:N"; `precision` is "auto", "bf16" or "fp32".
-    compiled   compile by torch.compile.
     threads    threads that make batches.
     cache_gb   memory for decoded images and masks.
     crops      "host" or "device": where pictures are cut.
@@ -125,8 +122,12 @@ def check_request(request: Request) -> None:
         raise TrainUsageError(
             f"--preset {request.preset} is not known; there are {', '.join(PRESETS)}"
         )
-    name = request.preset
-    if FAMILIES[preset.family].base is not None:
+    name, family = request.preset, FAMILIES[preset.family]
+    if request.crops == "device" and not family.cuts_on_device:
+        raise TrainUsageError(f"--crops device has no effect on {name}: leave it out")
+    if request.val_samples != Request.val_samples and family.validation is None:
+        raise TrainUsageError(f"--val-patches has no effect on {name}: leave it out")
+    if family.base is not None:
         if request.init is not None:
             raise TrainUsageError(
                 f"--init is for presets that train a trunk, and {name} keeps that of --from: "

@@ -1,9 +1,8 @@
 """fp16: a float32 graph as one that computes in float16 and says so in the type of every tensor.
 
-Inputs and outputs stay float32, so nothing changes for the runtime, and an engine that takes types
-as they stand (TensorRT's strongly typed networks) computes in float16 without being told. A Cast
-stands only where the type changes: onnxruntime.transformers.float16 (1.31) also rounds between two
-neighbours that both stay in float32, the score among them, and leaves the nodes out of order.
+Inputs and outputs stay float32, and an engine that takes types as they stand (TensorRT's strongly
+typed networks) computes in float16 without being told. A Cast stands only where the type changes:
+onnxruntime.transformers.float16 (1.31) also rounds between neighbours that both stay in float32.
 """
 
 from __future__ import annotations

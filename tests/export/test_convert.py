@@ -254,8 +254,7 @@ def test_the_command_takes_a_folder(source: Path, photographs: Path, tmp_path: P
     ("arguments", "text"),
     [
         (["mine"], "Error: mine is exported already: give --precision fp16, int8 or int8-symm"),
-        (["mine", "--threshold", "0.2"], "Error: --threshold is for a checkpoint: leave it out fo"),
-        (["mine", "--opset", "18"], "Error: --opset is for a checkpoint: leave it out for an exp"),
+        (["mine", "--threshold", "0.2"], "Error: --threshold is for a checkpoint: leave it out"),
         (["empty"], "Error: empty: no model.json there; a model is a folder written by deepmask"),
         (["/", "--precision", "fp16"], "Error: / has no name to put beside it: give --out"),
         (["mine", "--precision", "fp16", "--out", "loop"], "Error: loop is a file: give --out a f"),

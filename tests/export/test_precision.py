@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +29,6 @@ from tests.export.conftest import (
     write_photographs,
 )
 from tests.export.float_graphs import graphs_of, random_feed
-from tests.export.test_exporter import LOAD
 
 FORMS = ("fp16", "int8", "int8-symmetric")
 ONE_SCALE = Scales(0, 0, 0.5)
@@ -68,12 +65,6 @@ def test_the_folder_is_whole_and_plain(reduced: Path) -> None:
         data = path.read_bytes()
         for place in (str(reduced.parent), "ort.quant", "site-packages", ".py"):
             assert place.encode() not in data
-
-
-def test_onnx_runtime_loads_it_without_a_word(reduced: Path) -> None:
-    paths = [str(path) for path in sorted(reduced.glob("*.onnx"))]
-    done = subprocess.run([sys.executable, "-c", LOAD, *paths], capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_the_agreement_with_fp32_is_kept(reduced: Path) -> None:

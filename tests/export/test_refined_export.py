@@ -24,7 +24,6 @@ from deepmask.networks.deepmask import DeepMaskNetwork as Network
 from deepmask.networks.dense.torch_engine import runnable
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict import network
 from deepmask.runtime.predict.deepmask import Windows
 from tests.export.conftest import TINY_SHARP, export_quickly, random_model, write_checkpoint
 
@@ -97,32 +96,6 @@ def test_the_runtime_gives_the_networks_masks_sharp_and_coarse(
         return found.logits[order]
 
     assert relative_error(in_place(sharp), in_place(expected)) < 1e-4
-
-
-def test_neither_threads_nor_company_change_a_bit(
-    sharp_export: Path, image: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor do the masks that are made at once: each window's is its own."""
-
-    def bits(
-        model: DeepMask, picture: npt.NDArray[np.uint8], proposals: int = 40
-    ) -> tuple[bytes, bytes, str]:
-        masks = model.windows(picture, proposals=proposals).logits[:40]
-        found = model(picture, proposals=proposals)
-        return found.scores[:40].tobytes(), masks.tobytes(), str(found.rles()[:40])
-
-    other = image[:60, 20:101]
-    for coarse in (False, True):
-        with DeepMask.load(sharp_export, device="cpu", threads=1, coarse=coarse) as model:
-            alone = bits(model, image)
-            others = bits(model, other)
-            assert bits(model, image) == alone != others
-        with DeepMask.load(sharp_export, device="cpu", threads=3, coarse=coarse) as model:
-            assert (bits(model, other), bits(model, image)) == (others, alone)
-            assert bits(model, image, proposals=90) == alone
-            with monkeypatch.context() as patch:
-                patch.setattr(network, "_GATHER_BYTES", 1 << 20)  # 7 refined windows
-                assert bits(model, image) == alone
 
 
 PEAK = """

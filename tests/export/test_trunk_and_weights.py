@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import numpy_helper
 from torch import nn
 
 from deepmask.export.errors import ExportError
-from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.parity import relative_error
-from deepmask.export.weights import round_to_half, store_as_half
+from deepmask.export.weights import round_to_half
 from deepmask.networks.dense.deepmask import border_of
 from deepmask.networks.dense.trunk import TrunkGraph, fold_batchnorm
 from tests.export.conftest import TINY, random_model
-from tests.export.windows import graph_of, session_of
+from tests.export.windows import session_of
 
 
 def test_trunk_graph_equals_features_at_any_size() -> None:
@@ -52,33 +48,3 @@ def test_rounding_to_half_changes_matrices_only_and_refuses_overflow() -> None:
     model.mask_head.classify.weight.data[0, 0] = 1e5
     with pytest.raises(ExportError, match=r"weight mask_head\.classify\.weight is beyond float16"):
         round_to_half(model)
-
-
-def test_storing_as_half_loses_nothing_and_leaves_other_values_alone() -> None:
-    exact = torch.randn(8, 4).half().float()
-    inexact = torch.full((5, 8), 0.1)
-    module = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 5))
-    module[0].weight.data, module[1].weight.data = exact, inexact
-    example = torch.zeros(1, 4, 1, 1)
-
-    class Flat(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = module
-
-        def forward(self, features: torch.Tensor) -> torch.Tensor:
-            made: torch.Tensor = self.layers(features.flatten(1))
-            return made[:, :, None, None]
-
-    graph = to_onnx(graph_of(Flat(), ("features",), ("score",)), (example,), 18)
-    plain = onnx.ModelProto()
-    plain.CopyFrom(graph)
-    store_as_half(graph)
-    onnx.checker.check_model(graph, full_check=True)
-    kinds = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
-    halves = [name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT16]
-    assert len(halves) == 1
-    assert len([kind for kind in kinds.values() if kind == onnx.TensorProto.FLOAT]) == 3
-    stored = next(t for t in graph.graph.initializer if t.name == halves[0])
-    original = next(t for t in plain.graph.initializer if t.name == halves[0][: -len(".half")])
-    assert np.array_equal(numpy_helper.to_array(stored), numpy_helper.to_array(original))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NoReturn
 
 import cv2
@@ -14,13 +13,9 @@ from hypothesis import strategies as st
 
 from deepmask.coco.annotations import Annotation, Image, LabelledSet
 from deepmask.coco.errors import LabelError
-from deepmask.coco.reader import read_coco
-from deepmask.networks.patches.batches import ScoredPatchBatches
-from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.device_crops import DeviceCropper, PixelTable
-from deepmask.networks.patches.recipe import DeepMaskRecipe
-from deepmask.networks.patches.sampling import Positive, Sampler, Window
+from deepmask.networks.patches.sampling import Positive, Window
 
 CPU = torch.device("cpu")
 
@@ -80,21 +75,6 @@ def test_samples_are_bilinear_and_filled_beyond_the_edge() -> None:
     assert sampled[0, 0, :, 0].tolist() == expected
     assert sampled[0, 1, 2, 0].item() == (200 + (40 + 20) / 2) / 2  # half of it below the edge
     assert sampled[0, 2].flatten().tolist() == [200] * 4
-
-
-def test_batches_from_either_cropper_agree(
-    drawn: tuple[Path, Path], tiny_model: DeepMaskConfig, tiny_recipe: DeepMaskRecipe
-) -> None:
-    found = read_coco(*drawn)
-    sampler = Sampler(found, [], tiny_model, tiny_recipe)
-    croppers = (Cropper(10**8), DeviceCropper(found.images, found.instances, CPU, threads=2))
-    host, device = (
-        ScoredPatchBatches(sampler, cropper, tiny_model, tiny_recipe, 0)(5) for cropper in croppers
-    )
-    assert torch.equal(host.labels, device.labels)
-    assert torch.equal(host.colours, device.colours)
-    assert (host.patches.float() - device.patches.float()).abs().mean() < 1.5
-    assert (host.masks != device.masks).float().mean() < 0.01
 
 
 def test_no_positives_give_no_masks(scene: LabelledSet) -> None:
