@@ -36,7 +36,6 @@ FAMILIES: dict[str, AnyFamily] = {
         describe=describe_deepmask,
         trainable=train_deepmask,
         validation=Validation(MEASURES, validation_batches, measure_patches),
-        cuts_on_device=True,
         with_scores_of=with_scores_of,
     ),
     "sharpmask": Family(
@@ -51,7 +50,6 @@ FAMILIES: dict[str, AnyFamily] = {
         describe=describe_sharpmask,
         trainable=train_refinement,
         validation=Validation(MEASURES, validation_batches, measure_patches),
-        cuts_on_device=True,
         with_scores_of=with_scores_of,
         base=SharpMaskConfig.coarse,
         start_from=start_from,

@@ -36,7 +36,7 @@ class TensorBatch:
 
     def pinned(self: BatchType) -> BatchType:
         """Return the same in page-locked memory, from which a GPU copies while the CPU goes on."""
-        return self._each(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
+        return self._each(Tensor.pin_memory)
 
     def _each(self: BatchType, change: Callable[[Tensor], Tensor]) -> BatchType:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
@@ -53,9 +53,6 @@ class TrainingData:
     seed         decides, with the step, everything that is random.
     rank, size   this process is number `rank` of `size`; each makes its own share of every batch.
     cache_bytes  memory for decoded pictures and masks.
-    device       where pictures are cut: None for the CPU, picture by picture, else a device that
-                 holds all of them.
-    threads      how many decode pictures at once when `device` is filled.
     """
 
     labelled: LabelledSet
@@ -64,8 +61,6 @@ class TrainingData:
     rank: int = 0
     size: int = 1
     cache_bytes: int = 10**9
-    device: torch.device | None = None
-    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,6 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     describe      what `model.json` says of a network of that configuration.
     trainable     puts the network in training mode and returns the parameters that learn.
     validation    what is measured on fixed batches; None for nothing.
-    cuts_on_device  whether `batches` can cut pictures on the training device (`--crops device`).
     base          the configuration of the trained network that one starts from (`--from`); None for
                   a family that starts from a pretrained trunk or from random weights (`--init`).
     start_from    copies that trained network into the new one.
@@ -121,7 +115,6 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     describe: Callable[[ConfigType], Description]
     trainable: Callable[[NetworkType, RecipeType], Sequence[ParameterGroup]] = train_everything
     validation: Validation[ConfigType, RecipeType, NetworkType, BatchType] | None = None
-    cuts_on_device: bool = False
     base: Callable[[ConfigType], NetworkConfig] | None = None
     start_from: Callable[[NetworkType, Network], None] | None = None
     with_scores_of: (

@@ -111,7 +111,6 @@ def test_a_run_is_not_resumed_by_another_family(
         ({"init": None}, "--init is missing"),
         ({"base": Path("x.pt")}, "--from is for the presets that refine"),
         ({"device": "tpu"}, "device is 'tpu'"),
-        ({"crops": "device"}, "--crops device has no effect on toy-64: leave it out"),
     ],
 )
 def test_wrong_requests_are_told_apart_from_failures(
