@@ -20,19 +20,12 @@ from deepmask.networks.heads import (
 
 
 class _ScoreGraph(nn.Module):
-    def __init__(
-        self, reduce: nn.Conv2d, encode: nn.Linear, head: ScoreHead, cells: int, margin: int
-    ) -> None:
+    def __init__(self, encode: nn.Conv2d, head: ScoreHead, margin: int) -> None:
         super().__init__()
         self.margin = margin
-        self.reduce = reduce
-        self.encode = convolution(encode, cells)
+        self.encode = encode
         self.widen = convolution(head.widen, 1)
         self.classify = convolution(head.classify, 1)
-
-    def code(self, features: Tensor) -> Tensor:
-        code: Tensor = self.encode(torch.relu(self.reduce(crop(features, self.margin))))
-        return code
 
     def score(self, code: Tensor) -> Tensor:
         score: Tensor = self.classify(torch.relu(self.widen(code)))
@@ -53,10 +46,11 @@ class SharedScoreGraph(_ScoreGraph):
     def __init__(
         self, mask_head: LowRankMaskHead, score_head: SharedScoreHead, cells: int, margin: int
     ) -> None:
-        super().__init__(mask_head.reduce, mask_head.encode, score_head, cells, margin)
+        super().__init__(convolution(mask_head.encode, cells), score_head, margin)
+        self.reduce = mask_head.reduce
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        code = self.code(features)
+        code: Tensor = self.encode(torch.relu(self.reduce(crop(features, self.margin))))
         return self.score(code), code
 
 
@@ -67,13 +61,15 @@ class WindowScoreGraph(_ScoreGraph):
         self, reduce: nn.Conv2d, score_head: WindowScoreHead, cells: int, margin: int
     ) -> None:
         """`reduce` is the score head's own 1×1 convolution, or the mask head's."""
-        super().__init__(reduce, score_head.encode, score_head, cells, margin)
+        super().__init__(convolution(score_head.encode, cells), score_head, margin)
+        self.reduce = reduce
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.score(torch.relu(self.code(features)))
+        code = self.encode(torch.relu(self.reduce(crop(features, self.margin))))
+        return self.score(torch.relu(code))
 
 
-class PooledScoreGraph(nn.Module):
+class PooledScoreGraph(_ScoreGraph):
     """features (1, C, h, w) → score (1, 1, rows, cols) logits.
 
     In place of OverFeat's four shifted pools (§3.3), one 2×2 pool at stride 1 and dilation 2: the
@@ -83,17 +79,11 @@ class PooledScoreGraph(nn.Module):
 
     def __init__(self, score_head: PooledScoreHead, cells: int, margin: int) -> None:
         """`cells` is even."""
-        super().__init__()
-        self.margin = margin
-        self.encode = convolution(score_head.encode, cells // 2, dilation=2)
-        self.widen = convolution(score_head.widen, 1)
-        self.classify = convolution(score_head.classify, 1)
+        super().__init__(convolution(score_head.encode, cells // 2, dilation=2), score_head, margin)
 
     def forward(self, features: Tensor) -> Tensor:
         pooled = F.max_pool2d(crop(features, self.margin), 2, stride=1)
-        x = torch.relu(self.encode(pooled))
-        score: Tensor = self.classify(torch.relu(self.widen(x)))
-        return score
+        return self.score(torch.relu(self.encode(pooled)))
 
 
 def crop(features: Tensor, margin: int) -> Tensor:
