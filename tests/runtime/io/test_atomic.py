@@ -109,7 +109,9 @@ def test_what_vanishes_unlocked_is_made_again(
     tmp_path: Path, monkeypatch: Patch, before: str
 ) -> None:
     """Another process's `remove_stale` may come before a new file or folder is locked."""
-    opened, locked, removed = os.open, atomic.fcntl.flock, list[bool]()
+    import fcntl
+
+    opened, locked, removed = os.open, fcntl.flock, list[bool]()
 
     def late_open(path: Path, *arguments: int, **rest: Any) -> int:
         if before == "open" and isinstance(path, Path) and path.is_dir() and not removed:
@@ -124,7 +126,7 @@ def test_what_vanishes_unlocked_is_made_again(
         locked(descriptor, how)
 
     monkeypatch.setattr(os, "open", late_open)
-    monkeypatch.setattr(atomic.fcntl, "flock", late_lock)
+    monkeypatch.setattr(fcntl, "flock", late_lock)
     with atomic_write(tmp_path / "a.pt") as file:
         file.write(b"1")
     removed.clear()
