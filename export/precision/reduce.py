@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
-from deepmask.export.folder import extra_files
 from deepmask.export.onnx_graph import strip, write_part
 from deepmask.export.precision.agreement import (
     REFERENCE_TOP,
@@ -63,8 +61,6 @@ def write_reduced(
                 inputs = feeds(stage, files, plain, model.engine, progress)
                 _convert(reference / stage.file, target, precision, stage, inputs)
             report(f"{target.name:<17}{target.stat().st_size / 1e6:7.1f} MB, {precision}")
-        for name in extra_files(reference):
-            _convert(reference / name, out / name, precision, None, ())
         manifest = with_checksums(replace(plain, precision=precision), out)
         manifest = replace(manifest, about={**plain.about, "weights": precision})
         write_manifest(manifest, out)
@@ -120,13 +116,10 @@ def _cut_from(stage: Stage, manifest: Manifest) -> Stage | None:
 
 
 def _convert(
-    source: Path, target: Path, precision: str, stage: Stage | None, inputs: Iterable[Feed]
+    source: Path, target: Path, precision: str, stage: Stage, inputs: Iterable[Feed]
 ) -> None:
-    """Write a graph in another precision; one that no stage runs stays float32 in int8 models."""
     if precision == FP16:
         convert_to_half(source, target, stage)
-    elif stage is None:
-        shutil.copyfile(source, target)
     else:
         quantise(source, target, stage, inputs, precision)
     graph = onnx.load(target)

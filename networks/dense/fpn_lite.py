@@ -16,7 +16,6 @@ from deepmask.networks.dense.graphs import (
     DenseForm,
     DenseGraph,
     DenseModel,
-    DenseOptions,
     Description,
 )
 from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead, Windows
@@ -124,7 +123,7 @@ class MaskStage(nn.Module):
         return mask, final_score(scores[:, 0], scores[:, 1], iou)
 
 
-def dense_fpn_lite(network: FpnLite, options: DenseOptions) -> DenseModel:
+def dense_fpn_lite(network: FpnLite) -> DenseModel:
     """Return the graphs of a network in evaluation mode: scores, and the windows of each slot."""
     config = network.config
     image = {"image": TensorSpec("image", "float32", (1, 3, "height", "width"))}

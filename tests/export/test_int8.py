@@ -14,7 +14,6 @@ from onnx import TensorProto, numpy_helper
 
 from deepmask.export.precision.calibration import covering
 from deepmask.export.precision.int8 import QUANTISED_FORMS, quantise, quantised_nodes
-from deepmask.networks.dense.graphs import DenseOptions
 from deepmask.networks.families import dense_model, describe
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import VIEW, Stage, TensorSpec
@@ -33,9 +32,8 @@ from tests.export.float_graphs import graphs_of, random_feed, sketch
 
 
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
-@pytest.mark.parametrize("interleaving", ["dilated", "shifted"])
-def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path: Path) -> None:
-    score = graphs_of(PAPER_LIKE, tmp_path, "score", interleaving=interleaving)["score"]
+def test_pooled_score_heads_are_quantised(form: str, tmp_path: Path) -> None:
+    score = graphs_of(PAPER_LIKE, tmp_path, "score")["score"]
     full = onnxruntime.InferenceSession(str(score.path))
     feed = random_feed(full)
     quantise(score.path, tmp_path / "int8.onnx", score.stage, [feed], form)
@@ -144,7 +142,7 @@ def test_layers_that_stay_in_float32(
 
 def test_covering_windows_hold_every_cell_that_a_window_can() -> None:
     """The symmetric form measures what was gathered, and nothing else."""
-    dense = dense_model(random_model(TINY), DenseOptions())
+    dense = dense_model(random_model(TINY))
     manifest = sketch(dense, describe(TINY))
     (grid,), cells = manifest.grids, TINY.cells
     for height, width in ((1, 1), (64, 70), (100, 333)):
