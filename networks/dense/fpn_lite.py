@@ -140,7 +140,10 @@ def dense_fpn_lite(network: FpnLite) -> DenseModel:
         "layout": TensorSpec("map", "int64", (len(grids()), 4)),
     }
     locations = {"locations": TensorSpec("locations", "int64", ("n", 3))}
-    graphs = [DenseGraph("score", "score", VIEW, ScoreStage(network), image, scores | tables)]
+    layers = {"score": ("network.score.weight",)}
+    graphs = [
+        DenseGraph("score", "score", VIEW, ScoreStage(network), image, scores | tables, layers)
+    ]
     for slot, suffix in enumerate(SUFFIXES):
         size = SLOTS[slot].mask
         made = {
@@ -155,6 +158,7 @@ def dense_fpn_lite(network: FpnLite) -> DenseModel:
                 MaskStage(network, slot),
                 tables | locations,
                 made,
+                {"code": ("head.encode.weight",)},
                 grids=tuple(grid.name for grid in grids() if grid.name.endswith(suffix)),
             )
         )
