@@ -1,0 +1,39 @@
+"""A video through one model, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from pathlib import Path
+
+from deepmask.runtime.cli.batch import Job, Outcome, Settings, run_jobs
+from deepmask.runtime.io.results import ResultsWriter
+from deepmask.runtime.io.video import Video, VideoWriter
+from deepmask.runtime.predict.deepmask import DeepMask
+
+
+@contextmanager
+def run_video(
+    model: DeepMask,
+    video: Video,
+    overlay: Path | None,
+    settings: Settings,
+    writer: ResultsWriter | None,
+) -> Iterator[Generator[Outcome, None, None]]:
+    """Yield the outcomes of the frames as they come; the overlay has its name afterwards.
+
+    The frame's number, from 1 on, is its `image_id`.
+    """
+    with nullcontext() if overlay is None else VideoWriter(overlay, video.rate) as drawn:
+        jobs = (
+            Job(
+                Path(f"{video.name}, frame {number}"),
+                f"{video.name}#{number:06d}",
+                number,
+                lambda frame=frame: frame,
+                None if drawn is None else drawn.add,
+            )
+            for number, frame in enumerate(video.frames(), 1)
+        )
+        with closing(run_jobs(model, jobs, settings, writer)) as outcomes:
+            yield outcomes
