@@ -7,15 +7,16 @@ from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
 
+from deepmask.runtime.cli.inputs import InputError
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.errors import UsageError, printable
+from deepmask.runtime.errors import printable
 from deepmask.runtime.io.atomic import remove_stale
-from deepmask.runtime.io.images import SUFFIXES, ImageError, read_image
+from deepmask.runtime.io.images import ImageError, read_image
 from deepmask.runtime.io.results import PICTURES, ResultsWriter, image_ids, write_picture
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import DeepMask
@@ -26,10 +27,6 @@ IN_WORK = 2
 
 #: An image's proposals, the same as COCO results, the seconds of each stage, and its overlay.
 _Done = tuple[Proposals, list[CocoResult], dict[str, float], npt.NDArray[np.uint8] | None]
-
-
-class InputError(UsageError):
-    """Inputs that name no image, or pictures that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -55,41 +52,36 @@ class Outcome:
     error: str = ""
 
 
-def expand(inputs: Sequence[Path]) -> list[Path]:
-    """Replace each folder among the inputs by the image files directly in it, by name.
-
-    Raises `InputError` for a folder without any, or that cannot be read.
-    """
-    paths: list[Path] = []
-    for given in inputs:
-        try:
-            paths += _images_in(given) if given.is_dir() else [given]
-        except OSError as error:
-            raise InputError(f"{given}: cannot be read ({error.strerror})") from error
-    return paths
-
-
-def overlay_paths(paths: Sequence[Path], overlay: Path | None) -> list[Path | None]:
+def overlay_paths(names: Sequence[str], overlay: Path | None) -> list[Path | None]:
     """Return where each image's overlay goes: the picture `overlay`, or one in that folder.
 
+    `names` are paths that end in each image's own name; folders in them are made there, too.
     Raises `InputError` for one picture and several images, and for what cannot be a picture.
     """
     if overlay is None:
-        return [None] * len(paths)
+        return [None] * len(names)
     if overlay.suffix and not overlay.is_dir():
         if overlay.suffix.lower() not in PICTURES:
             raise InputError(f"--overlay {overlay}: expected a folder, or {', '.join(PICTURES)}")
-        if len(paths) > 1:
-            raise InputError(f"--overlay {overlay}: a folder is needed for {len(paths)} images")
+        if len(names) > 1:
+            raise InputError(f"--overlay {overlay}: a folder is needed for {len(names)} images")
         return [overlay]
-    names: dict[str, None] = {}
-    for path in paths:
-        name, copy = path.stem, 1
-        while name in names:
+    return [overlay / f"{name}.png" for name in _apart(names)]
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Return the names without suffix, with a number where two would be one to a file system."""
+    taken: set[str] = set()
+    chosen = []
+    for path in map(PurePath, names):
+        whole = path.relative_to(path.anchor).with_suffix("").as_posix()
+        name, copy = whole, 1
+        while name.casefold() in taken:
             copy += 1
-            name = f"{path.stem}-{copy}"
-        names[name] = None
-    return [overlay / f"{name}.png" for name in names]
+            name = f"{whole}-{copy}"
+        taken.add(name.casefold())
+        chosen.append(name)
+    return chosen
 
 
 def run_batch(
@@ -98,20 +90,26 @@ def run_batch(
     overlays: Sequence[Path | None],
     settings: Settings,
     writer: ResultsWriter,
+    names: Sequence[str] = (),
 ) -> Generator[Outcome, None, None]:
     """Write each image's results to `writer`, its overlay to a file. Failures stop nothing.
+
+    `names` are what the list of images calls each, by default the name of its file.
 
     The next image is in work while one is awaited, so an image's stages take longer than they would
     alone, and a folder less time. Results are written in the order of `paths`. Closed early, it
     waits for what is in work.
     """
     remove_stale(*(overlay for overlay in overlays if overlay is not None))
-    waiting: deque[tuple[Path, int, Path | None, Future[_Done]]] = deque()
+    waiting: deque[tuple[Path, str, int, Path | None, Future[_Done]]] = deque()
+    each = zip(
+        paths, names or [path.name for path in paths], image_ids(paths), overlays, strict=True
+    )
     with ThreadPoolExecutor(IN_WORK) as pool:
         try:
-            for path, image_id, overlay in zip(paths, image_ids(paths), overlays, strict=True):
+            for path, name, image_id, overlay in each:
                 job = pool.submit(_run_image, model, path, image_id, overlay is not None, settings)
-                waiting.append((path, image_id, overlay, job))
+                waiting.append((path, name, image_id, overlay, job))
                 if len(waiting) == IN_WORK:
                     yield _outcome(*waiting.popleft(), writer)
             while waiting:
@@ -121,7 +119,12 @@ def run_batch(
 
 
 def _outcome(
-    path: Path, image_id: int, overlay: Path | None, job: Future[_Done], writer: ResultsWriter
+    path: Path,
+    name: str,
+    image_id: int,
+    overlay: Path | None,
+    job: Future[_Done],
+    writer: ResultsWriter,
 ) -> Outcome:
     """Wait for an image, and write its files; failures of the image are told, not raised."""
     try:
@@ -133,18 +136,10 @@ def _outcome(
     except MemoryError:
         said = printable(f"{path}: not enough memory, try a smaller --max-side")
         return Outcome(path, None, {}, said)
-    writer.add(results, image_id, path.name, *proposals.image_size)
+    writer.add(results, image_id, name, *proposals.image_size)
     if overlay is not None and picture is not None:
         write_picture(overlay, picture)
     return Outcome(path, proposals, seconds)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    named = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
-    images = sorted(path for path in named if not path.is_dir())
-    if not images:
-        raise InputError(f"{folder}: no images in this folder ({', '.join(SUFFIXES)})")
-    return images
 
 
 def _run_image(model: DeepMask, path: Path, image_id: int, draw: bool, settings: Settings) -> _Done:

@@ -81,8 +81,15 @@ from deepmask.runtime.errors import OneLineError
     default=20,
     help="Maximum number of objects in the picture and in the printed table.",
 )
+@click.option("--recursive", is_flag=True, help="Search the folders in a folder, too.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace files that no run has made. An IMAGE is never replaced.",
+)
 def command(images: tuple[Path, ...], **options: Any) -> int:
-    """Find the objects in each IMAGE, a file or a folder of files, as ranked masks.
+    """Find the objects in each IMAGE as ranked masks: a file, a folder of files, a pattern such as
+    'photos/**/*.jpg', or - for standard input.
 
     Writes all masks as COCO results: compressed RLE, box and score, best first. Images are turned
     upright by their EXIF orientation. The image_id is the number in a COCO file name; any other
@@ -91,20 +98,32 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     \b
     Examples:
       deepmask-trt-run photograph.jpg --overlay overlay.png
-      deepmask-trt-run holiday/ --proposals 100 --out holiday.json --overlay pictures/
+      deepmask-trt-run holiday/ --recursive --out holiday.json --overlay pictures/
       deepmask-trt-run --model models/vgg-a --engine onnxruntime --device cuda *.jpg
 
     Exit code 0: all images are done; 1: some image failed, the others are done; 2: wrong use; 130
     or 143: stopped by Ctrl-C or SIGTERM, the images that were done are in the files.
     """
+    from deepmask.runtime.cli.inputs import with_stdin
+
+    with with_stdin(images) as inputs:
+        return _run(inputs, options)
+
+
+def _run(inputs: list[Path], options: dict[str, Any]) -> int:
     scales = None if options["scales"] is None else parse_scales(options["scales"])
-    from deepmask.runtime.cli.batch import Outcome, Settings, expand, overlay_paths, run_batch
+    from deepmask.runtime.cli.batch import Outcome, Settings, overlay_paths, run_batch
+    from deepmask.runtime.cli.inputs import expand, names_of
     from deepmask.runtime.cli.report import model_lines, proposal_lines, time_lines
-    from deepmask.runtime.io.results import ResultsWriter
+    from deepmask.runtime.io.outputs import require_writable
+    from deepmask.runtime.io.results import ResultsWriter, result_files
     from deepmask.runtime.predict.deepmask import DeepMask
 
-    paths = expand(images)
-    overlays = overlay_paths(paths, options["overlay"])
+    paths = expand(inputs, options["recursive"], leave_out=options["overlay"])
+    called = names_of(paths, inputs)
+    overlays = overlay_paths(called, options["overlay"])
+    outputs = {"--out": result_files(options["out"]), "--overlay": filter(None, overlays)}
+    require_writable(outputs, [*paths, *_files_of(options["model"])], options["force"])
     names = ("engine", "device", "threads", "coarse", "max_side", "cache")
     given = {name: options[name] for name in names}
     with progress_bar() as show:
@@ -129,7 +148,7 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
         suppress(KeyboardInterrupt),
         progress_bar() as show,
         # Closed at once when interrupted: nothing may run on when the model is closed.
-        closing(run_batch(model, paths, overlays, settings, writer)) as batch,
+        closing(run_batch(model, paths, overlays, settings, writer, called)) as batch,
     ):
         for outcome in batch:
             # Proposals are large: only a single image's are shown, and so kept.
@@ -153,6 +172,10 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     if failed and len(paths) > 1:
         raise OneLineError(f"{len(failed)} of {len(paths)} images failed, the others are done")
     return 1 if failed else 0
+
+
+def _files_of(model: Path | None) -> list[Path]:
+    return sorted(model.iterdir()) if model is not None and model.is_dir() else []
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.io.atomic import abort, atomic_write, commit, new_file, remove_stale
+from deepmask.runtime.io.outputs import MARK
 
 #: Suffixes of pictures that can be written, and Pillow's names of their formats.
 PICTURES: Mapping[str, str] = {
@@ -41,15 +43,19 @@ class ResultsWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open both temporary files; raises `ResultsError`."""
+        """Open both temporary files, in a folder that is made if need be; raises `ResultsError`."""
         if path.is_dir():
             raise ResultsError(f"{path}: is a folder, expected the name of a JSON file")
-        self.path = path
-        self.images_path = path.with_suffix(".images.json")
+        self.path, self.images_path = result_files(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be written ({error.strerror})") from error
+        head = f'{{"info": {{"description": "{MARK}"}}, "images": [\n'
         categories = ', "categories": [{"id": 1, "name": "object"}], "annotations": []}\n'
         self._results = _ArrayFile(self.path, "[\n", "\n]\n")
         try:
-            self._images = _ArrayFile(self.images_path, '{"images": [\n', "\n]" + categories)
+            self._images = _ArrayFile(self.images_path, head, "\n]" + categories)
         except ResultsError:
             self._results.drop()
             raise
@@ -91,6 +97,11 @@ class ResultsWriter:
         remove_stale(self.path, self.images_path)
 
 
+def result_files(path: Path) -> tuple[Path, Path]:
+    """Return the files that a `ResultsWriter` writes: the results, and the list of images."""
+    return path, path.with_suffix(".images.json")
+
+
 def image_ids(paths: Sequence[Path]) -> list[int]:
     """Return an id for each image: the number in a COCO file name, else the next free number."""
     numbers: dict[int, int] = {}
@@ -103,13 +114,30 @@ def image_ids(paths: Sequence[Path]) -> list[int]:
 
 
 def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) uint8 RGB in the format of its suffix; raises `ResultsError`."""
+    """Write (H, W, 3) uint8 RGB in the format of its suffix, marked as ours but for BMP.
+
+    Raises `ResultsError`.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            Image.fromarray(picture).save(file, PICTURES[path.suffix.lower()])
+            kind = PICTURES[path.suffix.lower()]
+            Image.fromarray(picture).save(file, kind, **_marked(kind))
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _marked(kind: str) -> dict[str, Any]:
+    """Return the arguments of Pillow's `save` that leave `MARK` in a file of this format."""
+    if kind == "PNG":
+        info = PngInfo()
+        info.add_text("Software", MARK)
+        return {"pnginfo": info}
+    if kind == "WEBP":
+        exif = Image.Exif()
+        exif[ExifTags.Base.Software] = MARK
+        return {"exif": exif}
+    return {"JPEG": {"comment": MARK}, "TIFF": {"software": MARK}}.get(kind, {})
 
 
 class _ArrayFile:
