@@ -1,4 +1,4 @@
-"""Many images through one model: which files, and what became of each."""
+"""Many images through one model, and what became of each."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.errors import UsageError, printable
+from deepmask.runtime.errors import printable
 from deepmask.runtime.io.atomic import remove_stale
-from deepmask.runtime.io.formats import format_contents, write_file
+from deepmask.runtime.io.formats import format_contents
 from deepmask.runtime.io.html_report import HtmlReport, picture_section
-from deepmask.runtime.io.images import SUFFIXES, ImageError, read_image
-from deepmask.runtime.io.results import PICTURES, ResultsWriter, image_ids, write_picture
+from deepmask.runtime.io.images import ImageError, read_image
+from deepmask.runtime.io.results import ResultsWriter, image_ids, write_file, write_picture
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.predict.proposals import CocoResult, Proposals
@@ -29,10 +29,6 @@ from deepmask.runtime.predict.proposals import CocoResult, Proposals
 IN_WORK = 2
 
 Pixels = npt.NDArray[np.uint8]
-
-
-class InputError(UsageError):
-    """Inputs that name no image, or pictures that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -101,77 +97,38 @@ class _Done:
     section: str | None
 
 
-def expand(inputs: Sequence[Path]) -> list[Path]:
-    """Replace each folder among the inputs by the image files directly in it, by name.
-
-    Raises `InputError` for a folder without any, or that cannot be read.
-    """
-    paths: list[Path] = []
-    for given in inputs:
-        try:
-            paths += _images_in(given) if given.is_dir() else [given]
-        except OSError as error:
-            raise InputError(f"{given}: cannot be read ({error.strerror})") from error
-    return paths
-
-
-def overlay_paths(paths: Sequence[Path], overlay: Path | None) -> list[Path | None]:
-    """Return where each image's overlay goes: the picture `overlay`, or one in that folder.
-
-    Raises `InputError` for one picture and several images, and for what cannot be a picture.
-    """
-    if overlay is None:
-        return [None] * len(paths)
-    if overlay.suffix and not overlay.is_dir():
-        if overlay.suffix.lower() not in PICTURES:
-            raise InputError(f"--overlay {overlay}: expected a folder, or {', '.join(PICTURES)}")
-        if len(paths) > 1:
-            raise InputError(f"--overlay {overlay}: a folder is needed for {len(paths)} images")
-        return [overlay]
-    return [overlay / f"{name}.png" for name in distinct_names(paths)]
-
-
-def distinct_names(paths: Sequence[Path]) -> list[str]:
-    """Return the names of files without suffix, with a number where two would be equal."""
-    names: dict[str, None] = {}
-    for path in paths:
-        name, copy = path.stem, 1
-        while name in names:
-            copy += 1
-            name = f"{path.stem}-{copy}"
-        names[name] = None
-    return list(names)
-
-
 def run_batch(
     model: DeepMask,
     paths: Sequence[Path],
     overlays: Sequence[Path | None],
     settings: Settings,
     writer: ResultsWriter | None,
+    names: Sequence[str] = (),
     *,
     files: Sequence[Sequence[Path]] = (),
-    report: HtmlReport | None = None,
+    page: HtmlReport | None = None,
 ) -> Generator[Outcome, None, None]:
     """Write each image's results to `writer`, its overlay to a file. Failures stop nothing.
 
-    files   of each image, in the format of the settings.
-    report  a page that all images are added to.
+    names  what the list of images calls each; by default the name of its file.
+    files  of each image, in the format of the settings.
+    page   to which all images are added.
     """
     remove_stale(*filter(None, overlays), *(file for of_image in files for file in of_image))
-    each = zip(paths, image_ids(paths), overlays, files or [()] * len(paths), strict=True)
+    called = names or [path.name for path in paths]
+    each = zip(paths, called, image_ids(paths), overlays, files or [()] * len(paths), strict=True)
     jobs = (
         Job(
             path,
-            path.name,
+            name,
             image_id,
             partial(read_image, path, settings.max_pixels),
             None if overlay is None else partial(write_picture, overlay),
             of_image,
         )
-        for path, image_id, overlay, of_image in each
+        for path, name, image_id, overlay, of_image in each
     )
-    yield from run_jobs(model, jobs, settings, writer, report)
+    yield from run_jobs(model, jobs, settings, writer, page)
 
 
 def run_jobs(
@@ -179,7 +136,7 @@ def run_jobs(
     jobs: Iterable[Job],
     settings: Settings,
     writer: ResultsWriter | None,
-    report: HtmlReport | None = None,
+    page: HtmlReport | None = None,
 ) -> Generator[Outcome, None, None]:
     """Work on images, and write what comes of them in their order.
 
@@ -190,18 +147,18 @@ def run_jobs(
     with ThreadPoolExecutor(IN_WORK) as pool:
         try:
             for job in jobs:
-                future = pool.submit(_run_image, model, job, settings, report is not None)
+                future = pool.submit(_run_image, model, job, settings, page is not None)
                 waiting.append((job, future))
                 if len(waiting) == IN_WORK:
-                    yield _outcome(*waiting.popleft(), writer, report)
+                    yield _outcome(*waiting.popleft(), writer, page)
             while waiting:
-                yield _outcome(*waiting.popleft(), writer, report)
+                yield _outcome(*waiting.popleft(), writer, page)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _outcome(
-    job: Job, future: Future[_Done], writer: ResultsWriter | None, report: HtmlReport | None
+    job: Job, future: Future[_Done], writer: ResultsWriter | None, page: HtmlReport | None
 ) -> Outcome:
     """Wait for an image, and write its files; failures of the image are told, not raised."""
     try:
@@ -217,22 +174,14 @@ def _outcome(
         write_file(file, content)
     if job.draw is not None and done.overlay is not None:
         job.draw(done.overlay)
-    if report is not None and done.section is not None:
-        report.add(done.section)
+    if page is not None and done.section is not None:
+        page.add(done.section)
     if writer is not None:
         writer.add(done.results, job.image_id, job.name, *done.proposals.image_size)
     return Outcome(job.path, done.proposals, done.seconds, objects=done.objects)
 
 
-def _images_in(folder: Path) -> list[Path]:
-    named = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
-    images = sorted(path for path in named if not path.is_dir())
-    if not images:
-        raise InputError(f"{folder}: no images in this folder ({', '.join(SUFFIXES)})")
-    return images
-
-
-def _run_image(model: DeepMask, job: Job, settings: Settings, with_section: bool) -> _Done:
+def _run_image(model: DeepMask, job: Job, settings: Settings, with_page: bool) -> _Done:
     start = time.perf_counter()
     image = job.read()
     seconds = {"decode": time.perf_counter() - start}
@@ -260,5 +209,5 @@ def _run_image(model: DeepMask, job: Job, settings: Settings, with_section: bool
         files=[]
         if settings.kind == "coco"
         else list(format_contents(settings.kind, job.files, job.path, image, masks, scores)),
-        section=picture_section(job.name, image, masks, scores) if with_section else None,
+        section=picture_section(job.name, image, masks, scores) if with_page else None,
     )

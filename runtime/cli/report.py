@@ -21,14 +21,16 @@ def model_lines(model: DeepMask, scales: Scales) -> list[str]:
     ]
 
 
-def time_lines(stages: Sequence[str], seconds: Sequence[Mapping[str, float]]) -> list[str]:
+def time_lines(
+    stages: Sequence[str], seconds: Sequence[Mapping[str, float]], counted: str = "images"
+) -> list[str]:
     """Tabulate the milliseconds of each stage and in all: of one image, or the mean of several.
 
     On a GPU the total is less than the sum: the host and the device work at the same time.
     """
     names = (*stages, "total")
     means = {name: 1e3 * float(np.mean([run.get(name, 0.0) for run in seconds])) for name in names}
-    title = "time" if len(seconds) == 1 else f"mean time of {len(seconds)} images"
+    title = "time" if len(seconds) == 1 else f"mean time of {len(seconds)} {counted}"
     return [
         f"{title}, ms",
         "  " + " ".join(f"{name:>8}" for name in means),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -50,8 +49,8 @@ _OPTIONS = (
     click.option(
         "--min-score",
         type=IOU,
-        help="Least score of an object.  [default: a quarter of the image's best; and an object is "
-        "among the best three times --top proposals]",
+        help="Least score of an object.  [default: a quarter of the image's best; what ranks far "
+        "down the list is no object, either]",
     ),
     option(
         "--nms",

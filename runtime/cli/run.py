@@ -59,17 +59,24 @@ from deepmask.runtime.errors import OneLineError
     help="Refuse an image with more pixels than this before it is decoded.",
 )
 @result_options
+@click.option("--recursive", is_flag=True, help="Search the folders in a folder, too.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Replace files that no run has made. An IMAGE is never replaced.",
+)
 def command(images: tuple[Path, ...], **options: Any) -> int:
-    """Find the objects in each IMAGE, a file or a folder of files, as masks.
+    """Find the objects in each IMAGE as masks: a file, a folder of files, a pattern such as
+    'photos/**/*.jpg', or - for standard input; or in one video, or a camera of this number.
 
-    IMAGE may also be one video, or the number of a camera. Writes the objects as COCO results:
-    compressed RLE, box and score, best first. Images are turned upright by their EXIF orientation.
-    The image_id is the number in a COCO file name; any other file gets the next free number.
+    Writes the objects as COCO results: compressed RLE, box and score, best first. Images are turned
+    upright by their EXIF orientation. The image_id is the number in a COCO file name; any other
+    file gets the next free number, and a frame of a video its own.
 
     \b
     Examples:
       deepmask-trt-run photograph.jpg --overlay overlay.png --html report.html
-      deepmask-trt-run holiday/ --proposals 100 --out holiday.json --overlay pictures/
+      deepmask-trt-run holiday/ --recursive --out holiday.json --overlay pictures/
       deepmask-trt-run holiday/ --format labelme --min-score 0.5
       deepmask-trt-run clip.mp4 --overlay objects.mp4
       deepmask-trt-run --model models/vgg-a --engine onnxruntime --device cuda *.jpg
@@ -77,16 +84,28 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     Exit code 0: all images are done; 1: some image failed, the others are done; 2: wrong use; 130
     or 143: stopped by Ctrl-C or SIGTERM, the images that were done are in the files.
     """
+    from deepmask.runtime.cli.inputs import with_stdin
+
+    with with_stdin(images) as inputs:
+        return _run(inputs, options)
+
+
+def _run(inputs: list[Path], options: dict[str, Any]) -> int:
     scales = None if options["scales"] is None else parse_scales(options["scales"])
-    from deepmask.runtime.cli.batch import Outcome, Settings, expand, run_batch
-    from deepmask.runtime.cli.outputs import plan_outputs
+    from deepmask.runtime.cli.batch import Outcome, Settings, run_batch
+    from deepmask.runtime.cli.inputs import expand, names_of
+    from deepmask.runtime.cli.plan import plan_outputs
     from deepmask.runtime.cli.report import model_lines, object_lines, time_lines
-    from deepmask.runtime.cli.video import run_video
+    from deepmask.runtime.cli.video import FrameRate, run_video
+    from deepmask.runtime.io.outputs import require_writable
     from deepmask.runtime.io.video import Video, is_video
     from deepmask.runtime.predict.deepmask import DeepMask
 
-    paths = expand(images)
-    outputs = plan_outputs(paths, options)
+    leave_out = [folder for folder in (options["overlay"], options["out"]) if folder is not None]
+    paths = expand(inputs, options["recursive"], leave_out)
+    called = names_of(paths, inputs)
+    outputs = plan_outputs(paths, called, options)
+    require_writable(outputs.by_option(), [*paths, *_files_of(options["model"])], options["force"])
     video = Video(paths[0], options["max_pixels"]) if is_video(paths[0]) else None
     counted, total = ("images", len(paths)) if video is None else ("frames", video.total)
     names = ("engine", "device", "threads", "coarse", "max_side", "cache")
@@ -108,7 +127,7 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     click.echo("\n".join(model_lines(model, settings.scales)))
     outcomes: list[Outcome] = []
     finished = False
-    tell_rate = frame_rate(say_aside)
+    rate = FrameRate()
     with (
         one_interrupt(),
         model,
@@ -116,25 +135,31 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
         suppress(KeyboardInterrupt),
         progress_bar() as show,
         # Closed at once when interrupted: nothing may run on when the model is closed.
-        run_batch(model, paths, outputs, settings, writer, page)
+        closing(
+            run_batch(
+                *(model, paths, outputs.overlays, settings, writer, called),
+                files=outputs.files,
+                page=page,
+            )
+        )
         if video is None
-        else run_video(model, video, outputs, settings, writer) as batch,
+        else run_video(model, video, outputs.overlays[0], settings, writer) as batch,
     ):
         for outcome in batch:
             # Proposals are large: only a single image's are shown, and so kept.
-            kept = len(paths) == 1 and video is None
+            kept = total == 1 and video is None
             outcomes.append(outcome if kept else replace(outcome, proposals=None, objects=None))
             show(counted, len(outcomes), total)
-            if not total:
-                tell_rate(len(outcomes))
+            if not total and (line := rate.now_and_then(len(outcomes))):
+                say_aside(line)
         finished = True
 
     done = [outcome for outcome in outcomes if not outcome.error]
     if done:
         click.echo("\n".join(time_lines(model.stages, [one.seconds for one in done], counted)))
-        click.echo("\n".join(f"wrote {name}" for name in outputs.written()))
+        click.echo("\n".join(f"wrote {name}" for name in outputs.written(options["overlay"])))
     if video is not None and done:
-        click.echo(tell_rate.line(len(done)))
+        click.echo(rate.line(len(done)))
     if done and (found := done[0].proposals) and (objects := done[0].objects):
         click.echo("\n".join(object_lines(found, objects)))
     failed = [outcome for outcome in outcomes if outcome.error]
@@ -146,6 +171,10 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     if failed and total > 1:
         raise OneLineError(f"{len(failed)} of {total} {counted} failed, the others are done")
     return 1 if failed else 0
+
+
+def _files_of(model: Path | None) -> list[Path]:
+    return sorted(model.iterdir()) if model is not None and model.is_dir() else []
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

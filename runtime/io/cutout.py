@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from rlemasklib import RLEMask
 
 from deepmask.runtime.io import rle
+from deepmask.runtime.io.results import encode_picture
 
 
 def cut_out(image: npt.NDArray[np.uint8], mask: RLEMask) -> bytes:
@@ -21,6 +19,4 @@ def cut_out(image: npt.NDArray[np.uint8], mask: RLEMask) -> bytes:
     part = np.s_[y : y + height, x : x + width]
     inside = rle.to_array(mask)[part]
     pixels = np.dstack([image[part] * inside[:, :, None], np.uint8(255) * inside])
-    file = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
-    return file.getvalue()
+    return encode_picture(pixels.astype(np.uint8))

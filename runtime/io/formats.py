@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from rlemasklib import RLEMask
 
-from deepmask.runtime.io.atomic import atomic_write
 from deepmask.runtime.io.cutout import cut_out
 from deepmask.runtime.io.label_map import label_map
 from deepmask.runtime.io.labelme import labelme_json
-from deepmask.runtime.io.results import ResultsError
 from deepmask.runtime.io.yolo import yolo_labels
 
 #: Formats, COCO's JSON apart, and the folder that each is written to; None: that of each picture.
@@ -59,13 +57,3 @@ def format_contents(
         yield files[0], yolo_labels(masks, size)
     else:
         yield files[0], label_map(masks, size)
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole, in a folder that is made if need be; raises `ResultsError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(content)
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error

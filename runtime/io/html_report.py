@@ -18,6 +18,7 @@ from PIL import Image
 from rlemasklib import RLEMask
 
 from deepmask.runtime.io.atomic import abort, commit, new_file, remove_stale
+from deepmask.runtime.io.outputs import MARK
 from deepmask.runtime.io.overlay import colour
 from deepmask.runtime.io.polygons import Ring, outline
 from deepmask.runtime.io.results import ResultsError
@@ -25,7 +26,8 @@ from deepmask.runtime.io.results import ResultsError
 #: Longest side of the pictures in the page, in pixels: a hundred of them take about 30 MB.
 _LONGEST_SIDE = 1400
 _QUALITY = 82
-_PLACE = "<!-- pictures -->\n"
+#: Where the page has its mark and its pictures.
+_MARK_PLACE, _PLACE = "<!-- mark -->", "<!-- pictures -->\n"
 
 
 class HtmlReport:
@@ -39,7 +41,7 @@ class HtmlReport:
         """Begin the page; raises `ResultsError`."""
         self.path = path
         page = resources.files("deepmask.runtime.io").joinpath("report.html")
-        head, self._tail = page.read_text(encoding="utf-8").split(_PLACE)
+        head, self._tail = page.read_text(encoding="utf-8").replace(_MARK_PLACE, MARK).split(_PLACE)
         self._end = 0
         self._empty = True
         with self._errors():

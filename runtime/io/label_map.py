@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 from rlemasklib import RLEMask
 
 from deepmask.runtime.io import rle
+from deepmask.runtime.io.results import encode_picture
 
 
 def label_map(masks: Sequence[RLEMask], size: tuple[int, int]) -> bytes:
@@ -21,6 +20,4 @@ def label_map(masks: Sequence[RLEMask], size: tuple[int, int]) -> bytes:
     numbers = np.zeros(size, np.uint16)
     for index in np.argsort(rle.areas(masks), kind="stable")[::-1].tolist():
         numbers[rle.to_array(masks[index])] = index + 1
-    file = io.BytesIO()
-    Image.fromarray(numbers).save(file, "PNG")
-    return file.getvalue()
+    return encode_picture(numbers)

@@ -19,7 +19,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def draw_masks(
-    image: npt.NDArray[np.uint8], masks: Sequence[RLEMask], *, numbered: bool = True
+    image: npt.NDArray[np.uint8], masks: Sequence[RLEMask]
 ) -> npt.NDArray[np.uint8]:
     """Draw N masks on a copy of `image`, (H, W, 3) uint8 RGB, each with its number from 1 on.
 
@@ -37,7 +37,7 @@ def draw_masks(
         mask, box = rle.to_array(masks[index]), rle.boxes_xywh([masks[index]])[0]
         _paint(canvas, mask, box, colour(index))
         places[index] = _deepest_pixel(mask, box)
-    for index in order if numbered else ():
+    for index in order:
         _write_number(canvas, index + 1, places[index], colour(index))
     return canvas
 
@@ -89,7 +89,7 @@ def _write_number(
     """Write black digits on a plate of the colour, centred on `place` (x, y), within the canvas."""
     height, width = canvas.shape[:2]
     scale, stroke = max(height, width) / 1600 + 0.15, max(1, round(max(height, width) / 900))
-    (text_width, text_height), base = cv2.getTextSize(str(number), _FONT, scale, stroke)
+    (text_width, text_height), _ = cv2.getTextSize(str(number), _FONT, scale, stroke)
     pad = stroke + 1
     plate_width, plate_height = text_width + 2 * pad, text_height + 2 * pad
     left = min(max(0, place[0] - plate_width // 2), max(0, width - plate_width))

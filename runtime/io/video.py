@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from deepmask.runtime.io.atomic import NEW, remove_stale, staging_folder
 from deepmask.runtime.io.images import MAX_PIXELS, ImageError
+from deepmask.runtime.io.outputs import MARK
 from deepmask.runtime.io.results import ResultsError
 
 #: Names of files that are taken for videos.
@@ -22,8 +24,12 @@ WRITTEN = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 
 #: Frames per second of a camera, or a file, that does not tell.
 _RATE = 25.0
-#: A file must not make FFmpeg open others, or the network.
-_LOCAL = ("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
+#: For FFmpeg in OpenCV: a file must not make it open others, or the network; what is wrong with one is
+#: told in one line of our own.
+_SETTINGS = {
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",
+}
 
 
 def is_video(given: Path) -> bool:
@@ -44,10 +50,12 @@ class Video:
         is_file = given.suffix.lower() in SUFFIXES
         self.name = given.name if is_file else f"camera {given}"
         self._where = str(given) if is_file else self.name
+        for key, value in _SETTINGS.items():
+            os.environ.setdefault(key, value)
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         if is_file:
             if not given.is_file():
                 raise ImageError(f"{given}: no such file")
-            os.environ.setdefault(*_LOCAL)
             self._capture = cv2.VideoCapture(os.path.abspath(given), cv2.CAP_FFMPEG)  # noqa: PTH100
         else:
             self._capture = cv2.VideoCapture(int(str(given)))
@@ -119,6 +127,7 @@ class VideoWriter:
             try:
                 if not self._new.stat().st_size:
                     raise ResultsError(f"{self._path}: cannot be written (the file stayed empty)")
+                _mark(self._new)
                 self._new.replace(self._path)
             except OSError as problem:
                 raise ResultsError(self._problem(problem.strerror)) from problem
@@ -135,12 +144,20 @@ class VideoWriter:
         suffix = self._path.suffix.lower()
         self._new = folder / f"video{suffix}"
         codec = cv2.VideoWriter.fourcc(*WRITTEN[suffix])
-        writer = cv2.VideoWriter(
-            str(self._new), cv2.CAP_FFMPEG, codec, self._rate, (width, height)
-        )
+        writer = cv2.VideoWriter(str(self._new), cv2.CAP_FFMPEG, codec, self._rate, (width, height))
         if not writer.isOpened():
             raise ResultsError(self._problem("OpenCV has no encoder for it"))
         return writer
 
     def _problem(self, reason: str | None) -> str:
         return f"{self._path}: cannot be written ({reason})"
+
+
+def _mark(path: Path) -> None:
+    """Append `MARK` as a part that players skip: a free box of MP4, a junk chunk of AVI."""
+    mark = MARK.encode()
+    mark += b" " * (len(mark) % 2)
+    box = struct.pack(">I4s", 8 + len(mark), b"free")
+    head = struct.pack("<4sI", b"JUNK", len(mark)) if path.suffix == ".avi" else box
+    with path.open("ab") as file:
+        file.write(head + mark)

@@ -97,7 +97,7 @@ class Proposals:
 
         top        most objects.
         min_score  least score of an object. By default a quarter of the best one, and objects are
-                   looked for among the best three times `top` proposals.
+                   looked for only among the first proposals (see `choose_objects`).
         nms        IoU with a better object above which a proposal is left out, 0…1.
         parts      keep also what is mostly inside of better objects: parts of a whole, and groups.
         flat       let no two objects share a pixel: the smaller one has it.
