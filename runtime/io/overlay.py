@@ -18,9 +18,7 @@ _GOLDEN = 0.618034  # successive hues this far apart stay distinct, however many
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def draw_masks(
-    image: npt.NDArray[np.uint8], masks: Sequence[RLEMask]
-) -> npt.NDArray[np.uint8]:
+def draw_masks(image: npt.NDArray[np.uint8], masks: Sequence[RLEMask]) -> npt.NDArray[np.uint8]:
     """Draw N masks on a copy of `image`, (H, W, 3) uint8 RGB, each with its number from 1 on.
 
     masks   at the image's resolution; empty ones are not drawn, but have a number.

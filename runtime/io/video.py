@@ -24,8 +24,8 @@ WRITTEN = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 
 #: Frames per second of a camera, or a file, that does not tell.
 _RATE = 25.0
-#: For FFmpeg in OpenCV: a file must not make it open others, or the network; what is wrong with one is
-#: told in one line of our own.
+#: For FFmpeg in OpenCV: a file must not make it open others, or the network; what is wrong with one
+#: is told in one line of our own.
 _SETTINGS = {
     "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",
