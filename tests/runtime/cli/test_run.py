@@ -231,7 +231,10 @@ def test_interrupted_run_keeps_what_was_done(folder: Path, sent: signal.Signals)
     many.mkdir()
     for index in range(3000):
         (many / f"{index:04d}.png").symlink_to(folder / "pictures" / "a.png")
-    command, pipe = [COMMAND, "many", *CPU, "--threads", "1"], subprocess.PIPE
+    command, pipe = (
+        [COMMAND, "many", *CPU, "--threads", "1", "--proposals", "1000"],
+        subprocess.PIPE,
+    )
     process = subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
