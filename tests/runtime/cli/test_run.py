@@ -53,7 +53,7 @@ def folder(tmp_path: Path, model_folder: Path, scene: Callable[..., Any]) -> Pat
 
 
 def test_one_image(folder: Path) -> None:
-    options = ("--proposals", 50, "--out", "p.json", "--overlay", "o.png", "--top", 4)
+    options = ("--proposals", 50, "--out", "p.json", "--overlay", "o.png", "--top", 4, "--parts")
     done = run("pictures/a.png", *CPU, *options, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     results = results_of(folder / "p.json")
