@@ -132,7 +132,10 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
     from deepmask.evaluate.compare import compare as compare_runs
     from deepmask.evaluate.compare import describe, write_comparison
     from deepmask.evaluate.figures import draw_comparison
+    from deepmask.evaluate.folder import require_comparison_folder
 
+    if out is not None:
+        require_comparison_folder(out, runs)
     comparison = compare_runs(runs)
     click.echo(describe(comparison))
     if out is not None:
