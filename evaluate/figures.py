@@ -14,6 +14,7 @@ from deepmask.evaluate.folder import COMPARISON_FIGURE, FIGURES
 from deepmask.evaluate.metrics import COUNTS
 from deepmask.evaluate.published import TABLES
 from deepmask.runtime.io.atomic import atomic_write, remove_stale
+from deepmask.runtime.io.outputs import MARK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,8 +51,8 @@ _STYLE: Any = {
 
 #: Options of a picture file by its suffix; no date, so that equal figures are equal files.
 _FORMATS: Mapping[str, dict[str, Any]] = {
-    ".png": {"dpi": 160},
-    ".svg": {"metadata": {"Date": None}},
+    ".png": {"dpi": 160, "metadata": {"Software": MARK}},
+    ".svg": {"metadata": {"Date": None, "Creator": MARK}},
 }
 
 
