@@ -28,9 +28,10 @@ from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import RECORDS_NAME, RUN_NAME, read_records, read_run, write_text
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.io.outputs import MARK, require_writable
-from deepmask.runtime.io.overlay import choose_distinct, draw_masks
+from deepmask.runtime.io.overlay import draw_masks
 from deepmask.runtime.io.results import write_picture
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL
+from deepmask.runtime.predict.objects import choose_objects
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ROOT / "benchmarks" / "results" / "recall"
@@ -115,7 +116,7 @@ def draw_overlay(path: Path) -> None:
     """Draw the best objects of a photograph of NASA's, by the shipped model."""
     image = read_image(Path(data_dir) / "astronaut.png")
     with DeepMask.load() as model:
-        write_picture(path, model(image).draw(image))
+        write_picture(path, model(image).objects().draw(image))
 
 
 def draw_both_forms(path: Path) -> None:
@@ -129,10 +130,9 @@ def draw_both_forms(path: Path) -> None:
         with DeepMask.load(coarse=is_coarse) as model:
             forms.append(model(image, overlap=1))  # the network's order is that of both
     blunt, sharp = forms
-    chosen = choose_distinct(sharp.encoded, sharp.areas, sharp.scores, SHOWN)
+    chosen = choose_objects(sharp.encoded, sharp.scores, top=SHOWN, min_score=0)
     sides = [
-        draw_masks(image, [form.encoded[index] for index in chosen], form.scores[chosen], SHOWN)
-        for form in (blunt, sharp)
+        draw_masks(image, [form.encoded[index] for index in chosen]) for form in (blunt, sharp)
     ]
     write_picture(path, np.hstack(sides))
 

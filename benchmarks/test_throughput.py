@@ -48,7 +48,6 @@ def test_folder(
             overlap=manifest.overlap,
             max_side=manifest.views.max_side,
             max_pixels=MAX_PIXELS,
-            top=20,
         )
 
         def together() -> None:

@@ -47,12 +47,12 @@ def with_stdin(inputs: Sequence[Path]) -> Iterator[list[Path]]:
 
 
 def expand(
-    inputs: Sequence[Path], recursive: bool = False, leave_out: Path | None = None
+    inputs: Sequence[Path], recursive: bool = False, leave_out: Sequence[Path] = ()
 ) -> list[Path]:
     """Replace each folder among the inputs by the image files in it, by name; patterns likewise.
 
     recursive  look in the folders of folders, too.
-    leave_out  a folder within them to pass over: results that are written there are no inputs.
+    leave_out  folders within them to pass over: results that are written there are no inputs.
 
     Hidden files and folders are passed over. Raises `InputError` for a folder without images, a
     pattern that nothing matches, a URL, and for what cannot be read.
@@ -89,15 +89,15 @@ def names_of(paths: Sequence[Path], inputs: Sequence[Path]) -> list[str]:
     return [Path(os.path.relpath(path, common)).as_posix() for path in paths]
 
 
-def _images_in(folder: Path, recursive: bool, leave_out: Path | None) -> list[Path]:
-    passed = None if leave_out is None else os.path.realpath(leave_out)
+def _images_in(folder: Path, recursive: bool, leave_out: Sequence[Path]) -> list[Path]:
+    passed = set(map(os.path.realpath, leave_out))
     images: list[Path] = []
     for place, below, files in os.walk(folder, onerror=_raise):
         seen = [one for one in below if not one.startswith(".")]
         below[:] = [
             one
             for one in sorted(seen)
-            if recursive and os.path.realpath(Path(place, one)) != passed
+            if recursive and os.path.realpath(Path(place, one)) not in passed
         ]
         names = [one for one in files if Path(one).suffix.lower() in SUFFIXES]
         images += [Path(place, one) for one in sorted(names) if not one.startswith(".")]

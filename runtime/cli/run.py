@@ -28,6 +28,7 @@ from deepmask.runtime.cli.options import (
     zoom_option,
 )
 from deepmask.runtime.cli.progress import progress_bar
+from deepmask.runtime.cli.result_options import POOL, objects_arguments, result_options
 from deepmask.runtime.errors import OneLineError
 
 
@@ -39,12 +40,6 @@ from deepmask.runtime.errors import OneLineError
 @cache_option
 @option(
     "--threads", type=click.IntRange(0), default=0, help="Number of CPU threads; 0: one per core."
-)
-@option(
-    "--proposals",
-    type=click.IntRange(1),
-    default=1000,
-    help="Maximum number of proposals per image.",
 )
 @scales_option
 @zoom_option
@@ -63,24 +58,7 @@ from deepmask.runtime.errors import OneLineError
     default=100_000_000,
     help="Refuse an image with more pixels than this before it is decoded.",
 )
-@option(
-    "--out",
-    type=PATH,
-    default=Path("proposals.json"),
-    help="File of COCO results. A second file, OUT with the suffix .images.json, tells which image "
-    "each image_id is.",
-)
-@click.option(
-    "--overlay",
-    type=PATH,
-    help="Picture to draw the best objects in; for several images, a folder of such pictures.",
-)
-@option(
-    "--top",
-    type=click.IntRange(1),
-    default=20,
-    help="Maximum number of objects in the picture and in the printed table.",
-)
+@result_options
 @click.option("--recursive", is_flag=True, help="Search the folders in a folder, too.")
 @click.option(
     "--force",
@@ -88,17 +66,19 @@ from deepmask.runtime.errors import OneLineError
     help="Replace files that no run has made. An IMAGE is never replaced.",
 )
 def command(images: tuple[Path, ...], **options: Any) -> int:
-    """Find the objects in each IMAGE as ranked masks: a file, a folder of files, a pattern such as
-    'photos/**/*.jpg', or - for standard input.
+    """Find the objects in each IMAGE as masks: a file, a folder of files, a pattern such as
+    'photos/**/*.jpg', or - for standard input; or in one video, or a camera of this number.
 
-    Writes all masks as COCO results: compressed RLE, box and score, best first. Images are turned
+    Writes the objects as COCO results: compressed RLE, box and score, best first. Images are turned
     upright by their EXIF orientation. The image_id is the number in a COCO file name; any other
-    file gets the next free number.
+    file gets the next free number, and a frame of a video its own.
 
     \b
     Examples:
-      deepmask-trt-run photograph.jpg --overlay overlay.png
+      deepmask-trt-run photograph.jpg --overlay overlay.png --html report.html
       deepmask-trt-run holiday/ --recursive --out holiday.json --overlay pictures/
+      deepmask-trt-run holiday/ --format labelme --min-score 0.5
+      deepmask-trt-run clip.mp4 --overlay objects.mp4
       deepmask-trt-run --model models/vgg-a --engine onnxruntime --device cuda *.jpg
 
     Exit code 0: all images are done; 1: some image failed, the others are done; 2: wrong use; 130
@@ -112,65 +92,84 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
 
 def _run(inputs: list[Path], options: dict[str, Any]) -> int:
     scales = None if options["scales"] is None else parse_scales(options["scales"])
-    from deepmask.runtime.cli.batch import Outcome, Settings, overlay_paths, run_batch
+    from deepmask.runtime.cli.batch import Outcome, Settings, run_batch
     from deepmask.runtime.cli.inputs import expand, names_of
-    from deepmask.runtime.cli.report import model_lines, proposal_lines, time_lines
+    from deepmask.runtime.cli.plan import plan_outputs
+    from deepmask.runtime.cli.report import model_lines, object_lines, time_lines
+    from deepmask.runtime.cli.video import FrameRate, run_video
     from deepmask.runtime.io.outputs import require_writable
-    from deepmask.runtime.io.results import ResultsWriter, result_files
+    from deepmask.runtime.io.video import Video, is_video
     from deepmask.runtime.predict.deepmask import DeepMask
 
-    paths = expand(inputs, options["recursive"], leave_out=options["overlay"])
+    leave_out = [folder for folder in (options["overlay"], options["out"]) if folder is not None]
+    paths = expand(inputs, options["recursive"], leave_out)
     called = names_of(paths, inputs)
-    overlays = overlay_paths(called, options["overlay"])
-    outputs = {"--out": result_files(options["out"]), "--overlay": filter(None, overlays)}
-    require_writable(outputs, [*paths, *_files_of(options["model"])], options["force"])
+    outputs = plan_outputs(paths, called, options)
+    require_writable(outputs.by_option(), [*paths, *_files_of(options["model"])], options["force"])
+    video = Video(paths[0], options["max_pixels"]) if is_video(paths[0]) else None
+    counted, total = ("images", len(paths)) if video is None else ("frames", video.total)
     names = ("engine", "device", "threads", "coarse", "max_side", "cache")
     given = {name: options[name] for name in names}
     with progress_bar() as show:
         model = DeepMask.load(options["model"], **given, report=say_aside, progress=show)
     scales = scales or model.manifest.views.scales
     settings = Settings(
-        proposals=options["proposals"],
+        proposals=options["proposals"] or POOL,
         scales=scales.zoomed(options["zoom"]),
         threshold=options["threshold"] or model.manifest.threshold,
         overlap=model.manifest.overlap if options["overlap"] is None else options["overlap"],
         max_side=options["max_side"],
         max_pixels=options["max_pixels"],
-        top=options["top"],
+        objects=objects_arguments(options),
+        kind=options["kind"],
+        whole=options["proposals"] is not None and not options["objects"],
     )
     click.echo("\n".join(model_lines(model, settings.scales)))
     outcomes: list[Outcome] = []
     finished = False
+    rate = FrameRate()
     with (
         one_interrupt(),
         model,
-        ResultsWriter(options["out"]) as writer,
+        outputs.writers() as (writer, page),
         suppress(KeyboardInterrupt),
         progress_bar() as show,
         # Closed at once when interrupted: nothing may run on when the model is closed.
-        closing(run_batch(model, paths, overlays, settings, writer, called)) as batch,
+        closing(
+            run_batch(
+                *(model, paths, outputs.overlays, settings, writer, called),
+                files=outputs.files,
+                page=page,
+            )
+        )
+        if video is None
+        else run_video(model, video, outputs.overlays[0], settings, writer) as batch,
     ):
         for outcome in batch:
             # Proposals are large: only a single image's are shown, and so kept.
-            outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
-            show("images", len(outcomes), len(paths))
+            kept = total == 1 and video is None
+            outcomes.append(outcome if kept else replace(outcome, proposals=None, objects=None))
+            show(counted, len(outcomes), total)
+            if not total and (line := rate.now_and_then(len(outcomes))):
+                say_aside(line)
         finished = True
 
     done = [outcome for outcome in outcomes if not outcome.error]
     if done:
-        click.echo("\n".join(time_lines(model.stages, [outcome.seconds for outcome in done])))
-        click.echo(f"wrote {writer.path} and {writer.images_path}")
-    if len(paths) == 1 and done and done[0].proposals is not None:
-        click.echo("\n".join(proposal_lines(done[0].proposals, settings.top)))
-    if overlays[0] is not None and done:
-        click.echo(f"wrote {options['overlay']}")
+        click.echo("\n".join(time_lines(model.stages, [one.seconds for one in done], counted)))
+        click.echo("\n".join(f"wrote {name}" for name in outputs.written(options["overlay"])))
+    if video is not None and done:
+        click.echo(rate.line(len(done)))
+    if done and (found := done[0].proposals) and (objects := done[0].objects):
+        click.echo("\n".join(object_lines(found, objects)))
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
         click.echo(f"Error: {outcome.error}", err=True)
     if not finished:
-        raise Interrupted(f"interrupted after {writer.images} of {len(paths)} images")
-    if failed and len(paths) > 1:
-        raise OneLineError(f"{len(failed)} of {len(paths)} images failed, the others are done")
+        kept_count = len(done) if writer is None else writer.images
+        raise Interrupted(f"interrupted after {kept_count} of {total or 'unknown'} {counted}")
+    if failed and total > 1:
+        raise OneLineError(f"{len(failed)} of {total} {counted} failed, the others are done")
     return 1 if failed else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -118,11 +119,25 @@ def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
 
     Raises `ResultsError`.
     """
+    write_file(path, encode_picture(picture, PICTURES[path.suffix.lower()]))
+
+
+def encode_picture(picture: npt.NDArray[Any], kind: str = "PNG") -> bytes:
+    """Return a picture in a format of Pillow's, marked as ours but for BMP.
+
+    picture  (H, W, 3) uint8 RGB; as PNG also (H, W, 4) uint8 with transparency, or (H, W) uint16.
+    """
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **_marked(kind))
+    return file.getvalue()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole, in a folder that is made if need be; raises `ResultsError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            kind = PICTURES[path.suffix.lower()]
-            Image.fromarray(picture).save(file, kind, **_marked(kind))
+            file.write(content)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
 

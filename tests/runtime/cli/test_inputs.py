@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deepmask.runtime.cli.batch import overlay_paths
 from deepmask.runtime.cli.inputs import InputError, expand, names_of, with_stdin
+from deepmask.runtime.cli.plan import overlay_paths
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def found(*inputs: str, **options: object) -> list[str]:
     recursive, leave_out = bool(options.get("recursive")), options.get("leave_out")
-    left = Path(str(leave_out)) if leave_out else None
+    left = [Path(str(leave_out))] if leave_out else []
     return [path.as_posix() for path in expand([Path(one) for one in inputs], recursive, left)]
 
 

@@ -68,7 +68,7 @@ def test_one_image(folder: Path) -> None:
     assert "on CPU" in lines[1]
     stages = next(line for line in lines if "decode" in line).split()
     assert stages == ["decode", "resize", "trunk", "score", "select", "mask", "encode", "total"]
-    header = next(index for index, line in enumerate(lines) if line.split()[:1] == ["rank"])
+    header = next(index for index, line in enumerate(lines) if line.split()[:1] == ["object"])
     rows = [line.split() for line in lines[header + 1 :] if line.split()[0].isdecimal()]
     assert [row[0] for row in rows] == ["1", "2", "3", "4"]
     assert [float(v) for v in rows[0][2:6]] == results[0]["bbox"]
