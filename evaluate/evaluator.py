@@ -27,14 +27,14 @@ from deepmask.runtime.errors import OneLineError, UsageError, printable, system_
 from deepmask.runtime.io.images import ImageError, read_image
 from deepmask.runtime.io.outputs import require_folder
 from deepmask.runtime.predict.deepmask import DeepMask
-from deepmask.runtime.progress import Progress, no_progress
+from deepmask.runtime.progress import LOGGER, Progress, no_progress
 
 Report = Callable[[str], None]
 
 
 def evaluate(
     request: Request,
-    report: Report = lambda line: None,
+    report: Report = LOGGER.info,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Measure what is asked for and write the report to its folder.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +13,7 @@ import click
 from deepmask.networks.presets import PRESETS, STUDIED, USED
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.cli.main import run_command
+from deepmask.runtime.cli.messages import is_quiet, say, warn
 from deepmask.runtime.cli.options import Number
 from deepmask.train.cli_options import DEFAULT_PRESET, PresetName, TrainCommand
 
@@ -192,15 +192,14 @@ def command(**options: Any) -> int:
 
     data = DataFiles(**{item.name: options.pop(item.name) for item in fields(DataFiles)})
     if options.pop("check_data"):
-        return 1 if check_data(data, click.echo) else 0
+        return 1 if check_data(data, say) else 0
     resume = options["resume"]
     options["out"], options["resume"] = _run_folder(options["out"], resume), resume is not None
     if options["out"] is None:
         raise click.UsageError("--out is missing: the folder for checkpoints and log")
     schedule = Schedule(**{item.name: options.pop(item.name) for item in fields(Schedule)})
     request = Request(data=data, recipe=recipe, schedule=schedule, **options)
-    warn = partial(click.echo, err=True)
-    result = train(request, click.echo, warn, bar=sys.stderr.isatty())
+    result = train(request, say, warn, bar=sys.stderr.isatty() and not is_quiet())
     return 128 + result.stopped if result.stopped else 0
 
 

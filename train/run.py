@@ -20,6 +20,7 @@ from deepmask.networks.presets import PRESETS, Preset
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.errors import OneLineError, one_line
 from deepmask.runtime.io.outputs import require_folder, require_writable
+from deepmask.runtime.progress import LOGGER
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.data import DataFiles, Report, read_sets
 from deepmask.train.device import Hardware, choose_hardware
@@ -87,8 +88,8 @@ class Result:
 
 def train(
     request: Request,
-    report: Report = lambda line: None,
-    warn: Report = lambda line: None,
+    report: Report = LOGGER.info,
+    warn: Report = LOGGER.warning,
     bar: bool = False,
 ) -> Result:
     """Set everything up and train until the last step, or until Ctrl-C or SIGTERM.

@@ -52,7 +52,7 @@ def test_every_option_of_a_run_is_kept(request_of_run: Request) -> None:
     kept = set(settings_of(request_of_run))
     recipe = {item.name for item in fields(PRESETS["sharpmask-r18"].recipe)}
     assert recipe <= kept
-    options = {str(one.name) for one in command.params} - {"version"}
+    options = {str(one.name) for one in command.params} - {"version", "quiet"}
     assert options - kept == {"show_preset", "init", "base", "out", "resume", "check_data"}
     assert kept - options == recipe
 
