@@ -13,6 +13,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from benchmarks.report import Record, read_records
+from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.io.outputs import MARK, require_writable
 
 _FORMS = {"sharp_s": ("refined", "-"), "coarse_s": ("coarse", "--")}
 _COLOURS = ("#1f4e8c", "#d1603d", "#3c8d5a", "#7a5195")
@@ -52,11 +54,15 @@ def main() -> None:
     parser.add_argument("results", type=Path, help="A file of benchmarks/results.")
     parser.add_argument("--out", type=Path, default=Path("curve.png"), help="Picture to write.")
     given = parser.parse_args()
+    try:
+        require_writable({"--out": [given.out]}, [given.results])
+    except OneLineError as error:
+        parser.error(str(error))
     records = read_records(given.results)
     if not any(record.group == "refinement" for record in records):
         parser.error(f"{given.results}: nothing refined in it; run pytest benchmarks/ --benchmark")
     mpl.use("Agg")
-    draw(records).savefig(given.out, dpi=150)
+    draw(records).savefig(given.out, dpi=150, metadata={"Software": MARK})
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.options import FOR_A_MODEL, ExportOptions
 from deepmask.runtime.cli.main import Command, run_command
+from deepmask.runtime.cli.messages import say
 from deepmask.runtime.cli.options import (
     IOU,
     PATH,
@@ -205,7 +206,7 @@ def command(context: click.Context, /, checkpoint: Path, **given: Any) -> None:
         plans = PlanOptions(engine, given["target"], size, given["cache"])
     request = ExportRequest(checkpoint, given["out"], options, plans, given["triton"])
     with progress_bar() as show:
-        export(request, click.echo, show)
+        export(request, say, show)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -16,7 +16,7 @@ from deepmask.export.triton_repository import require_ours, servable_name, write
 from deepmask.runtime.errors import OneLineError, UsageError, system_problem
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest
-from deepmask.runtime.progress import Progress, no_progress
+from deepmask.runtime.progress import LOGGER, Progress, no_progress
 from deepmask.train.checkpoint import CheckpointError
 
 Report = Callable[[str], None]
@@ -52,7 +52,7 @@ class Exported:
 
 def export(
     request: ExportRequest,
-    report: Report = lambda line: None,
+    report: Report = LOGGER.info,
     progress: Progress = no_progress,
 ) -> Exported:
     """Write the model folder that is asked for, and what is to be made of it.

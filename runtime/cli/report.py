@@ -26,13 +26,16 @@ def time_lines(
 ) -> list[str]:
     """Tabulate the milliseconds of each stage and in all: of one image, or the mean of several.
 
-    On a GPU the total is less than the sum: the host and the device work at the same time.
+    Several images are in work at once, so their times overlap; `Rate` tells how long all took. On a
+    GPU the total is less than the sum: the host and the device work at the same time.
     """
     names = (*stages, "total")
     means = {name: 1e3 * float(np.mean([run.get(name, 0.0) for run in seconds])) for name in names}
-    title = "time" if len(seconds) == 1 else f"mean time of {len(seconds)} {counted}"
+    title = "time, ms"
+    if len(seconds) > 1:
+        title = f"mean time of {len(seconds)} {counted}, ms; two are in work at once and overlap"
     return [
-        f"{title}, ms",
+        title,
         "  " + " ".join(f"{name:>8}" for name in means),
         "  " + " ".join(f"{value:8.1f}" for value in means.values()),
     ]

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from deepmask.runtime.cli.main import Command, Interrupted, one_interrupt, run_command
+from deepmask.runtime.cli.messages import say, say_aside
 from deepmask.runtime.cli.options import (
     PATH,
     cache_option,
@@ -22,12 +23,11 @@ from deepmask.runtime.cli.options import (
     option,
     overlap_option,
     parse_scales,
-    say_aside,
     scales_option,
     threshold_option,
     zoom_option,
 )
-from deepmask.runtime.cli.progress import progress_bar
+from deepmask.runtime.cli.progress import Rate, progress_bar
 from deepmask.runtime.cli.result_options import POOL, objects_arguments, result_options
 from deepmask.runtime.errors import OneLineError
 
@@ -96,7 +96,7 @@ def _run(inputs: list[Path], options: dict[str, Any]) -> int:
     from deepmask.runtime.cli.inputs import expand, names_of
     from deepmask.runtime.cli.plan import plan_outputs
     from deepmask.runtime.cli.report import model_lines, object_lines, time_lines
-    from deepmask.runtime.cli.video import FrameRate, run_video
+    from deepmask.runtime.cli.video import run_video
     from deepmask.runtime.io.outputs import require_writable
     from deepmask.runtime.io.video import Video, is_video
     from deepmask.runtime.predict.deepmask import DeepMask
@@ -124,10 +124,10 @@ def _run(inputs: list[Path], options: dict[str, Any]) -> int:
         kind=options["kind"],
         whole=options["proposals"] is not None and not options["objects"],
     )
-    click.echo("\n".join(model_lines(model, settings.scales)))
+    say("\n".join(model_lines(model, settings.scales)))
     outcomes: list[Outcome] = []
     finished = False
-    rate = FrameRate()
+    rate = Rate(counted)
     with (
         one_interrupt(),
         model,
@@ -150,18 +150,18 @@ def _run(inputs: list[Path], options: dict[str, Any]) -> int:
             kept = total == 1 and video is None
             outcomes.append(outcome if kept else replace(outcome, proposals=None, objects=None))
             show(counted, len(outcomes), total)
-            if not total and (line := rate.now_and_then(len(outcomes))):
-                say_aside(line)
+            if not total:
+                rate.now_and_then(len(outcomes))
         finished = True
 
     done = [outcome for outcome in outcomes if not outcome.error]
+    if done and total != 1:
+        say(rate.line(len(done)))
     if done:
-        click.echo("\n".join(time_lines(model.stages, [one.seconds for one in done], counted)))
-        click.echo("\n".join(f"wrote {name}" for name in outputs.written(options["overlay"])))
-    if video is not None and done:
-        click.echo(rate.line(len(done)))
+        say("\n".join(time_lines(model.stages, [one.seconds for one in done], counted)))
+        say("\n".join(f"wrote {name}" for name in outputs.written(options["overlay"])))
     if done and (found := done[0].proposals) and (objects := done[0].objects):
-        click.echo("\n".join(object_lines(found, objects)))
+        say("\n".join(object_lines(found, objects)))
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
         click.echo(f"Error: {outcome.error}", err=True)

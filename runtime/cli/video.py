@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
@@ -12,9 +11,6 @@ from deepmask.runtime.cli.batch import Job, Outcome, Pixels, Settings, run_jobs
 from deepmask.runtime.io.results import ResultsWriter
 from deepmask.runtime.io.video import Video, VideoWriter
 from deepmask.runtime.predict.deepmask import DeepMask
-
-#: Seconds between two lines about a video of unknown length.
-_PAUSE = 10.0
 
 
 @contextmanager
@@ -46,22 +42,3 @@ def run_video(
 
 def _itself(frame: Pixels) -> Pixels:
     return frame
-
-
-class FrameRate:
-    """Tell how fast frames are done, from now on."""
-
-    def __init__(self) -> None:
-        self._start = self._told = time.monotonic()
-
-    def line(self, frames: int) -> str:
-        """Return the number of frames done, the time they took and how many come in a second."""
-        passed = max(time.monotonic() - self._start, 1e-9)
-        return f"{frames} frames in {passed:.1f} s, {frames / passed:.2f} frames per second"
-
-    def now_and_then(self, frames: int) -> str:
-        """Return the line if ten seconds have passed since the last, else nothing."""
-        if time.monotonic() - self._told < _PAUSE:
-            return ""
-        self._told = time.monotonic()
-        return self.line(frames)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from deepmask.runtime.distribution import NAME
-from deepmask.runtime.errors import OneLineError, UsageError
+from deepmask.runtime.errors import OneLineError, UsageError, advice
 from deepmask.runtime.io.atomic import abort, new_file
 
 #: What pictures and JSON of this project carry, so that they are known by their content.
@@ -18,7 +18,7 @@ MARK = f"made by {NAME}"
 #: Bytes at either end of a file in which a mark is looked for: some formats keep text at the end.
 _ENDS = 4096
 #: How COCO results of `ResultsWriter` begin: a list of results has no place for a mark.
-_RESULTS = re.compile(rb'\[\n(\{"image_id":\d+,"category_id":\d+,"segmentation":\{|\n\]\n)')
+_RESULTS = re.compile(rb'\[\n(\{"image_id":\d+,"category_id":\d+,"(segmentation|bbox)":|\n\]\n)')
 
 
 class RefusedError(UsageError):
@@ -55,8 +55,7 @@ def require_writable(
                 _require_replaceable(path, named, read, force)
                 _try_folder(path.parent, tried)
             except OSError as error:
-                reason = error.strerror or error
-                raise UnwritableError(f"{named}: cannot be written ({reason})") from error
+                raise _unwritable(named, error) from error
 
 
 def require_folder(flag: str, folder: Path) -> None:
@@ -67,8 +66,7 @@ def require_folder(flag: str, folder: Path) -> None:
     try:
         _try_folder(folder, set())
     except OSError as error:
-        reason = error.strerror or error
-        raise UnwritableError(f"{flag} {folder}: cannot be written ({reason})") from error
+        raise _unwritable(f"{flag} {folder}", error) from error
 
 
 def is_ours(path: Path) -> bool:
@@ -86,6 +84,11 @@ def is_ours(path: Path) -> bool:
         return True
     mark = MARK.encode()
     return mark in head or mark in tail or _RESULTS.match(head) is not None
+
+
+def _unwritable(named: str, error: OSError) -> UnwritableError:
+    reason = error.strerror or error
+    return UnwritableError(f"{named}: cannot be written ({reason}): {advice(error)}")
 
 
 def _require_replaceable(path: Path, named: str, read: set[object], force: bool) -> None:

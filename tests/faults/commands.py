@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from deepmask.evaluate.contact_sheet import SHEET_NAME
+from deepmask.evaluate.folder import SHEET_NAME
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.engines.tensorrt.plan_cache import model_plans

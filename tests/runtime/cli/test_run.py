@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -90,7 +91,8 @@ def test_folder_with_a_broken_file(folder: Path) -> None:
     assert errors[0].startswith("Error: pictures/b.jpg: not an image that can be read")
     assert errors[1] == "Error: gone.jpg: no such file"
     assert errors[2] == "Error: 2 of 5 images failed, the others are done"
-    assert "mean time of 3 images, ms" in done.stdout
+    assert "mean time of 3 images, ms; two are in work at once and overlap" in done.stdout
+    assert re.search(r"^3 images in \d+\.\d s, \d+\.\d\d images per second$", done.stdout, re.M)
     described = images_of(folder / "proposals.json")
     ids = {image["file_name"]: image["id"] for image in described}
     assert ids == {"pictures/000000000042.jpg": 42, "pictures/a.png": 1, "pictures/c.bmp": 3}

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from deepmask.runtime.io import outputs
+from deepmask.runtime.io.atomic import new_file
 from deepmask.runtime.io.outputs import (
     RefusedError,
     UnwritableError,
@@ -53,7 +54,7 @@ def test_an_input_is_never_replaced(photograph: Path, force: bool) -> None:
 
 
 def test_names_that_differ_in_case_are_one_file_where_the_file_system_says_so(
-    photograph: Path, monkeypatch: pytest.MonkeyPatch
+    photograph: Path,
 ) -> None:
     """Stands for such a file system: it gives A.PNG the number of a.png."""
     other = photograph.with_name("A.PNG")
@@ -141,7 +142,7 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_folder_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[Path] = []
-    real = outputs.new_file
+    real = new_file
 
     def count(path: Path) -> object:
         tried.append(path.parent)
