@@ -84,8 +84,10 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     Exit code 0: all images are done; 1: some image failed, the others are done; 2: wrong use; 130
     or 143: stopped by Ctrl-C or SIGTERM, the images that were done are in the files.
     """
-    from deepmask.runtime.cli.inputs import with_stdin
+    from deepmask.runtime.cli.inputs import STDIN, InputError, with_stdin
 
+    if STDIN in images and options["kind"] == "labelme":
+        raise InputError("--format labelme: names the image's file, standard input has none")
     with with_stdin(images) as inputs:
         return _run(inputs, options)
 

@@ -182,6 +182,8 @@ def test_a_video(folder: Path) -> None:
         (["pictures", "--format", "labelme"], 2, "--out pictures/b.json"),
         (["pictures/a.png", "pictures/a.bmp", "--format", "labelme"], 2, "pictures/a.json"),
         (["pictures", "--format", "png", "--out", "clip.mp4/m"], 1, "cannot be written"),
+        (["-", "--format", "labelme"], 2, "standard input has none"),
+        (["pictures", "--top", "65536"], 2, "'--top': 65536 is not in the range 1<=x<=65535"),
         (["clip.mp4", "pictures"], 2, "clip.mp4: a video is run alone"),
         (["clip.mp4", "--format", "png"], 2, "--format png: of a video there are COCO results"),
         (["clip.mp4", "--html", "r.html"], 2, "--html r.html: is for images"),
