@@ -77,7 +77,7 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     Examples:
       deepmask-trt-run photograph.jpg --overlay overlay.png --html report.html
       deepmask-trt-run holiday/ --recursive --out holiday.json --overlay pictures/
-      deepmask-trt-run holiday/ --format labelme --min-score 0.5
+      deepmask-trt-run holiday/ --format labelme --top 10
       deepmask-trt-run clip.mp4 --overlay objects.mp4
       deepmask-trt-run --model models/vgg-a --engine onnxruntime --device cuda *.jpg
 
