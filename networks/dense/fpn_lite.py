@@ -6,6 +6,8 @@ level begins. The graphs hold a Gather and dense layers only.
 
 from __future__ import annotations
 
+from math import log
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -55,19 +57,23 @@ class ScoreStage(nn.Module):
 
 
 def first_score(objectness: Tensor, quality: Tensor) -> Tensor:
-    """Join both first logits: the logit of the geometric mean of their probabilities."""
-    return _logit_of_log((F.logsigmoid(objectness) + F.logsigmoid(quality)) / 2)
+    """Join both first logits: the logit of the geometric mean p of their probabilities."""
+    odds = _log_sum_exp(-objectness, -quality, -objectness - quality)  # log(1 / p² − 1)
+    return F.softplus(F.softplus(odds) / 2) - odds
 
 
 def final_score(objectness: Tensor, quality: Tensor, iou: Tensor) -> Tensor:
-    """Join the first score and the second look's: the logit of their geometric mean."""
-    first = (F.logsigmoid(objectness) + F.logsigmoid(quality)) / 2
-    return _logit_of_log((first + F.logsigmoid(iou)) / 2)
+    """Join the first score and the second look's: the logit of their geometric mean p."""
+    first = _log_sum_exp(-objectness, -quality, -objectness - quality)
+    last = _log_sum_exp(log(2) - iou, -2 * iou)
+    odds = _log_sum_exp(first, last, first + last)  # log(1 / p⁴ − 1)
+    inverse = F.softplus(odds)  # log(1 / p⁴)
+    return F.softplus(inverse / 4) + F.softplus(inverse / 2) - odds
 
 
-def _logit_of_log(log: Tensor) -> Tensor:
-    # log p → log(p / (1 − p)). Float32 holds no p between 1 − 6e-8 and 1.
-    return log - torch.log(-torch.expm1(log.clamp(max=-1e-7)))
+def _log_sum_exp(*logs: Tensor) -> Tensor:
+    # In logarithms no probability near 0 or 1 is rounded, in float16 neither.
+    return torch.logsumexp(torch.stack(logs), 0)
 
 
 def _layout(context: Layout, fine: Layout, device: torch.device) -> Tensor:
