@@ -14,6 +14,7 @@ from deepmask.export.options import FOR_A_MODEL, ExportOptions
 from deepmask.export.plans import PlanBuilder, PlanOptions
 from deepmask.export.triton_repository import require_ours, servable_name, write_repository
 from deepmask.runtime.errors import OneLineError, UsageError, system_problem
+from deepmask.runtime.io.outputs import require_folder
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.progress import LOGGER, Progress, no_progress
@@ -79,8 +80,10 @@ def _export(request: ExportRequest, report: Report, progress: Progress) -> Expor
         raise ExportUsageError(f"{source}: no such checkpoint file, or folder of an exported model")
     _require_fit(request)
     out = request.out or _beside(source, options.precision)
+    require_folder("--out", out.parent)
     builder = None if request.plans is None else PlanBuilder(request.plans)
     if request.triton is not None:
+        require_folder("--triton", request.triton)
         known = load_manifest(source).name if source.is_dir() else source.stem
         require_ours(request.triton, servable_name(options.name or known))
     with _left("nothing was written"):

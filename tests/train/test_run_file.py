@@ -68,8 +68,9 @@ def test_values_that_no_option_has_are_told_or_left_out(tmp_path: Path) -> None:
     content = {"format": "deepmask-train/1", "preset": {"a": 1}, "seed": "nothing", "other": None}
     (tmp_path / NAME).write_text(json.dumps(content))
     assert read_settings(tmp_path) == {"seed": "nothing"}
+    given = ["--train-annotations", "a.json", "--train-images", "images"]
     with pytest.raises(click.UsageError, match="'nothing' is not a valid integer"):
-        command.make_context("deepmask-train", ["--resume", str(tmp_path)])
+        command.make_context("deepmask-train", [*given, "--resume", str(tmp_path)])
 
 
 @pytest.mark.parametrize("name", ["run.json", "best.pt", "log.csv"])
