@@ -145,8 +145,8 @@ def dense_fpn_lite(network: FpnLite, options: DenseOptions) -> DenseModel:
     for slot, suffix in enumerate(SUFFIXES):
         size = SLOTS[slot].mask
         made = {
-            f"mask_{suffix}": TensorSpec("mask", "float32", ("n", size, size)),
-            f"rank_{suffix}": TensorSpec("rank", "float32", ("n",)),
+            "mask": TensorSpec("mask", "float32", ("n", size, size)),
+            "rank": TensorSpec("rank", "float32", ("n",)),
         }
         graphs.append(
             DenseGraph(
@@ -172,14 +172,17 @@ class _Reference:
         dense = self._network.dense(canvas)
         pairs = zip(STRIDES, dense.objectness, dense.quality, strict=True)
         found = {f"score{stride}": first_score(o, q) for stride, o, q in pairs}
-        level, i, j = locations[:, 0] // len(SLOTS), locations[:, 1], locations[:, 2]
-        windows = Windows(level, torch.zeros_like(level), i, j)
-        for slot, suffix in enumerate(SUFFIXES):
+        size = SLOTS[0].mask
+        masks = dense.fine.new_zeros(len(locations), size, size)
+        ranks = dense.fine.new_zeros(len(locations))
+        for slot in range(len(SLOTS)):
+            mine = (locations[:, 0] % len(SLOTS) == slot).nonzero()[:, 0]
+            level, i, j = locations[mine, 0] // len(SLOTS), locations[mine, 1], locations[mine, 2]
+            windows = Windows(level, torch.zeros_like(level), i, j)
             scores = _scores_at(dense, windows, slot)
-            mask, iou = self._network.masks(dense, windows, slot, scores)
-            found[f"mask_{suffix}"] = mask
-            found[f"rank_{suffix}"] = final_score(scores[:, 0], scores[:, 1], iou)
-        return found
+            masks[mine], iou = self._network.masks(dense, windows, slot, scores)
+            ranks[mine] = final_score(scores[:, 0], scores[:, 1], iou)
+        return {**found, "mask": masks, "rank": ranks}
 
 
 def _scores_at(dense: Dense, windows: Windows, slot: int) -> Tensor:
