@@ -12,7 +12,7 @@ import onnx
 from deepmask.export import parity
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.export.onnx_graph import to_onnx, write_part
-from deepmask.export.options import ExportOptions, check_name, check_precision
+from deepmask.export.options import ExportOptions, check_name, check_precision, check_validation
 from deepmask.export.precision.calibration_set import choose_photographs
 from deepmask.export.precision.reduce import write_reduced
 from deepmask.export.weights import require_finite, round_to_half, store_as_half
@@ -48,10 +48,16 @@ def export_model(
     name = options.name or checkpoint.stem
     check_name(name)
     check_precision(options)
+    check_validation(options)
     require_replaceable(out)
     photographs = None
     if options.photographs is not None:
         photographs = choose_photographs(options.photographs, report)
+    validation = None
+    if options.validation is not None and options.validation_images is not None:
+        from deepmask.export.settings import read_validation, with_measured_settings
+
+        validation = read_validation(options.validation, options.validation_images)
     loaded = load_checkpoint(checkpoint)
     if options.scores_from is not None:
         loaded = with_scores_of(loaded, load_checkpoint(options.scores_from))
@@ -81,6 +87,11 @@ def export_model(
         }
         manifest = with_checksums(replace(sketch, about={**sketch.about, **about}), folder)
         write_manifest(manifest, folder)
+        if validation is not None:
+            manifest = with_measured_settings(
+                manifest, folder, validation, options, report, progress
+            )
+            write_manifest(manifest, folder)
         if folder != stage:
             manifest = write_reduced(
                 folder, stage, options.precision, photographs, report, progress

@@ -31,6 +31,8 @@ class ExportOptions:
                    `fp16` and `int8`. Below fp32 the weights take the form that goes with it.
     photographs    folder of pictures that int8 measures its ranges on, and that a lower precision
                    is compared with float32 on. fp16 can do without.
+    validation     COCO instances file to choose threshold, overlap and scale prior on, as far as
+                   they are not given; `validation_images` is the folder of its pictures.
     scores_from    another checkpoint of the same preset, whose scores rank this one's masks.
     """
 
@@ -44,6 +46,8 @@ class ExportOptions:
     precision: str = "fp32"
     photographs: Path | None = None
     scores_from: Path | None = None
+    validation: Path | None = None
+    validation_images: Path | None = None
 
 
 def check_name(name: str) -> None:
@@ -55,6 +59,12 @@ def check_name(name: str) -> None:
             f"the name has {len(name)} letters, at most {_LONGEST_NAME} are kept: "
             "give a shorter --name"
         )
+
+
+def check_validation(options: ExportOptions) -> None:
+    """Raise `ExportUsageError` for annotations without pictures, or the other way round."""
+    if (options.validation is None) != (options.validation_images is None):
+        raise ExportUsageError("--validation and --validation-images belong together: give both")
 
 
 def check_precision(options: ExportOptions) -> None:

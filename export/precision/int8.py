@@ -102,6 +102,15 @@ def quantised_nodes(model: onnx.ModelProto, stage: Stage, form: str) -> list[str
     return [node.name for node in model.graph.node if node.name not in spared]
 
 
+def count_quantised(model: onnx.ModelProto) -> tuple[int, int]:
+    """Return how many convolutions and products compute on integers, of how many with weights."""
+    steps = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    weights = {one.name for one in model.graph.initializer} | steps
+    layers = [n for n in model.graph.node if n.op_type in ("Conv", *_PRODUCTS)]
+    weighted = [n for n in layers if weights & set(n.input[1:2])]
+    return sum(n.input[1] in steps for n in weighted), len(weighted)
+
+
 def _makes_map(stage: Stage) -> bool:
     return any(spec.role == "map" for spec in stage.outputs.values())
 

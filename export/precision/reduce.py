@@ -21,7 +21,7 @@ from deepmask.export.precision.agreement import (
 from deepmask.export.precision.calibration import Feed, feeds
 from deepmask.export.precision.calibration_set import COMPARED, Photographs, drawn_pictures
 from deepmask.export.precision.fp16 import convert_to_half
-from deepmask.export.precision.int8 import INT8, SYMMETRIC, quantise
+from deepmask.export.precision.int8 import INT8, SYMMETRIC, count_quantised, quantise
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.model.folder import with_checksums, write_manifest
 from deepmask.runtime.model.manifest import Manifest, Stage
@@ -60,7 +60,8 @@ def write_reduced(
                 files = photographs.calibrated if photographs else ()
                 inputs = feeds(stage, files, plain, model.engine, progress)
                 _convert(reference / stage.file, target, precision, stage, inputs)
-            report(f"{target.name:<17}{target.stat().st_size / 1e6:7.1f} MB, {precision}")
+            size = target.stat().st_size / 1e6
+            report(f"{target.name:<17}{size:7.1f} MB, {_lowered(target, precision)}")
         manifest = with_checksums(replace(plain, precision=precision), out)
         manifest = replace(manifest, about={**plain.about, "weights": precision})
         write_manifest(manifest, out)
@@ -98,6 +99,14 @@ def as_lines(agreement: Agreement, precision: str, compared_on: str) -> list[str
             f"{expected:.0%}: measure its recall with deepmask-eval before you use it"
         )
     return lines
+
+
+def _lowered(path: Path, precision: str) -> str:
+    """Say how much of a graph computes in a precision."""
+    if precision == FP16:
+        return precision
+    lowered, layers = count_quantised(onnx.load(path))
+    return f"{precision} in {lowered} of {layers} layers with weights" if lowered else FP32
 
 
 def _files_in_order(manifest: Manifest) -> list[Stage]:

@@ -27,7 +27,7 @@ from deepmask.runtime.predict.run_lengths import mask_runs
 from deepmask.runtime.predict.select import Selection, select_best, select_by_rank, weigh_sizes
 from deepmask.runtime.predict.soft_nms import POOL, demote_duplicates
 from deepmask.runtime.predict.stage_timer import StageTimer
-from deepmask.runtime.progress import Progress, no_progress
+from deepmask.runtime.progress import LOGGER, Progress, no_progress
 from deepmask.runtime.views.views import plan_views
 
 SHIPPED_MODEL = "sharpmask-r18"
@@ -85,7 +85,7 @@ class DeepMask:
         coarse: bool = False,
         max_side: int | None = None,
         cache: str | Path | None = None,
-        report: Callable[[str], None] = lambda line: None,
+        report: Callable[[str], None] = LOGGER.info,
         progress: Progress = no_progress,
     ) -> DeepMask:
         """Load an exported model folder, or the shipped model.

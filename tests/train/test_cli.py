@@ -41,6 +41,17 @@ def test_train_and_resume(drawn: tuple[Path, Path], tmp_path: Path) -> None:
     other = deepmask_train(*arguments, "--lr", "0.5", "--resume")
     assert other.returncode == 1
     assert "lr was 0.0006, is 0.5" in other.stderr
+    elsewhere = subprocess.run(
+        [COMMAND, "--resume", "x", "--steps", "5"],
+        cwd=out.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert elsewhere.returncode == 0, elsewhere.stderr
+    assert "note:" not in elsewhere.stderr
+    assert load_checkpoint(out / "last.pt").training["step"] == 5
+    assert "trained 5 steps" in trained("--resume", out).stdout  # nothing is left to do
 
 
 def test_resuming_says_what_is_not_as_before(drawn: tuple[Path, Path], tmp_path: Path) -> None:
@@ -75,7 +86,7 @@ def test_signals_save_and_say_how_to_go_on(
     assert job.returncode == 128 + number, errors
     assert "continue with --resume" in rest
     assert load_checkpoint(out / "last.pt").training["step"] >= 2
-    assert sorted(path.name for path in out.iterdir()) == ["last.pt", "log.csv"]
+    assert sorted(path.name for path in out.iterdir()) == ["last.pt", "log.csv", "run.json"]
 
 
 def test_mistakes_and_failures_are_one_line(drawn: tuple[Path, Path], tmp_path: Path) -> None:
@@ -97,6 +108,8 @@ def test_mistakes_and_failures_are_one_line(drawn: tuple[Path, Path], tmp_path: 
         "none: no such annotation file": (1, [*plain, "--train-annotations", missing]),
         "no such weights file": (1, [*start, "--init", missing]),
         "x/last.pt: no such checkpoint file": (1, [*start, "--resume"]),
+        "x and --out y are two folders": (2, [*data(drawn), "--out", "y", "--resume", "x"]),
+        "Missing option '--train-annotations'": (2, ["--resume", tmp_path / "x"]),
         "none: no such checkpoint file": (1, [*sharp, "--from", missing]),
         "patch is 112, not 160; trunk is": (1, [*sharp, "--from", other]),
     }
