@@ -137,11 +137,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _declare(model: onnx.ModelProto, source: DenseGraph) -> None:
-    """Name the dynamic axes of inputs and outputs as `model.json` does."""
+    """Name the dynamic axes of inputs and outputs as `model.json` does.
+
+    Each axis "any" gets a name of its own: engines take axes of one name for equally long.
+    """
     specs = {**source.inputs, **source.outputs}
     for value in [*model.graph.input, *model.graph.output]:
         shape = value.type.tensor_type.shape
-        for axis, dim in zip(specs[value.name].axes, shape.dim, strict=True):
+        for index, (axis, dim) in enumerate(zip(specs[value.name].axes, shape.dim, strict=True)):
             if isinstance(axis, str):
                 dim.Clear()
-                dim.dim_param = axis
+                dim.dim_param = f"{value.name}.{index}" if axis == "any" else axis

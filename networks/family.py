@@ -28,7 +28,7 @@ NetworkType = TypeVar("NetworkType", bound=Network)
 
 @dataclass(frozen=True)
 class TensorBatch:
-    """Base of every batch, or one process's share of it: a frozen dataclass with tensors."""
+    """Base of every batch, or one process's share of it: frozen, with tensors, perhaps in lists."""
 
     def to(self: BatchType, device: torch.device) -> BatchType:
         """Return the same with its tensors on a device."""
@@ -40,8 +40,13 @@ class TensorBatch:
 
     def _each(self: BatchType, change: Callable[[Tensor], Tensor]) -> BatchType:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        changed = {name: change(v) for name, v in values.items() if isinstance(v, Tensor)}
-        return replace(self, **changed)
+        return replace(self, **{name: _changed(value, change) for name, value in values.items()})
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    return [_changed(one, change) for one in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from deepmask.networks.patches.config import (
     sharpened,
 )
 from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
+from deepmask.networks.whole.config import FpnLiteConfig
+from deepmask.networks.whole.recipe import FpnLiteRecipe
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,21 @@ _SHARP_R18_RECIPE = SharpMaskRecipe(
     **_SHORT, steps=5_000, loss_size=160, lr=1e-3, warmup=100, average=0.998
 )
 
+_FPN_LITE_RECIPE = FpnLiteRecipe(
+    steps=16_000,
+    batch=10,
+    optimiser="adamw",
+    lr=6e-4,
+    weight_decay=0.05,
+    schedule="cooldown",
+    warmup=300,
+    clip=4.0,
+    average=0.999,
+)
+
 #: The networks to train and use.
 USED: Mapping[str, Preset] = {
+    "fpn-lite": Preset("fpn-lite", FpnLiteConfig(), _FPN_LITE_RECIPE),
     "deepmask-r18": Preset("deepmask", _R18, _R18_RECIPE),
     "sharpmask-r18": Preset(
         "sharpmask", sharpened(_R18, (32, 16, 8, 4, 4), (64, 64, 32, 16), 80), _SHARP_R18_RECIPE

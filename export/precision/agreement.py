@@ -112,7 +112,7 @@ def _logits(
         maps = network.score_maps(tensors, [view])
         chosen = chosen or select_best(maps, MASKS_COMPARED)
         scores.append(np.concatenate([one.logits.ravel() for one in maps]))
-        masks.append(network.masks(chosen, tensors, timer))
+        masks.append(network.masks(chosen, tensors, timer)[0])
     return (scores[0], scores[1]), (masks[0], masks[1])
 
 

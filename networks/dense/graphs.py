@@ -22,7 +22,7 @@ from deepmask.runtime.model.manifest import (
 from deepmask.runtime.views.grids import axis_size
 from deepmask.runtime.views.views import View, plan_views
 
-#: Height and width of the picture whose shapes graphs are traced with.
+#: Height and width, at least, of the picture whose shapes graphs are traced with.
 TRACED_SIZE = (80, 112)
 TRACED_WINDOWS = 3
 
@@ -46,6 +46,7 @@ class DenseGraph:
     outputs: Mapping[str, TensorSpec]
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     part_of: str = ""
+    grids: tuple[str, ...] | None = None
 
     def stage(self) -> Stage:
         """Return the runtime's description of the graph, without the checksum of its file."""
@@ -57,6 +58,7 @@ class DenseGraph:
             dict(self.inputs),
             dict(self.outputs),
             dict(self.layers),
+            self.grids,
         )
 
     def run(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -67,8 +69,8 @@ class DenseGraph:
 
 
 #: (canvas (1, 3, H, W), locations (N, 2) or (N, 3)) → what the network as it was trained gives for
-#: tensors of a form, by name: what parity compares the graphs with. Scores and masks must be among
-#: them.
+#: tensors of a form, by name: what parity compares the graphs with. Scores, masks and ranks must be
+#: among them; what graphs make of windows is of all N here, whichever graphs they are shared among.
 Reference = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 
@@ -117,6 +119,7 @@ class Description:
     overlap: float = 1.0
     scale_prior: float = 0.0
     about: Mapping[str, Any] = field(default_factory=dict)
+    calibration: tuple[tuple[float, float], ...] | None = None
 
     def with_defaults(
         self,
@@ -179,12 +182,18 @@ def manifest_of(
         categories=description.categories,
         coarse=Coarse(description.coarse_grids, stages(dense.coarse)) if dense.coarse else None,
         about={**description.about, **about},
+        calibration=description.calibration,
     )
 
 
 def traced_view(views: Views) -> View:
-    """Return the view of a picture of `TRACED_SIZE` at its own size."""
-    return plan_views(*TRACED_SIZE, (1.0,), views, max(TRACED_SIZE))[0]
+    """Return the view of a picture of `TRACED_SIZE`, or larger, at its own size.
+
+    It is no square, and has two cells at least along each side of the coarsest map: tracing takes a
+    size of one for a constant, and may take equal ones for the same.
+    """
+    height, width = (max(TRACED_SIZE[k], (2 + k) * views.multiple) for k in (0, 1))
+    return plan_views(height, width, (1.0,), views, max(height, width))[0]
 
 
 def example_inputs(graph: DenseGraph, manifest: Manifest) -> list[Tensor]:

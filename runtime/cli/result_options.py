@@ -45,7 +45,7 @@ _OPTIONS = (
         help="Write the best N proposals instead, many to an object, as evaluation wants them; "
         f"with --objects: choose among so many.  [default: objects among {POOL}]",
     ),
-    option("--top", type=click.IntRange(1), default=20, help="Maximum number of objects."),
+    option("--top", type=click.IntRange(1, 65535), default=20, help="Maximum number of objects."),
     click.option(
         "--min-score",
         type=IOU,

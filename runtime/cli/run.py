@@ -77,15 +77,17 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     Examples:
       deepmask-trt-run photograph.jpg --overlay overlay.png --html report.html
       deepmask-trt-run holiday/ --recursive --out holiday.json --overlay pictures/
-      deepmask-trt-run holiday/ --format labelme --min-score 0.5
+      deepmask-trt-run holiday/ --format labelme --top 10
       deepmask-trt-run clip.mp4 --overlay objects.mp4
       deepmask-trt-run --model models/vgg-a --engine onnxruntime --device cuda *.jpg
 
     Exit code 0: all images are done; 1: some image failed, the others are done; 2: wrong use; 130
     or 143: stopped by Ctrl-C or SIGTERM, the images that were done are in the files.
     """
-    from deepmask.runtime.cli.inputs import with_stdin
+    from deepmask.runtime.cli.inputs import STDIN, InputError, with_stdin
 
+    if STDIN in images and options["kind"] == "labelme":
+        raise InputError("--format labelme: names the image's file, standard input has none")
     with with_stdin(images) as inputs:
         return _run(inputs, options)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
-from deepmask.runtime.cli.batch import Job, Outcome, Settings, run_jobs
+from deepmask.runtime.cli.batch import Job, Outcome, Pixels, Settings, run_jobs
 from deepmask.runtime.io.results import ResultsWriter
 from deepmask.runtime.io.video import Video, VideoWriter
 from deepmask.runtime.predict.deepmask import DeepMask
@@ -30,10 +31,14 @@ def run_video(
                 Path(f"{video.name}, frame {number}"),
                 f"{video.name}#{number:06d}",
                 number,
-                lambda frame=frame: frame,
+                partial(_itself, frame),
                 None if drawn is None else drawn.add,
             )
             for number, frame in enumerate(video.frames(), 1)
         )
         with closing(run_jobs(model, jobs, settings, writer)) as outcomes:
             yield outcomes
+
+
+def _itself(frame: Pixels) -> Pixels:
+    return frame

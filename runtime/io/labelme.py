@@ -37,7 +37,7 @@ def labelme_json(
         for number, (mask, score) in enumerate(zip(masks, scores, strict=True), 1)
         for ring in outline(mask)
     ]
-    content = {
+    content: dict[str, Any] = {
         "version": _VERSION,
         "flags": {},
         "shapes": shapes,

@@ -24,10 +24,11 @@ WRITTEN = {".mp4": "mp4v", ".mov": "mp4v", ".avi": "MJPG"}
 
 #: Frames per second of a camera, or a file, that does not tell.
 _RATE = 25.0
-#: For FFmpeg in OpenCV: a file must not make it open others, or the network; what is wrong with one
-#: is told in one line of our own.
+#: For FFmpeg in OpenCV: a file must not make it open others, as playlists do, or the network; what
+#: is wrong with one is told in one line of our own.
 _SETTINGS = {
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file",
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS": "protocol_whitelist;file"
+    "|format_whitelist;mov,mp4,avi,matroska,webm,mpeg,mpegvideo,asf",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",
 }
 
@@ -50,12 +51,10 @@ class Video:
         is_file = given.suffix.lower() in SUFFIXES
         self.name = given.name if is_file else f"camera {given}"
         self._where = str(given) if is_file else self.name
-        for key, value in _SETTINGS.items():
-            os.environ.setdefault(key, value)
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        _prepare_opencv()
         if is_file:
             if not given.is_file():
-                raise ImageError(f"{given}: no such file")
+                raise ImageError(f"{given}: {'not a file' if given.exists() else 'no such file'}")
             self._capture = cv2.VideoCapture(os.path.abspath(given), cv2.CAP_FFMPEG)  # noqa: PTH100
         else:
             self._capture = cv2.VideoCapture(int(str(given)))
@@ -105,6 +104,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, rate: float) -> None:
         """Begin a video of `rate` frames per second; the suffix is one of `WRITTEN`."""
+        _prepare_opencv()
         self._path, self._rate = path, rate
         self._writer: cv2.VideoWriter | None = None
         self._stack = ExitStack()
@@ -142,7 +142,7 @@ class VideoWriter:
         except OSError as error:
             raise ResultsError(self._problem(error.strerror)) from error
         suffix = self._path.suffix.lower()
-        self._new = folder / f"video{suffix}"
+        self._new = folder / f"video{suffix}"  # and it does not know one in capitals
         codec = cv2.VideoWriter.fourcc(*WRITTEN[suffix])
         writer = cv2.VideoWriter(str(self._new), cv2.CAP_FFMPEG, codec, self._rate, (width, height))
         if not writer.isOpened():
@@ -151,6 +151,13 @@ class VideoWriter:
 
     def _problem(self, reason: str | None) -> str:
         return f"{self._path}: cannot be written ({reason})"
+
+
+def _prepare_opencv() -> None:
+    """Apply `_SETTINGS`, unless the user has made others."""
+    for key, value in _SETTINGS.items():
+        os.environ.setdefault(key, value)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def _mark(path: Path) -> None:

@@ -19,10 +19,11 @@ from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.io import rle
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest, ModelFolderError, Scales
+from deepmask.runtime.predict.calibrate import calibrate
 from deepmask.runtime.predict.network import Network
 from deepmask.runtime.predict.proposals import Proposals
 from deepmask.runtime.predict.run_lengths import mask_runs
-from deepmask.runtime.predict.select import Selection, select_best, weigh_sizes
+from deepmask.runtime.predict.select import Selection, select_best, select_by_rank, weigh_sizes
 from deepmask.runtime.predict.soft_nms import POOL, demote_duplicates
 from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.progress import LOGGER, Progress, no_progress
@@ -116,8 +117,8 @@ class DeepMask:
     def stages(self) -> tuple[str, ...]:
         """Names of the stages of a picture's way, in order: the keys of `Proposals.seconds`."""
         of_views = (stage.name for stage in self.manifest.view_stages)
-        last = self.manifest.window_stages[-1].name
-        return ("decode", "resize", *of_views, "select", last, "encode")
+        of_windows = dict.fromkeys(chain.stages[-1].name for chain in self.manifest.chains)
+        return ("decode", "resize", *of_views, "select", *of_windows, "encode")
 
     def __call__(
         self,
@@ -139,7 +140,8 @@ class DeepMask:
         max_side    longest side in pixels that scale 1 may have, by default the model's own.
 
         All views are scored first, and only the best locations go through the mask stages; this is
-        exact (DeepMask §3.3 computes every mask and then ranks).
+        exact (DeepMask §3.3 computes every mask and then ranks). A model with a second look ranks
+        those anew; the scores are its own.
 
         `.seconds` of the result has the time of each of `stages`. On a GPU, a view's stages are
         timed by its own clock, uploads included, while the host already paints the next view: they
@@ -158,7 +160,10 @@ class DeepMask:
             encoded = [rle.from_counts(counts, height, width) for counts in runs]
         with timer.host("select"):
             logits = found.selection.logit.astype(np.float64)
-            scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
+            chances = 1 / (1 + np.exp(-logits))
+            if self.manifest.calibration is not None:
+                chances = calibrate(chances, self.manifest.calibration)
+            scores = chances.astype(np.float32)
             if limit < 1:
                 order, scores = demote_duplicates(scores, rle.boxes_xywh(encoded), limit)
                 encoded = [encoded[index] for index in order[:proposals]]
@@ -210,8 +215,14 @@ class DeepMask:
             maps = network.score_maps(tensors, views)
             with timer.host("select"):
                 weighed = weigh_sizes(maps, views, manifest.grids, manifest.scale_prior)
-                selection = select_best(weighed, count)
-            logits = network.masks(selection, tensors, timer)
+                # A second look ranks as many for every call, so that the best 100 of a call for
+                # 100 are the best 100 of a call for 1000.
+                selection = select_best(weighed, max(count, POOL) if manifest.ranks else count)
+            logits, ranks = network.masks(selection, tensors, timer)
+        if ranks is not None:
+            with timer.host("select"):
+                selection, order = select_by_rank(selection, ranks, count)
+                logits = logits[order]
         return Windows(selection, selection.boxes(views, manifest.grids), logits)
 
 

@@ -79,7 +79,9 @@ def test_from_training_to_evaluation(drawn: Drawn, tmp_path: Path) -> None:
     assert len(re.findall(r"^ *\d+×\d+ +\d+ +– +\d\.\de-\d\d +\d\.\de", told, re.MULTILINE)) == 4
 
     picture, found = str(drawn[1] / "000000000001.png"), tmp_path / "proposals.json"
-    told = run("deepmask-trt-run", picture, "--model", model, "--out", str(found))
+    told = run(
+        "deepmask-trt-run", picture, "--model", model, *("--out", str(found), "--proposals", "1000")
+    )
     assert "1000 proposals" in told
     assert len(json.loads(found.read_text())) == 1000
     told = run(

@@ -54,7 +54,7 @@ def folder(tmp_path: Path, model_folder: Path, scene: Callable[..., Any]) -> Pat
 
 
 def test_one_image(folder: Path) -> None:
-    options = ("--proposals", 50, "--out", "p.json", "--overlay", "o.png", "--top", 4)
+    options = ("--proposals", 50, "--out", "p.json", "--overlay", "o.png", "--top", 4, "--parts")
     done = run("pictures/a.png", *CPU, *options, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     results = results_of(folder / "p.json")
@@ -233,7 +233,10 @@ def test_interrupted_run_keeps_what_was_done(folder: Path, sent: signal.Signals)
     many.mkdir()
     for index in range(3000):
         (many / f"{index:04d}.png").symlink_to(folder / "pictures" / "a.png")
-    command, pipe = [COMMAND, "many", *CPU, "--threads", "1"], subprocess.PIPE
+    command, pipe = (
+        [COMMAND, "many", *CPU, "--threads", "1", "--proposals", "1000"],
+        subprocess.PIPE,
+    )
     process = subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

@@ -103,6 +103,7 @@ def test_counts_by_hand(length: int, offset: float, count: int, on_map: int) -> 
         ("width/4", 48),
         ("rows", 5),
         ("cols", 7),
+        ("any", 10 * 4 * 12 * 4),
     ],
 )
 def test_the_size_of_an_axis(model_folder: Path, axis: Axis, size: int) -> None:

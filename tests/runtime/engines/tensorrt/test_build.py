@@ -57,8 +57,11 @@ def test_a_gpu_that_tensorrt_for_rtx_is_not_for_is_told() -> None:
 
 
 def test_warnings_are_given_but_for_the_harmless() -> None:
-    reminder = "ModelImporter.cpp:1071: Make sure input locations has Int64 binding."
-    _, warnings = build(warns=["weights were clipped", reminder], remark="an old operator")
+    reminders = [
+        f"ModelImporter.cpp:1071: Make sure input {name} has Int64 binding."
+        for name in ("locations", "layout")
+    ]
+    _, warnings = build(warns=["weights were clipped", *reminders], remark="an old operator")
     assert warnings == ["an old operator", "weights were clipped"]
     assert build()[1] == []
 
