@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from math import fsum
 from pathlib import Path
+from typing import Any
 
 from deepmask.coco.reader import read_coco
 from deepmask.export.options import ExportOptions
@@ -72,9 +73,9 @@ def with_measured_settings(
             found = {getattr(manifest, name): highest}
             for value in values:
                 if value not in found:
-                    found[value] = recall(replace(manifest, **{name: value}))
+                    found[value] = recall(_with(manifest, name, value))
             best = max(found, key=found.__getitem__)  # of equal ones the manifest's, which is first
-            manifest, highest = replace(manifest, **{name: best}), found[best]
+            manifest, highest = _with(manifest, name, best), found[best]
             figures[name] = found
             report(f"{name.replace('_', ' '):<12} {best:g}, of {_listed(found)}")
     report(f"mean mask AR {highest:.3f} on {len(validation.images)} pictures, {first:.3f} before")
@@ -87,6 +88,11 @@ def with_measured_settings(
         },
     }
     return replace(manifest, about={**manifest.about, "settings": record})
+
+
+def _with(manifest: Manifest, name: str, value: float) -> Manifest:
+    changed: dict[str, Any] = {name: value}
+    return replace(manifest, **changed)
 
 
 def _listed(found: Mapping[float, float]) -> str:
