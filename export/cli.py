@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-from click.core import ParameterSource
 
 from deepmask.export.errors import ExportUsageError
-from deepmask.export.options import FOR_A_MODEL, ExportOptions
+from deepmask.export.options import ExportOptions
 from deepmask.runtime.cli.main import Command, run_command
 from deepmask.runtime.cli.messages import say
 from deepmask.runtime.cli.options import (
@@ -97,19 +96,6 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
 )
 @click.option("--validation-images", type=PATH, metavar="DIR", help="Folder of those photographs.")
 @click.option(
-    "--interleave",
-    "interleaving",
-    type=click.Choice(["dilated", "shifted"]),
-    help="Form of a pooled score head: a stride-1 pool and dilated convolutions, or four shifted "
-    "pools. Both give the same scores; one may be faster on your engine.  [default: dilated]",
-)
-@click.option(
-    "--dense-mask",
-    is_flag=True,
-    help="Also write mask_dense.onnx, the masks of every location at once, for other tools: "
-    "deepmask-trt-run does not use it.",
-)
-@click.option(
     "--scores-from",
     type=PATH,
     metavar="PT",
@@ -154,8 +140,7 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
     metavar="DIR",
     help="Also add the model to DIR, a model repository for NVIDIA Triton, as its next version.",
 )
-@click.pass_context
-def command(context: click.Context, /, checkpoint: Path, **given: Any) -> None:
+def command(checkpoint: Path, **given: Any) -> None:
     """Export CHECKPOINT, a .pt file of deepmask-train, as the model folder that deepmask-trt-run
     reads; or MODEL, such a folder in fp32, in a lower --precision.
 
@@ -190,16 +175,6 @@ def command(context: click.Context, /, checkpoint: Path, **given: Any) -> None:
             f"{checkpoint}: no such checkpoint file, or folder of an exported model"
         )
     chosen = {item.name for item in fields(ExportOptions)}
-    flags = {
-        parameter.name: parameter.opts[0]
-        for parameter in context.command.params
-        if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
-    }
-    for name, flag in flags.items() if checkpoint.is_dir() else ():
-        if name in chosen and name not in FOR_A_MODEL:
-            raise ExportUsageError(
-                f"{flag} is for a checkpoint: leave it out for an exported model"
-            )
     for name in ("engine", "target", "max_size", "cache"):
         if given[name] and not given["build_engine"]:
             flag = f"--{name.replace('_', '-')}"

@@ -23,10 +23,6 @@ class ExportOptions:
     name           the model's name in `model.json`; the checkpoint's file name by default.
     opset          ONNX operator set.
     weights        "fp32", or "fp16": stored rounded to float16, computed with in float32.
-    interleaving   form of a pooled score head: "dilated" or "shifted".
-    dense_mask     also write `mask_dense.onnx`, masks of every location. It is compared like the
-                   others, but the manifest does not list it: the runtime has no use for it. Not
-                   for refined masks; in float32 also where the other graphs are int8.
     scales         pyramid scales the runtime uses by default.
     threshold      probability above which it counts a pixel as the object's.
     overlap        IoU with a better proposal above which it ranks a near-duplicate lower.
@@ -43,8 +39,6 @@ class ExportOptions:
     name: str | None = None
     opset: int = 18
     weights: str = "fp32"
-    interleaving: str | None = None
-    dense_mask: bool = False
     scales: Scales | None = None
     threshold: float | None = None
     overlap: float | None = None

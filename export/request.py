@@ -106,7 +106,7 @@ def _require_fit(request: ExportRequest) -> None:
     for item in fields(options) if request.source.is_dir() else ():
         if item.name not in FOR_A_MODEL and getattr(options, item.name) != item.default:
             raise ExportUsageError(
-                f"{item.name} is for a checkpoint: leave it out for an exported model"
+                f"--{item.name.replace('_', '-')} is for a checkpoint: leave it out for a model"
             )
     if request.plans is not None and options.precision == "int8":
         raise ExportUsageError(

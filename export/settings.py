@@ -1,7 +1,7 @@
 """Measure on labelled pictures which settings find most objects: what the runtime does by default.
 
 Mask threshold, overlap of near-duplicates and scale prior are chosen one after another, each with
-the others as they are by then. What was asked for is kept.
+the others as they are by then. What was asked for is kept. Then scores are calibrated.
 """
 
 from __future__ import annotations
@@ -13,9 +13,15 @@ from math import fsum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deepmask.coco.reader import read_coco
+from deepmask.evaluate.calibration import Table, calibration_table, reliability
+from deepmask.evaluate.matching import overlaps
+from deepmask.evaluate.proposals_json import to_candidates
 from deepmask.export.options import ExportOptions
 from deepmask.runtime.model.manifest import Manifest
+from deepmask.runtime.predict.calibrate import calibrate
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.progress import Progress, no_progress
 from deepmask.train.recall import RecallImage, recall_images, recall_of
@@ -78,7 +84,10 @@ def with_measured_settings(
             manifest, highest = _with(manifest, name, best), found[best]
             figures[name] = found
             report(f"{name.replace('_', ' '):<12} {best:g}, of {_listed(found)}")
+        plain = replace(manifest, calibration=None)
+        table, means = _calibrated(DeepMask(plain, model.engine, model.choice), validation)
     report(f"mean mask AR {highest:.3f} on {len(validation.images)} pictures, {first:.3f} before")
+    report(f"scores stand for the expected IoU: {', '.join(f'{iou:.2f}' for _, iou in table)}")
     record = {
         "annotations": validation.name,
         "pictures": len(validation.images),
@@ -86,8 +95,27 @@ def with_measured_settings(
         "found": {
             name: {f"{v:g}": ar for v, ar in found.items()} for name, found in figures.items()
         },
+        "reliability": [[round(s, 3), round(iou, 3), n] for s, iou, n in means],
     }
-    return replace(manifest, about={**manifest.about, "settings": record})
+    about = {**manifest.about, "settings": record}
+    return replace(manifest, calibration=table, about=about)
+
+
+def _calibrated(
+    model: DeepMask, validation: Validation
+) -> tuple[Table, list[tuple[float, float, int]]]:
+    """Return the table that makes scores expected IoUs, and how reliable they are by it."""
+    scores, ious = [], []
+    for image in validation.images:
+        found = model(image.pixels, overlap=1.0)
+        candidates = to_candidates(
+            list(map(dict, found.to_coco(image.picture.id))), image.picture, with_masks=True
+        )
+        scores.append(candidates.scores)
+        ious.append(overlaps(candidates, image.objects, "segm").max(axis=1, initial=0.0))
+    score, iou = np.concatenate(scores), np.concatenate(ious)
+    table = calibration_table(score, iou)
+    return table, reliability(calibrate(score, table), iou)
 
 
 def _with(manifest: Manifest, name: str, value: float) -> Manifest:

@@ -123,13 +123,6 @@ def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     default=4.0,
     help="Memory for decoded images and masks, in GB; each process of several has its own.",
 )
-@click.option(
-    "--crops",
-    type=click.Choice(["host", "device"]),
-    default="host",
-    help="Where pictures are cut: by the CPU, or by the GPU with every picture in its memory, 4 "
-    "bytes a pixel. Batches differ by rounding.",
-)
 @click.option("--log-every", type=click.IntRange(1), default=50, help="Steps between log rows.")
 @click.option(
     "--validate-every", type=click.IntRange(1), default=500, help="Steps between validations."

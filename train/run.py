@@ -43,18 +43,14 @@ class Request:
     """What to train, from what, and where.
 
     preset     a key of `PRESETS`; `recipe` is trained by instead of the preset's own if given.
-    data       the annotations and images.
     out        folder for last.pt, best.pt and log.csv.
     init       weights of a new run's trunk: a file, "imagenet" or "random"; see `initialise`. A
                network without a trunk takes "random" only.
     base       checkpoint of the network to go on from, for a preset that refines one.
     resume     continue the run in `out` exactly where it stopped, whatever `init` and `base` are.
-    seed       decides everything that is random.
     device     "auto", "cpu", "cuda" or "cuda:N"; `precision` is "auto", "bf16" or "fp32".
-    compiled   compile by torch.compile.
     threads    threads that make batches.
     cache_gb   memory for decoded images and masks.
-    crops      "host" or "device": where pictures are cut.
     val_samples, recall_images  how much validation and average recall are measured on.
     """
 
@@ -71,7 +67,6 @@ class Request:
     compiled: bool = False
     threads: int = 1
     cache_gb: float = 4.0
-    crops: str = "host"
     val_samples: int = 512
     recall_images: int = 20
     schedule: Schedule = field(default_factory=Schedule)
@@ -115,9 +110,8 @@ def train(
     except (FloatingPointError, OSError, PeerLostError, ValueError) as error:
         raise TrainError(" ".join(str(error).split())) from error
     except (MemoryError, torch.OutOfMemoryError) as error:
-        other = "use --crops host" if request.crops == "device" else "lower --cache-gb"
         raise TrainError(
-            f"not enough memory, lower --batch or {other}, then --resume: {one_line(error)}"
+            f"not enough memory, lower --batch or --cache-gb, then --resume: {one_line(error)}"
         ) from error
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
@@ -134,8 +128,10 @@ def check_request(request: Request) -> None:
         raise TrainUsageError(
             f"--preset {request.preset} is not known; there are {', '.join(PRESETS)}"
         )
-    name = request.preset
-    if FAMILIES[preset.family].base is not None:
+    name, family = request.preset, FAMILIES[preset.family]
+    if request.val_samples != Request.val_samples and family.validation is None:
+        raise TrainUsageError(f"--val-patches has no effect on {name}: leave it out")
+    if family.base is not None:
         if request.init is not None:
             raise TrainUsageError(
                 f"--init is for presets that train a trunk, and {name} keeps that of --from: "
@@ -205,8 +201,6 @@ def _run(
             rank=team.rank,
             size=team.size,
             cache_bytes=int(request.cache_gb * 1e9),
-            device=hardware.device if request.crops == "device" else None,
-            threads=request.threads,
         ),
         preset.config,
         recipe,
@@ -216,7 +210,7 @@ def _run(
     if not request.resume:
         _initialise(network, request)
     files = [file for file, _ in request.data.training()]
-    now = conditions(files, request.crops, hardware)
+    now = conditions(files, hardware)
     trainer = Trainer(network, recipe, request.seed, hardware, team, now)
     last = request.out / LAST
     if request.resume:

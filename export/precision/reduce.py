@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
-from deepmask.export.folder import extra_files
 from deepmask.export.onnx_graph import strip, write_part
 from deepmask.export.precision.agreement import (
     REFERENCE_TOP,
@@ -64,8 +62,6 @@ def write_reduced(
                 _convert(reference / stage.file, target, precision, stage, inputs)
             size = target.stat().st_size / 1e6
             report(f"{target.name:<17}{size:7.1f} MB, {_lowered(target, precision)}")
-        for name in extra_files(reference):
-            _convert(reference / name, out / name, precision, None, ())
         manifest = with_checksums(replace(plain, precision=precision), out)
         manifest = replace(manifest, about={**plain.about, "weights": precision})
         write_manifest(manifest, out)
@@ -91,6 +87,7 @@ def as_lines(agreement: Agreement, precision: str, compared_on: str) -> list[str
         f"{precision} against fp32 on {agreement.pictures} {compared_on}",
         f"  score logits  {_error(agreement.scores)}",
         f"  mask logits   {_error(agreement.masks)}",
+        *([f"  rank logits   {_error(agreement.ranks)}"] if agreement.ranks else []),
         f"  proposals     {agreement.found:.1%} of fp32's top {REFERENCE_TOP} are among its top "
         f"{SEARCHED_TOP} (mask IoU ≥ {SAME_MASK_IOU})",
     ]
@@ -128,13 +125,10 @@ def _cut_from(stage: Stage, manifest: Manifest) -> Stage | None:
 
 
 def _convert(
-    source: Path, target: Path, precision: str, stage: Stage | None, inputs: Iterable[Feed]
+    source: Path, target: Path, precision: str, stage: Stage, inputs: Iterable[Feed]
 ) -> None:
-    """Write a graph in another precision; one that no stage runs stays float32 in int8 models."""
     if precision == FP16:
         convert_to_half(source, target, stage)
-    elif stage is None:
-        shutil.copyfile(source, target)
     else:
         quantise(source, target, stage, inputs, precision)
     graph = onnx.load(target)

@@ -16,7 +16,6 @@ from deepmask.networks.dense.graphs import (
     DenseForm,
     DenseGraph,
     DenseModel,
-    DenseOptions,
     Description,
 )
 from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead, Windows
@@ -124,7 +123,7 @@ class MaskStage(nn.Module):
         return mask, final_score(scores[:, 0], scores[:, 1], iou)
 
 
-def dense_fpn_lite(network: FpnLite, options: DenseOptions) -> DenseModel:
+def dense_fpn_lite(network: FpnLite) -> DenseModel:
     """Return the graphs of a network in evaluation mode: scores, and the windows of each slot."""
     config = network.config
     image = {"image": TensorSpec("image", "float32", (1, 3, "height", "width"))}
@@ -141,12 +140,15 @@ def dense_fpn_lite(network: FpnLite, options: DenseOptions) -> DenseModel:
         "layout": TensorSpec("map", "int64", (len(grids()), 4)),
     }
     locations = {"locations": TensorSpec("locations", "int64", ("n", 3))}
-    graphs = [DenseGraph("score", "score", VIEW, ScoreStage(network), image, scores | tables)]
+    layers = {"score": ("network.score.weight",)}
+    graphs = [
+        DenseGraph("score", "score", VIEW, ScoreStage(network), image, scores | tables, layers)
+    ]
     for slot, suffix in enumerate(SUFFIXES):
         size = SLOTS[slot].mask
         made = {
-            f"mask_{suffix}": TensorSpec("mask", "float32", ("n", size, size)),
-            f"rank_{suffix}": TensorSpec("rank", "float32", ("n",)),
+            "mask": TensorSpec("mask", "float32", ("n", size, size)),
+            "rank": TensorSpec("rank", "float32", ("n",)),
         }
         graphs.append(
             DenseGraph(
@@ -156,6 +158,7 @@ def dense_fpn_lite(network: FpnLite, options: DenseOptions) -> DenseModel:
                 MaskStage(network, slot),
                 tables | locations,
                 made,
+                {"code": ("head.encode.weight",)},
                 grids=tuple(grid.name for grid in grids() if grid.name.endswith(suffix)),
             )
         )
@@ -172,14 +175,17 @@ class _Reference:
         dense = self._network.dense(canvas)
         pairs = zip(STRIDES, dense.objectness, dense.quality, strict=True)
         found = {f"score{stride}": first_score(o, q) for stride, o, q in pairs}
-        level, i, j = locations[:, 0] // len(SLOTS), locations[:, 1], locations[:, 2]
-        windows = Windows(level, torch.zeros_like(level), i, j)
-        for slot, suffix in enumerate(SUFFIXES):
+        size = SLOTS[0].mask
+        masks = dense.fine.new_zeros(len(locations), size, size)
+        ranks = dense.fine.new_zeros(len(locations))
+        for slot in range(len(SLOTS)):
+            mine = (locations[:, 0] % len(SLOTS) == slot).nonzero()[:, 0]
+            level, i, j = locations[mine, 0] // len(SLOTS), locations[mine, 1], locations[mine, 2]
+            windows = Windows(level, torch.zeros_like(level), i, j)
             scores = _scores_at(dense, windows, slot)
-            mask, iou = self._network.masks(dense, windows, slot, scores)
-            found[f"mask_{suffix}"] = mask
-            found[f"rank_{suffix}"] = final_score(scores[:, 0], scores[:, 1], iou)
-        return found
+            masks[mine], iou = self._network.masks(dense, windows, slot, scores)
+            ranks[mine] = final_score(scores[:, 0], scores[:, 1], iou)
+        return {**found, "mask": masks, "rank": ranks}
 
 
 def _scores_at(dense: Dense, windows: Windows, slot: int) -> Tensor:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,10 @@ class Outcome:
     objects: Proposals | None = None
 
 
+#: Outcomes as they come; closed, the work ends.
+Outcomes: TypeAlias = Generator[Outcome, None, None]
+
+
 @dataclass(frozen=True)
 class Job:
     """One image to work on.
@@ -107,7 +111,7 @@ def run_batch(
     *,
     files: Sequence[Sequence[Path]] = (),
     page: HtmlReport | None = None,
-) -> Generator[Outcome, None, None]:
+) -> Outcomes:
     """Write each image's results to `writer`, its overlay to a file. Failures stop nothing.
 
     names  what the list of images calls each; by default the name of its file.
@@ -137,7 +141,7 @@ def run_jobs(
     settings: Settings,
     writer: ResultsWriter | None,
     page: HtmlReport | None = None,
-) -> Generator[Outcome, None, None]:
+) -> Outcomes:
     """Work on images, and write what comes of them in their order.
 
     The next image is in work while one is awaited, so an image's stages take longer than they would

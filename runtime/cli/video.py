@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
-from deepmask.runtime.cli.batch import Job, Outcome, Pixels, Settings, run_jobs
+from deepmask.runtime.cli.batch import Job, Outcomes, Pixels, Settings, run_jobs
 from deepmask.runtime.io.results import ResultsWriter
 from deepmask.runtime.io.video import Video, VideoWriter
 from deepmask.runtime.predict.deepmask import DeepMask
@@ -20,12 +20,15 @@ def run_video(
     overlay: Path | None,
     settings: Settings,
     writer: ResultsWriter | None,
-) -> Iterator[Generator[Outcome, None, None]]:
-    """Yield the outcomes of the frames as they come; the overlay has its name afterwards.
+) -> Iterator[Outcomes]:
+    """Yield the outcomes of the frames as they come; afterwards the overlay has its name.
 
-    The frame's number, from 1 on, is its `image_id`.
+    Closes the video. The frame's number, from 1 on, is its `image_id`.
     """
-    with nullcontext() if overlay is None else VideoWriter(overlay, video.rate) as drawn:
+    with (
+        closing(video),
+        nullcontext() if overlay is None else VideoWriter(overlay, video.rate) as drawn,
+    ):
         jobs = (
             Job(
                 Path(f"{video.name}, frame {number}"),

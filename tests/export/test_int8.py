@@ -19,7 +19,6 @@ from deepmask.export.precision.int8 import (
     quantise,
     quantised_nodes,
 )
-from deepmask.networks.dense.graphs import DenseOptions
 from deepmask.networks.families import dense_model, describe
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import VIEW, Stage, TensorSpec
@@ -38,9 +37,8 @@ from tests.export.float_graphs import graphs_of, random_feed, sketch
 
 
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
-@pytest.mark.parametrize("interleaving", ["dilated", "shifted"])
-def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path: Path) -> None:
-    score = graphs_of(PAPER_LIKE, tmp_path, "score", interleaving=interleaving)["score"]
+def test_pooled_score_heads_are_quantised(form: str, tmp_path: Path) -> None:
+    score = graphs_of(PAPER_LIKE, tmp_path, "score")["score"]
     full = onnxruntime.InferenceSession(str(score.path))
     feed = random_feed(full)
     quantise(score.path, tmp_path / "int8.onnx", score.stage, [feed], form)
@@ -149,14 +147,14 @@ def test_layers_that_stay_in_float32(
 
 def test_covering_windows_hold_every_cell_that_a_window_can() -> None:
     """The symmetric form measures what was gathered, and nothing else."""
-    dense = dense_model(random_model(TINY), DenseOptions())
+    dense = dense_model(random_model(TINY))
     manifest = sketch(dense, describe(TINY))
     (grid,), cells = manifest.grids, TINY.cells
     for height, width in ((1, 1), (64, 70), (100, 333)):
         (view,) = plan_views(height, width, [1.0], manifest.views)
         rows, cols = location_counts(view, grid)
         seen = np.zeros((rows + cells - 1, cols + cells - 1), np.bool_)
-        for row, col in covering(view, manifest, manifest.stage("mask").inputs["locations"]):
+        for row, col in covering(view, manifest, manifest.stage("mask").inputs["locations"], (0,)):
             assert 0 <= row < rows
             assert 0 <= col < cols
             seen[row : row + cells, col : col + cells] = True

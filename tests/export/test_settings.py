@@ -56,7 +56,11 @@ def test_each_setting_is_the_one_that_finds_most(
     monkeypatch.setattr(settings, "recall_of", best_at(scale_prior=0.7, overlap=0.8, threshold=0.1))
     manifest, told, progress = chosen(folder, drawn, ExportOptions())
     assert (manifest.scale_prior, manifest.overlap, manifest.threshold) == (0.75, 0.8, 0.2)
-    assert told[-1].startswith("mean mask AR 0.485 on 6 pictures, 0.")
+    assert told[-2].startswith("mean mask AR 0.485 on 6 pictures, 0.")
+    assert told[-1].startswith("scores stand for the expected IoU: 0.")
+    assert manifest.calibration is not None
+    for score, iou, count in manifest.about["settings"]["reliability"]:
+        assert count < 100 or score == pytest.approx(iou, abs=0.05)
     assert told[1].startswith("overlap      0.8, of 0.6 (")
     steps = [done for _, done, _ in progress]
     assert steps == list(range(1, progress[0][2] + 1))

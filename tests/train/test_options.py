@@ -70,13 +70,6 @@ def test_a_setting_of_another_recipe_is_told_to_have_no_effect(flag: str) -> Non
         parsed("--no-such-thing")
 
 
-def test_values_out_of_range_are_wrong_use() -> None:
-    with pytest.raises(click.UsageError, match="lr is 0"):
-        parsed("--lr", "0")
-    with pytest.raises(click.UsageError, match="negatives is 64, it must be below batch, 64"):
-        parsed("--negatives", "64")
-
-
 def test_an_unknown_preset_is_named() -> None:
     assert chosen_preset(["--preset", "nothing"]) == "deepmask-r18"
     assert chosen_preset(["--preset"]) == "deepmask-r18"

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from deepmask.networks.dense.fpn_lite import dense_fpn_lite, describe_fpn_lite, final_score
-from deepmask.networks.dense.graphs import DenseOptions
 from deepmask.networks.fpn_lite import FpnLite
 from deepmask.networks.levels import SLOTS, STRIDES, grids
 from tests.networks.tiny_fpn import TINY
@@ -23,7 +22,7 @@ def network() -> FpnLite:
 @torch.no_grad()
 def test_graphs_compute_what_the_network_does(network: FpnLite) -> None:
     """Scores of all locations; masks and ranks of windows at corners and within, of all levels."""
-    form = dense_fpn_lite(network, DenseOptions()).main
+    form = dense_fpn_lite(network).main
     canvas = torch.rand(1, 3, 256, 128).double() * 255
     places = [(0, 31, 0), (2, 7, 7), (4, 0, 3), (6, 2, 1), (8, 1, 0), (0, 0, 15), (4, 7, 0)]
     locations = torch.tensor(places + [(g + 1, i, j) for g, i, j in places])
@@ -46,7 +45,7 @@ def test_graphs_compute_what_the_network_does(network: FpnLite) -> None:
 
 def test_every_grid_has_a_score_and_a_stage_of_its_own() -> None:
     described = describe_fpn_lite(TINY).grids
-    form = dense_fpn_lite(FpnLite(TINY).eval(), DenseOptions()).main
+    form = dense_fpn_lite(FpnLite(TINY).eval()).main
     for grid in described:
         score = form.graphs[0].outputs[grid.score]
         assert score.axes[2:] == (f"height/{grid.stride}", f"width/{grid.stride}")
