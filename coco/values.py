@@ -13,8 +13,12 @@ LARGEST_SIDE = 30_000
 
 Box = tuple[float, float, float, float]
 
+#: Key of an entry under which a reader puts the file and place that it is from; JSON has only texts.
+SOURCE = ("source",)
+
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _FARTHEST = 1e9
+_TRUTH = {"0": False, "false": False, "no": False, "": False, "1": True, "true": True, "yes": True}
 
 
 def whole(value: Any) -> int | None:
@@ -38,6 +42,18 @@ def number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
+
+
+def truth(value: Any) -> bool | None:
+    """Return a truth value, also of text and of 0 and 1; None for what is not clear.
+
+    What is missing, or null, is false.
+    """
+    if isinstance(value, str):
+        return _TRUTH.get(value.strip().casefold())
+    if value is None:
+        return False
+    return bool(value) if isinstance(value, bool | int | float) and value in (0, 1) else None
 
 
 def xywh(value: Any) -> Box | None:

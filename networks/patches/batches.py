@@ -147,7 +147,7 @@ def make_cropper(data: TrainingData) -> Cropper | DeviceCropper:
         return Cropper(data.cache_bytes)
     sets = [data.labelled, *data.partly]
     images = [image for found in sets for image in found.images]
-    objects = [item for found in sets for item in found.instances if not item.crowd]
+    objects = [one for found in sets for one in found.objects if one.segmentation is not None]
     return DeviceCropper(images, objects, data.device, data.threads)
 
 

@@ -20,13 +20,13 @@ from tqdm import tqdm
 
 from deepmask.coco.annotations import Annotation, Image, full_mask
 from deepmask.coco.errors import LabelError
+from deepmask.coco.pictures import read_picture
 from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.patches.crops import (
     level_of,
     level_sizes,
     matrix_of,
     pyramid,
-    read_picture,
     tight,
 )
 from deepmask.networks.patches.sampling import Positive, Window
