@@ -117,7 +117,8 @@ class LabelledSet:
     """Images and what is annotated on them; `problems` lists what is wrong, and why.
 
     instances   the objects and crowds that can be used, in the order of the file.
-    ignored     the other entries: as many as there are in the file in all.
+    ignored     the other entries, so that both are as many as the file has.
+    lost_images what is wrong with each image that was left out.
     categories  names of the categories by id, where the file gives them.
     name        of the file or folder.
     digest      SHA-256 of what was read, in hexadecimal.
@@ -130,6 +131,7 @@ class LabelledSet:
     name: str = ""
     digest: str = ""
     ignored: tuple[Ignored, ...] = ()
+    lost_images: tuple[Problem, ...] = ()
 
     @property
     def objects(self) -> tuple[Annotation, ...]:

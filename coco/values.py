@@ -11,10 +11,18 @@ from typing import Any
 #: Larger sides are no photograph: OpenCV warps none, and their masks overflow 32-bit runs.
 LARGEST_SIDE = 30_000
 
+#: What commands say of options for labels; here, as this module is quick to import.
+FORMATS = (
+    "COCO instances JSON; or a folder of labelme JSON, YOLO's data.yaml or folder of labels, "
+    "or a list in ImageSets of a PASCAL VOC folder"
+)
+
 Box = tuple[float, float, float, float]
 
-#: Key of an entry under which a reader puts the file and place that it is from; JSON has only texts.
+#: Key of an entry under which a reader puts the file and place that it is from.
 SOURCE = ("source",)
+#: Key under which it says why there is neither box nor outline.
+FAULT = ("fault",)
 
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _FARTHEST = 1e9

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
+from deepmask.coco.values import FORMATS
 from deepmask.evaluate.request import Evaluation, Request
 from deepmask.runtime.cli.main import Group, Interrupted, one_interrupt, run_command
 from deepmask.runtime.cli.options import (
@@ -16,6 +17,7 @@ from deepmask.runtime.cli.options import (
     coarse_option,
     device_option,
     engine_option,
+    labels_are_option,
     overlap_option,
     parse_scales,
     say_aside,
@@ -26,6 +28,7 @@ from deepmask.runtime.cli.options import (
 from deepmask.runtime.cli.progress import progress_bar
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_LABELS = click.Path(exists=True, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 #: Options that only make sense when a model makes the proposals.
@@ -38,8 +41,9 @@ _NAMED_FAILURES = 5
 
 
 @click.group(cls=Group, invoke_without_command=True)
-@click.option("--annotations", type=_FILE, help="COCO instances JSON with the images' objects.")
+@click.option("--annotations", type=_LABELS, help=f"Objects of the images: {FORMATS}.")
 @click.option("--images", type=_FOLDER, help="Folder of the images that the annotations name.")
+@labels_are_option
 @click.option(
     "--voc",
     type=_FOLDER,

@@ -177,8 +177,8 @@ def _run(
     batches, images = _measured_on(held_out, preset, recipe, request) if team.leads else ([], [])
     if not request.resume:
         _initialise(network, request)
-    files = [file for file, _ in request.data.training()]
-    now = conditions(files, request.crops, hardware)
+    digests = [found.digest for found in (labelled, *partly)]
+    now = conditions(digests, request.crops, hardware)
     trainer = Trainer(network, recipe, request.seed, hardware, team, now)
     last = request.out / LAST
     if request.resume:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.errors import OneLineError, one_line
 
 #: Formats that are read. Pillow knows more; some of those start other programs.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -149,6 +149,23 @@ def turned_sizes(path: Path) -> tuple[Size, Size] | None:
             return sizes[::-1] if image.format == "TIFF" else sizes
     except Exception:  # whoever reads the picture says what is wrong with it
         return None
+
+
+def image_size(path: Path) -> tuple[Size, Size]:
+    """Return the size of a picture as stored and as shown, from its header.
+
+    Raises `ImageError` for a file that is no image that can be read.
+    """
+    try:
+        with _open_any_size(path) as image:
+            _check_size(path, image.width, image.height, MAX_PIXELS)
+            size = image.size
+    except ImageError:
+        raise
+    except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
+        text = one_line(error)[:120]
+        raise ImageError(f"{path}: not an image that can be read ({text})") from error
+    return turned_sizes(path) or (size, size)
 
 
 def _missing_turn(
