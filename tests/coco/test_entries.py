@@ -83,12 +83,11 @@ def test_missing_pictures_are_problems_of_their_image(
 def test_a_set_without_a_usable_image_gives_the_first_reasons(tmp_path: Path) -> None:
     images = [{**IMAGE, "id": n, "file_name": f"/data/{n}.png"} for n in range(1, 6)]
     path = write(tmp_path / "x.json", {"images": images, "annotations": []})
-    with pytest.raises(
-        LabelError, match="no usable image of 5: image 1: file_name '/data/1.png'"
-    ) as e:
+    with pytest.raises(LabelError) as caught:
         read_coco(path)
-    assert "image 3: file_name '/data/3.png'" in str(e.value)
-    assert str(e.value).endswith("; and 2 more")
+    assert "no usable image of 5: image 1: file_name '/data/1.png'" in str(caught.value)
+    assert "image 3: file_name '/data/3.png'" in str(caught.value)
+    assert str(caught.value).endswith("; and 2 more")
 
 
 def test_a_backslash_parts_folders_everywhere(drawn: Drawn, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_memory_stays_near_the_size_of_the_file(tmp_path: Path) -> None:
     turns = np.linspace(0, 2 * np.pi, 1000)
     corners = 140 + 120 * np.stack([np.cos(turns), np.sin(turns)], 1)
     polygon = corners.ravel().round(2).tolist()
-    place = {"bbox": [20, 20, 240, 240], "area": 45239}
+    place = {"bbox": [20, 20, 240, 240], "area": 45239, "segmentation": [polygon]}
     content = {
         "images": [{**IMAGE, "width": 300, "height": 300}],
         "annotations": [
