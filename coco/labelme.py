@@ -101,7 +101,8 @@ def _objects(shapes: Sequence[Any], labels: dict[str, int]) -> list[dict[Any, An
         if not isinstance(shape, dict):
             objects.append({SOURCE: f"shape {index}", FAULT: f"is no shape: {brief(shape)}"})
             continue
-        label = shape.get("label") if isinstance(shape.get("label"), str) else ""
+        given = shape.get("label")
+        label = given if isinstance(given, str) else ""
         if label in _NOTHING:
             continue
         polygon = _polygon(shape)
