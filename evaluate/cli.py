@@ -201,8 +201,11 @@ def _tell(result: Evaluation) -> int:
 
 
 def _tell_metrics(metrics: dict[str, Any], folder: Path | None) -> None:
+    from deepmask.evaluate.contact_sheet import SHEET_NAME
     from deepmask.evaluate.report import describe
 
     click.echo(describe(metrics))
     if folder is not None:
-        click.echo(f"wrote metrics.json, table.txt, figures and contact sheet in {folder}")
+        has_sheet = (folder / SHEET_NAME).exists()
+        what = ", figures and contact sheet" if has_sheet else " and figures"
+        click.echo(f"wrote metrics.json, table.txt{what} in {folder}")

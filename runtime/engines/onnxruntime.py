@@ -35,7 +35,7 @@ def _end_at_once() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "on_exit") and hasattr(libc, "__cxa_atexit"):  # glibc; last come, first called
         libc.on_exit(libc._exit, None)
-        getattr(libc, "__cxa_atexit")(libc.fflush, None, None)  # noqa: B009: Python mangles __names
+        getattr(libc, "__cxa_atexit")(libc.fflush, None, None)
 
 
 if sys.platform == "linux":

@@ -17,7 +17,7 @@ def cores_available(root: Path = _ROOT) -> int:
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
-    return max(1, min(cores, math.ceil(_quota(root))))
+    return max(1, math.ceil(min(cores, _quota(root))))
 
 
 def _quota(root: Path) -> float:
