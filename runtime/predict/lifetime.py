@@ -49,7 +49,9 @@ class Lifetime:
         if os.getpid() != self._process:
             return
         with self._lock:
-            first, self._ended = not self._ended, True
-            idle = not self._calls
-        if first and idle:
+            if self._ended:
+                return
+            self._ended = True
+            idle = self._calls == 0
+        if idle:
             self._give_back()
