@@ -79,13 +79,13 @@ class Ignored:
 
     annotation  its id, if it has one.
     image       None if it is on none of the set.
-    box         where it may be: x, y, width, height; the whole picture where that is not known.
+    boxes       where it may be, each x, y, width, height; the whole picture if that is not known.
     reason      why it was left out.
     """
 
     annotation: int | None
     image: Image | None
-    box: Box
+    boxes: tuple[Box, ...]
     reason: Kind
 
 
@@ -156,7 +156,7 @@ class LabelledSet:
                 groups[item.image.id].append(item.box)
         for left in self.ignored:
             if left.image is not None:
-                groups[left.image.id].append(left.box)
+                groups[left.image.id] += left.boxes
         if len({image.path for image in self.images}) < len(self.images):
             self._add_twins(groups)
         return groups

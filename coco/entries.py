@@ -148,7 +148,7 @@ def _instances(
             instances.insert(place, item)
         return tuple(instances), tuple(ignored)
     for _, item, source in boxes:
-        ignored.append(Ignored(item.id, item.image, item.box, "outline"))
+        ignored.append(Ignored(item.id, item.image, (item.box,), "outline"))
         text = "has a box but no outline, which other objects have"
         problems.append(Problem("outline", item.id, item.image.id, text, source=source))
     return tuple(instances), tuple(ignored)

@@ -26,13 +26,13 @@ def read_annotation(
     """
     if not isinstance(entry, dict):
         text = f"an annotation without a whole number as its id: {brief(entry)}"
-        return Ignored(None, None, _NOWHERE, "id"), [Problem("id", None, None, text)]
+        return Ignored(None, None, (), "id"), [Problem("id", None, None, text)]
     identity, image_id = whole(entry.get("id")), whole(entry.get("image_id"))
     image = images.get(image_id)
     if image is None:
         text = f"its image {brief(entry.get('image_id'))} is not in the file, or was left out"
         return (
-            Ignored(identity, None, _NOWHERE, "image"),
+            Ignored(identity, None, (), "image"),
             [Problem("image", identity, image_id, text, source=entry.get(SOURCE, ""))],
         )
     reader = _Reader(entry, image, identity)
@@ -80,7 +80,7 @@ class _Reader:
                 wrong = mismatch(image_box, bounds, image.width, image.height)
                 if wrong:
                     text = f"bbox {brief(given)}: {wrong}"
-                    return self._left_out("mismatch", text, _around(image_box, bounds))
+                    return self._left_out("mismatch", text, image_box, bounds)
             if not about:
                 outline, fault = None, f"has no pixel in its {image.width}×{image.height} image"
         if image_box is None and outline is None:
@@ -143,10 +143,10 @@ class _Reader:
         text = f"bbox must be four finite numbers x, y, width, height, not {brief(given)}{also}"
         return self._left_out("crowd" if crowd else "box", text, _everywhere(image))
 
-    def _left_out(self, kind: Kind, text: str, box: Box) -> Ignored:
+    def _left_out(self, kind: Kind, text: str, *boxes: Box) -> Ignored:
         self.problems = [problem for problem in self.problems if problem.effect == "note"]
         self.tell(kind, text)
-        return Ignored(self._identity, self._image, box, kind)
+        return Ignored(self._identity, self._image, boxes, kind)
 
     def _given_area(self, otherwise: float) -> float:
         area = number(self.entry.get("area", otherwise))
@@ -180,9 +180,3 @@ def _overlap(box: Box, image: Image) -> bool:
 
 def _everywhere(image: Image) -> Box:
     return 0.0, 0.0, float(image.width), float(image.height)
-
-
-def _around(a: Box, b: Box) -> Box:
-    left, top = min(a[0], b[0]), min(a[1], b[1])
-    right, bottom = max(a[0] + a[2], b[0] + b[2]), max(a[1] + a[3], b[1] + b[3])
-    return left, top, right - left, bottom - top

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deepmask.coco.annotations import Annotation, Ignored, LabelledSet
+from deepmask.coco.annotations import Annotation, Image, LabelledSet
 from deepmask.coco.segmentation import encode
 from deepmask.coco.values import Box
 from deepmask.runtime.io.atomic import atomic_write
@@ -56,27 +56,29 @@ def _entry(item: Annotation) -> dict[str, Any]:
 
 def _spared(found: LabelledSet) -> list[dict[str, Any]]:
     first = 1 + max([item.id for item in found.instances], default=0)
-    left = [item for item in found.ignored if item.image is not None]
-    return [_region(first + number, item) for number, item in enumerate(left)]
+    places = [(left.image, box) for left in found.ignored if left.image for box in left.boxes]
+    return [_region(first + number, *place) for number, place in enumerate(places)]
 
 
-def _region(identity: int, item: Ignored) -> dict[str, Any]:
-    assert item.image is not None  # `_spared` chose so
-    width, height = item.box[2:]
+def _region(identity: int, image: Image, box: Box) -> dict[str, Any]:
+    left, top = max(0.0, box[0]), max(0.0, box[1])
+    right = max(left, min(image.width, box[0] + box[2]))
+    bottom = max(top, min(image.height, box[1] + box[3]))
+    width, height = right - left, bottom - top
     return {
         "id": identity,
-        "image_id": item.image.id,
+        "image_id": image.id,
         "category_id": 1,
-        "bbox": list(item.box),
+        "bbox": [left, top, width, height],
         "area": width * height,
         "iscrowd": 1,
-        "segmentation": _rectangle(item.box, item.image.height, item.image.width),
+        "segmentation": _rectangle((left, top, width, height), image),
     }
 
 
-def _rectangle(box: Box, height: int, width: int) -> dict[str, Any]:
+def _rectangle(box: Box, image: Image) -> dict[str, Any]:
     x, y, w, h = box
-    rle = encode([[x, y, x + w, y, x + w, y + h, x, y + h]], height, width)
+    rle = encode([[x, y, x + w, y, x + w, y + h, x, y + h]], image.height, image.width)
     return {**rle, "counts": rle["counts"].decode()}
 
 

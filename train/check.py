@@ -119,9 +119,9 @@ def without(found: LabelledSet, problems: Sequence[Problem]) -> LabelledSet:
     kept, ignored = [], []
     for item in found.instances:
         if item.image.id in images:
-            ignored.append(Ignored(item.id, None, item.box, "file"))
+            ignored.append(Ignored(item.id, None, (), "file"))
         elif item.id in objects:
-            ignored.append(Ignored(item.id, item.image, item.box, "outline"))
+            ignored.append(Ignored(item.id, item.image, (item.box,), "outline"))
         else:
             kept.append(item)
     for left in found.ignored:

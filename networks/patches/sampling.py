@@ -163,8 +163,9 @@ class Sampler:
         for item in labelled.objects:
             windows[item.image.id].append(canonical(item, self._object_size))
         for left in labelled.ignored:
-            if left.image is not None and max(left.box[2:]) > 0:
-                windows[left.image.id].append(_around(left.box, self._object_size))
+            if left.image is not None:
+                places = [box for box in left.boxes if max(box[2:]) > 0]
+                windows[left.image.id] += [_around(box, self._object_size) for box in places]
         return {
             key: np.array([(w.x, w.y, w.scale) for w in items], np.float64).reshape(-1, 3)
             for key, items in windows.items()

@@ -93,6 +93,8 @@ def read_turned(
             limit = max_pixels // _MORE_MEMORY.get(image.format or "", 1)
             _check_size(path, image.width, image.height, limit)
             exif = _turn_of(image)
+            if exif is not None:
+                image.filename = ""  # Pillow 13 maps turned TIFFs by name, with scrambled rows
             image.load()
             found = _missing_turn(image, exif, turn)
             if found is None:

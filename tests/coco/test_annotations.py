@@ -23,13 +23,13 @@ ITEM = Annotation(5, IMAGE, 1, False, 12.0, (1.0, 2.0, 3.0, 8.0), [[1, 2, 4, 2, 
 
 def test_instances_are_by_image_and_ignored_ones_are_unknown() -> None:
     crowd = replace(ITEM, id=6, crowd=True, box=(9.0, 9.0, 2.0, 2.0))
-    left = Ignored(7, IMAGE, (4.0, 4.0, 5.0, 5.0), "outline")
-    nowhere = Ignored(8, None, (0.0, 0.0, 0.0, 0.0), "image")
+    left = Ignored(7, IMAGE, ((4.0, 4.0, 5.0, 5.0),), "outline")
+    nowhere = Ignored(8, None, (), "image")
     images = (IMAGE, replace(IMAGE, id=2, path=Path("b.png")))
     found = LabelledSet(images, (ITEM, crowd), ignored=(left, nowhere))
     assert found.objects == (ITEM,)
     assert found.by_image() == {1: [ITEM, crowd], 2: []}
-    assert found.unknown_by_image() == {1: [crowd.box, left.box], 2: []}
+    assert found.unknown_by_image() == {1: [crowd.box, *left.boxes], 2: []}
 
 
 def test_the_first_problems_are_one_line() -> None:

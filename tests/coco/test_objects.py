@@ -60,8 +60,8 @@ def test_what_cannot_be_used_is_named_and_ignored(
     if kind == "image":
         assert ignored.image is None
     else:
-        assert min(ignored.box[2:]) > 0
-        assert found.unknown_by_image()[2] == [ignored.box]
+        assert min(ignored.boxes[0][2:]) > 0
+        assert found.unknown_by_image()[2] == list(ignored.boxes)
 
 
 @pytest.mark.parametrize("entry", [5, None, [], "x"])

@@ -186,8 +186,8 @@ def test_objects_of_other_categories_are_background(
 def test_what_is_left_out_is_neither_object_nor_background(box: Box) -> None:
     """An empty box has no scale: it would be divided by 0."""
     found = make_set((100, 100, 80, 80))
-    left = Ignored(1, found.images[0], box, "outline")
-    found = replace(found, ignored=(left, Ignored(2, None, box, "image")))
+    left = Ignored(1, found.images[0], (box,), "outline")
+    found = replace(found, ignored=(left, Ignored(2, None, (), "image")))
     sampler = Sampler(found, [], VGG, PAPER)
     rng = np.random.default_rng(1)
     picked = sampler.mask_positives(100, rng) + sampler.score_positives(100, rng)
@@ -203,7 +203,7 @@ def test_what_is_left_out_is_neither_object_nor_background(box: Box) -> None:
 
 def test_a_picture_that_is_all_unknown_gives_no_negatives() -> None:
     found = make_set((100, 100, 80, 80))
-    everywhere = Ignored(1, found.images[0], (0.0, 0.0, 640.0, 480.0), "box")
+    everywhere = Ignored(1, found.images[0], ((0.0, 0.0, 640.0, 480.0),), "box")
     sampler = Sampler(replace(found, ignored=(everywhere,)), [], VGG, PAPER)
     with pytest.raises(ValueError, match="no negative found"):
         sampler.negatives(1, np.random.default_rng(0))
@@ -212,7 +212,7 @@ def test_a_picture_that_is_all_unknown_gives_no_negatives() -> None:
 def test_why_nothing_can_be_learned_is_counted() -> None:
     found = make_set((10, 10, 3, 3), (10, 10, 99, 99), (0, 0, 50, 50), crowd=[1])
     first, crowd, box = found.instances
-    left = Ignored(9, found.images[0], (0.0, 0.0, 9.0, 9.0), "outline")
+    left = Ignored(9, found.images[0], (), "outline")
     found = replace(found, instances=(first, crowd, replace(box, segmentation=None)))
     with pytest.raises(ValueError, match="of 4 annotations 1 are crowds, 1 are left out, 1 have"):
         Sampler(replace(found, ignored=(left,)), [], VGG, PAPER)
