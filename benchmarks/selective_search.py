@@ -33,7 +33,9 @@ from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.ground_truth import GroundTruth, coco_truth
 from deepmask.evaluate.records import write_text
 from deepmask.runtime.distribution import pip_install
-from deepmask.runtime.io.results import ResultsError, ResultsWriter
+from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.io.outputs import MARK, require_writable
+from deepmask.runtime.io.results import ResultsWriter, result_files
 
 MODES = ("fast", "quality", "single")
 MISSING = (
@@ -150,6 +152,7 @@ def write(journal: Journal, truth: GroundTruth, out: Path, about: dict[str, Any]
     about |= {"images": len(seconds)}
     if seconds:
         about |= {"processor_seconds": {"mean": mean(seconds), "median": median(seconds)}}
+    about |= {"software": MARK}
     write_text(out.with_suffix(".about.json"), json.dumps(about, indent=1) + "\n")
     return about
 
@@ -173,7 +176,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Error: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    except (EvalError, ResultsError, OSError) as error:
+    except (OneLineError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
     for line in failed:
@@ -182,6 +185,8 @@ def main() -> None:
 
 
 def _search_and_write(given: argparse.Namespace) -> list[str]:
+    about = given.out.with_suffix(".about.json")
+    require_writable({"--out": [*result_files(given.out), about]}, [given.annotations])
     cv2.setNumThreads(given.threads)
     truth = coco_truth(given.annotations)
     settings = {

@@ -20,12 +20,18 @@ from deepmask.networks.dense.graphs import DenseGraph
 PRODUCER = "deepmask-export"
 #: What one protobuf message, and so one ONNX file without external data, can hold.
 LARGEST_GRAPH = 2**31 - 2**20
+#: Most multiples that a canvas may have along a side: more than fit into memory.
+_MOST_CELLS = 2**20
 
 
-def to_onnx(source: DenseGraph, examples: Sequence[Tensor], opset: int) -> onnx.ModelProto:
+def to_onnx(
+    source: DenseGraph, examples: Sequence[Tensor], opset: int, multiple: int = 1
+) -> onnx.ModelProto:
     """Trace a dense graph and return it as ONNX.
 
     examples  have the inputs' shapes for some picture; axes that are no fixed size stay dynamic.
+    multiple  that heights and widths of canvases are of. A graph that adds a map to one of half
+              its size, enlarged, cannot be traced without.
     Raises `ExportError` for weights beyond 2 GB, and for one that is named as an input or output.
     """
     size = sum(parameter.nbytes for parameter in source.module.parameters())
@@ -42,9 +48,13 @@ def to_onnx(source: DenseGraph, examples: Sequence[Tensor], opset: int) -> onnx.
             f"the {source.name} graph has a weight and a tensor at its edge that are both named "
             f"{clashes[0]}: give one of them another name"
         )
+    sides = {
+        axis: multiple * torch.export.Dim(f"cells_{axis}", max=_MOST_CELLS)
+        for axis in (("height", "width") if multiple > 1 else ())
+    }
     dynamic = tuple(
         {
-            index: torch.export.Dim.DYNAMIC
+            index: sides.get(axis, torch.export.Dim.DYNAMIC)
             for index, axis in enumerate(spec.axes)
             if isinstance(axis, str)
         }
@@ -90,10 +100,8 @@ def strip(model: onnx.ModelProto) -> None:
 def write_part(source: Path, target: Path, outputs: Collection[str]) -> None:
     """Write the part of an ONNX file that makes `outputs`, some of its own, to the bit.
 
-    A refined model's trunk makes its skip maps in one pass with the features, so that no large map
-    has to be kept or moved for a graph of their own (at stride 2 and 64 channels, 158 MB for the
-    views of a 640×480 image). Not to pay for them under `--coarse` takes a trunk without them: a
-    copy of those nodes that make the features, 5 MB for a ResNet-18.
+    A refined model's trunk makes its skip maps in one pass with the features. Not to pay for them
+    under `--coarse` takes a trunk without them.
     """
     graph = onnx.load(source)
     keep_outputs(graph, outputs)
@@ -137,11 +145,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _declare(model: onnx.ModelProto, source: DenseGraph) -> None:
-    """Name the dynamic axes of inputs and outputs as `model.json` does."""
+    """Name the dynamic axes of inputs and outputs as `model.json` does.
+
+    Each axis "any" gets a name of its own: engines take axes of one name for equally long.
+    """
     specs = {**source.inputs, **source.outputs}
     for value in [*model.graph.input, *model.graph.output]:
         shape = value.type.tensor_type.shape
-        for axis, dim in zip(specs[value.name].axes, shape.dim, strict=True):
+        for index, (axis, dim) in enumerate(zip(specs[value.name].axes, shape.dim, strict=True)):
             if isinstance(axis, str):
                 dim.Clear()
-                dim.dim_param = axis
+                dim.dim_param = f"{value.name}.{index}" if axis == "any" else axis

@@ -1,8 +1,12 @@
-"""Compare the written graphs with the PyTorch network: the end of every export."""
+"""Compare the written graphs with the PyTorch network: the end of every export.
+
+Scores are compared at every location; masks, and ranks where there are any, at windows of every
+grid: those in the corners, and some inside.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +16,15 @@ import onnxruntime
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from deepmask.export.errors import ExportError
-from deepmask.networks.dense.graphs import DenseForm, DenseGraph, DenseModel
+from deepmask.export.predict import (
+    Sample,
+    Tensors,
+    predict_with_onnxruntime,
+    predict_with_torch,
+)
+from deepmask.networks.dense.graphs import DenseForm, DenseModel
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.views.grids import location_counts
 from deepmask.runtime.views.views import canvas_shape, plan_views
@@ -24,15 +33,16 @@ from deepmask.runtime.views.views import canvas_shape, plan_views
 TOLERANCE = 1e-4
 #: Heights and widths of the compared pictures.
 PICTURE_SIZES = ((61, 83), (160, 112), (203, 317), (334, 258))
-MASKS_PER_PICTURE = 32
-Tensors = Mapping[str, NDArray[Any]]
+#: Least number of windows that are compared, and of those that are in no corner, for each grid.
+MASKS_PER_PICTURE, INNER_PER_GRID = 32, 4
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """Largest relative deviations of features, scores and masks for one picture size.
+    """Largest relative deviations of features, scores, masks and ranks for one picture size.
 
     features  None for a network whose reference gives no map.
+    ranks     None for one without a second look.
     """
 
     height: int
@@ -42,25 +52,12 @@ class Deviation:
     features: float | None
     scores: float
     masks: float
+    ranks: float | None = None
 
     @property
     def worst(self) -> float:
-        """The largest of the three."""
-        return max(self.features or 0.0, self.scores, self.masks)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One canvas (1, 3, H, W), the windows whose masks are compared, and all locations there are.
-
-    windows  (N, 3) grid, row and column.
-    """
-
-    height: int
-    width: int
-    canvas: Tensor
-    windows: Tensor
-    counts: int
+        """The largest of them."""
+        return max(self.features or 0.0, self.scores, self.masks, self.ranks or 0.0)
 
 
 def samples(manifest: Manifest) -> list[Sample]:
@@ -83,51 +80,14 @@ def samples(manifest: Manifest) -> list[Sample]:
             for row in (0, rows - 1)
             for col in (0, cols - 1)
         ]
-        inner = torch.rand((max(0, MASKS_PER_PICTURE - len(corners)), 2), generator=random)
+        more = max(MASKS_PER_PICTURE - len(corners), INNER_PER_GRID * len(grids))
+        inner = torch.rand((more, 2), generator=random)
         grid = torch.arange(len(inner)) % len(grids)
         inside = (inner * torch.tensor(counts)[grid]).long()
         windows = torch.cat([torch.tensor(corners), torch.cat([grid[:, None], inside], dim=1)])
         total = sum(rows * cols for rows, cols in counts)
-        result.append(Sample(height, width, canvas, windows, total))
+        result.append(Sample(height, width, canvas, windows, total, grids))
     return result
-
-
-def locations_for(form: DenseForm, sample: Sample) -> Tensor:
-    """Return a sample's windows as the stages of a form take them, (N, 2) or (N, 3) int64."""
-    specs = [spec for graph in form.graphs for spec in graph.inputs.values()]
-    columns = next(spec.axes[1] for spec in specs if spec.role == "locations")
-    assert isinstance(columns, int)
-    return sample.windows[:, 3 - columns :].contiguous()
-
-
-def predict_with_torch(form: DenseForm, sample: Sample) -> Tensors:
-    """Return what the network as it was trained gives for tensors of a form, by name."""
-    with torch.inference_mode():
-        found = form.reference(sample.canvas, locations_for(form, sample))
-    return {name: tensor.detach().numpy() for name, tensor in found.items()}
-
-
-def predict_with_onnxruntime(folder: Path, form: DenseForm, sample: Sample) -> Tensors:
-    """Return every tensor of a form by its graphs, each fed with what those before it gave."""
-    known: dict[str, NDArray[Any]] = {}
-    for graph in form.graphs:
-        for name, spec in graph.inputs.items():
-            if spec.role == "image":
-                known[name] = sample.canvas.numpy()
-            elif spec.role == "locations":
-                known[name] = locations_for(form, sample).numpy()
-        known |= run_graph(folder, graph, known)
-    return known
-
-
-def run_graph(folder: Path, graph: DenseGraph, tensors: Tensors) -> dict[str, NDArray[Any]]:
-    """Run one written graph in ONNX Runtime; returns its outputs by name."""
-    session = onnxruntime.InferenceSession(
-        str(folder / f"{graph.file}.onnx"), providers=["CPUExecutionProvider"]
-    )
-    outputs = list(graph.outputs)
-    made = session.run(outputs, {name: tensors[name] for name in graph.inputs})
-    return dict(zip(outputs, made, strict=True))
 
 
 def relative_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
@@ -155,7 +115,7 @@ def compare(
     network  made of the network whose weights they hold; its references are what they must equal.
     exact    made of the checkpoint's own weights where those were rounded; without it the second
              list is empty.
-    Raises ValueError for a reference that leaves scores or masks out.
+    Raises ValueError for a reference that leaves scores, masks or ranks out.
     """
     parity, rounding = [], []
     for sample in samples(manifest):
@@ -164,8 +124,6 @@ def compare(
             expected = predict_with_torch(network.forms()[name], sample)
             found = predict_with_onnxruntime(folder, form, sample)
             pairs += list(_pairs(form, found, expected))
-            if name == "main":
-                pairs += list(_extra_pairs(folder, dense, found, sample, expected))
             if exact is not None:
                 unrounded = predict_with_torch(exact.forms()[name], sample)
                 rounded += list(_pairs(form, expected, unrounded))
@@ -181,28 +139,13 @@ _Pair = tuple[str, NDArray[Any], NDArray[Any]]
 def _pairs(form: DenseForm, found: Tensors, expected: Tensors) -> Iterable[_Pair]:
     """Yield role, found and expected values of each tensor that the reference gives."""
     roles = {name: spec.role for graph in form.graphs for name, spec in graph.outputs.items()}
-    missing = {"score", "mask"} & {role for name, role in roles.items() if name not in expected}
+    missing = {"score", "mask", "rank"} & {
+        role for name, role in roles.items() if name not in expected
+    }
     if missing:
         raise ValueError(f"the reference lacks a {' and a '.join(sorted(missing))} of the graphs")
     for name, values in expected.items():
         yield roles[name], found[name], values
-
-
-def _extra_pairs(
-    folder: Path, dense: DenseModel, known: Tensors, sample: Sample, expected: Tensors
-) -> Iterable[_Pair]:
-    """Yield masks of every location, row by row, at the compared windows."""
-    for graph in dense.extra:
-        (every,) = run_graph(folder, graph, known).values()
-        _, row, col = sample.windows.numpy().T
-        (cols,) = {known[name].shape[3] for name in _with_role(dense.main, "score")}
-        (mask,) = _with_role(dense.main, "mask")
-        yield "mask", every[row * cols + col], expected[mask]
-
-
-def _with_role(form: DenseForm, role: str) -> list[str]:
-    outputs = {name: spec for graph in form.graphs for name, spec in graph.outputs.items()}
-    return [name for name, spec in outputs.items() if spec.role == role]
 
 
 def _deviation(sample: Sample, pairs: Iterable[_Pair]) -> Deviation:
@@ -217,6 +160,7 @@ def _deviation(sample: Sample, pairs: Iterable[_Pair]) -> Deviation:
         features=worst.get("map"),
         scores=worst["score"],
         masks=worst["mask"],
+        ranks=worst.get("rank"),
     )
 
 
@@ -250,18 +194,20 @@ def as_record(parity: list[Deviation], rounding: list[Deviation]) -> dict[str, A
 
 
 def as_table(parity: list[Deviation], rounding: list[Deviation]) -> str:
-    """Return the figures for a person to read."""
-    head = f"{'picture':>9}  {'locations':>9}  {'features':>9}  {'scores':>9}  {'masks':>9}"
+    """Return the figures for a person to read; ranks only of a network that has them."""
+    ranked = any(one.ranks is not None for one in parity)
+    names = ("picture", "locations", "features", "scores", "masks", *(["ranks"] if ranked else []))
+    head = "  ".join(f"{name:>9}" for name in names)
     lines = [f"ONNX Runtime against PyTorch, largest relative deviation (limit {TOLERANCE:.0e})"]
-    lines += [head, *map(_row, parity)]
+    lines += [head, *(_row(one, ranked) for one in parity)]
     if rounding:
         lines += ["Weights rounded to float16 against the checkpoint's", head]
-        lines += map(_row, rounding)
+        lines += [_row(one, ranked) for one in rounding]
     return "\n".join(lines)
 
 
-def _row(one: Deviation) -> str:
+def _row(one: Deviation, ranked: bool) -> str:
     picture = f"{one.height}×{one.width}"
-    values = (one.features, one.scores, one.masks)
+    values = (one.features, one.scores, one.masks, *([one.ranks] if ranked else []))
     figures = "  ".join(f"{'–':>9}" if value is None else f"{value:9.1e}" for value in values)
     return f"{picture:>9}  {one.locations:>9}  {figures}"

@@ -10,15 +10,14 @@ from deepmask.train.device import Hardware
 LABELS = "annotations"
 
 
-def conditions(labels: Sequence[str], crops: str, hardware: Hardware) -> dict[str, str]:
-    """Return plain values for a checkpoint: arithmetic, where patches are cut, and the labels.
+def conditions(labels: Sequence[str], hardware: Hardware) -> dict[str, str]:
+    """Return plain values for a checkpoint: arithmetic and the labels.
 
     labels   digests of what is trained on: its content counts, not where it lies.
     """
     return {
         "precision": "bf16" if hardware.bf16 else "fp32",
         "execution": "compiled" if hardware.compiled else "eager",
-        "crops": crops,
         LABELS: " ".join(labels),
     }
 

@@ -40,13 +40,17 @@ class LogitError:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Figures over `pictures` pictures; `found` is the share of `proposals` float32 proposals."""
+    """Figures over `pictures` pictures; `found` is the share of `proposals` float32 proposals.
+
+    ranks  None for a model without a second look.
+    """
 
     pictures: int
     proposals: int
     found: float
     scores: LogitError
     masks: LogitError
+    ranks: LogitError | None = None
 
     def as_record(self) -> dict[str, Any]:
         """Return the figures as `model.json` keeps them."""
@@ -62,19 +66,15 @@ def measure_agreement(reference: DeepMask, reduced: DeepMask, images: Iterable[I
     masks at the float32 model's best.
     """
     found: list[NDArray[np.bool_]] = []
-    scores: list[tuple[Logits, Logits]] = []
-    masks: list[tuple[Logits, Logits]] = []
+    logits: list[list[tuple[Logits, Logits]]] = []
     for image in images:
-        score, mask = _logits(reference, reduced, image)
-        scores.append(score)
-        masks.append(mask)
+        logits.append(_logits(reference, reduced, image))
         wanted = reference(image, proposals=REFERENCE_TOP).encoded
         offered = reduced(image, proposals=SEARCHED_TOP).encoded
         found.append(found_again(wanted, offered))
     hits = np.concatenate(found)
-    return Agreement(
-        len(found), len(hits), float(hits.mean()), logit_error(scores), logit_error(masks)
-    )
+    errors = [logit_error(pairs) for pairs in zip(*logits, strict=True)]
+    return Agreement(len(found), len(hits), float(hits.mean()), *errors)
 
 
 def found_again(wanted: Iterable[RLEMask], offered: Iterable[RLEMask]) -> NDArray[np.bool_]:
@@ -96,24 +96,23 @@ def logit_error(pairs: Iterable[tuple[Logits, Logits]]) -> LogitError:
     return LogitError(_rms(difference), float(difference.max()), _rms(expected))
 
 
-def _logits(
-    reference: DeepMask, reduced: DeepMask, image: Image
-) -> tuple[tuple[Logits, Logits], tuple[Logits, Logits]]:
-    """Return (float32, other) of scores and of masks at the middle view of an image."""
+def _logits(reference: DeepMask, reduced: DeepMask, image: Image) -> list[tuple[Logits, Logits]]:
+    """Return (float32, other) of scores, masks and ranks, if any, at an image's middle view."""
     views = reference.manifest.views
     height, width = image.shape[:2]
     planned = plan_views(height, width, views.scales.factors(), views)
     view = planned[len(planned) // 2]
     chosen: Selection | None = None
-    scores, masks = [], []
+    found: list[list[Logits]] = []
     for model in (reference, reduced):
         network, timer = Network(model.manifest, model.engine), StageTimer(model.engine)
         tensors = [network.run_view(image, view, timer)]
         maps = network.score_maps(tensors, [view])
         chosen = chosen or select_best(maps, MASKS_COMPARED)
-        scores.append(np.concatenate([one.logits.ravel() for one in maps]))
-        masks.append(network.masks(chosen, tensors, timer))
-    return (scores[0], scores[1]), (masks[0], masks[1])
+        masks, ranks = network.masks(chosen, tensors, timer)
+        scores = np.concatenate([one.logits.ravel() for one in maps])
+        found.append([scores, masks, *([] if ranks is None else [ranks])])
+    return list(zip(*found, strict=True))
 
 
 def _rms(values: NDArray[Any]) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepmask.runtime.engines.base import Engine
 from deepmask.runtime.io.images import read_image
-from deepmask.runtime.model.manifest import Manifest, Stage, TensorSpec
+from deepmask.runtime.model.manifest import WINDOWS, Manifest, Stage, TensorSpec
 from deepmask.runtime.progress import Progress, no_progress
 from deepmask.runtime.views.grids import location_counts
 from deepmask.runtime.views.views import View, plan_views, render_view
@@ -29,32 +29,47 @@ def feeds(
     """Yield the inputs of a stage, by name, for every view of every photograph.
 
     engine  runs the float32 stages in front of it.
-    A stage that runs on windows is fed with locations such that every cell that a window can hold
-    is in one of theirs.
+    A stage that runs on windows is fed with locations such that every cell that a window of its
+    grids can hold is in one of theirs.
     """
+    ways = list(_ways(stage, manifest))
     for done, path in enumerate(files, 1):
         image = read_image(path)
         height, width = image.shape[:2]
         for view in plan_views(height, width, manifest.views.scales.factors(), manifest.views):
-            given: Feed = {
-                name: render_view(image, view, manifest.views)
-                if spec.role == "image"
-                else covering(view, manifest, spec)
-                for one in manifest.stages
-                for name, spec in one.inputs.items()
-                if spec.role in ("image", "locations")
-            }
-            yield _inputs_of(stage, given, manifest, engine)
+            for before, grids in ways:
+                given: Feed = {
+                    name: render_view(image, view, manifest.views)
+                    if spec.role == "image"
+                    else covering(view, manifest, spec, grids)
+                    for one in (*before, stage)
+                    for name, spec in one.inputs.items()
+                    if spec.role in ("image", "locations")
+                }
+                yield _inputs_of(stage, given, before, engine)
         progress(f"calibrating {stage.name}", done, len(files))
 
 
-def covering(view: View, manifest: Manifest, spec: TensorSpec) -> NDArray[np.int64]:
+def _ways(stage: Stage, manifest: Manifest) -> Iterator[tuple[Sequence[Stage], Sequence[int]]]:
+    """Yield the stages in front of a stage and the grids whose windows come to it that way."""
+    for chain in manifest.chains if stage.per == WINDOWS else manifest.chains[:1]:
+        row = [*manifest.view_stages, *chain.stages]
+        names = [one.name for one in row]
+        if stage.name in names:
+            yield row[: names.index(stage.name)], chain.grids
+
+
+def covering(
+    view: View, manifest: Manifest, spec: TensorSpec, grids: Sequence[int]
+) -> NDArray[np.int64]:
     """Return locations of windows that hold what a view's windows hold: (N, 2) or (N, 3) int64.
 
-    spec  of the tensor of locations.
+    spec   of the tensor of locations.
+    grids  indices of those whose windows are meant.
     """
     rows: list[tuple[int, int, int]] = []
-    for index, grid in enumerate(manifest.grids):
+    for index in grids:
+        grid = manifest.grids[index]
         step = max(1, grid.window // grid.stride)
         vertical, horizontal = (
             [*range(0, count - 1, step), count - 1] for count in location_counts(view, grid)
@@ -65,13 +80,11 @@ def covering(view: View, manifest: Manifest, spec: TensorSpec) -> NDArray[np.int
     return np.array(rows, np.int64)[:, 3 - columns :]
 
 
-def _inputs_of(stage: Stage, given: Feed, manifest: Manifest, engine: Engine) -> Feed:
+def _inputs_of(stage: Stage, given: Feed, before: Sequence[Stage], engine: Engine) -> Feed:
     """Return the inputs of a stage: given, or made by the float32 stages before it."""
     tensors = {name: engine.upload(array) for name, array in given.items()}
-    for before in manifest.stages:
-        if before.name == stage.name:
-            break
-        tensors |= engine.run(before.name, {name: tensors[name] for name in before.inputs})
+    for one in before:
+        tensors |= engine.run(one.name, {name: tensors[name] for name in one.inputs})
     return {
         name: given[name] if name in given else engine.fetch(tensors[name]) for name in stage.inputs
     }

@@ -1,9 +1,8 @@
 """fp16: a float32 graph as one that computes in float16 and says so in the type of every tensor.
 
-Inputs and outputs stay float32, so nothing changes for the runtime, and an engine that takes types
-as they stand (TensorRT's strongly typed networks) computes in float16 without being told. A Cast
-stands only where the type changes: onnxruntime.transformers.float16 (1.31) also rounds between two
-neighbours that both stay in float32, the score among them, and leaves the nodes out of order.
+Inputs and outputs stay float32, and an engine that takes types as they stand (TensorRT's strongly
+typed networks) computes in float16 without being told. A Cast stands only where the type changes:
+onnxruntime.transformers.float16 (1.31) also rounds between neighbours that both stay in float32.
 """
 
 from __future__ import annotations
@@ -16,23 +15,25 @@ import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from deepmask.export.errors import ExportError
-from deepmask.export.precision.keep_float32 import layers_of
+from deepmask.export.precision.keep_float32 import layers_of, score_tail
 from deepmask.runtime.model.manifest import Stage
 
 _SUFFIX: dict[int, str] = {TensorProto.FLOAT: ".float", TensorProto.FLOAT16: ".half"}
 #: Roles of layers that stay in float32: pixel values have more digits than float16, and the ranking
-#: hangs on the score's last layers.
+#: hangs on the score's last layers, and what becomes of it.
 _KEPT = ("normalisation", "hidden_score", "score")
+#: Inputs that are float32 whatever type the operator computes in: the scales of a Resize.
+_ALWAYS_FLOAT32 = {"Resize": (2,)}
 
 
-def convert_to_half(source: Path, target: Path, stage: Stage | None) -> None:
-    """Write the float16 form of the float32 graph `source` to `target`.
+def convert_to_half(source: Path, target: Path, stage: Stage) -> None:
+    """Write the float16 form of the float32 graph `source`, one stage's, to `target`.
 
-    stage  that the graph is of; None for a graph that no stage runs.
     Raises `ExportError` for weights beyond float16's range.
     """
     model = onnx.load(source)
-    _Conversion(model, layers_of(model, stage, *_KEPT) if stage else ()).run()
+    spared = [*layers_of(model, stage, *_KEPT), *score_tail(model, stage)]
+    _Conversion(model, spared).run()
     onnx.save_model(model, target)
 
 
@@ -63,10 +64,14 @@ class _Conversion:
     def _convert(self, node: NodeProto) -> None:
         kind = TensorProto.FLOAT if node.name in self._spared else TensorProto.FLOAT16
         for k, name in enumerate(node.input):
-            if name in self._weights:
+            if k in _ALWAYS_FLOAT32.get(node.op_type, ()):
+                node.input[k] = self._fixed(name)
+            elif name in self._weights:
                 node.input[k] = self._weight(name, kind)
             elif name in self._held and node.op_type != "Shape":
                 node.input[k] = self._as_type(name, kind)
+        if kind == TensorProto.FLOAT16:
+            _retype(node)
         self._nodes.append(node)
         for k, name in enumerate(node.output):
             if name not in self._held or kind == TensorProto.FLOAT:
@@ -90,6 +95,12 @@ class _Conversion:
         cast = onnx.helper.make_node("Cast", [source], [target], name=f"{target}.cast", to=kind)
         self._nodes.append(cast)
 
+    def _fixed(self, name: str) -> str:
+        """Return an input whose type is part of its operator: as it was, or cast back."""
+        if name in self._weights:
+            return self._weight(name, TensorProto.FLOAT)
+        return self._as_type(name, TensorProto.FLOAT) if name in self._held else name
+
     def _weight(self, name: str, kind: int) -> str:
         """Return the initialiser `name`, in `kind` if it holds floating-point values."""
         tensor = self._weights[name]
@@ -99,6 +110,15 @@ class _Conversion:
                 tensor = _rounded(tensor, name)
         self._initialisers.setdefault(name, tensor)
         return name
+
+
+def _retype(node: NodeProto) -> None:
+    """Let a node whose attributes say float32 make float16."""
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+        elif attribute.name == "value" and attribute.t.data_type == TensorProto.FLOAT:
+            attribute.t.CopyFrom(_rounded(attribute.t, attribute.t.name))
 
 
 def _float_tensors(model: onnx.ModelProto) -> set[str]:

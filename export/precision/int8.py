@@ -8,9 +8,8 @@ Weights are int8 per output channel. Activations have two forms, because the eng
 "int8-symmetric"  int8 around zero, in front of convolutions and products only, and float32 biases:
                   TensorRT accepts no zero points and fuses what follows a convolution itself.
 
-A mask graph that starts from the features computes a code of each window first, 51 M multiply-adds
-of the 224 px model's 53 M a mask: up to the code it is quantised. What makes masks of codes is not,
-for a mask's outline hangs on it; nor is the full mask head, which has no code.
+A mask graph that starts from the features is quantised up to the code of each window, 51 M of the
+224 px model's 53 M multiply-adds a mask. What makes masks of codes is not: the outline hangs on it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import onnx
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from deepmask.export.precision.calibration import Feed
-from deepmask.export.precision.keep_float32 import layers_of
+from deepmask.export.precision.keep_float32 import layers_of, score_tail
 from deepmask.runtime.model.manifest import WINDOWS, Stage
 
 INT8, SYMMETRIC = QUANTISED_FORMS = ("int8", "int8-symmetric")
@@ -32,7 +31,7 @@ _PRODUCTS = ["Gemm", "MatMul"]
 #: Kinds of layers that are quantised. To spare the trunk's first convolution brought the score
 #: logits closer (0.15 instead of 0.19 rms of 6.6) and found no more of the proposals, and trunk and
 #: score of a 640×480 image took 0.77 instead of 0.59 s of one AVX-512 core.
-_LAYERS = {INT8: ["Conv", "Add", "MaxPool", "Relu"], SYMMETRIC: ["Conv", *_PRODUCTS]}
+_LAYERS = {INT8: ["Conv", "Add", "MaxPool", "Relu", "Clip"], SYMMETRIC: ["Conv", *_PRODUCTS]}
 #: In a mask graph's int8 form, windows are gathered as integers too.
 _GATHERED = ["Transpose", "Reshape", "Gather", *_PRODUCTS]
 #: A range is the mean of all canvases': one that spans every canvas' extremes is coarse for most.
@@ -88,19 +87,28 @@ def quantise(source: Path, target: Path, stage: Stage, feeds: Iterable[Feed], fo
 def quantised_nodes(model: onnx.ModelProto, stage: Stage, form: str) -> list[str]:
     """Return the names of the nodes that are quantised; none for a graph that stays in float32.
 
-    Kept in float32 are the score's last layer and, in the int8 form, layers that make skip maps:
-    they are small, and OpenVINO 2026.4 adds the first channel's bias to all channels of the largest
-    map if they are quantised (it then found 85.9 % of the shipped model's best proposals for 94.7).
-    The score's layer before the last makes no difference to recall, but in the symmetric form its
-    input would be rounded, and where it is a map that masks are made of, so would that be.
+    Kept in float32 are the score's last layer with what is behind it and, in the int8 form, layers
+    that make skip maps: quantised, OpenVINO 2026.4 adds the first channel's bias to all channels of
+    the largest map (it then found 85.9 % of the shipped model's best proposals for 94.7). So is, in
+    the symmetric form, the layer that reads a map which masks are made of, for its input would be
+    rounded.
     """
     if stage.per == WINDOWS:
         return _window_codes(model, stage)
     kept = ["score", *(["skips"] if form == INT8 else [])]
     if form == SYMMETRIC and stage.with_role("score") and _makes_map(stage):
         kept.append("hidden_score")
-    spared = set(layers_of(model, stage, *kept))
+    spared = {*layers_of(model, stage, *kept), *score_tail(model, stage)}
     return [node.name for node in model.graph.node if node.name not in spared]
+
+
+def count_quantised(model: onnx.ModelProto) -> tuple[int, int]:
+    """Return how many convolutions and products compute on integers, of how many with weights."""
+    steps = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    weights = {one.name for one in model.graph.initializer} | steps
+    layers = [n for n in model.graph.node if n.op_type in ("Conv", *_PRODUCTS)]
+    weighted = [n for n in layers if weights & set(n.input[1:2])]
+    return sum(n.input[1] in steps for n in weighted), len(weighted)
 
 
 def _makes_map(stage: Stage) -> bool:
@@ -111,7 +119,8 @@ def _window_codes(model: onnx.ModelProto, stage: Stage) -> list[str]:
     """Return the nodes from the maps that a stage reads to the layer that ends a window's code."""
     ends = set(layers_of(model, stage, "code"))
     nodes = list(model.graph.node)
-    behind = {name for name, spec in stage.inputs.items() if spec.role == "map"}
+    maps = stage.inputs.items()  # those of integers are where to read, not what
+    behind = {name for name, one in maps if one.role == "map" and one.dtype == "float32"}
     for node in nodes:  # they stand in the order they run in
         if behind & set(node.input) and node.op_type != "Shape":
             behind |= set(node.output)

@@ -9,6 +9,9 @@ import onnx
 
 from deepmask.runtime.model.manifest import Stage
 
+#: Operators with weights of their own.
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
 
 def layers_of(model: onnx.ModelProto, stage: Stage, *roles: str) -> list[str]:
     """Return the names of the nodes of a stage's layers with these roles.
@@ -23,3 +26,30 @@ def layers_of(model: onnx.ModelProto, stage: Stage, *roles: str) -> list[str]:
             chosen.append(node.name)
             made |= set(node.output)
     return chosen
+
+
+def score_tail(model: onnx.ModelProto, stage: Stage) -> list[str]:
+    """Return the names of the nodes behind a stage's score, and of what joins it there.
+
+    A logit is turned into a probability and back where two are joined: float16 has no probability
+    below 6e-8, which is a logit of -17, and integers have none at all. Layers with weights are not
+    among them, nor what other nodes read too.
+    """
+    nodes = list(model.graph.node)  # they stand in the order they run in
+    score = set(layers_of(model, stage, "score"))
+    behind = {name for node in nodes if node.name in score for name in node.output}
+    tail: dict[str, onnx.NodeProto] = {}
+    for node in nodes:
+        if node.name not in score and behind & set(node.input):
+            tail[node.name] = node
+            behind |= set(node.output)
+    readers: dict[str, list[str]] = {value.name: [""] for value in model.graph.output}
+    for node in nodes:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.name)
+    for node in reversed(nodes):
+        read_by = {reader for name in node.output for reader in readers.get(name, ())}
+        joins = read_by and read_by <= tail.keys() and node.op_type not in _LAYERS
+        if joins and node.name not in score:
+            tail[node.name] = node
+    return [node.name for node in nodes if node.name in tail]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deepmask.networks.config import ConfigError
 from deepmask.runtime.model.manifest import (
     Coarse,
     Grid,
@@ -22,7 +22,7 @@ from deepmask.runtime.model.manifest import (
 from deepmask.runtime.views.grids import axis_size
 from deepmask.runtime.views.views import View, plan_views
 
-#: Height and width of the picture whose shapes graphs are traced with.
+#: Height and width, at least, of the picture whose shapes graphs are traced with.
 TRACED_SIZE = (80, 112)
 TRACED_WINDOWS = 3
 
@@ -46,6 +46,7 @@ class DenseGraph:
     outputs: Mapping[str, TensorSpec]
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     part_of: str = ""
+    grids: tuple[str, ...] | None = None
 
     def stage(self) -> Stage:
         """Return the runtime's description of the graph, without the checksum of its file."""
@@ -57,6 +58,7 @@ class DenseGraph:
             dict(self.inputs),
             dict(self.outputs),
             dict(self.layers),
+            self.grids,
         )
 
     def run(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -67,8 +69,8 @@ class DenseGraph:
 
 
 #: (canvas (1, 3, H, W), locations (N, 2) or (N, 3)) → what the network as it was trained gives for
-#: tensors of a form, by name: what parity compares the graphs with. Scores and masks must be among
-#: them.
+#: tensors of a form, by name: what parity compares the graphs with. Scores, masks and ranks must be
+#: among them; what graphs make of windows is of all N here, whichever graphs they are shared among.
 Reference = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 
@@ -86,13 +88,10 @@ class DenseModel:
 
     main    what the runtime runs.
     coarse  the same without refinement; None for a network that has none.
-    extra   graphs for other tools, which no stage runs: masks of every location of the first grid,
-            row by row.
     """
 
     main: DenseForm
     coarse: DenseForm | None = None
-    extra: tuple[DenseGraph, ...] = ()
 
     def forms(self) -> dict[str, DenseForm]:
         """Return the forms by name, "main" first."""
@@ -101,7 +100,7 @@ class DenseModel:
     def files(self) -> list[DenseGraph]:
         """Return every graph that becomes a file, once, those that others are cut out of first."""
         graphs = [graph for form in self.forms().values() for graph in form.graphs]
-        unique = {graph.file: graph for graph in [*graphs, *self.extra]}
+        unique = {graph.file: graph for graph in graphs}
         return sorted(unique.values(), key=lambda graph: bool(graph.part_of))
 
 
@@ -117,6 +116,7 @@ class Description:
     overlap: float = 1.0
     scale_prior: float = 0.0
     about: Mapping[str, Any] = field(default_factory=dict)
+    calibration: tuple[tuple[float, float], ...] | None = None
 
     def with_defaults(
         self,
@@ -133,26 +133,6 @@ class Description:
             overlap=self.overlap if overlap is None else overlap,
             scale_prior=self.scale_prior if scale_prior is None else scale_prior,
         )
-
-
-@dataclass(frozen=True)
-class DenseOptions:
-    """What can be chosen about the graphs; a family lists what it has a use for.
-
-    interleaving  form of a pooled score head; None: the family's first.
-    dense_mask    also make the graph of every location's mask.
-    """
-
-    interleaving: str | None = field(default=None, metadata={"flag": "--interleave"})
-    dense_mask: bool = field(default=False, metadata={"flag": "--dense-mask"})
-
-    def require_known(self, known: Collection[str]) -> None:
-        """Raise `ConfigError` for an option that is chosen and not among the names `known`."""
-        for item in fields(self):
-            if item.name not in known and getattr(self, item.name) != item.default:
-                raise ConfigError(
-                    f"its family has no use for {item.metadata['flag']}: leave it out"
-                )
 
 
 def manifest_of(
@@ -179,12 +159,23 @@ def manifest_of(
         categories=description.categories,
         coarse=Coarse(description.coarse_grids, stages(dense.coarse)) if dense.coarse else None,
         about={**description.about, **about},
+        calibration=description.calibration,
     )
 
 
 def traced_view(views: Views) -> View:
-    """Return the view of a picture of `TRACED_SIZE` at its own size."""
-    return plan_views(*TRACED_SIZE, (1.0,), views, max(TRACED_SIZE))[0]
+    """Return the view of a picture of `TRACED_SIZE`, or larger, at its own size.
+
+    It is no square, and has two cells at least along each side of the coarsest map: tracing takes a
+    size of one for a constant, and may take equal ones for the same.
+    """
+    height, width = (max(TRACED_SIZE[k], (2 + k) * views.multiple) for k in (0, 1))
+    return plan_views(height, width, (1.0,), views, max(height, width))[0]
+
+
+def canvas_multiple(views: Views) -> int:
+    """Return a number of pixels that the sides of all canvases are multiples of."""
+    return math.gcd(views.multiple, 2 * views.border)
 
 
 def example_inputs(graph: DenseGraph, manifest: Manifest) -> list[Tensor]:

@@ -70,7 +70,8 @@ class OpenVINOEngine(Engine):
         # may be memory that an earlier one was given.
         compiled = self._compiled[stage]
         request = compiled.create_infer_request()
-        made = {name: _empty(compiled, name) for name in self._stages[stage].outputs}
+        outputs = self._stages[stage].outputs
+        made = {name: _empty(compiled, name, spec.dtype) for name, spec in outputs.items()}
         try:
             for name in self._stages[stage].inputs:
                 request.set_tensor(name, inputs[name])
@@ -114,9 +115,11 @@ def _compile(
     return compiled
 
 
-def _empty(compiled: ov.CompiledModel, name: str) -> ov.Tensor:
-    """Return a tensor for an output; the graph gives it its size."""
-    return ov.Tensor(ov.Type.f32, ov.Shape([0] * len(compiled.output(name).partial_shape)))
+def _empty(compiled: ov.CompiledModel, name: str, dtype: str) -> ov.Tensor:
+    """Return a tensor for an output; the graph gives it its size if that is not always the same."""
+    kind = {"float32": ov.Type.f32, "int64": ov.Type.i64}[dtype]
+    shape = compiled.output(name).partial_shape
+    return ov.Tensor(kind, shape.to_shape() if shape.is_static else ov.Shape([0] * len(shape)))
 
 
 def _said(error: Exception) -> str:

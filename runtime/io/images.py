@@ -94,7 +94,8 @@ def read_turned(
             _check_size(path, image.width, image.height, limit)
             exif = _turn_of(image)
             if exif is not None:
-                image.filename = ""  # Pillow 13 maps turned TIFFs by name, with scrambled rows
+                # Pillow 13 maps files that have a name, and turned TIFFs then with scrambled rows.
+                image.filename = ""  # type: ignore[attr-defined]
             image.load()
             found = _missing_turn(image, exif, turn)
             if found is None:

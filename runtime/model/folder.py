@@ -51,10 +51,13 @@ def read_manifest(folder: Path) -> Manifest:
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `model.json` into `folder`; it appears whole or not at all."""
-    content = {"format": FORMAT, **asdict(manifest)}
-    content = {key: value for key, value in content.items() if value is not None}
+    content = {"format": FORMAT, **asdict(manifest, dict_factory=_without_none)}
     with atomic_write(folder / MANIFEST_NAME) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())
+
+
+def _without_none(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {key: value for key, value in items if value is not None}
 
 
 def with_checksums(manifest: Manifest, folder: Path) -> Manifest:

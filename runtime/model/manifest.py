@@ -2,14 +2,14 @@
 
 A picture is scaled to one or several views (`Views`). Stages run on each view and end in score
 maps, one for each row of the table of grids (`Grid`). The best locations become windows, for which
-further stages make masks. The runtime knows no stage or tensor by name; `docs/model-json.md`
-describes the file.
+further stages make masks, and if they do, ranks. The runtime knows no stage or tensor by name;
+`docs/model-json.md` describes the file.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from deepmask.runtime.errors import UsageError
 
 VIEW, WINDOWS = "view", "windows"
 #: What a tensor is to the runtime. A "map" passes from a stage to later ones.
-ROLES = ("image", "locations", "map", "score", "mask")
+ROLES = ("image", "locations", "map", "score", "mask", "rank")
 #: Layers of a stage, named by the weights they read, that lower precisions treat apart:
 #: "normalisation", "score" and "hidden_score" (its last layer and the one before), "skips" (layers
 #: that make skip maps), "code" (in a stage for windows: the layer that ends a window's code).
@@ -39,7 +39,8 @@ class TensorSpec:
     dtype   "float32" or "int64".
     axes    fixed sizes, or names of sizes that change: "height" and "width" of the canvas in
             pixels, "height/N" and "width/N" in cells of N pixels, "rows" and "cols" of the first
-            grid's score map, "n" for windows.
+            grid's score map, "n" for windows, "any" for what only the stage knows: 1 to as many as
+            the canvas has pixels.
     """
 
     role: str
@@ -55,6 +56,7 @@ class Stage:
     per      `VIEW`: runs once for each view; `WINDOWS`: once for each batch of windows.
     inputs, outputs  its tensors by name. Tensors of one name are one and the same.
     layers   weights by role, see `LAYER_ROLES`.
+    grids    names of the grids whose windows it is for; None: all. Only of a stage for windows.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Stage:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     layers: Mapping[str, tuple[str, ...]]
+    grids: tuple[str, ...] | None = None
 
     def with_role(self, role: str) -> list[str]:
         """Return the names of the tensors, inputs first, that have a role."""
@@ -137,6 +140,34 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """Stages for windows in their order, and the indices of the grids whose windows all take."""
+
+    grids: tuple[int, ...]
+    stages: tuple[Stage, ...]
+
+    def tensor(self, role: str) -> str:
+        """Return the name of the first tensor with a role; "" if there is none."""
+        names = (name for stage in self.stages for name in stage.with_role(role))
+        return next(names, "")
+
+
+def window_chains(stages: Sequence[Stage], grids: Sequence[Grid]) -> tuple[Chain, ...]:
+    """Return the stages that serve each grid; grids that the same ones serve share a chain."""
+    found: dict[tuple[str, ...], Chain] = {}
+    for index, grid in enumerate(grids):
+        serving = tuple(
+            stage
+            for stage in stages
+            if stage.per == WINDOWS and (stage.grids is None or grid.name in stage.grids)
+        )
+        key = tuple(stage.name for stage in serving)
+        before = found[key].grids if key in found else ()
+        found[key] = Chain((*before, index), serving)
+    return tuple(found.values())
+
+
+@dataclass(frozen=True)
 class Coarse:
     """The parts of a refined model that differ when its masks are left coarse."""
 
@@ -151,6 +182,8 @@ class Manifest:
     threshold    mask probability above which a pixel belongs to a mask, by default.
     overlap      IoU with a better proposal above which a near-duplicate is ranked lower; 1: never.
     scale_prior  logits that a score gains for each octave that its window is larger in the picture.
+    calibration  (score, value) pairs, scores ascending: what users see in place of a probability,
+                 linear in between; None: the probability itself.
     categories   names of what the model tells apart; None for class-agnostic models.
     coarse       there if the masks are refined.
     about        where the model comes from: for people and tools, never used to run it.
@@ -167,6 +200,7 @@ class Manifest:
     categories: tuple[str, ...] | None
     coarse: Coarse | None
     about: Mapping[str, Any]
+    calibration: tuple[tuple[float, float], ...] | None = None
 
     @cached_property
     def view_stages(self) -> tuple[Stage, ...]:
@@ -175,8 +209,18 @@ class Manifest:
 
     @cached_property
     def window_stages(self) -> tuple[Stage, ...]:
-        """The stages that run on each batch of windows, in order."""
+        """The stages that run on batches of windows, in order."""
         return tuple(stage for stage in self.stages if stage.per == WINDOWS)
+
+    @cached_property
+    def chains(self) -> tuple[Chain, ...]:
+        """The stages that run on the windows of each grid, see `window_chains`."""
+        return window_chains(self.stages, self.grids)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether windows are ranked by a second look, and the first score only selects them."""
+        return any(stage.with_role("rank") for stage in self.window_stages)
 
     def stage(self, name: str) -> Stage:
         """Return the stage of a name; raises KeyError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -32,7 +33,12 @@ LARGEST_MASK = 512
 #: Most rows of the table of grids, stages, tensors of a stage, and axes of a tensor.
 MOST_GRIDS, MOST_STAGES, MOST_TENSORS, MOST_AXES = 64, 16, 64, 8
 
-_AXIS = re.compile(r"(height|width)(/[1-9]\d{0,3})?|rows|cols|n")
+#: Most pairs of a calibration.
+MOST_PAIRS = 1000
+
+_AXIS = re.compile(r"(height|width)(/[1-9]\d{0,3})?|rows|cols|n|any")
+#: Types of tensors by role; of the others float32.
+_DTYPES = {"locations": ("int64",), "map": ("float32", "int64")}
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.onnx")
 _T = TypeVar("_T")
 
@@ -43,7 +49,7 @@ def parse_manifest(content: dict[str, Any]) -> Manifest:
     Raises `ContentError` or `ModelFolderError` for a key, type, range or tensor that is not as it
     must be; the text is one line without the file's name.
     """
-    content = {"categories": None, "coarse": None, **content}  # optional keys
+    content = {"categories": None, "coarse": None, "calibration": None, **content}  # optional keys
     check_keys(content, {field.name for field in fields(Manifest)} | {"format"}, "")
     threshold = number(content, "threshold", 0, 1)
     if threshold in (0, 1):
@@ -55,7 +61,7 @@ def parse_manifest(content: dict[str, Any]) -> Manifest:
         values = mapping(content, "coarse")
         check_keys(values, {"grids", "stages"}, "coarse: ")
         coarse = Coarse(*_parts(values, views))
-    return Manifest(
+    manifest = Manifest(
         name=text(content, "name"),
         precision=text(content, "precision"),
         views=views,
@@ -67,7 +73,11 @@ def parse_manifest(content: dict[str, Any]) -> Manifest:
         categories=_categories(content),
         coarse=coarse,
         about=mapping(content, "about"),
+        calibration=_calibration(content),
     )
+    if coarse is not None and manifest.coarse_form().ranks != manifest.ranks:
+        raise ModelFolderError("coarse: only one of the two forms has ranks, expected the same")
+    return manifest
 
 
 def _views(values: dict[str, Any]) -> Views:
@@ -92,6 +102,23 @@ def _categories(values: dict[str, Any]) -> tuple[str, ...] | None:
         return None
     names = items(values, "categories", 1, 10_000)
     return tuple(text({"category": name}, "category") for name in names)
+
+
+def _calibration(values: dict[str, Any]) -> tuple[tuple[float, float], ...] | None:
+    if values["calibration"] is None:
+        return None
+    pairs = []
+    for row in items(values, "calibration", 1, MOST_PAIRS):
+        score, value = items({"a pair of calibration": row}, "a pair of calibration", 2, 2)
+        pair = {"score": score, "value": value}
+        pairs.append((number(pair, "score", 0, 1), number(pair, "value", 0, 1)))
+    for (score, value), (next_score, next_value) in itertools.pairwise(pairs):
+        if next_score <= score or next_value < value:
+            raise ModelFolderError(
+                f"calibration has [{next_score:g}, {next_value:g}] after [{score:g}, {value:g}], "
+                "expected a higher score and no lower value"
+            )
+    return tuple(pairs)
 
 
 def _parts(values: dict[str, Any], views: Views) -> tuple[tuple[Grid, ...], tuple[Stage, ...]]:
@@ -129,6 +156,7 @@ def _grid(values: dict[str, Any], views: Views) -> Grid:
 
 
 def _stage(values: dict[str, Any]) -> Stage:
+    values = {"grids": None, **values}  # optional
     check_keys(values, {field.name for field in fields(Stage)}, "stages: ")
     name, file, checksum = text(values, "name"), text(values, "file"), text(values, "sha256")
     where, per = f"stage {name}: ", values["per"]
@@ -142,7 +170,13 @@ def _stage(values: dict[str, Any]) -> Stage:
         raise ModelFolderError(f"{where}per is {per!r:.60}, expected {VIEW} or {WINDOWS}")
     inputs, outputs = (_tensors(values, side, where) for side in ("inputs", "outputs"))
     layers = _layers(mapping(values, "layers"), where)
-    return Stage(name, file, checksum, per, inputs, outputs, layers)
+    grids = None
+    if values["grids"] is not None:
+        if per == VIEW:
+            raise ModelFolderError(f"{where}it has grids and runs per view: leave grids out")
+        names = items(values, "grids", 1, MOST_GRIDS)
+        grids = tuple(text({f"{where}a grid": grid}, f"{where}a grid") for grid in names)
+    return Stage(name, file, checksum, per, inputs, outputs, layers, grids)
 
 
 def _layers(values: dict[str, Any], where: str) -> dict[str, tuple[str, ...]]:
@@ -171,9 +205,9 @@ def _tensor(values: dict[str, Any], where: str) -> TensorSpec:
     role, dtype = values["role"], values["dtype"]
     if role not in ROLES:
         raise ModelFolderError(f"{where}role is {role!r:.60}, expected {', '.join(ROLES)}")
-    wanted = "int64" if role == "locations" else "float32"
-    if dtype != wanted:
-        raise ModelFolderError(f"{where}dtype is {dtype!r:.60}, expected {wanted}")
+    wanted = _DTYPES.get(role, ("float32",))
+    if dtype not in wanted:
+        raise ModelFolderError(f"{where}dtype is {dtype!r:.60}, expected {' or '.join(wanted)}")
     axes = tuple(_axis(axis, where) for axis in items(values, "axes", 1, MOST_AXES))
     return TensorSpec(role, dtype, axes)
 
@@ -185,5 +219,5 @@ def _axis(value: object, where: str) -> Axis:
         return value
     raise ModelFolderError(
         f"{where}an axis is {value!r:.60}, expected a size, height, width, height/N, width/N, "
-        "rows, cols or n"
+        "rows, cols, n or any"
     )

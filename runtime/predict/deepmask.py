@@ -19,14 +19,16 @@ from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.io import rle
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest, ModelFolderError, Scales
+from deepmask.runtime.predict.calibrate import calibrate
+from deepmask.runtime.predict.distinct import distinct_first
 from deepmask.runtime.predict.lifetime import Lifetime
 from deepmask.runtime.predict.network import Network
 from deepmask.runtime.predict.proposals import Proposals
 from deepmask.runtime.predict.run_lengths import mask_runs
-from deepmask.runtime.predict.select import Selection, select_best, weigh_sizes
+from deepmask.runtime.predict.select import Selection, select_best, select_by_rank, weigh_sizes
 from deepmask.runtime.predict.soft_nms import POOL, demote_duplicates
 from deepmask.runtime.predict.stage_timer import StageTimer
-from deepmask.runtime.progress import Progress, no_progress
+from deepmask.runtime.progress import LOGGER, Progress, no_progress
 from deepmask.runtime.views.views import plan_views
 
 SHIPPED_MODEL = "sharpmask-r18"
@@ -88,7 +90,7 @@ class DeepMask:
         coarse: bool = False,
         max_side: int | None = None,
         cache: str | Path | None = None,
-        report: Callable[[str], None] = lambda line: None,
+        report: Callable[[str], None] = LOGGER.info,
         progress: Progress = no_progress,
     ) -> DeepMask:
         """Load an exported model folder, or the shipped model.
@@ -123,8 +125,8 @@ class DeepMask:
     def stages(self) -> tuple[str, ...]:
         """Names of the stages of a picture's way, in order: the keys of `Proposals.seconds`."""
         of_views = (stage.name for stage in self.manifest.view_stages)
-        last = self.manifest.window_stages[-1].name
-        return ("decode", "resize", *of_views, "select", last, "encode")
+        of_windows = dict.fromkeys(chain.stages[-1].name for chain in self.manifest.chains)
+        return ("decode", "resize", *of_views, "select", *of_windows, "encode")
 
     def __call__(
         self,
@@ -142,11 +144,13 @@ class DeepMask:
         scales      of the views, by default the model's own.
         threshold   probability above which a pixel belongs to a mask, by default the model's own.
         overlap     IoU with a better proposal above which a near-duplicate is ranked lower, by
-                    default the model's own; 1 leaves the network's order (see `soft_nms`).
+                    default the model's own; 1 leaves the network's order (see `soft_nms`). Below 1
+                    the first masks are distinct too (see `distinct`).
         max_side    longest side in pixels that scale 1 may have, by default the model's own.
 
         All views are scored first, and only the best locations go through the mask stages; this is
-        exact (DeepMask §3.3 computes every mask and then ranks).
+        exact (DeepMask §3.3 computes every mask and then ranks). A model with a second look ranks
+        those anew; the scores are its own.
 
         `.seconds` of the result has the time of each of `stages`. On a GPU, a view's stages are
         timed by its own clock, uploads included, while the host already paints the next view: they
@@ -177,10 +181,15 @@ class DeepMask:
             encoded = [rle.from_counts(counts, height, width) for counts in runs]
         with timer.host("select"):
             logits = found.selection.logit.astype(np.float64)
-            scores = (1 / (1 + np.exp(-logits))).astype(np.float32)
+            chances = 1 / (1 + np.exp(-logits))
+            if self.manifest.calibration is not None:
+                chances = calibrate(chances, self.manifest.calibration)
+            scores = chances.astype(np.float32)
             if limit < 1:
                 order, scores = demote_duplicates(scores, rle.boxes_xywh(encoded), limit)
-                encoded = [encoded[index] for index in order[:proposals]]
+                first = distinct_first([encoded[index] for index in order])
+                encoded = [encoded[index] for index in order[first[:proposals]]]
+                scores = np.minimum.accumulate(scores[first])
         return Proposals(scores[:proposals], encoded, (height, width), timer.seconds())
 
     def windows(
@@ -233,8 +242,14 @@ class DeepMask:
             maps = network.score_maps(tensors, views)
             with timer.host("select"):
                 weighed = weigh_sizes(maps, views, manifest.grids, manifest.scale_prior)
-                selection = select_best(weighed, count)
-            logits = network.masks(selection, tensors, timer)
+                # A second look ranks as many for every call, so that the best 100 of a call for
+                # 100 are the best 100 of a call for 1000.
+                selection = select_best(weighed, max(count, POOL) if manifest.ranks else count)
+            logits, ranks = network.masks(selection, tensors, timer)
+        if ranks is not None:
+            with timer.host("select"):
+                selection, order = select_by_rank(selection, ranks, count)
+                logits = logits[order]
         return Windows(selection, selection.boxes(views, manifest.grids), logits)
 
 

@@ -38,11 +38,14 @@ class Lifetime:
         try:
             yield
         finally:
-            with self._lock:
-                self._calls -= 1
-                last = self._ended and not self._calls
-            if last:
-                self._give_back()
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._calls -= 1
+            last = self._ended and not self._calls
+        if last:
+            self._give_back()
 
     def end(self) -> None:
         """Let calls under way finish, refuse others; may be called twice."""

@@ -1,4 +1,4 @@
-"""Run the stages of a model: views in, score maps and masks out.
+"""Run the stages of a model: views in, score maps, masks and ranks out.
 
 What the stages hand to each other stays on the engine's device. The host waits for scores once, and
 once for as many masks as may wait there together.
@@ -6,14 +6,14 @@ once for as many masks as may wait there together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import Engine, EngineError, Tensor
-from deepmask.runtime.model.manifest import Manifest, Stage
+from deepmask.runtime.model.manifest import Axis, Chain, Manifest, Stage
 from deepmask.runtime.predict.select import ScoreMap, Selection
 from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.views.grids import location_counts, map_shape
@@ -27,7 +27,7 @@ _VALUES_PER_SAMPLE = 8
 _WAITING_BYTES = 64 << 20
 
 Tensors = dict[str, Tensor]  # of one view, by name
-Ranks = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]  # of windows in a selection
 
 
 class Network:
@@ -37,12 +37,7 @@ class Network:
         self.manifest = manifest
         self.engine = engine
         self._image = next(name for s in manifest.stages for name in s.with_role("image"))
-        self._mask = next(name for s in manifest.stages for name in s.with_role("mask"))
         windows = manifest.window_stages
-        self._locations = next(name for s in windows for name in s.with_role("locations"))
-        stage = next(s for s in windows if self._locations in s.inputs)
-        #: Columns of a location: row and column, before them the grid where there are several.
-        self._columns = int(stage.inputs[self._locations].axes[1])
         self._kept = {grid.score for grid in manifest.grids}.union(*(s.inputs for s in windows))
 
     def run_view(self, image: npt.NDArray[np.uint8], view: View, timer: StageTimer) -> Tensors:
@@ -82,36 +77,59 @@ class Network:
 
     def masks(
         self, selection: Selection, tensors: Sequence[Tensors], timer: StageTimer
-    ) -> npt.NDArray[np.float32]:
-        """Return the mask logits of the selected windows, (N, mask_size, mask_size)."""
-        size = self.manifest.mask_size
-        logits = np.empty((len(selection), size, size), np.float32)
-        waiting: list[tuple[Ranks, Tensor]] = []
-        with timer.host(self.manifest.window_stages[-1].name):
-            for part, given in self._batches(selection, tensors):
-                count = len(part) + sum(len(other) for other, _ in waiting)
-                if waiting and count * size**2 * 4 > _WAITING_BYTES:
-                    self._collect(waiting, logits)
-                    waiting = []
-                for stage in self.manifest.window_stages:
-                    given = {**given, **self._run(stage, given)}
-                waiting.append((part, given[self._mask]))
-            self._collect(waiting, logits)
-        return logits
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+        """Return the mask logits of N selected windows, (N, mask_size, mask_size), and ranks.
 
-    def windows_at_once(self, tensors: Tensors) -> int:
+        Ranks are logits, (N,); None if the model's stages make none. Both are in the order of
+        `selection`, and do not depend on which windows run together.
+        """
+        count, size = len(selection), self.manifest.mask_size
+        found: dict[str, npt.NDArray[np.float32]] = {}
+        found["mask"] = np.empty((count, size, size), np.float32)
+        if self.manifest.ranks:
+            found["rank"] = np.empty(count, np.float32)
+        for chain in self.manifest.chains:
+            self._run_chain(chain, selection, tensors, timer, found)
+        return found["mask"], found.get("rank")
+
+    def _run_chain(
+        self,
+        chain: Chain,
+        selection: Selection,
+        tensors: Sequence[Tensors],
+        timer: StageTimer,
+        found: dict[str, npt.NDArray[np.float32]],
+    ) -> None:
+        """Put the results of a chain's windows, by role, where the windows are in `selection`."""
+        names = {role: chain.tensor(role) for role in found}
+        most = _WAITING_BYTES // (4 * self.manifest.mask_size**2)
+        waiting: list[tuple[Indices, list[Tensor]]] = []  # with a tensor for each role of `found`
+        with timer.host(chain.stages[-1].name):
+            for part, given in self._batches(chain, selection, tensors):
+                if waiting and len(part) + sum(len(other) for other, _ in waiting) > most:
+                    self._collect(waiting, found)
+                    waiting = []
+                for stage in chain.stages:
+                    given = {**given, **self._run(stage, given)}
+                waiting.append((part, [given[name] for name in names.values()]))
+            self._collect(waiting, found)
+
+    def windows_at_once(self, tensors: Tensors, chain: Chain) -> int:
         """Return how many windows fit `_GATHER_BYTES` with what they gather and what becomes of it.
 
-        A window is taken to read as many cells of any map as it has of its own grid.
+        A window is taken to read as many cells of any map as it has of its own grid, and of rows
+        along an axis "any" four times as many: its cells of the next finer level.
         """
-        cells = max(grid.window // grid.stride for grid in self.manifest.grids)
+        cells = max(
+            grid.window // grid.stride for grid in (self.manifest.grids[k] for k in chain.grids)
+        )
         values = _VALUES_PER_SAMPLE * self.manifest.mask_size**2
-        for stage in self.manifest.window_stages:
+        for stage in chain.stages:
             for name, spec in stage.inputs.items():
                 if name in tensors:
                     shape = self.engine.shape(tensors[name])
                     values += prod(
-                        size if isinstance(axis, int) else cells if "/" in axis else 1
+                        _read_along(axis, size, cells)
                         for axis, size in zip(spec.axes, shape, strict=True)
                     )
         return min(max(1, _GATHER_BYTES // (4 * values)), self.engine.most_windows)
@@ -132,27 +150,45 @@ class Network:
                 )
 
     def _batches(
-        self, selection: Selection, tensors: Sequence[Tensors]
-    ) -> Iterator[tuple[Ranks, Tensors]]:
-        """Yield windows of one view, as many as memory allows: their ranks and their tensors."""
+        self, chain: Chain, selection: Selection, tensors: Sequence[Tensors]
+    ) -> Iterator[tuple[Indices, Tensors]]:
+        """Yield a chain's windows of one view, as many as memory allows: indices and tensors."""
+        name = chain.tensor("locations")
+        spec = next(stage.inputs[name] for stage in chain.stages if name in stage.inputs)
+        # Row and column, before them the grid where there are several.
         columns = np.stack([selection.grid, selection.row, selection.col], axis=1)
-        locations = columns[:, -self._columns :]
+        locations = columns[:, 3 - int(spec.axes[1]) :]
+        served = np.isin(selection.grid, chain.grids)
         for index, of_view in enumerate(tensors):
-            chosen = np.flatnonzero(selection.view == index)
-            step = self.windows_at_once(of_view)
+            chosen = np.flatnonzero(served & (selection.view == index))
+            step = self.windows_at_once(of_view, chain)
             for start in range(0, len(chosen), step):
                 part = chosen[start : start + step]
-                yield part, {**of_view, self._locations: self.engine.upload(locations[part])}
+                yield part, {**of_view, name: self.engine.upload(locations[part])}
 
     def _collect(
-        self, waiting: Sequence[tuple[Ranks, Tensor]], logits: npt.NDArray[np.float32]
+        self,
+        waiting: Sequence[tuple[Indices, list[Tensor]]],
+        found: Mapping[str, npt.NDArray[np.float32]],
     ) -> None:
-        """Fetch masks, check them, and put them where their windows rank."""
-        with self.engine.fetched([masks for _, masks in waiting]) as arrays:
-            for (part, _), masks in zip(waiting, arrays, strict=True):
-                if masks.shape != (len(part), *logits.shape[1:]) or not np.isfinite(masks).all():
-                    raise EngineError(
-                        f"masks are {masks.shape} for {len(part)} windows, or have values that are "
-                        "not finite; export the checkpoint again"
-                    )
-                logits[part] = masks
+        """Fetch masks and ranks, check them, and put them where their windows are."""
+        with self.engine.fetched([one for _, made in waiting for one in made]) as arrays:
+            for index, (part, _) in enumerate(waiting):
+                of_part = arrays[index * len(found) : (index + 1) * len(found)]
+                for role, values in zip(found, of_part, strict=True):
+                    shape = (len(part), *found[role].shape[1:])
+                    if values.shape != shape or not np.isfinite(values).all():
+                        raise EngineError(
+                            f"{role}s are {values.shape} for {len(part)} windows, or have values "
+                            "that are not finite; export the checkpoint again"
+                        )
+                    found[role][part] = values
+
+
+def _read_along(axis: Axis, size: int, cells: int) -> int:
+    """Return how many of the `size` values along an axis a window of so many cells a side reads."""
+    if isinstance(axis, int):
+        return size
+    if axis == "any":
+        return min(size, 4 * cells**2)
+    return cells if "/" in axis else 1

@@ -25,7 +25,10 @@ class ScoreMap:
 
 @dataclass(frozen=True)
 class Selection:
-    """N locations, best first: indices of view and grid, row and column there, logit."""
+    """N locations, best first: indices of view and grid, row and column there, logit.
+
+    The logit is that of the score map with the prior of sizes, or the rank that took its place.
+    """
 
     view: npt.NDArray[np.int64]
     grid: npt.NDArray[np.int64]
@@ -72,6 +75,20 @@ def select_best(maps: Sequence[ScoreMap], count: int) -> Selection:
     view, grid, size, cols = np.array(of_map, np.int64)[at].T
     within: npt.NDArray[np.int64] = chosen - (ends[at] - size)
     return Selection(view, grid, within // cols, within % cols, logits[chosen])
+
+
+def select_by_rank(
+    selection: Selection, ranks: npt.NDArray[np.float32], count: int
+) -> tuple[Selection, npt.NDArray[np.int64]]:
+    """Return the `count` locations of the highest ranks, and their indices in `selection`.
+
+    ranks: (N,) logits, which replace the first ones. Equal ranks keep their order.
+    """
+    order = _best_indices(ranks, count)
+    view, grid, row, col = (
+        column[order] for column in (selection.view, selection.grid, selection.row, selection.col)
+    )
+    return Selection(view, grid, row, col, ranks[order]), order
 
 
 def _best_indices(logits: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:

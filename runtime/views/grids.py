@@ -46,13 +46,17 @@ def window_boxes(
 
 
 def axis_size(axis: Axis, view: View, manifest: Manifest, windows: int) -> int:
-    """Return the size that an axis of a tensor (see `TensorSpec`) has for a view and N windows."""
+    """Return the size that an axis of a tensor (see `TensorSpec`) has for a view and N windows.
+
+    For the axis "any" it is one of those that it may have: cells of 4×4 pixels.
+    """
     if isinstance(axis, int):
         return axis
     rows, cols = map_shape(view, manifest.grids[0], manifest.views.border)
     named, _, cell = axis.partition("/")
     sizes = {"height": view.canvas_height, "width": view.canvas_width}
-    sizes |= {"rows": rows, "cols": cols, "n": windows}
+    cells = view.canvas_height * view.canvas_width // 16
+    sizes |= {"rows": rows, "cols": cols, "n": windows, "any": max(1, cells)}
     return sizes[named] // int(cell or 1)
 
 

@@ -32,12 +32,13 @@ def test_the_example_has_the_keys_of_the_format() -> None:
     assert match is not None
     example = json.loads(match[1])
     assert example.pop("format") == FORMAT
-    assert names(Manifest) - set(example) == {"categories"}
+    assert names(Manifest) - set(example) == {"categories", "calibration"}
     assert set(example["views"]) == names(Views)
     assert set(example["views"]["scales"]) == names(Scales)
     assert set(example["grids"][0]) == names(Grid)
     [stage] = example["stages"]
-    assert set(stage) == names(Stage)
+    assert names(Stage) - set(stage) == {"grids"}
+    assert set(stage) <= names(Stage)
     for tensor in (*stage["inputs"].values(), *stage["outputs"].values()):
         assert set(tensor) == names(TensorSpec)
 
@@ -45,8 +46,10 @@ def test_the_example_has_the_keys_of_the_format() -> None:
 def test_every_key_and_role_is_explained() -> None:
     keys = set().union(*map(names, (Manifest, Views, Grid, Stage)))
     keys -= {"name", "precision", "scales", "views", "grids", "stages"}  # told by headings
-    for word in (*keys, *ROLES, *LAYER_ROLES):
+    for word in (*keys, *ROLES, *LAYER_ROLES, "any"):
         assert f"`{word}`" in PAGE, word
+    for key in ("grids", "calibration"):
+        assert re.search(rf"`{key}`[ ,|]+optional", PAGE), key
 
 
 def test_the_shipped_model_is_of_this_format() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,47 @@ def test_a_weight_named_as_an_output_is_refused_in_one_line() -> None:
         to_onnx(graph("mask"), [locations], 18)
     found = to_onnx(graph("shape"), [locations], 18)
     assert [one.name for one in found.graph.output] == ["shape"]
+
+
+class Tables(nn.Module):
+    """Two tables of lengths of their own, and what windows read of them."""
+
+    def forward(self, near: Tensor, far: Tensor, locations: Tensor) -> tuple[Tensor, Tensor]:
+        read = near[locations[:, 0]] + far[locations[:, 1]]
+        return read, torch.cat([near, far])
+
+
+def test_free_axes_are_not_taken_for_equally_long() -> None:
+    """Neither when they are traced, although the examples' are, nor by the names they get."""
+    inputs = {name: TensorSpec("map", "float32", ("any", 4)) for name in ("near", "far")}
+    inputs["locations"] = TensorSpec("locations", "int64", ("n", 2))
+    outputs = {
+        "mask": TensorSpec("mask", "float32", ("n", 4)),
+        "both": TensorSpec("map", "float32", ("any", 4)),
+    }
+    tables = DenseGraph("tables", "tables", WINDOWS, Tables(), inputs, outputs)
+    examples = [torch.zeros(50, 4), torch.zeros(50, 4), torch.zeros((3, 2), dtype=torch.int64)]
+    model = to_onnx(tables, examples, 18)
+    edges = {
+        v.name: v.type.tensor_type.shape.dim for v in (*model.graph.input, *model.graph.output)
+    }
+    names = {name: [dim.dim_param or dim.dim_value for dim in dims] for name, dims in edges.items()}
+    assert names == {
+        "near": ["near.0", 4],
+        "far": ["far.0", 4],
+        "locations": ["n", 2],
+        "mask": ["n", 4],
+        "both": ["both.0", 4],
+    }
+    random = np.random.default_rng(0)
+    near, far = (random.random((rows, 4)).astype(np.float32) for rows in (7, 1))
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    given = {"near": near, "far": far, "locations": np.array([[6, 0], [2, 0]])}
+    mask, both = session.run(["mask", "both"], given)
+    np.testing.assert_array_equal(mask, near[[6, 2]] + far[[0, 0]])
+    np.testing.assert_array_equal(both, np.concatenate([near, far]))
 
 
 def test_only_what_an_output_needs_is_kept() -> None:

@@ -8,13 +8,14 @@ score `BEST`, to the bit.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.model.folder import with_checksums, write_manifest
-from deepmask.runtime.model.manifest import Grid, Manifest, Scales, TensorSpec, Views
+from deepmask.runtime.model.manifest import Grid, Manifest, Scales, Stage, TensorSpec, Views
 from tests.runtime.square_model import Constants, stage_of
 
 GRAY, BEST, MASK_SIZE = 127, 4.0, 16
@@ -27,13 +28,13 @@ GRIDS = (
 #: Sides of canvases are multiples of more than any stride.
 MULTIPLE = 64
 
-_SAMPLES = tuple(grid.window // MASK_SIZE for grid in GRIDS)  # pixels of a mask's sample
-_LEVELS = [f"level{samples}" for samples in _SAMPLES]
-_TENSORS = {
+SAMPLES = tuple(grid.window // MASK_SIZE for grid in GRIDS)  # pixels of a mask's sample
+LEVELS = [f"level{samples}" for samples in SAMPLES]
+TENSORS = {
     "image": TensorSpec("image", "float32", (1, 3, "height", "width")),
     **{
         name: TensorSpec("map", "float32", (1, 1, f"height/{size}", f"width/{size}"))
-        for name, size in zip(_LEVELS, _SAMPLES, strict=True)
+        for name, size in zip(LEVELS, SAMPLES, strict=True)
     },
     "near": TensorSpec("score", "float32", (1, 1, "rows", "cols")),
     "far": TensorSpec("score", "float32", (1, 2, "height/16", "width/16")),
@@ -45,33 +46,45 @@ _TENSORS = {
 def write_grids_model(folder: Path) -> Path:
     """Write the model folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    stages = tuple(
-        stage_of(folder, name, *graph, _TENSORS)
-        for name, graph in (("trunk", _trunk()), ("score", _score()), ("mask", _mask()))
-    )
+    graphs = (("trunk", trunk()), ("score", score()), ("mask", _mask()))
+    stages = [stage_of(folder, name, *graph, TENSORS) for name, graph in graphs]
+    return write_model(folder, stages)
+
+
+def write_model(folder: Path, stages: Sequence[Stage]) -> Path:
+    """Write `model.json` for graphs that are there."""
     views = Views(Scales(0, 0, 1), 1333, False, 0, GRAY, MULTIPLE)
-    rest = {"threshold": 0.5, "overlap": 1.0, "scale_prior": 0.0}
     manifest = Manifest(
-        "three grids", "fp32", views, GRIDS, stages, **rest, categories=None, coarse=None, about={}
+        name="three grids",
+        precision="fp32",
+        views=views,
+        grids=GRIDS,
+        stages=tuple(stages),
+        threshold=0.5,
+        overlap=1.0,
+        scale_prior=0.0,
+        categories=None,
+        coarse=None,
+        about={},
     )
     write_manifest(with_checksums(manifest, folder), folder)
     return folder
 
 
-def _trunk() -> tuple[str, str, Constants]:
+def trunk() -> tuple[str, str, Constants]:
     nodes = """
         mean = ReduceMean<keepdims=1>(image, channels)
         difference = Sub(mean, gray)
         size = Abs(difference)
         contrast = Div(size, gray)"""
-    for name, size in zip(_LEVELS, _SAMPLES, strict=True):
+    for name, size in zip(LEVELS, SAMPLES, strict=True):
         side = f"[{size}, {size}]"
         nodes += f"\n{name} = AveragePool<kernel_shape={side}, strides={side}>(contrast)"
     constants: Constants = {"channels": np.array([1]), "gray": np.array(GRAY, np.float32)}
-    return f"image > {' '.join(_LEVELS)}", nodes, constants
+    return f"image > {' '.join(LEVELS)}", nodes, constants
 
 
-def _score() -> tuple[str, str, Constants]:
+def score() -> tuple[str, str, Constants]:
     """A cell of the maps read here is half a stride; `side` of them are a window."""
 
     def kernel(side: int, room: int) -> npt.NDArray[np.float32]:
@@ -80,28 +93,48 @@ def _score() -> tuple[str, str, Constants]:
         return np.pad(own * np.float32(BEST / (side // 2) ** 2), (room - side) // 2)
 
     nodes = f"""
-        near = Conv<strides=[2, 2], pads=[3, 3, 3, 3]>({_LEVELS[1]}, near_kernel)
-        far = Conv<strides=[2, 2], pads=[7, 7, 7, 7]>({_LEVELS[2]}, far_kernels)"""
+        near = Conv<strides=[2, 2], pads=[3, 3, 3, 3]>({LEVELS[1]}, near_kernel)
+        far = Conv<strides=[2, 2], pads=[7, 7, 7, 7]>({LEVELS[2]}, far_kernels)"""
     far = np.stack([kernel(8, 16), kernel(16, 16)])[:, None]
-    edges = f"{' '.join(_LEVELS[1:])} > near far"
+    edges = f"{' '.join(LEVELS[1:])} > near far"
     return edges, nodes, {"near_kernel": kernel(8, 8)[None, None], "far_kernels": far}
 
 
 def _mask() -> tuple[str, str, Constants]:
-    """Samples are gathered from all three maps, flat and one after another, with zeros around."""
-    places = list(zip(GRIDS, _SAMPLES, strict=True))
-    step = [grid.stride // size for grid, size in places]
-    start = [int(grid.stride * grid.offset - grid.window / 2) // size for grid, size in places]
+    nodes, constants = flattened()
+    gathering, more = gathered(range(len(GRIDS)))
+    return f"{' '.join(LEVELS)} locations > mask", nodes + gathering, {**constants, **more}
+
+
+def flattened() -> tuple[str, Constants]:
+    """Put all three maps into `samples`, flat and one after another, with zeros around each.
+
+    `bases` is where each begins, `widths` how far one row is from the next.
+    """
     nodes = ""
-    for name in _LEVELS:
+    for name in LEVELS:
         nodes += f"""
             {name}_padded = Pad({name}, pads)
             {name}_width = Shape<start=3, end=4>({name}_padded)
             {name}_flat = Reshape({name}_padded, flat)
             {name}_size = Shape({name}_flat)"""
     for made, what in (("samples", "flat"), ("widths", "width"), ("sizes", "size")):
-        nodes += f"\n{made} = Concat<axis=0>({', '.join(f'{name}_{what}' for name in _LEVELS)})"
+        nodes += f"\n{made} = Concat<axis=0>({', '.join(f'{name}_{what}' for name in LEVELS)})"
     nodes += "\nbases = CumSum<exclusive=1>(sizes, zero)"
+    constants: Constants = {
+        "pads": np.array([0, 0, MASK_SIZE, MASK_SIZE] * 2),
+        "flat": np.array([-1]),
+        "zero": np.array(0),
+    }
+    return nodes, constants
+
+
+def gathered(grids: Collection[int]) -> tuple[str, Constants]:
+    """Read `mask` from `samples`; masks of other grids' windows than these are not finite."""
+    places = list(zip(GRIDS, SAMPLES, strict=True))
+    step = [grid.stride // size for grid, size in places]
+    start = [int(grid.stride * grid.offset - grid.window / 2) // size for grid, size in places]
+    nodes = ""
     for index, name in enumerate(("grid", "row", "col")):
         nodes += f"\n{name} = Gather<axis=1>(locations, column{index})"
     for name, table in zip(
@@ -118,15 +151,14 @@ def _mask() -> tuple[str, str, Constants]:
         line = Mul(y, width)
         place = Add(line, x)
         index = Add(place, base)
-        gathered = Gather<axis=0>(samples, index)
-        window = Reshape(gathered, square)
+        read = Gather<axis=0>(samples, index)
+        window = Reshape(read, square)
         centred = Sub(window, half)
+        of_grid = Gather<axis=0>(steeps, grid)
+        steep = Unsqueeze(of_grid, last)
         mask = Mul(centred, steep)"""
     side = np.arange(MASK_SIZE)
     constants: Constants = {
-        "pads": np.array([0, 0, MASK_SIZE, MASK_SIZE] * 2),
-        "flat": np.array([-1]),
-        "zero": np.array(0),
         **{f"column{index}": np.array([index]) for index in range(3)},
         "steps": np.array(step),
         "starts": np.array(start) + MASK_SIZE,
@@ -134,6 +166,7 @@ def _mask() -> tuple[str, str, Constants]:
         "across": np.tile(side, MASK_SIZE)[None],
         "square": np.array([-1, MASK_SIZE, MASK_SIZE]),
         "half": np.array(0.5, np.float32),
-        "steep": np.array(20, np.float32),
+        "steeps": np.array([20 if k in grids else np.nan for k in range(len(GRIDS))], np.float32),
+        "last": np.array([2]),
     }
-    return f"{' '.join(_LEVELS)} locations > mask", nodes, constants
+    return nodes, constants

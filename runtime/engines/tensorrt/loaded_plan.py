@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.flavours import Library
 from deepmask.runtime.engines.tensorrt.profile import Range
@@ -26,7 +28,7 @@ class LoadedPlan:
         self._engine = engine
         self._cache = cache
         self._has_new_kernels = False
-        self._outputs = list(stage.outputs)
+        self.output_types = {name: np.dtype(spec.dtype) for name, spec in stage.outputs.items()}
         self.profiles = [
             {n: Range(*map(tuple, engine.get_tensor_profile_shape(n, k))) for n in stage.inputs}
             for k in range(engine.num_optimization_profiles)
@@ -56,7 +58,7 @@ class LoadedPlan:
         except RuntimeError:
             self._require(False, "cannot infer shapes")
         self._require(not missing, f"does not know the shapes of {', '.join(missing)}")
-        return {name: tuple(context.get_tensor_shape(name)) for name in self._outputs}
+        return {name: tuple(context.get_tensor_shape(name)) for name in self.output_types}
 
     def scratch_size(self, context: Any, profile: int) -> int:
         """Return the bytes that activations need, for the shapes that the context was given.

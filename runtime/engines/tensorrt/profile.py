@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, log2
+from math import ceil, log2, prod
 
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.model.manifest import Manifest, Stage, TensorSpec
 from deepmask.runtime.views.grids import axis_size
-from deepmask.runtime.views.views import View, plan_views
+from deepmask.runtime.views.views import View, canvas_shape, plan_views
 
 Shape = tuple[int, ...]
 
@@ -101,11 +101,14 @@ def _view(manifest: Manifest, size: tuple[int, int], power: float) -> View:
 
 
 def _range(spec: TensorSpec, views: tuple[View, View, View], manifest: Manifest) -> Range:
-    shapes = (
-        tuple(axis_size(axis, view, manifest, windows) for axis in spec.axes)
+    low, best, high = (
+        [axis_size(axis, view, manifest, windows) for axis in spec.axes]
         for view, windows in zip(views, WINDOWS, strict=True)
     )
-    return Range(*shapes)
+    for index, axis in enumerate(spec.axes):
+        if axis == "any":
+            low[index], high[index] = 1, prod(canvas_shape(views[2])[2:])
+    return Range(tuple(low), tuple(best), tuple(high))
 
 
 def _text(shape: Sequence[int]) -> str:

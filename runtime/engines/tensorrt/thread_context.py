@@ -71,7 +71,7 @@ class ThreadContext:
         profile = choose_profile(plan.profiles, shapes)
         context = self._context(plan, profile)
         made = plan.output_shapes(context, shapes)
-        outputs = {key: self._empty(shape, np.float32) for key, shape in made.items()}
+        outputs = {k: self._empty(shape, plan.output_types[k]) for k, shape in made.items()}
         addresses = {key: t.lease.memory.address for key, t in {**inputs, **outputs}.items()}
         scratch = self._scratch_of(plan.scratch_size(context, profile))
         plan.enqueue(context, addresses, scratch.memory.address, scratch.size, self.stream.handle)

@@ -58,6 +58,12 @@ VALUES: Rows = [
     ("categories", [], "categories is [], expected a list of 1 to 10000 items"),
     ("categories", "cat", "categories is 'cat', expected a list"),
     ("categories", ["cat", 3], "category is 3, expected a text"),
+    ("calibration", [], "calibration is [], expected a list of 1 to 1000 items"),
+    ("calibration", [[0.5]], "a pair of calibration is [0.5], expected a list of 2 to 2 items"),
+    ("calibration", [[0.5, 1.5]], "value is 1.5, expected a number from 0 to 1"),
+    ("calibration", [["0", 0]], "score is '0', expected a number from 0 to 1"),
+    ("calibration", [[0.5, 0.1], [0.5, 0.2]], "has [0.5, 0.2] after [0.5, 0.1], expected a high"),
+    ("calibration", [[0, 1], [1, 0.9]], "has [1, 0.9] after [0, 1], expected a higher score and"),
     ("coarse", [], "coarse is [], expected an object"),
     ("coarse", {}, "coarse: keys missing ['grids', 'stages'], unknown []"),
     ("views", [], "views is [], expected an object"),
@@ -236,9 +242,13 @@ def test_what_is_wrong_is_named(
 
 
 def test_optional_keys(content: Content) -> None:
-    assert not {"categories", "coarse"} & set(content)
+    assert not {"categories", "coarse", "calibration"} & set(content)
+    assert not any("grids" in stage for stage in content["stages"])
     manifest = parse_manifest(content)
     assert (manifest.categories, manifest.coarse) == (None, None)
+    tables = [None, [[0, 0.1], [1, 0.1]]]
+    found = [parse_manifest({**content, "calibration": table}).calibration for table in tables]
+    assert found == [None, ((0, 0.1), (1, 0.1))]
     named = parse_manifest({**content, "categories": ["cat", "dog"]})
     assert named.categories == ("cat", "dog")
 

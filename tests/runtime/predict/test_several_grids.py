@@ -121,7 +121,7 @@ def test_memory_bounds_the_windows_at_once(model: DeepMask) -> None:
     features = model.engine.upload(np.zeros((1, 256, 9, 9), np.float32))
     expected = (96 << 20) // (4 * (256 * CELLS**2 + 8 * 16**2))
     network = Network(model.manifest, model.engine)
-    assert network.windows_at_once({"features": features}) == expected
+    assert network.windows_at_once({"features": features}, model.manifest.chains[0]) == expected
 
 
 def test_score_map_of_a_wrong_size_is_refused(model: DeepMask) -> None:
