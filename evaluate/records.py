@@ -144,6 +144,10 @@ def _check_run(run: dict[str, Any]) -> None:
     integer(mapping(run, "source"), "proposals", 1, MAX_PROPOSALS)
     for key in ("images", "images_of_all_shards"):
         integer(run, key, 0, 1 << 53)
+    for reason in mapping({"left_out": {}, **run}, "left_out"):
+        if not reason.isprintable():
+            raise ContentError(f"left_out has {reason!r:.60}, expected a reason")
+        integer(run["left_out"], reason, 0, 1 << 53)
     shard = run["shard"]
     if not isinstance(shard, list) or len(shard) != 2:
         raise ContentError(f"shard is {shard!r:.60}, expected two numbers")

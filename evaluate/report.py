@@ -62,6 +62,9 @@ def describe(metrics: dict[str, Any]) -> str:
     ]
     if "segm" not in metrics and run["dataset"] == "coco":
         lines.append("Boxes only: the proposals or the annotations have no masks.")
+    if left := run.get("left_out"):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left.items())
+        lines.append(f"Left out of the annotations: {reasons}.")
     if metrics["images_missing"]:
         lines.append(
             f"PARTIAL: {metrics['images_missing']} of {run['images']} images are not measured."
