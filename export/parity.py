@@ -142,7 +142,9 @@ _Pair = tuple[str, NDArray[Any], NDArray[Any]]
 def _pairs(form: DenseForm, found: Tensors, expected: Tensors) -> Iterable[_Pair]:
     """Yield role, found and expected values of each tensor that the reference gives."""
     roles = {name: spec.role for graph in form.graphs for name, spec in graph.outputs.items()}
-    missing = {"score", "mask", "rank"} & {role for name, role in roles.items() if name not in expected}
+    missing = {"score", "mask", "rank"} & {
+        role for name, role in roles.items() if name not in expected
+    }
     if missing:
         raise ValueError(f"the reference lacks a {' and a '.join(sorted(missing))} of the graphs")
     for name, values in expected.items():
