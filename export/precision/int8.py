@@ -88,9 +88,10 @@ def quantise(source: Path, target: Path, stage: Stage, feeds: Iterable[Feed], fo
 def quantised_nodes(model: onnx.ModelProto, stage: Stage, form: str) -> list[str]:
     """Return the names of the nodes that are quantised; none for a graph that stays in float32.
 
-    Kept in float32 are the score's last layer with what is behind it and, in the int8 form, layers that make skip maps:
-    they are small, and OpenVINO 2026.4 adds the first channel's bias to all channels of the largest
-    map if they are quantised (it then found 85.9 % of the shipped model's best proposals for 94.7).
+    Kept in float32 are the score's last layer with what is behind it and, in the int8 form, layers
+    that make skip maps: they are small, and OpenVINO 2026.4 adds the first channel's bias to all
+    channels of the largest map if they are quantised (it then found 85.9 % of the shipped model's
+    best proposals for 94.7).
     The score's layer before the last makes no difference to recall, but in the symmetric form its
     input would be rounded, and where it is a map that masks are made of, so would that be.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,14 +73,14 @@ def test_parity_tells_windows_and_grids_apart(folder: Path, dense: DenseModel) -
     """A mask or rank that is another window's, or one stage's for another's windows, is seen."""
     manifest = load_manifest(folder)
     reference = dense.main.reference
+
+    def turned(tensor: str, canvas: torch.Tensor, places: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = reference(canvas, places)
+        return {**found, tensor: found[tensor].roll(1, 0)}
+
     for tensor in ("mask", "rank"):
-
-        def turned(canvas: torch.Tensor, places: torch.Tensor) -> dict[str, torch.Tensor]:
-            found = reference(canvas, places)
-            return {**found, tensor: found[tensor].roll(1, 0)}  # noqa: B023: used at once
-
-        network = replace(dense, main=replace(dense.main, reference=turned))
-        found, _ = parity.compare(folder, manifest, dense, network)
+        main = replace(dense.main, reference=partial(turned, tensor))
+        found, _ = parity.compare(folder, manifest, dense, replace(dense, main=main))
         assert max(one.worst for one in found) > 0.01
     graphs = {graph.name: graph for graph in dense.main.graphs}
     crossed = [graphs["score"]] + [
