@@ -1,9 +1,11 @@
 """Draw every picture and table of the README from real runs.
 
-`python -m benchmarks.pictures [RUN...]`: each RUN is an --out folder of deepmask-eval and replaces
-the run of that name in `results/recall/`, from which everything is drawn. Makes
-`docs/astronaut.jpg` and `docs/coarse-and-sharp.jpg` with the shipped model, `docs/recall.png`, and
-the README's table.
+`python -m benchmarks.pictures [RUN...] --out DIR`: each RUN is an --out folder of deepmask-eval and
+takes the place of the run of that name among those kept in `results/recall/`. Writes `table.md`,
+`recall.png`, and with the shipped model `astronaut.jpg` and `coarse-and-sharp.jpg`, to DIR.
+
+With `--publish` in place of `--out`, for maintainers: keeps each RUN in `results/recall/`, and
+replaces the pictures in `docs/` and the table of README.md.
 """
 
 from __future__ import annotations
@@ -24,9 +26,12 @@ from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.figures import draw_recall
 from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import RECORDS_NAME, RUN_NAME, read_records, read_run, write_text
-from deepmask.runtime.io.overlay import choose_distinct, draw_masks
+from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.io.outputs import MARK, require_writable
+from deepmask.runtime.io.overlay import draw_masks
 from deepmask.runtime.io.results import write_picture
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL
+from deepmask.runtime.predict.objects import choose_objects
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ROOT / "benchmarks" / "results" / "recall"
@@ -42,6 +47,8 @@ COLUMNS: Mapping[tuple[str, str], str] = {
     ("segm", "AR@1000"): "@1000",
     ("segm", "AUC"): "AUC",
 }
+TABLE = "table.md"
+PICTURES = ("recall.png", "astronaut.jpg", "coarse-and-sharp.jpg")
 #: Objects in the picture of coarse and sharp masks.
 SHOWN = 5
 #: The paper's rows that stand beside what was measured.
@@ -50,28 +57,27 @@ PUBLISHED = ("DeepMask", "Selective Search")
 
 def store(run: Path) -> Path:
     """Copy what a run's figures are computed from into the store; return the folder there."""
-    name = re.sub(r"\W+", "-", str(read_run(run)["name"]).lower()).strip("-")
     for _ in read_records(run):  # raises EvalError for what is none, before anything is replaced
         pass
-    folder = STORE / name
+    folder = STORE / _name(run)
     folder.mkdir(parents=True, exist_ok=True)
     for file in (RECORDS_NAME, RUN_NAME):
         write_text(folder / file, (run / file).read_text(encoding="utf-8"))
     return folder
 
 
-def stored() -> list[Path]:
-    """List the stored runs: the shipped model's, with which others are compared, then models."""
-    folders = sorted(path.parent for path in STORE.glob(f"*/{RUN_NAME}"))
+def stored(runs: Sequence[Path] = ()) -> list[Path]:
+    """List the stored runs: the shipped model's, with which others are compared, then models.
+
+    Each of `runs` stands in the place of the stored one of its name.
+    """
+    folders = {path.parent.name: path.parent for path in sorted(STORE.glob(f"*/{RUN_NAME}"))}
+    folders |= {_name(run): run for run in runs}
     if not folders:
         raise EvalError(f"{STORE}: no runs yet: name one, a folder of deepmask-eval --out")
-    return sorted(
-        folders,
-        key=lambda folder: (
-            folder.name != SHIPPED_MODEL,
-            "model" not in read_run(folder)["source"],
-        ),
-    )
+    models = {name: "model" in read_run(folder)["source"] for name, folder in folders.items()}
+    order = sorted(folders, key=lambda name: (name != SHIPPED_MODEL, not models[name], name))
+    return [folders[name] for name in order]
 
 
 def table(comparison: Comparison) -> str:
@@ -110,7 +116,7 @@ def draw_overlay(path: Path) -> None:
     """Draw the best objects of a photograph of NASA's, by the shipped model."""
     image = read_image(Path(data_dir) / "astronaut.png")
     with DeepMask.load() as model:
-        write_picture(path, model(image).draw(image))
+        write_picture(path, model(image).objects().draw(image))
 
 
 def draw_both_forms(path: Path) -> None:
@@ -124,10 +130,9 @@ def draw_both_forms(path: Path) -> None:
         with DeepMask.load(coarse=is_coarse) as model:
             forms.append(model(image, overlap=1))  # the network's order is that of both
     blunt, sharp = forms
-    chosen = choose_distinct(sharp.encoded, sharp.areas, sharp.scores, SHOWN)
+    chosen = choose_objects(sharp.encoded, sharp.scores, top=SHOWN, min_score=0)
     sides = [
-        draw_masks(image, [form.encoded[index] for index in chosen], form.scores[chosen], SHOWN)
-        for form in (blunt, sharp)
+        draw_masks(image, [form.encoded[index] for index in chosen]) for form in (blunt, sharp)
     ]
     write_picture(path, np.hstack(sides))
 
@@ -135,23 +140,47 @@ def draw_both_forms(path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("runs", nargs="*", type=Path, help="Folders of deepmask-eval --out.")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", type=Path, help="Folder to write to.")
+    where.add_argument("--publish", action="store_true", help="Write to this checkout's own pages.")
     given = parser.parse_args()
-    readme = ROOT / "README.md"
     try:
-        for run in given.runs:
-            print(f"stored {store(run).relative_to(ROOT)}")
-        comparison = compare(stored())
-        text = with_table(readme.read_text(encoding="utf-8"), table(comparison))
-    except (EvalError, OSError, ValueError) as error:
+        _publish(given.runs) if given.publish else _write(given.runs, given.out)
+    except (OneLineError, OSError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
-    draw_recall(ROOT / "docs" / "recall.png", comparison.runs)
-    draw_overlay(ROOT / "docs" / "astronaut.jpg")
-    draw_both_forms(ROOT / "docs" / "coarse-and-sharp.jpg")
+
+
+def _write(runs: Sequence[Path], out: Path) -> None:
+    written = [out / name for name in (TABLE, *PICTURES)]
+    require_writable({"--out": written}, [])
+    comparison = compare(stored(runs))
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / TABLE, f"<!-- {MARK} -->\n{table(comparison)}\n")
+    _draw(comparison, out)
+    print(f"wrote {', '.join(path.name for path in written)} in {out}")
+
+
+def _publish(runs: Sequence[Path]) -> None:
+    readme = ROOT / "README.md"
+    for run in runs:
+        print(f"stored {store(run).relative_to(ROOT)}")
+    comparison = compare(stored())
+    text = with_table(readme.read_text(encoding="utf-8"), table(comparison))
+    _draw(comparison, ROOT / "docs")
     write_text(readme, text)
-    print(
-        "wrote recall.png, astronaut.jpg and coarse-and-sharp.jpg in docs/, the table of README.md"
-    )
+    print(f"wrote {', '.join(PICTURES)} in docs/, and the table of README.md")
+
+
+def _draw(comparison: Comparison, folder: Path) -> None:
+    recall, overlay, forms = (folder / name for name in PICTURES)
+    draw_recall(recall, comparison.runs)
+    draw_overlay(overlay)
+    draw_both_forms(forms)
+
+
+def _name(run: Path) -> str:
+    return re.sub(r"\W+", "-", str(read_run(run)["name"]).lower()).strip("-")
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """Plot stage times as a stacked bar for each model and precision, with the paper's line.
 
 `python -m benchmarks.plot [RESULTS.json] [--out latency.png]`: by default the newest file of
-`benchmarks/results`, into `benchmarks/results/latency.png`.
+`benchmarks/results`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from benchmarks.report import Record, read_records
+from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.io.outputs import MARK, require_writable
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -77,16 +79,20 @@ def newest(folder: Path) -> Path | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, nargs="?", help="A file of benchmarks/results.")
-    parser.add_argument("--out", type=Path, default=RESULTS / "latency.png", help="The picture.")
+    parser.add_argument("--out", type=Path, default=Path("latency.png"), help="Picture to write.")
     given = parser.parse_args()
     path = given.results or newest(RESULTS)
     if path is None:
         parser.error(f"no results in {RESULTS.name}/ yet; run pytest benchmarks/ --benchmark")
+    try:
+        require_writable({"--out": [given.out]}, [path])
+    except OneLineError as error:
+        parser.error(str(error))
     records = read_records(path)
     if not any(record.group == "latency" for record in records):
         parser.error(f"{path}: no latencies in it; run pytest benchmarks/ --benchmark")
     mpl.use("Agg")
-    draw(records).savefig(given.out, dpi=150)
+    draw(records).savefig(given.out, dpi=150, metadata={"Software": MARK})
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 def proposals(commands: Path, images: list[Path], folder: Path) -> bytes:
     """Run `deepmask-trt-run` of an environment on images; returns its JSON file."""
     out = folder / "proposals.json"
-    _run(commands / "deepmask-trt-run", *images, "--device", "cpu", "--out", out)
+    _run(
+        commands / "deepmask-trt-run", *images, "--device", "cpu", "--proposals", 1000, "--out", out
+    )
     return out.read_bytes()
 
 

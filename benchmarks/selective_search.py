@@ -33,8 +33,10 @@ from deepmask.evaluate.ground_truth import GroundTruth, coco_truth
 from deepmask.evaluate.records import write_text
 from deepmask.evaluate.sources import check_size
 from deepmask.runtime.distribution import pip_install
+from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.io.images import ImageError
-from deepmask.runtime.io.results import ResultsError, ResultsWriter
+from deepmask.runtime.io.outputs import MARK, require_writable
+from deepmask.runtime.io.results import ResultsWriter, result_files
 
 MODES = ("fast", "quality", "single")
 MISSING = (
@@ -151,6 +153,7 @@ def write(journal: Journal, truth: GroundTruth, out: Path, about: dict[str, Any]
     about |= {"images": len(seconds)}
     if seconds:
         about |= {"processor_seconds": {"mean": mean(seconds), "median": median(seconds)}}
+    about |= {"software": MARK}
     write_text(out.with_suffix(".about.json"), json.dumps(about, indent=1) + "\n")
     return about
 
@@ -174,7 +177,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Error: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
-    except (EvalError, ResultsError, OSError) as error:
+    except (OneLineError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(1)
     for line in failed:
@@ -183,6 +186,8 @@ def main() -> None:
 
 
 def _search_and_write(given: argparse.Namespace) -> list[str]:
+    about = given.out.with_suffix(".about.json")
+    require_writable({"--out": [*result_files(given.out), about]}, [given.annotations])
     cv2.setNumThreads(given.threads)
     truth = coco_truth(given.annotations)
     settings = {

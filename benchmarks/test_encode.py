@@ -15,7 +15,7 @@ from benchmarks.measure import measure
 from benchmarks.scenes import COCO, Size, draw_masks
 from deepmask.runtime.io import rle
 from deepmask.runtime.predict.run_lengths import mask_runs
-from deepmask.runtime.views.geometry import bilinear_taps, mask_coordinate, window_extent
+from deepmask.runtime.views.geometry import knot_fraction, mask_coordinate, window_extent
 
 COUNT = 1000
 THRESHOLD = float(np.log(0.2 / 0.8))
@@ -63,8 +63,9 @@ def in_window(
         start, length = box[side], box[side + 2]
         first, stop = (int(end) for end in window_extent(start, length, limit))
         pixels = mask_coordinate(np.arange(first, stop), start, length, len(logits))
-        knot, before, after = bilinear_taps(pixels, len(logits))
-        values = values.T[knot] * before[:, None] + values.T[knot + 1] * after[:, None]
+        knot = np.clip(np.floor(pixels).astype(np.int64), 0, len(logits) - 2)
+        after = knot_fraction(pixels, knot)[:, None]
+        values = values.T[knot] * (np.float32(1) - after) + values.T[knot + 1] * after
         firsts.append(first)
     left, top = firsts
     return top, left, values > 0

@@ -15,7 +15,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.measure import LEAST_ROUNDS, durations
 from benchmarks.models import candidate
 from benchmarks.scenes import COCO, write_picture
-from deepmask.runtime.cli.batch import Settings, expand, run_batch
+from deepmask.runtime.cli.batch import Settings, run_batch
+from deepmask.runtime.cli.inputs import expand
 from deepmask.runtime.io.images import MAX_PIXELS, read_image
 from deepmask.runtime.io.results import ResultsWriter, image_ids
 from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, DeepMask
@@ -47,7 +48,6 @@ def test_folder(
             overlap=manifest.overlap,
             max_side=manifest.views.max_side,
             max_pixels=MAX_PIXELS,
-            top=20,
         )
 
         def together() -> None:

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from deepmask.evaluate.request import Evaluation, Request
 from deepmask.runtime.cli.main import Group, Interrupted, one_interrupt, run_command
+from deepmask.runtime.cli.messages import say, say_aside
 from deepmask.runtime.cli.options import (
     cache_option,
     coarse_option,
@@ -18,7 +19,6 @@ from deepmask.runtime.cli.options import (
     engine_option,
     overlap_option,
     parse_scales,
-    say_aside,
     scales_option,
     threshold_option,
     zoom_option,
@@ -132,13 +132,16 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
     from deepmask.evaluate.compare import compare as compare_runs
     from deepmask.evaluate.compare import describe, write_comparison
     from deepmask.evaluate.figures import draw_comparison
+    from deepmask.evaluate.folder import require_comparison_folder
 
+    if out is not None:
+        require_comparison_folder(out, runs)
     comparison = compare_runs(runs)
-    click.echo(describe(comparison))
+    say(describe(comparison))
     if out is not None:
         write_comparison(out, comparison)
         draw_comparison(out, comparison.runs)
-        click.echo(f"wrote comparison.json, table.txt and comparison.png, .svg in {out}")
+        say(f"wrote comparison.json, table.txt and comparison.png, .svg in {out}")
 
 
 @command.command(short_help="Join the shards of one run.")
@@ -199,6 +202,6 @@ def _tell(result: Evaluation) -> int:
 def _tell_metrics(metrics: dict[str, Any], folder: Path | None) -> None:
     from deepmask.evaluate.report import describe
 
-    click.echo(describe(metrics))
+    say(describe(metrics))
     if folder is not None:
-        click.echo(f"wrote metrics.json, table.txt, figures and contact sheet in {folder}")
+        say(f"wrote metrics.json, table.txt, figures and contact sheet in {folder}")

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.folder import COMPARISON_NAME, TABLE_NAME
 from deepmask.evaluate.metrics import Floats, interval, measures, number_or_none, summary, total
 from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import read_records, read_run, write_text
 from deepmask.evaluate.table import differences_table, results_table, sizes_table
-
-COMPARISON_NAME = "comparison.json"
-TABLE_NAME = "table.txt"
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,11 @@ import pycocotools.mask as coco_mask
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from deepmask.evaluate.folder import SHEET_NAME, TILES_FOLDER
 from deepmask.evaluate.ground_truth import GroundTruth, Objects
 from deepmask.evaluate.matching import Candidates, overlaps
 from deepmask.runtime.io.atomic import atomic_write, remove_stale
 
-TILES_FOLDER = "tiles"
-SHEET_NAME = "contact-sheet.jpg"
 TILES = 12
 #: An object is missed if no proposal overlaps it by more than this (the paper's figure 3).
 MISSED_BELOW = 0.5

@@ -14,6 +14,7 @@ from deepmask.coco.voc import IMAGES
 from deepmask.evaluate.contact_sheet import choose_tiles, write_sheet, write_tile
 from deepmask.evaluate.errors import EvalError, EvalUsageError
 from deepmask.evaluate.figures import draw_run
+from deepmask.evaluate.folder import require_evaluation_folder
 from deepmask.evaluate.ground_truth import GroundTruth, Objects, coco_truth, voc_truth
 from deepmask.evaluate.matching import Candidates
 from deepmask.evaluate.records import repair
@@ -24,15 +25,16 @@ from deepmask.evaluate.sources import FileSource, ModelSource, check_size
 from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.errors import OneLineError, UsageError, printable, system_problem
 from deepmask.runtime.io.images import ImageError, read_image
+from deepmask.runtime.io.outputs import require_folder
 from deepmask.runtime.predict.deepmask import DeepMask
-from deepmask.runtime.progress import Progress, no_progress
+from deepmask.runtime.progress import LOGGER, Progress, no_progress
 
 Report = Callable[[str], None]
 
 
 def evaluate(
     request: Request,
-    report: Report = lambda line: None,
+    report: Report = LOGGER.info,
     progress: Progress = no_progress,
 ) -> Evaluation:
     """Measure what is asked for and write the report to its folder.
@@ -74,6 +76,11 @@ def write_report(folder: Path) -> dict[str, Any]:
 def _evaluate(request: Request, report: Report, progress: Progress) -> Evaluation:
     if request.out is not None and find_spec("matplotlib") is None:  # not after hours of work
         raise EvalError(f"matplotlib is not installed: {pip_install('eval')}")
+    if request.out is not None:
+        if request.resume:
+            require_folder("--out", request.out)
+        else:
+            require_evaluation_folder(request.out)
     truth = _truth(request)
     with ExitStack() as stack:
         name, source = _source(request, truth, stack, report, progress)

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepmask.evaluate.folder import COMPARISON_FIGURE, FIGURES
 from deepmask.evaluate.metrics import COUNTS
 from deepmask.evaluate.published import TABLES
 from deepmask.runtime.io.atomic import atomic_write, remove_stale
+from deepmask.runtime.io.outputs import MARK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,8 +51,8 @@ _STYLE: Any = {
 
 #: Options of a picture file by its suffix; no date, so that equal figures are equal files.
 _FORMATS: Mapping[str, dict[str, Any]] = {
-    ".png": {"dpi": 160},
-    ".svg": {"metadata": {"Date": None}},
+    ".png": {"dpi": 160, "metadata": {"Software": MARK}},
+    ".svg": {"metadata": {"Date": None, "Creator": MARK}},
 }
 
 
@@ -60,11 +62,13 @@ def draw_run(folder: Path, name: str, metrics: Mapping[str, Any]) -> list[Path]:
 
     with matplotlib.rc_context(_STYLE):
         runs = [(name, metrics)]
-        return [
-            *_save(_figure_row(_panel_proposals, runs, _kinds(runs)), folder / "ar-proposals"),
-            *_save(_figure_row(_panel_size, runs, list(SIZES)), folder / "ar-sizes"),
-            *_save(_figure_iou(name, metrics), folder / "recall-iou"),
-        ]
+        figures = (
+            _figure_row(_panel_proposals, runs, _kinds(runs)),
+            _figure_row(_panel_size, runs, list(SIZES)),
+            _figure_iou(name, metrics),
+        )
+        saved = [_save(one, folder / stem) for stem, one in zip(FIGURES, figures, strict=True)]
+        return [path for paths in saved for path in paths]
 
 
 def draw_recall(path: Path, runs: Runs) -> None:
@@ -82,7 +86,7 @@ def draw_comparison(folder: Path, runs: Runs) -> list[Path]:
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
-        return _save(_figure_comparison(runs), folder / "comparison")
+        return _save(_figure_comparison(runs), folder / COMPARISON_FIGURE)
 
 
 def _figure_row(panel: Callable[[Axes, Runs, str], None], runs: Runs, what: list[str]) -> Figure:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deepmask.evaluate.contact_sheet import TILES_FOLDER
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.folder import TILES_FOLDER, require_evaluation_folder
 from deepmask.evaluate.records import (
     RECORDS_NAME,
     RUN_NAME,
@@ -38,6 +38,7 @@ def merge(folders: Sequence[Path], out: Path) -> None:
             raise EvalError(f"{before} and {folder} are the same shard, {run['shard'][0]}")
     if (out / RUN_NAME).exists():
         raise EvalError(f"{out}: already holds an evaluation: choose another --out")
+    require_evaluation_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / RECORDS_NAME).unlink(missing_ok=True)  # run.json comes last: a merge was cut short
     whole: dict[str, Any] = {**runs[0], "shard": [1, 1], "images": runs[0]["images_of_all_shards"]}

@@ -6,12 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from deepmask.evaluate.folder import METRICS_NAME, TABLE_NAME
 from deepmask.evaluate.metrics import AUC_COUNTS, LEVEL, RESAMPLES, SEED, Totals, summary
 from deepmask.evaluate.records import read_records, read_run, write_text
 from deepmask.evaluate.table import results_table, sizes_table
-
-METRICS_NAME = "metrics.json"
-TABLE_NAME = "table.txt"
 
 
 def measure(folder: Path) -> dict[str, Any]:

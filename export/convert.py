@@ -13,7 +13,7 @@ from pathlib import Path
 import onnx
 
 from deepmask.export.errors import ExportError, ExportUsageError
-from deepmask.export.folder import extra_files, require_replaceable, staged
+from deepmask.export.folder import require_replaceable, staged
 from deepmask.export.onnx_graph import name_nodes
 from deepmask.export.options import ExportOptions, check_name, check_precision
 from deepmask.export.precision.calibration_set import choose_photographs
@@ -56,8 +56,6 @@ def convert_model(
     photographs = None
     if options.photographs is not None:
         photographs = choose_photographs(options.photographs, report)
-    for name in extra_files(source):
-        report(f"{name} is left out: it is made of a checkpoint")
     with staged(out) as stage:
         reference = stage / FP32
         reference.mkdir()
@@ -98,5 +96,5 @@ def _write_single(manifest: Manifest, source: Path, folder: Path) -> None:
         name_nodes(model)
         onnx.save_model(model, folder / file)
 
-    about = {**manifest.about, "weights": FP32, "extra": []}
+    about = {**manifest.about, "weights": FP32}
     write_manifest(with_checksums(replace(manifest, about=about), folder), folder)

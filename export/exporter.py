@@ -10,18 +10,15 @@ from pathlib import Path
 import onnx
 
 from deepmask.export import parity
-from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.export.onnx_graph import to_onnx, write_part
-from deepmask.export.options import ExportOptions, check_name, check_precision
+from deepmask.export.options import ExportOptions, check_name, check_precision, check_validation
 from deepmask.export.precision.calibration_set import choose_photographs
 from deepmask.export.precision.reduce import write_reduced
 from deepmask.export.weights import require_finite, round_to_half, store_as_half
-from deepmask.networks.config import ConfigError
 from deepmask.networks.dense.graphs import (
     DenseGraph,
     DenseModel,
-    DenseOptions,
     canvas_multiple,
     example_inputs,
     manifest_of,
@@ -45,32 +42,33 @@ def export_model(
 
     report  is given lines of progress and the parity table.
     Raises `CheckpointError` for a file that is no checkpoint, `ExportUsageError` for a folder that
-    must not be replaced or options that do not fit the network, and `ExportError` for weights that
-    are not finite or graphs that deviate; `out` is untouched then.
+    must not be replaced, and `ExportError` for weights that are not finite or graphs that deviate;
+    `out` is untouched then.
     """
     name = options.name or checkpoint.stem
     check_name(name)
     check_precision(options)
+    check_validation(options)
     require_replaceable(out)
     photographs = None
     if options.photographs is not None:
         photographs = choose_photographs(options.photographs, report)
+    validation = None
+    if options.validation is not None and options.validation_images is not None:
+        from deepmask.export.settings import read_validation, with_measured_settings
+
+        validation = read_validation(options.validation, options.validation_images)
     loaded = load_checkpoint(checkpoint)
     if options.scores_from is not None:
         loaded = with_scores_of(loaded, load_checkpoint(options.scores_from))
     original = loaded.build()
     require_finite(original.state_dict())
-    wanted = DenseOptions(options.interleaving, options.dense_mask)
-    folded = fold_batchnorm(original)
-    try:
-        network, exact = dense_model(original, wanted), None
-        if options.weights == "fp16":
-            folded = round_to_half(folded)
-        dense = dense_model(folded, wanted)
-        if options.weights == "fp16":
-            network, exact = dense, network
-    except ConfigError as error:
-        raise ExportUsageError(f"{checkpoint}: {error}") from error
+    folded, network, exact = fold_batchnorm(original), dense_model(original), None
+    if options.weights == "fp16":
+        dense = dense_model(round_to_half(folded))
+        network, exact = dense, network
+    else:
+        dense = dense_model(folded)
     description = describe(loaded.model).with_defaults(
         options.scales, options.threshold, options.overlap, options.scale_prior
     )
@@ -86,10 +84,14 @@ def export_model(
             "weights": options.weights,
             "opset": options.opset,
             "parity": parity.as_record(deviations, rounding),
-            "extra": [f"{graph.file}.onnx" for graph in dense.extra],
         }
         manifest = with_checksums(replace(sketch, about={**sketch.about, **about}), folder)
         write_manifest(manifest, folder)
+        if validation is not None:
+            manifest = with_measured_settings(
+                manifest, folder, validation, options, report, progress
+            )
+            write_manifest(manifest, folder)
         if folder != stage:
             manifest = write_reduced(
                 folder, stage, options.precision, photographs, report, progress

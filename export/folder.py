@@ -22,7 +22,7 @@ def require_replaceable(folder: Path) -> None:
     if not names:
         return
     try:
-        written = {MANIFEST_NAME, *read_manifest(folder).files(), *extra_files(folder)}
+        written = {MANIFEST_NAME, *read_manifest(folder).files()}
     except ModelFolderError as error:
         raise ExportUsageError(
             f"{folder} exists and is no exported model ({error}): give another --out"
@@ -32,12 +32,6 @@ def require_replaceable(folder: Path) -> None:
             f"{folder} also holds {strangers[0]}, which no export wrote: move it away, "
             "or give another --out"
         )
-
-
-def extra_files(folder: Path) -> list[str]:
-    """Return the files of an exported model that no stage runs: graphs for other tools."""
-    extra = read_manifest(folder).about.get("extra", [])
-    return [name for name in extra if isinstance(name, str)] if isinstance(extra, list) else []
 
 
 @contextmanager

@@ -100,10 +100,8 @@ def strip(model: onnx.ModelProto) -> None:
 def write_part(source: Path, target: Path, outputs: Collection[str]) -> None:
     """Write the part of an ONNX file that makes `outputs`, some of its own, to the bit.
 
-    A refined model's trunk makes its skip maps in one pass with the features, so that no large map
-    has to be kept or moved for a graph of their own (at stride 2 and 64 channels, 158 MB for the
-    views of a 640×480 image). Not to pay for them under `--coarse` takes a trunk without them: a
-    copy of those nodes that make the features, 5 MB for a ResNet-18.
+    A refined model's trunk makes its skip maps in one pass with the features. Not to pay for them
+    under `--coarse` takes a trunk without them.
     """
     graph = onnx.load(source)
     keep_outputs(graph, outputs)

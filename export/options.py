@@ -23,10 +23,6 @@ class ExportOptions:
     name           the model's name in `model.json`; the checkpoint's file name by default.
     opset          ONNX operator set.
     weights        "fp32", or "fp16": stored rounded to float16, computed with in float32.
-    interleaving   form of a pooled score head: "dilated" or "shifted".
-    dense_mask     also write `mask_dense.onnx`, masks of every location. It is compared like the
-                   others, but the manifest does not list it: the runtime has no use for it. Not
-                   for refined masks; in float32 also where the other graphs are int8.
     scales         pyramid scales the runtime uses by default.
     threshold      probability above which it counts a pixel as the object's.
     overlap        IoU with a better proposal above which it ranks a near-duplicate lower.
@@ -35,14 +31,14 @@ class ExportOptions:
                    `fp16` and `int8`. Below fp32 the weights take the form that goes with it.
     photographs    folder of pictures that int8 measures its ranges on, and that a lower precision
                    is compared with float32 on. fp16 can do without.
+    validation     COCO instances file to choose threshold, overlap and scale prior on, as far as
+                   they are not given; `validation_images` is the folder of its pictures.
     scores_from    another checkpoint of the same preset, whose scores rank this one's masks.
     """
 
     name: str | None = None
     opset: int = 18
     weights: str = "fp32"
-    interleaving: str | None = None
-    dense_mask: bool = False
     scales: Scales | None = None
     threshold: float | None = None
     overlap: float | None = None
@@ -50,6 +46,8 @@ class ExportOptions:
     precision: str = "fp32"
     photographs: Path | None = None
     scores_from: Path | None = None
+    validation: Path | None = None
+    validation_images: Path | None = None
 
 
 def check_name(name: str) -> None:
@@ -61,6 +59,12 @@ def check_name(name: str) -> None:
             f"the name has {len(name)} letters, at most {_LONGEST_NAME} are kept: "
             "give a shorter --name"
         )
+
+
+def check_validation(options: ExportOptions) -> None:
+    """Raise `ExportUsageError` for annotations without pictures, or the other way round."""
+    if (options.validation is None) != (options.validation_images is None):
+        raise ExportUsageError("--validation and --validation-images belong together: give both")
 
 
 def check_precision(options: ExportOptions) -> None:

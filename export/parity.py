@@ -23,7 +23,6 @@ from deepmask.export.predict import (
     Tensors,
     predict_with_onnxruntime,
     predict_with_torch,
-    run_graph,
 )
 from deepmask.networks.dense.graphs import DenseForm, DenseModel
 from deepmask.runtime.model.manifest import Manifest
@@ -125,8 +124,6 @@ def compare(
             expected = predict_with_torch(network.forms()[name], sample)
             found = predict_with_onnxruntime(folder, form, sample)
             pairs += list(_pairs(form, found, expected))
-            if name == "main":
-                pairs += list(_extra_pairs(folder, dense, found, sample, expected))
             if exact is not None:
                 unrounded = predict_with_torch(exact.forms()[name], sample)
                 rounded += list(_pairs(form, expected, unrounded))
@@ -149,23 +146,6 @@ def _pairs(form: DenseForm, found: Tensors, expected: Tensors) -> Iterable[_Pair
         raise ValueError(f"the reference lacks a {' and a '.join(sorted(missing))} of the graphs")
     for name, values in expected.items():
         yield roles[name], found[name], values
-
-
-def _extra_pairs(
-    folder: Path, dense: DenseModel, known: Tensors, sample: Sample, expected: Tensors
-) -> Iterable[_Pair]:
-    """Yield masks of every location, row by row, at the compared windows."""
-    for graph in dense.extra:
-        (every,) = run_graph(folder, graph, known).values()
-        _, row, col = sample.windows.numpy().T
-        (cols,) = {known[name].shape[3] for name in _with_role(dense.main, "score")}
-        (mask,) = _with_role(dense.main, "mask")
-        yield "mask", every[row * cols + col], expected[mask]
-
-
-def _with_role(form: DenseForm, role: str) -> list[str]:
-    outputs = {name: spec for graph in form.graphs for name, spec in graph.outputs.items()}
-    return [name for name, spec in outputs.items() if spec.role == role]
 
 
 def _deviation(sample: Sample, pairs: Iterable[_Pair]) -> Deviation:

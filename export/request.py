@@ -14,9 +14,10 @@ from deepmask.export.options import FOR_A_MODEL, ExportOptions
 from deepmask.export.plans import PlanBuilder, PlanOptions
 from deepmask.export.triton_repository import require_ours, servable_name, write_repository
 from deepmask.runtime.errors import OneLineError, UsageError, system_problem
+from deepmask.runtime.io.outputs import require_folder
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest
-from deepmask.runtime.progress import Progress, no_progress
+from deepmask.runtime.progress import LOGGER, Progress, no_progress
 from deepmask.train.checkpoint import CheckpointError
 
 Report = Callable[[str], None]
@@ -52,7 +53,7 @@ class Exported:
 
 def export(
     request: ExportRequest,
-    report: Report = lambda line: None,
+    report: Report = LOGGER.info,
     progress: Progress = no_progress,
 ) -> Exported:
     """Write the model folder that is asked for, and what is to be made of it.
@@ -79,8 +80,10 @@ def _export(request: ExportRequest, report: Report, progress: Progress) -> Expor
         raise ExportUsageError(f"{source}: no such checkpoint file, or folder of an exported model")
     _require_fit(request)
     out = request.out or _beside(source, options.precision)
+    require_folder("--out", out.parent)
     builder = None if request.plans is None else PlanBuilder(request.plans)
     if request.triton is not None:
+        require_folder("--triton", request.triton)
         known = load_manifest(source).name if source.is_dir() else source.stem
         require_ours(request.triton, servable_name(options.name or known))
     with _left("nothing was written"):
@@ -103,7 +106,7 @@ def _require_fit(request: ExportRequest) -> None:
     for item in fields(options) if request.source.is_dir() else ():
         if item.name not in FOR_A_MODEL and getattr(options, item.name) != item.default:
             raise ExportUsageError(
-                f"{item.name} is for a checkpoint: leave it out for an exported model"
+                f"--{item.name.replace('_', '-')} is for a checkpoint: leave it out for a model"
             )
     if request.plans is not None and options.precision == "int8":
         raise ExportUsageError(

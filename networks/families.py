@@ -5,9 +5,11 @@ from __future__ import annotations
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.deepmask import DeepMaskNetwork, train_deepmask
 from deepmask.networks.dense.deepmask import dense_deepmask, describe_deepmask
-from deepmask.networks.dense.graphs import DenseModel, DenseOptions, Description
+from deepmask.networks.dense.fpn_lite import dense_fpn_lite, describe_fpn_lite
+from deepmask.networks.dense.graphs import DenseModel, Description
 from deepmask.networks.dense.sharpmask import dense_sharpmask, describe_sharpmask
 from deepmask.networks.family import AnyFamily, Family, Validation
+from deepmask.networks.fpn_lite import FpnLite, train_fpn_lite
 from deepmask.networks.network import Network
 from deepmask.networks.patches.batches import masks_and_scores, masks_only
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
@@ -22,6 +24,10 @@ from deepmask.networks.patches.losses import (
 from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 from deepmask.networks.patches.score_swap import with_scores_of
 from deepmask.networks.sharpmask import SharpMaskNetwork, start_from, train_refinement
+from deepmask.networks.whole import objective
+from deepmask.networks.whole.batches import whole_batches
+from deepmask.networks.whole.config import FpnLiteConfig
+from deepmask.networks.whole.recipe import FpnLiteRecipe
 
 FAMILIES: dict[str, AnyFamily] = {
     "deepmask": Family(
@@ -34,7 +40,6 @@ FAMILIES: dict[str, AnyFamily] = {
         losses=patch_losses,
         dense=dense_deepmask,
         describe=describe_deepmask,
-        dense_options=("interleaving", "dense_mask"),
         trainable=train_deepmask,
         validation=Validation(MEASURES, validation_batches, measure_patches),
         with_scores_of=with_scores_of,
@@ -49,12 +54,23 @@ FAMILIES: dict[str, AnyFamily] = {
         losses=patch_losses,
         dense=dense_sharpmask,
         describe=describe_sharpmask,
-        dense_options=("interleaving", "dense_mask"),
         trainable=train_refinement,
         validation=Validation(MEASURES, validation_batches, measure_patches),
         with_scores_of=with_scores_of,
         base=SharpMaskConfig.coarse,
         start_from=start_from,
+    ),
+    "fpn-lite": Family(
+        config=FpnLiteConfig,
+        recipe=FpnLiteRecipe,
+        units="crops",
+        build=FpnLite,
+        batches=whole_batches,
+        loss_weights=objective.weights,
+        losses=objective.losses,
+        dense=dense_fpn_lite,
+        describe=describe_fpn_lite,
+        trainable=train_fpn_lite,
     ),
 }
 
@@ -75,14 +91,9 @@ def build(config: NetworkConfig) -> Network:
     return network
 
 
-def dense_model(network: Network, options: DenseOptions) -> DenseModel:
-    """Return the graphs to export of a network in evaluation mode.
-
-    Raises `ConfigError` for options that its family, or this network, has no use for.
-    """
-    family = family_of(network.config)
-    options.require_known(family.dense_options)
-    dense: DenseModel = family.dense(network, options)
+def dense_model(network: Network) -> DenseModel:
+    """Return the graphs to export of a network in evaluation mode."""
+    dense: DenseModel = family_of(network.config).dense(network)
     return dense
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from deepmask.coco.annotations import LabelledSet
 from deepmask.networks.config import NetworkConfig
-from deepmask.networks.dense.graphs import DenseModel, DenseOptions, Description
+from deepmask.networks.dense.graphs import DenseModel, Description
 from deepmask.networks.network import Network, ParameterGroup, train_everything
 from deepmask.networks.recipe import Recipe
 
@@ -28,7 +28,7 @@ NetworkType = TypeVar("NetworkType", bound=Network)
 
 @dataclass(frozen=True)
 class TensorBatch:
-    """Base of every batch, or one process's share of it: a frozen dataclass with tensors."""
+    """Base of every batch, or one process's share of it: frozen, with tensors, perhaps in lists."""
 
     def to(self: BatchType, device: torch.device) -> BatchType:
         """Return the same with its tensors on a device."""
@@ -36,12 +36,17 @@ class TensorBatch:
 
     def pinned(self: BatchType) -> BatchType:
         """Return the same in page-locked memory, from which a GPU copies while the CPU goes on."""
-        return self._each(lambda tensor: tensor if tensor.is_cuda else tensor.pin_memory())
+        return self._each(Tensor.pin_memory)
 
     def _each(self: BatchType, change: Callable[[Tensor], Tensor]) -> BatchType:
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        changed = {name: change(v) for name, v in values.items() if isinstance(v, Tensor)}
-        return replace(self, **changed)
+        return replace(self, **{name: _changed(value, change) for name, value in values.items()})
+
+
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    return [_changed(one, change) for one in value] if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,6 @@ class TrainingData:
     seed         decides, with the step, everything that is random.
     rank, size   this process is number `rank` of `size`; each makes its own share of every batch.
     cache_bytes  memory for decoded pictures and masks.
-    device       where pictures are cut: None for the CPU, picture by picture, else a device that
-                 holds all of them.
-    threads      how many decode pictures at once when `device` is filled.
     """
 
     labelled: LabelledSet
@@ -64,8 +66,6 @@ class TrainingData:
     rank: int = 0
     size: int = 1
     cache_bytes: int = 10**9
-    device: torch.device | None = None
-    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,9 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     losses        scalars by name: this process's share of each loss that the whole batch trains. A
                   batch need not train all, but every process must give the same names. Called under
                   autocast: logits are to be made float32 before a loss is taken of them.
-    dense         the graphs to export of a network in evaluation mode. It is given such options
-                  only as `dense_options` lists; raises `ConfigError` for those that the network
-                  has no use for. See `fold_batchnorm` for what is folded before.
+    dense         the graphs to export of a network in evaluation mode. See `fold_batchnorm` for
+                  what is folded before.
     describe      what `model.json` says of a network of that configuration.
-    dense_options names of the fields of `DenseOptions` that `dense` has a use for.
     trainable     puts the network in training mode and returns the parameters that learn.
     validation    what is measured on fixed batches; None for nothing.
     base          the configuration of the trained network that one starts from (`--from`); None for
@@ -118,9 +116,8 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     batches: Callable[[TrainingData, ConfigType, RecipeType], Callable[[int], BatchType]]
     loss_weights: Callable[[RecipeType], Mapping[str, float]]
     losses: Callable[[NetworkType, BatchType], Mapping[str, Tensor]]
-    dense: Callable[[NetworkType, DenseOptions], DenseModel]
+    dense: Callable[[NetworkType], DenseModel]
     describe: Callable[[ConfigType], Description]
-    dense_options: tuple[str, ...] = ()
     trainable: Callable[[NetworkType, RecipeType], Sequence[ParameterGroup]] = train_everything
     validation: Validation[ConfigType, RecipeType, NetworkType, BatchType] | None = None
     base: Callable[[ConfigType], NetworkConfig] | None = None

@@ -7,16 +7,20 @@ context, a mask from the next finer level, and a second look that predicts the m
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepmask.networks.depthwise import speed_up
 from deepmask.networks.efficientnet_lite import EfficientNetLite
 from deepmask.networks.feature_pyramid import FeaturePyramid
-from deepmask.networks.levels import SLOTS, STRIDES, Slot
+from deepmask.networks.levels import SLOTS, Slot
+from deepmask.networks.network import Network, ParameterGroup, train_everything
+from deepmask.networks.whole.config import FpnLiteConfig
+from deepmask.networks.whole.recipe import FpnLiteRecipe
 from deepmask.networks.window_table import Layout, gather_windows, layout_of, table_of
 
 #: Chance of an object at the start of training (thesis §5: focal loss is stable with it).
@@ -27,28 +31,6 @@ FINE_MARGIN = max(s.fine for s in SLOTS) // 2
 #: Standard deviation of Lite2's published maps at strides 4, 8, 16 and 32 on photographs. Lateral
 #: weights start divided by it, so that all levels start alike: heads are shared over levels.
 TRUNK_DEVIATION = (8.8, 8.8, 6.0, 2.1)
-
-
-@dataclass(frozen=True)
-class FpnLiteConfig:
-    """Widths of the network, in channels."""
-
-    #: EfficientNet-Lite's version: 0, 1 or 2.
-    trunk: int = 2
-    #: Every pyramid level's.
-    width: int = 128
-    #: Of the cells read for context, and of the code made from them.
-    context: int = 64
-    code: int = 256
-    #: Of the cells read for the mask, and of the last map before it.
-    fine: int = 48
-    last: int = 32
-    #: Of the second look's hidden layer.
-    second: int = 128
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the fields by name, for a checkpoint."""
-        return asdict(self)
 
 
 class Dense(NamedTuple):
@@ -84,6 +66,7 @@ class SlotHead(nn.Module):
         self.encode = nn.Linear(config.context * slot.context**2, config.code)
         self.plan = nn.Linear(config.code, config.fine * (slot.fine // 2) ** 2)
         self.outline = nn.Linear((slot.fine // 2) ** 2, config.second)
+        self.mask = nn.Conv2d(config.last, slot.samples**2, 1)
 
     def code(self, context: Tensor) -> Tensor:
         """(K, context, n, n) → (K, code)."""
@@ -114,10 +97,10 @@ class SecondLook(nn.Module):
         """Return (K,) logits of the IoU.
 
         `code` (K, code); `fine` (K, fine, m, m) and `last` (K, last, m, m) maps under the window;
-        `mask` (K, 2m, 2m) logits; `scores` (K, 2) first logits, objectness and quality.
+        `mask` (K, M, M) logits, M the slot's; `scores` (K, 2) first logits, objectness and quality.
         """
         chance = torch.sigmoid(mask)
-        inside = F.avg_pool2d(chance[:, None], 2)
+        inside = F.avg_pool2d(chance[:, None], head.slot.samples)
         pools = [_mean_where(x, w) for x in (fine, last) for w in (inside, 1 - inside)]
         # How sure the mask is of itself: 1 where every pixel is 0 or 1.
         sure = (2 * chance - 1).abs().flatten(1).mean(1, keepdim=True)
@@ -133,14 +116,16 @@ def _mean_where(x: Tensor, weight: Tensor) -> Tensor:
     return (x * weight).sum((2, 3)) / (weight.sum((2, 3)) + 1.0)
 
 
-class FpnLite(nn.Module):
+class FpnLite(Network):
     """The network. `dense` once a picture, `masks` for chosen windows of one slot."""
 
+    config: FpnLiteConfig
+
     def __init__(self, config: FpnLiteConfig) -> None:
-        """Random weights; the trunk's published ones come by `load_published`."""
+        """Random weights."""
         super().__init__()
         self.config = config
-        self.trunk = EfficientNetLite(config.trunk)
+        self.trunk = EfficientNetLite(int(config.trunk[-1]))
         self.pyramid = FeaturePyramid(self.trunk.widths[1:], config.width)
         self.tower = nn.ModuleList(
             nn.Conv2d(config.width, config.width, 3, padding=1) for _ in range(2)
@@ -152,6 +137,9 @@ class FpnLite(nn.Module):
         self.finest_lateral = nn.Conv2d(self.trunk.widths[0], config.fine, 1)
         self.finest_above = nn.Conv2d(config.width, config.fine, 1)
         self.finest = nn.Conv2d(config.fine, config.fine, 3, padding=1)
+        # What a fine cell holds in detail: four cells of the map below it.
+        self.detail = nn.Conv2d(config.width, config.fine, 2, 2)
+        self.finest_detail = nn.Conv2d(config.fine, config.fine, 2, 2)
         self.heads = nn.ModuleList(SlotHead(slot, config) for slot in SLOTS)
         self.refine = nn.ModuleList(
             [
@@ -159,9 +147,15 @@ class FpnLite(nn.Module):
                 nn.Conv2d(config.fine, config.last, 3, padding=1),
             ]
         )
-        self.mask = nn.Conv2d(config.last, 4, 1)
         self.second = SecondLook(config)
         self._start()
+
+    def pretrained_part(self) -> EfficientNetLite:
+        return self.trunk
+
+    def compile_parts(self) -> None:
+        self.trunk.compile()
+        self.pyramid.compile()
 
     def _start(self) -> None:
         """Draw weights for a network without normalisation layers; the first score starts rare."""
@@ -176,8 +170,11 @@ class FpnLite(nn.Module):
         for conv in self.pyramid.merge:  # reads no ReLU
             assert isinstance(conv, nn.Conv2d)
             nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
-        for quiet in (self.score, self.mask, self.second.iou):
+        masks = [head.mask for head in self.heads if isinstance(head, SlotHead)]
+        for quiet in (self.score, *masks, self.second.iou):
             nn.init.normal_(quiet.weight, std=0.01)
+        for added in (self.detail, self.finest_detail):
+            nn.init.zeros_(added.weight)
         with torch.no_grad():
             assert self.score.bias is not None
             self.score.bias[: len(SLOTS)] = torch.logit(torch.tensor(PRIOR))
@@ -187,10 +184,7 @@ class FpnLite(nn.Module):
         c2, *maps = self.trunk(image)
         levels = self.pyramid(maps)
         logits = [self.score(self._towered(p)) for p in levels]
-        finest = self.finest_lateral(c2) + F.interpolate(
-            self.finest_above(levels[0]), scale_factor=2.0, mode="nearest"
-        )
-        fine = [self.finest(torch.relu(finest)), *(self.fine(p) for p in levels[:-1])]
+        fine = self._fine_maps(c2, levels)
         context = [torch.relu(self.context(p)) for p in levels]
         slots = len(SLOTS)
         return Dense(
@@ -202,6 +196,15 @@ class FpnLite(nn.Module):
             layout_of(fine, FINE_MARGIN),
         )
 
+    def _fine_maps(self, c2: Tensor, levels: list[Tensor]) -> list[Tensor]:
+        """Make what masks are drawn from: maps at strides 4 to 64, with detail from below each."""
+        above = F.interpolate(self.finest_above(levels[0]), scale_factor=2.0, mode="nearest")
+        finest = torch.relu(self.finest_lateral(c2) + above)
+        maps = [self.finest(finest), self.fine(levels[0]) + self.finest_detail(finest)]
+        for below, level in pairwise(levels[:-1]):
+            maps.append(self.fine(level) + self.detail(below))
+        return maps
+
     def _towered(self, level: Tensor) -> Tensor:
         for conv in self.tower:
             level = torch.relu(conv(level))
@@ -212,8 +215,8 @@ class FpnLite(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Make masks of chosen windows of one slot, and look at them again.
 
-        `scores` (K, 2): the windows' first logits. Returns mask logits (K, 2m, 2m), m the slot's
-        fine cells, and logits of their IoU (K,).
+        `scores` (K, 2): the windows' first logits. Returns mask logits (K, M, M), M the slot's
+        samples a side, and logits of their IoU (K,).
         """
         head = self.heads[slot]
         assert isinstance(head, SlotHead)
@@ -223,11 +226,11 @@ class FpnLite(nn.Module):
         return mask, self.second(code, fine, last, mask, scores, head)
 
     def draw(self, code: Tensor, fine: Tensor, head: SlotHead) -> tuple[Tensor, Tensor]:
-        """(K, code), (K, fine, m, m) → mask logits (K, 2m, 2m), the map before (K, last, m, m)."""
+        """(K, code), (K, fine, m, m) → mask logits (K, M, M), the map before (K, last, m, m)."""
         x = torch.relu(fine + head.planned(code))
         for conv in self.refine:
             x = torch.relu(conv(x))
-        return F.pixel_shuffle(self.mask(x), 2)[:, 0], x
+        return F.pixel_shuffle(head.mask(x), head.slot.samples)[:, 0], x
 
     def context_cells(self, dense: Dense, windows: Windows, slot: Slot) -> Tensor:
         """Cells of the windows' own levels, the location in the middle: (K, context, n, n)."""
@@ -246,5 +249,22 @@ class FpnLite(nn.Module):
         return gather_windows(dense.fine, first, pitch, slot.fine)
 
 
-#: Levels of the network, for callers that loop over them.
-LEVELS = len(STRIDES)
+def train_fpn_lite(network: FpnLite, recipe: FpnLiteRecipe) -> list[ParameterGroup]:
+    """Put a network in training mode; return its parameters in groups of one learning rate.
+
+    The stem stays as published. Layers that read thousands of values learn slowly: Adam moves an
+    output by the learning rate times the sum of its inputs.
+    """
+    train_everything(network, recipe)
+    if recipe.freeze_stem:
+        for parameter in network.trunk.stem_parameters():
+            parameter.requires_grad_(False)
+    if recipe.fast_depthwise:
+        speed_up(network.trunk)
+    groups: dict[float, list[nn.Parameter]] = {recipe.trunk_lr: [], 0.25: [], 1.0: []}
+    for name, parameter in network.named_parameters():
+        wide = ".encode." in name
+        factor = recipe.trunk_lr if name.startswith("trunk.") else 0.25 if wide else 1.0
+        if parameter.requires_grad:
+            groups[factor].append(parameter)
+    return [ParameterGroup(found, factor) for factor, found in groups.items()]

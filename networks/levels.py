@@ -2,7 +2,8 @@
 
 Location (i, j) of level l is centred at stride·(i + ½), stride·(j + ½) of the view, in pixels, and
 carries two windows (slots), half an octave apart. A window's cells are whole cells of the next
-finer level, so that gathering is exact; a mask has two pixels a cell, a quarter stride each.
+finer level, so that gathering is exact; a mask has three or four samples a cell, so that both
+slots' masks have 48×48.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ class Slot:
     context: int
     #: Cells of the next finer level read for the mask, a side (even: the location is a corner).
     fine: int
+    #: Mask samples a fine cell, a side.
+    samples: int
 
     @property
     def mask(self) -> int:
-        """Mask pixels a side: two a fine cell, four a cell of the level."""
-        return 2 * self.fine
+        """Mask samples a side."""
+        return self.samples * self.fine
 
 
-#: 4 and 4·√2 cells; regions of 6 and 8 cells hold the largest object half a cell off centre.
-SLOTS = (Slot(4.0, 7, 12), Slot(4.0 * 2**0.5, 9, 16))
+#: 4 and 4·√2 cells; regions of 6 and 8 cells hold the largest object half a cell off centre. It has
+#: 32 or 34 mask samples a side.
+SLOTS = (Slot(4.0, 7, 12, 4), Slot(4.0 * 2**0.5, 9, 16, 3))
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Grid:
 
     name: str
     stride: int
-    #: Side of the window, and of the mask in mask pixels.
+    #: Side of the window in pixels, and of the mask in samples.
     window: int
     mask_size: int
     #: Larger side of an object's box that sits best in the window.

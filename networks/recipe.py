@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+SCHEDULES = ("constant", "cosine", "cooldown")
+
 
 def knob(default: Any, text: str, low: float = 0.0, high: float = math.inf) -> Any:
     """Declare a setting; numbers must be finite and lie within low … high.
@@ -26,7 +28,12 @@ class Recipe:
     lr: float = knob(1e-3, "Learning rate.")
     momentum: float = knob(0.9, "Momentum (sgd).", high=1)
     weight_decay: float = knob(5e-5, "Weight decay.")
-    schedule: str = knob("constant", "constant or cosine (to zero at the last step).")
+    schedule: str = knob(
+        "constant",
+        "constant, cosine (to zero at the last step), or cooldown (constant, then linearly to "
+        "zero: a run that is stopped before can be made longer).",
+    )
+    cooldown: float = knob(0.3, "Share of the steps that the cooldown schedule takes.", high=1)
     warmup: int = knob(0, "Steps of linear warm-up.")
     clip: float = knob(0.0, "Largest gradient norm; 0: no clipping.")
     average: float = knob(0.0, "Decay of the running average of the weights; 0: none.", high=1)
@@ -48,8 +55,9 @@ class Recipe:
                 )
         if self.optimiser not in ("sgd", "adamw"):
             raise ValueError(f"optimiser is {self.optimiser!r}, it must be sgd or adamw")
-        if self.schedule not in ("constant", "cosine"):
-            raise ValueError(f"schedule is {self.schedule!r}, it must be constant or cosine")
+        if self.schedule not in SCHEDULES:
+            accepted = f"{', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}"
+            raise ValueError(f"schedule is {self.schedule!r}, it must be {accepted}")
         if self.lr == 0:
             raise ValueError("lr is 0, it must be above 0")
         if self.average == 1:

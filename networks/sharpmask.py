@@ -11,12 +11,10 @@ of the mask encoding M^i, whose side is patch / s_i:
     M^(i+1) = R^i, each value repeated 2×2                          until the side is `sharp_size`
     logits  = predict(M^(n+1))                                      1 channel
 
-All of them are 3×3 convolutions. The second form of R^i is that of figure 3.7(b): a convolution of
-two maps side by side is the sum of one convolution of each. `skip(S^i)` does not depend on the
-window, so one dense map of k_(i+1) channels per level, at stride s_i, serves every window of a
-picture; only M^i is computed window by window. Training has the same form: the skip side convolves
-the patch with its context and is cropped to the window afterwards, so that a window's edge sees
-the picture beyond, and the mask side pads at the window's edge, beyond which it has no mask.
+All of them are 3×3 convolutions. The second form of R^i is that of figure 3.7(b): `skip(S^i)` does
+not depend on the window, so one dense map per level serves every window of a picture. Training has
+the same form: the skip side convolves the patch with its context and is cropped to the window
+afterwards; the mask side pads at the window's edge.
 """
 
 from __future__ import annotations

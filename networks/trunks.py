@@ -1,6 +1,6 @@
 """Trunks: convolutional networks cut at stride 16 or 8, with torchvision's parameter names.
 
-`initialise_trunk` fills them with the ImageNet weights that torchvision publishes.
+`start_from` fills them with the ImageNet weights that torchvision publishes.
 """
 
 from __future__ import annotations
@@ -48,6 +48,31 @@ class Trunk(nn.Module):
     def frozen_stem(self) -> tuple[nn.Module, ...]:
         """Return the layers that stay as they were when the stem is frozen."""
         raise NotImplementedError
+
+    def start_from(self, state: Mapping[str, Tensor]) -> None:
+        """Copy a state dict; every parameter must be there, in its shape.
+
+        Left over may only be a classification network's further layers. Raises `InitialiseError`.
+        """
+        own = self.state_dict()
+        problems = {
+            "lacks": [k for k in own if k not in state and not k.endswith("num_batches_tracked")],
+            "has another shape:": [
+                f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
+                for name, value in own.items()
+                if name in state and state[name].shape != value.shape
+            ],
+            "has unknown entries": [
+                k for k in state if k not in own and not k.startswith(self.beyond)
+            ],
+        }
+        for problem, names in problems.items():
+            if names:
+                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+                raise InitialiseError(
+                    f"the file does not fit this trunk: it {problem} {', '.join(names[:3])}{more}"
+                )
+        self.load_state_dict({name: state.get(name, value) for name, value in own.items()})
 
 
 class VggA(Trunk):
@@ -214,29 +239,3 @@ TRUNKS: Mapping[str, Callable[[str], Trunk]] = {
     **_SINGLE,
     **{name + TWIN: partial(Twin, make) for name, make in _SINGLE.items()},
 }
-
-
-def initialise_trunk(trunk: Trunk, state: Mapping[str, Tensor]) -> None:
-    """Copy `state` into `trunk`; every trunk parameter must be there, in its shape.
-
-    Left over may only be a classification network's further layers. Raises `InitialiseError`.
-    """
-    own = trunk.state_dict()
-    problems = {
-        "lacks": [k for k in own if k not in state and not k.endswith("num_batches_tracked")],
-        "has another shape:": [
-            f"{name} is {tuple(state[name].shape)}, not {tuple(value.shape)}"
-            for name, value in own.items()
-            if name in state and state[name].shape != value.shape
-        ],
-        "has unknown entries": [
-            k for k in state if k not in own and not k.startswith(trunk.beyond)
-        ],
-    }
-    for problem, names in problems.items():
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise InitialiseError(
-                f"the file does not fit this trunk: it {problem} {', '.join(names[:3])}{more}"
-            )
-    trunk.load_state_dict({name: state.get(name, value) for name, value in own.items()})

@@ -60,11 +60,12 @@ class Layout:
 
 def layout_of(maps: Sequence[Tensor], margin: int) -> Layout:
     """Describe the table of `maps`, (N, C, h, w) each."""
+    # Sizes are taken as they are: in an export they are symbols, which int() would make constant.
     return Layout(
-        tuple(int(m.shape[2]) for m in maps),
-        tuple(int(m.shape[3]) for m in maps),
+        tuple(m.shape[2] for m in maps),
+        tuple(m.shape[3] for m in maps),
         margin,
-        int(maps[0].shape[0]),
+        maps[0].shape[0],
     )
 
 

@@ -52,6 +52,9 @@ def system_problem(error: OSError) -> str:
     """Return one line for an operating system's error: the file, the reason, and what to do."""
     given = (error.filename, error.filename2)
     names = [os.fsdecode(name) for name in given if isinstance(name, str | bytes)]
-    reason = error.strerror or one_line(error)
-    advice = _ADVICE.get(error.errno or 0, "check the path, its permissions and the space left")
-    return printable(": ".join([*names, reason, advice]))
+    return printable(": ".join([*names, error.strerror or one_line(error), advice(error)]))
+
+
+def advice(error: OSError) -> str:
+    """Return what a user can do about an operating system's error."""
+    return _ADVICE.get(error.errno or 0, "check the path, its permissions and the space left")

@@ -1,8 +1,12 @@
-"""Report the progress of long work."""
+"""Tell how far long work is, and what a user should know of it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+
+#: Takes what work says of itself unless a caller does: shown, kept or dropped by Python's logging.
+LOGGER = logging.getLogger("deepmask")
 
 #: Called with what is counted, how many are done and how many there are: "images", 3, 10.
 Progress = Callable[[str, int, int], None]

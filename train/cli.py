@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,63 +12,13 @@ import click
 
 from deepmask.networks.presets import PRESETS, STUDIED, USED
 from deepmask.networks.recipe import Recipe
-from deepmask.runtime.cli.main import Command, run_command
+from deepmask.runtime.cli.main import run_command
+from deepmask.runtime.cli.messages import is_quiet, say, warn
 from deepmask.runtime.cli.options import Number
+from deepmask.train.cli_options import DEFAULT_PRESET, PresetName, TrainCommand
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
-DEFAULT_PRESET = "deepmask-r18"
-_RECIPE_OPTIONS = "deepmask.train.recipe_options"
-
-
-class TrainCommand(Command):
-    """The command; beside its own options it has one for each setting of the preset's recipe."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        preset = chosen_preset(args)
-        ctx.meta[_RECIPE_OPTIONS] = recipe_options(PRESETS[preset].recipe)
-        try:
-            return super().parse_args(ctx, args)
-        except click.NoSuchOption as error:
-            others = [one for each in PRESETS.values() for one in recipe_options(each.recipe)]
-            if not any(error.option_name in (*one.opts, *one.secondary_opts) for one in others):
-                raise
-            raise click.UsageError(
-                f"{error.option_name} has no effect on {preset}: leave it out", ctx
-            ) from error
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        *own, help_option = super().get_params(ctx)
-        return [*own, *ctx.meta.get(_RECIPE_OPTIONS, []), help_option]
-
-
-def chosen_preset(args: Sequence[str]) -> str:
-    """Return the preset that the arguments name, the default for none or one that is unknown."""
-    chosen = DEFAULT_PRESET
-    for number, argument in enumerate(args):
-        if argument == "--preset" and number + 1 < len(args):
-            chosen = args[number + 1]
-        elif argument.startswith("--preset="):
-            chosen = argument.removeprefix("--preset=")
-    return chosen if chosen in PRESETS else DEFAULT_PRESET
-
-
-def recipe_options(recipe: Recipe) -> list[click.Option]:
-    """Return one option for each setting of a recipe; the default is the recipe's value."""
-    options = []
-    for item in fields(recipe):
-        value, name = getattr(recipe, item.name), item.name.replace("_", "-")
-        flags = f"--{name}/--no-{name}" if isinstance(value, bool) else f"--{name}"
-        options.append(
-            click.Option(
-                [flags, item.name],
-                default=value,
-                type=type(value),
-                show_default=True,
-                help=str(item.metadata["help"]),
-            )
-        )
-    return options
 
 
 def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
@@ -89,14 +38,14 @@ def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> No
 )
 @click.option(
     "--preset",
-    type=click.Choice(list(PRESETS)),
+    type=PresetName(),
     metavar="NAME",
     default=DEFAULT_PRESET,
-    help="Network and recipe to start from; all are listed at the end.",
+    help="Network and recipe to start from; they are listed at the end.",
 )
 @click.option(
     "--show-preset",
-    type=click.Choice(list(PRESETS)),
+    type=PresetName(),
     metavar="NAME",
     is_eager=True,
     expose_value=False,
@@ -136,7 +85,14 @@ def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> No
     "nothing of it. Required for such presets, unless --resume.",
 )
 @click.option("--out", type=FOLDER, help="Folder for last.pt, best.pt and log.csv.")
-@click.option("--resume", is_flag=True, help="Continue the run in --out exactly where it stopped.")
+@click.option(
+    "--resume",
+    is_flag=False,
+    flag_value="",
+    metavar="[RUN]",
+    help="Continue the run in the folder RUN, or --out, exactly where it stopped, with the options "
+    "that it was started with unless others are given.",
+)
 @click.option(
     "--check-data", is_flag=True, help="List every bad annotation and image, train nothing."
 )
@@ -167,13 +123,6 @@ def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> No
     type=Number(0, 1e6),
     default=4.0,
     help="Memory for decoded images and masks, in GB; each process of several has its own.",
-)
-@click.option(
-    "--crops",
-    type=click.Choice(["host", "device"]),
-    default="host",
-    help="Where pictures are cut: by the CPU, or by the GPU with every picture in its memory, 4 "
-    "bytes a pixel. Batches differ by rounding.",
 )
 @click.option("--log-every", type=click.IntRange(1), default=50, help="Steps between log rows.")
 @click.option(
@@ -209,11 +158,12 @@ def command(**options: Any) -> int:
         --train-annotations instances_train.json --train-images train/ \\
         --val-annotations instances_val.json --val-images val/ \\
         --init resnet18.pth --out runs/first
+    deepmask-train --resume runs/first
 
-    The run folder receives log.csv, last.pt and best.pt, the checkpoint of the highest mask AR@100
-    on whole validation images; deepmask-export reads either. Ctrl-C saves and stops; --resume goes
-    on to the same weights as if nothing had happened, bit for bit on a CPU with the same number of
-    threads.
+    The run folder receives run.json with these options, log.csv, last.pt and best.pt, the
+    checkpoint of the highest mask AR@100 on whole validation images; deepmask-export reads either.
+    Ctrl-C saves and stops; --resume goes on to the same weights as if nothing had happened, bit for
+    bit on a CPU with the same number of threads.
 
     A sharpmask preset learns to sharpen the masks of a network trained before, of which nothing
     changes; what it writes has both, the coarse masks and the sharp ones:
@@ -235,14 +185,23 @@ def command(**options: Any) -> int:
 
     data = DataFiles(**{item.name: options.pop(item.name) for item in fields(DataFiles)})
     if options.pop("check_data"):
-        return 1 if check_data(data, click.echo) else 0
+        return 1 if check_data(data, say) else 0
+    resume = options["resume"]
+    options["out"], options["resume"] = _run_folder(options["out"], resume), resume is not None
     if options["out"] is None:
         raise click.UsageError("--out is missing: the folder for checkpoints and log")
     schedule = Schedule(**{item.name: options.pop(item.name) for item in fields(Schedule)})
     request = Request(data=data, recipe=recipe, schedule=schedule, **options)
-    warn = partial(click.echo, err=True)
-    result = train(request, click.echo, warn, bar=sys.stderr.isatty())
+    result = train(request, say, warn, bar=sys.stderr.isatty() and not is_quiet())
     return 128 + result.stopped if result.stopped else 0
+
+
+def _run_folder(out: Path | None, resume: str | None) -> Path | None:
+    if not resume:
+        return out
+    if out is not None and out != Path(resume):
+        raise click.UsageError(f"--resume {resume} and --out {out} are two folders: give one")
+    return Path(resume)
 
 
 def given_recipe(options: dict[str, Any]) -> Recipe:

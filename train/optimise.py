@@ -27,6 +27,8 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     rate = recipe.lr * min(1.0, (step + 1) / max(1, recipe.warmup))
     if recipe.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+    if recipe.schedule == "cooldown":
+        rate *= min(1.0, (recipe.steps - step) / max(1.0, recipe.cooldown * recipe.steps))
     return rate
 
 

@@ -12,15 +12,14 @@ from deepmask.train.device import Hardware
 LABELS = "annotations"
 
 
-def conditions(annotations: Sequence[Path], crops: str, hardware: Hardware) -> dict[str, str]:
-    """Return plain values for a checkpoint: arithmetic, where patches are cut, and the labels.
+def conditions(annotations: Sequence[Path], hardware: Hardware) -> dict[str, str]:
+    """Return plain values for a checkpoint: arithmetic and the labels.
 
     annotations   the files trained on. Their content counts, not where they lie.
     """
     return {
         "precision": "bf16" if hardware.bf16 else "fp32",
         "execution": "compiled" if hardware.compiled else "eager",
-        "crops": crops,
         LABELS: " ".join(sha256_of(path) for path in annotations),
     }
 

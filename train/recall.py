@@ -17,6 +17,7 @@ from deepmask.evaluate.proposals_json import to_candidates
 from deepmask.networks.dense.torch_engine import runnable
 from deepmask.networks.network import Network
 from deepmask.networks.patches.crops import read_picture
+from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.train.device import Hardware
 
 KINDS = ("segm", "bbox")
@@ -63,13 +64,18 @@ def measure_recall(
 
     NaN where the images hold no object. Leaves `network` in evaluation mode.
     """
-    totals = {kind: Totals(resamples=0) for kind in KINDS}
     with runnable(network.eval(), hardware.device) as model:
-        for image in images:
-            proposals = model(image.pixels, proposals=max(COUNTS)).to_coco(image.picture.id)
-            candidates = to_candidates(list(map(dict, proposals)), image.picture, with_masks=True)
-            ranks = rank_matches(candidates, image.objects, KINDS)
-            for kind in KINDS:
-                totals[kind].add(image.picture.id, ranks[kind])
+        return recall_of(model, images)
+
+
+def recall_of(model: DeepMask, images: Sequence[RecallImage]) -> Mapping[str, float]:
+    """Return `RECALLS` of a loaded model, 0…1; NaN where the images hold no object."""
+    totals = {kind: Totals(resamples=0) for kind in KINDS}
+    for image in images:
+        proposals = model(image.pixels, proposals=max(COUNTS)).to_coco(image.picture.id)
+        candidates = to_candidates(list(map(dict, proposals)), image.picture, with_masks=True)
+        ranks = rank_matches(candidates, image.objects, KINDS)
+        for kind in KINDS:
+            totals[kind].add(image.picture.id, ranks[kind])
     found = {f"{kind}_{k}": v for kind in KINDS for k, v in measures(totals[kind]).items()}
     return {name: float(found[name][0]) for name in RECALLS}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,16 +19,23 @@ from deepmask.networks.network import Network
 from deepmask.networks.presets import PRESETS, Preset
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.errors import OneLineError, one_line
+from deepmask.runtime.io.outputs import require_folder, require_writable
+from deepmask.runtime.progress import LOGGER
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.data import DataFiles, Report, read_sets
 from deepmask.train.device import Hardware, choose_hardware
 from deepmask.train.errors import TrainError, TrainUsageError
 from deepmask.train.initialise import initialise, initialise_from
-from deepmask.train.loop import LAST, Schedule, run_loop
+from deepmask.train.loop import BEST, LAST, LOG, Schedule, run_loop
 from deepmask.train.parallel import PeerLostError, Team, join, local_device
 from deepmask.train.provenance import changes, conditions
 from deepmask.train.recall import RecallImage, recall_images
+from deepmask.train.run_file import NAME as RUN_FILE
+from deepmask.train.run_file import read_settings, write_settings
 from deepmask.train.trainer import Trainer
+
+#: What a resumed run does not take from the first: where it is, and what its weights began with.
+_NOT_KEPT = ("data", "out", "recipe", "init", "base", "resume", "schedule")
 
 
 @dataclass(frozen=True)
@@ -34,18 +43,14 @@ class Request:
     """What to train, from what, and where.
 
     preset     a key of `PRESETS`; `recipe` is trained by instead of the preset's own if given.
-    data       the annotations and images.
     out        folder for last.pt, best.pt and log.csv.
     init       weights of a new run's trunk: a file, "imagenet" or "random"; see `initialise`. A
                network without a trunk takes "random" only.
     base       checkpoint of the network to go on from, for a preset that refines one.
     resume     continue the run in `out` exactly where it stopped, whatever `init` and `base` are.
-    seed       decides everything that is random.
     device     "auto", "cpu", "cuda" or "cuda:N"; `precision` is "auto", "bf16" or "fp32".
-    compiled   compile by torch.compile.
     threads    threads that make batches.
     cache_gb   memory for decoded images and masks.
-    crops      "host" or "device": where pictures are cut.
     val_samples, recall_images  how much validation and average recall are measured on.
     """
 
@@ -62,7 +67,6 @@ class Request:
     compiled: bool = False
     threads: int = 1
     cache_gb: float = 4.0
-    crops: str = "host"
     val_samples: int = 512
     recall_images: int = 20
     schedule: Schedule = field(default_factory=Schedule)
@@ -79,8 +83,8 @@ class Result:
 
 def train(
     request: Request,
-    report: Report = lambda line: None,
-    warn: Report = lambda line: None,
+    report: Report = LOGGER.info,
+    warn: Report = LOGGER.warning,
     bar: bool = False,
 ) -> Result:
     """Set everything up and train until the last step, or until Ctrl-C or SIGTERM.
@@ -106,9 +110,8 @@ def train(
     except (FloatingPointError, OSError, PeerLostError, ValueError) as error:
         raise TrainError(" ".join(str(error).split())) from error
     except (MemoryError, torch.OutOfMemoryError) as error:
-        other = "use --crops host" if request.crops == "device" else "lower --cache-gb"
         raise TrainError(
-            f"not enough memory, lower --batch or {other}, then --resume: {one_line(error)}"
+            f"not enough memory, lower --batch or --cache-gb, then --resume: {one_line(error)}"
         ) from error
     except RuntimeError as error:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
@@ -125,8 +128,10 @@ def check_request(request: Request) -> None:
         raise TrainUsageError(
             f"--preset {request.preset} is not known; there are {', '.join(PRESETS)}"
         )
-    name = request.preset
-    if FAMILIES[preset.family].base is not None:
+    name, family = request.preset, FAMILIES[preset.family]
+    if request.val_samples != Request.val_samples and family.validation is None:
+        raise TrainUsageError(f"--val-patches has no effect on {name}: leave it out")
+    if family.base is not None:
         if request.init is not None:
             raise TrainUsageError(
                 f"--init is for presets that train a trunk, and {name} keeps that of --from: "
@@ -149,6 +154,35 @@ def check_request(request: Request) -> None:
     last = request.out / LAST
     if last.exists() and not request.resume:
         raise TrainUsageError(f"{last} exists: continue with --resume, or choose another --out")
+    if request.resume:
+        require_folder("--out", request.out)
+    else:
+        _require_free(request)
+
+
+def _require_free(request: Request) -> None:
+    """Refuse a folder where a new run would replace what no run of this kind wrote."""
+    files = [
+        path for pair in (*request.data.training(), *request.data.validation()) for path in pair
+    ]
+    given = [Path(request.init)] if request.init else []
+    given += [request.base] if request.base else []
+    written = [request.out / name for name in (RUN_FILE, LAST, BEST, LOG)]
+    require_writable({"--out": written}, [*files, *given], force=True)
+    if not read_settings(request.out):
+        for path in written:
+            if os.path.lexists(path):
+                raise TrainUsageError(
+                    f"{path} exists and was not made by deepmask-train: choose another --out"
+                )
+
+
+def settings_of(request: Request) -> dict[str, Any]:
+    """Return the options that a resumed run takes from the first, by their names."""
+    settings = {**vars(request.data), **vars(request.recipe or PRESETS[request.preset].recipe)}
+    settings |= vars(request.schedule)
+    own = (one for one in vars(request) if one not in _NOT_KEPT)
+    return {**settings, **{name: getattr(request, name) for name in own}}
 
 
 def _run(
@@ -167,8 +201,6 @@ def _run(
             rank=team.rank,
             size=team.size,
             cache_bytes=int(request.cache_gb * 1e9),
-            device=hardware.device if request.crops == "device" else None,
-            threads=request.threads,
         ),
         preset.config,
         recipe,
@@ -178,7 +210,7 @@ def _run(
     if not request.resume:
         _initialise(network, request)
     files = [file for file, _ in request.data.training()]
-    now = conditions(files, request.crops, hardware)
+    now = conditions(files, hardware)
     trainer = Trainer(network, recipe, request.seed, hardware, team, now)
     last = request.out / LAST
     if request.resume:
@@ -186,6 +218,8 @@ def _run(
         trainer.resume(checkpoint)
         _warn_of_changes(request, changes(checkpoint.training.get("conditions"), now), warn)
     request.out.mkdir(parents=True, exist_ok=True)
+    if team.leads:
+        write_settings(request.out, settings_of(request))
     parameters = sum(p.numel() for p in network.parameters())
     processes = f"{team.size} processes, each on " if team.size > 1 else ""
     report(

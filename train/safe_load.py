@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from deepmask.runtime.errors import one_line
+
 #: Most that a file may hold beside its tensors: names, numbers, lists. Bytes.
 LARGEST_PICKLE = 64 << 20
 
@@ -32,7 +34,7 @@ def read_tensors(path: Path) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # a damaged file makes PyTorch's readers fail in many ways
-        raise TensorFileError(f"not a PyTorch file, or cut short ({_one_line(error)})") from error
+        raise TensorFileError(f"not a PyTorch file, or cut short ({one_line(error)})") from error
 
 
 def _check_archive(path: Path, magic: bytes) -> None:
@@ -43,7 +45,7 @@ def _check_archive(path: Path, magic: bytes) -> None:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeDecodeError) as error:
-        raise TensorFileError(f"not a PyTorch file, or cut short ({_one_line(error)})") from error
+        raise TensorFileError(f"not a PyTorch file, or cut short ({one_line(error)})") from error
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise TensorFileError("a compressed archive, which PyTorch never writes")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
@@ -51,7 +53,3 @@ def _check_archive(path: Path, magic: bytes) -> None:
     pickles = sum(entry.file_size for entry in entries if entry.filename.endswith(".pkl"))
     if pickles > LARGEST_PICKLE:
         raise TensorFileError(f"holds over {LARGEST_PICKLE >> 20} MiB of other things than tensors")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

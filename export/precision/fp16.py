@@ -1,9 +1,8 @@
 """fp16: a float32 graph as one that computes in float16 and says so in the type of every tensor.
 
-Inputs and outputs stay float32, so nothing changes for the runtime, and an engine that takes types
-as they stand (TensorRT's strongly typed networks) computes in float16 without being told. A Cast
-stands only where the type changes: onnxruntime.transformers.float16 (1.31) also rounds between two
-neighbours that both stay in float32, the score among them, and leaves the nodes out of order.
+Inputs and outputs stay float32, and an engine that takes types as they stand (TensorRT's strongly
+typed networks) computes in float16 without being told. A Cast stands only where the type changes:
+onnxruntime.transformers.float16 (1.31) also rounds between neighbours that both stay in float32.
 """
 
 from __future__ import annotations
@@ -27,14 +26,13 @@ _KEPT = ("normalisation", "hidden_score", "score")
 _ALWAYS_FLOAT32 = {"Resize": (2,)}
 
 
-def convert_to_half(source: Path, target: Path, stage: Stage | None) -> None:
-    """Write the float16 form of the float32 graph `source` to `target`.
+def convert_to_half(source: Path, target: Path, stage: Stage) -> None:
+    """Write the float16 form of the float32 graph `source`, one stage's, to `target`.
 
-    stage  that the graph is of; None for a graph that no stage runs.
     Raises `ExportError` for weights beyond float16's range.
     """
     model = onnx.load(source)
-    spared = [*layers_of(model, stage, *_KEPT), *score_tail(model, stage)] if stage else ()
+    spared = [*layers_of(model, stage, *_KEPT), *score_tail(model, stage)]
     _Conversion(model, spared).run()
     onnx.save_model(model, target)
 

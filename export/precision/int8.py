@@ -8,9 +8,8 @@ Weights are int8 per output channel. Activations have two forms, because the eng
 "int8-symmetric"  int8 around zero, in front of convolutions and products only, and float32 biases:
                   TensorRT accepts no zero points and fuses what follows a convolution itself.
 
-A mask graph that starts from the features computes a code of each window first, 51 M multiply-adds
-of the 224 px model's 53 M a mask: up to the code it is quantised. What makes masks of codes is not,
-for a mask's outline hangs on it; nor is the full mask head, which has no code.
+A mask graph that starts from the features is quantised up to the code of each window, 51 M of the
+224 px model's 53 M multiply-adds a mask. What makes masks of codes is not: the outline hangs on it.
 """
 
 from __future__ import annotations
@@ -89,11 +88,10 @@ def quantised_nodes(model: onnx.ModelProto, stage: Stage, form: str) -> list[str
     """Return the names of the nodes that are quantised; none for a graph that stays in float32.
 
     Kept in float32 are the score's last layer with what is behind it and, in the int8 form, layers
-    that make skip maps: they are small, and OpenVINO 2026.4 adds the first channel's bias to all
-    channels of the largest map if they are quantised (it then found 85.9 % of the shipped model's
-    best proposals for 94.7).
-    The score's layer before the last makes no difference to recall, but in the symmetric form its
-    input would be rounded, and where it is a map that masks are made of, so would that be.
+    that make skip maps: quantised, OpenVINO 2026.4 adds the first channel's bias to all channels of
+    the largest map (it then found 85.9 % of the shipped model's best proposals for 94.7). So is, in
+    the symmetric form, the layer that reads a map which masks are made of, for its input would be
+    rounded.
     """
     if stage.per == WINDOWS:
         return _window_codes(model, stage)
@@ -102,6 +100,15 @@ def quantised_nodes(model: onnx.ModelProto, stage: Stage, form: str) -> list[str
         kept.append("hidden_score")
     spared = {*layers_of(model, stage, *kept), *score_tail(model, stage)}
     return [node.name for node in model.graph.node if node.name not in spared]
+
+
+def count_quantised(model: onnx.ModelProto) -> tuple[int, int]:
+    """Return how many convolutions and products compute on integers, of how many with weights."""
+    steps = {n.output[0] for n in model.graph.node if n.op_type == "DequantizeLinear"}
+    weights = {one.name for one in model.graph.initializer} | steps
+    layers = [n for n in model.graph.node if n.op_type in ("Conv", *_PRODUCTS)]
+    weighted = [n for n in layers if weights & set(n.input[1:2])]
+    return sum(n.input[1] in steps for n in weighted), len(weighted)
 
 
 def _makes_map(stage: Stage) -> bool:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
 
-from deepmask.export.folder import extra_files
 from deepmask.export.onnx_graph import strip, write_part
 from deepmask.export.precision.agreement import (
     REFERENCE_TOP,
@@ -23,7 +21,7 @@ from deepmask.export.precision.agreement import (
 from deepmask.export.precision.calibration import Feed, feeds
 from deepmask.export.precision.calibration_set import COMPARED, Photographs, drawn_pictures
 from deepmask.export.precision.fp16 import convert_to_half
-from deepmask.export.precision.int8 import INT8, SYMMETRIC, quantise
+from deepmask.export.precision.int8 import INT8, SYMMETRIC, count_quantised, quantise
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.model.folder import with_checksums, write_manifest
 from deepmask.runtime.model.manifest import Manifest, Stage
@@ -62,9 +60,8 @@ def write_reduced(
                 files = photographs.calibrated if photographs else ()
                 inputs = feeds(stage, files, plain, model.engine, progress)
                 _convert(reference / stage.file, target, precision, stage, inputs)
-            report(f"{target.name:<17}{target.stat().st_size / 1e6:7.1f} MB, {precision}")
-        for name in extra_files(reference):
-            _convert(reference / name, out / name, precision, None, ())
+            size = target.stat().st_size / 1e6
+            report(f"{target.name:<17}{size:7.1f} MB, {_lowered(target, precision)}")
         manifest = with_checksums(replace(plain, precision=precision), out)
         manifest = replace(manifest, about={**plain.about, "weights": precision})
         write_manifest(manifest, out)
@@ -104,6 +101,14 @@ def as_lines(agreement: Agreement, precision: str, compared_on: str) -> list[str
     return lines
 
 
+def _lowered(path: Path, precision: str) -> str:
+    """Say how much of a graph computes in a precision."""
+    if precision == FP16:
+        return precision
+    lowered, layers = count_quantised(onnx.load(path))
+    return f"{precision} in {lowered} of {layers} layers with weights" if lowered else FP32
+
+
 def _files_in_order(manifest: Manifest) -> list[Stage]:
     """Return a stage for each file, the coarse form's after those it may be cut out of."""
     stages = [*manifest.stages, *(manifest.coarse.stages if manifest.coarse else ())]
@@ -120,13 +125,10 @@ def _cut_from(stage: Stage, manifest: Manifest) -> Stage | None:
 
 
 def _convert(
-    source: Path, target: Path, precision: str, stage: Stage | None, inputs: Iterable[Feed]
+    source: Path, target: Path, precision: str, stage: Stage, inputs: Iterable[Feed]
 ) -> None:
-    """Write a graph in another precision; one that no stage runs stays float32 in int8 models."""
     if precision == FP16:
         convert_to_half(source, target, stage)
-    elif stage is None:
-        shutil.copyfile(source, target)
     else:
         quantise(source, target, stage, inputs, precision)
     graph = onnx.load(target)

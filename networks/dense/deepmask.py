@@ -10,23 +10,17 @@ from math import log2
 import torch
 from torch import Tensor, nn
 
-from deepmask.networks.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD, ConfigError
+from deepmask.networks.config import BORDER_FILL, IMAGENET_MEAN, IMAGENET_STD
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.dense.graphs import (
     DenseForm,
     DenseGraph,
     DenseModel,
-    DenseOptions,
     Description,
     Reference,
 )
-from deepmask.networks.dense.mask import CodeMaskGraph, WindowMaskDenseGraph, WindowMaskGraph
-from deepmask.networks.dense.score import (
-    INTERLEAVINGS,
-    PooledScoreGraph,
-    SharedScoreGraph,
-    WindowScoreGraph,
-)
+from deepmask.networks.dense.mask import CodeMaskGraph, WindowMaskGraph
+from deepmask.networks.dense.score import PooledScoreGraph, SharedScoreGraph, WindowScoreGraph
 from deepmask.networks.dense.trunk import TrunkGraph
 from deepmask.networks.heads import (
     LowRankMaskHead,
@@ -44,6 +38,11 @@ SURROUNDINGS = 16
 #: time and memory for large photographs.
 MAX_SIDE = 1333
 WINDOWS_AT_ONCE = 32
+#: What the runtime does by default: measured for the shipped model (MODEL_CARD.md). The paper cuts
+#: masks at 0.2 and leaves overlap and scales alone; `deepmask-export --validation` measures anew.
+THRESHOLD = 0.4
+OVERLAP = 0.75
+SCALE_PRIOR = 0.5
 
 
 def border_of(patch: int) -> int:
@@ -72,6 +71,9 @@ def default_scales(patch: int) -> Scales:
 def describe_deepmask(config: DeepMaskConfig) -> Description:
     """Return what `model.json` says of a network; mask threshold as in the paper (0.2, §4)."""
     return Description(
+        threshold=THRESHOLD,
+        overlap=OVERLAP,
+        scale_prior=SCALE_PRIOR,
         views=Views(
             scales=default_scales(config.patch),
             max_side=MAX_SIDE,
@@ -89,18 +91,13 @@ def describe_deepmask(config: DeepMaskConfig) -> Description:
     )
 
 
-def dense_deepmask(model: DeepMaskNetwork, options: DenseOptions) -> DenseModel:
+def dense_deepmask(model: DeepMaskNetwork) -> DenseModel:
     """Return the graphs of a network in evaluation mode.
 
     A model with the shared score head hands the code of each window from score to mask; any other
-    mask graph starts from the features. Raises `ConfigError` for options that the network has no
-    use for.
+    mask graph starts from the features.
     """
-    heads = dense_heads(model, options.interleaving)
-    tensors = tensors_of(model.config)
-    every = dense_graph("mask_dense", WINDOWS, heads.dense, tensors, f"{heads.start} > mask", {})
-    form = DenseForm(deepmask_graphs(model, heads), reference(model))
-    return DenseModel(form, extra=(every,) if options.dense_mask else ())
+    return DenseModel(DenseForm(deepmask_graphs(model, dense_heads(model)), reference(model)))
 
 
 def deepmask_graphs(model: DeepMaskNetwork, heads: DenseHeads) -> tuple[DenseGraph, ...]:
@@ -165,13 +162,11 @@ class DenseHeads:
     """The graphs behind the trunk.
 
     start  what masks are made from, "features" or "code"; a score graph gives code if it is that.
-    dense  makes the masks of all windows.
     """
 
     score: nn.Module
     start: str
     mask: CodeMaskGraph | WindowMaskGraph
-    dense: nn.Module
 
     def mask_layers(self, encode: str) -> dict[str, tuple[str, ...]]:
         """Return the layer that ends a window's code, if the mask graph makes one of features."""
@@ -179,31 +174,22 @@ class DenseHeads:
         return {"code": (f"{encode}.weight",)} if codes else {}
 
 
-def dense_heads(model: DeepMaskNetwork, interleaving: str | None) -> DenseHeads:
-    """Return the graphs of both heads; `interleaving` is the form of a pooled score head.
-
-    Raises `ConfigError` for an interleaving where there is no pooling.
-    """
-    if interleaving and not isinstance(model.score_head, PooledScoreHead):
-        raise ConfigError(
-            f"it has the {model.config.score_head} score head, which has no pooling to interleave: "
-            "leave --interleave out"
-        )
+def dense_heads(model: DeepMaskNetwork) -> DenseHeads:
+    """Return the graphs of both heads."""
     cells, margin = model.config.cells, margin_of(model.config)
     head, score_head = model.mask_head, model.score_head
     if isinstance(score_head, SharedScoreHead):
         assert isinstance(head, LowRankMaskHead)
-        masks = CodeMaskGraph(head)
-        return DenseHeads(SharedScoreGraph(head, score_head, cells, margin), "code", masks, masks)
+        shared = SharedScoreGraph(head, score_head, cells, margin)
+        return DenseHeads(shared, "code", CodeMaskGraph(head))
     score: nn.Module
     if isinstance(score_head, PooledScoreHead):
-        score = PooledScoreGraph(score_head, cells, margin, interleaving or INTERLEAVINGS[0])
+        score = PooledScoreGraph(score_head, cells, margin)
     else:
         assert isinstance(score_head, SeparateScoreHead | ReducedScoreHead)  # the other two
         reduce = (score_head if isinstance(score_head, SeparateScoreHead) else head).reduce
         score = WindowScoreGraph(reduce, score_head, cells, margin)
-    windows = WindowMaskGraph(head, cells, margin)
-    return DenseHeads(score, "features", windows, WindowMaskDenseGraph(head, cells, margin))
+    return DenseHeads(score, "features", WindowMaskGraph(head, cells, margin))
 
 
 def grid(config: DeepMaskConfig, mask_size: int) -> Grid:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from deepmask.networks.config import ConfigError
 from deepmask.runtime.model.manifest import (
     Coarse,
     Grid,
@@ -89,13 +88,10 @@ class DenseModel:
 
     main    what the runtime runs.
     coarse  the same without refinement; None for a network that has none.
-    extra   graphs for other tools, which no stage runs: masks of every location of the first grid,
-            row by row.
     """
 
     main: DenseForm
     coarse: DenseForm | None = None
-    extra: tuple[DenseGraph, ...] = ()
 
     def forms(self) -> dict[str, DenseForm]:
         """Return the forms by name, "main" first."""
@@ -104,7 +100,7 @@ class DenseModel:
     def files(self) -> list[DenseGraph]:
         """Return every graph that becomes a file, once, those that others are cut out of first."""
         graphs = [graph for form in self.forms().values() for graph in form.graphs]
-        unique = {graph.file: graph for graph in [*graphs, *self.extra]}
+        unique = {graph.file: graph for graph in graphs}
         return sorted(unique.values(), key=lambda graph: bool(graph.part_of))
 
 
@@ -137,26 +133,6 @@ class Description:
             overlap=self.overlap if overlap is None else overlap,
             scale_prior=self.scale_prior if scale_prior is None else scale_prior,
         )
-
-
-@dataclass(frozen=True)
-class DenseOptions:
-    """What can be chosen about the graphs; a family lists what it has a use for.
-
-    interleaving  form of a pooled score head; None: the family's first.
-    dense_mask    also make the graph of every location's mask.
-    """
-
-    interleaving: str | None = field(default=None, metadata={"flag": "--interleave"})
-    dense_mask: bool = field(default=False, metadata={"flag": "--dense-mask"})
-
-    def require_known(self, known: Collection[str]) -> None:
-        """Raise `ConfigError` for an option that is chosen and not among the names `known`."""
-        for item in fields(self):
-            if item.name not in known and getattr(self, item.name) != item.default:
-                raise ConfigError(
-                    f"its family has no use for {item.metadata['flag']}: leave it out"
-                )
 
 
 def manifest_of(

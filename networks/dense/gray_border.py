@@ -1,17 +1,14 @@
 """VGG-A over a canvas, without computing what its gray border gives.
 
 Around every scaled picture lie `border` pixels of gray: half of all pixels of the pyramid of a
-640×480 image. A cell that sees none of the picture is what gray makes of it, the same in every
-picture and nearly the same all along the border. So the network runs around the picture only:
+640×480 image. Cells that see none of the picture are the same in every picture, so:
 
 1. The canvas is cropped to the pixels that count, and the convolutions go without padding.
-2. The outermost cells of a pooled map see nothing but gray. Repeated outwards, they are the map of
-   a plane that is gray without end: what the next stage sees around the picture.
-3. The last map is put into a frame: cells that see none of the picture, those that see the padding
-   at the canvas' edge among them, come from a small canvas of nothing but gray.
+2. The outermost cells of a pooled map see gray only. Repeated outwards, they are what the next
+   stage sees around the picture.
+3. The last map is put into a frame of cells that come from a small canvas of nothing but gray.
 
-This is exact, for it is known where each cell looks, and every export compares the result with the
-network's own. Layers at whose end a cell could see both the picture and the canvas' edge run behind
+This is exact. Layers at whose end a cell could see both the picture and the canvas' edge run behind
 the frame, over the whole map.
 """
 

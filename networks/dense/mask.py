@@ -1,4 +1,4 @@
-"""Mask graphs: masks of just the chosen windows, or of every window.
+"""Mask graphs: masks of just the chosen windows.
 
 `locations` (N, 2) int64 are (row, column) of the score map. They must lie inside it; the graphs do
 not check.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from deepmask.networks.dense.score import convolution, crop
 from deepmask.networks.heads import LowRankMaskHead, MaskHead
 
 
@@ -17,7 +16,6 @@ class CodeMaskGraph(nn.Module):
     """code (1, rank, rows, cols), locations → mask (N, mask_size, mask_size) logits.
 
     For the score head that shares its code with the mask head: a gather and one matrix product.
-    Without locations: masks of all windows, row by row.
     """
 
     def __init__(self, mask_head: LowRankMaskHead) -> None:
@@ -26,14 +24,12 @@ class CodeMaskGraph(nn.Module):
         self.mask_size = mask_head.mask_size
         self.classify = mask_head.classify
 
-    def forward(self, code: Tensor, locations: Tensor | None = None) -> Tensor:
+    def forward(self, code: Tensor, locations: Tensor) -> Tensor:
         mask: Tensor = self.classify(self.codes(code, locations))
         return mask.view(-1, self.mask_size, self.mask_size)
 
-    def codes(self, code: Tensor, locations: Tensor | None) -> Tensor:
+    def codes(self, code: Tensor, locations: Tensor) -> Tensor:
         """Return the codes of those windows, (N, rank)."""
-        if locations is None:
-            return code.squeeze(0).flatten(1).transpose(0, 1)
         index = locations[:, 0] * code.shape[3] + locations[:, 1]
         # Columns of the code as it lies: cheaper than turning the whole map over to gather rows.
         return code.squeeze(0).flatten(1).index_select(1, index).transpose(0, 1)
@@ -76,31 +72,6 @@ class WindowMaskGraph(nn.Module):
         cells = window_cells(shared, locations, self.offsets)
         codes: Tensor = self.encode(cells.reshape(locations.shape[0], -1))
         return codes
-
-
-class WindowMaskDenseGraph(nn.Module):
-    """features (1, C, h, w) → mask (rows·cols, mask_size, mask_size) logits, row by row.
-
-    The whole head as convolutions, as the paper runs it (§3.3).
-    """
-
-    def __init__(self, mask_head: MaskHead, cells: int, margin: int) -> None:
-        super().__init__()
-        self.mask_size = mask_head.mask_size
-        self.margin = margin
-        self.reduce = mask_head.reduce
-        self.layers: nn.Module
-        if isinstance(mask_head, LowRankMaskHead):
-            self.layers = nn.Sequential(
-                convolution(mask_head.encode, cells), convolution(mask_head.classify, 1)
-            )
-        else:
-            self.layers = convolution(mask_head.classify, cells)
-
-    def forward(self, features: Tensor) -> Tensor:
-        logits = self.layers(torch.relu(self.reduce(crop(features, self.margin))))
-        mask: Tensor = logits.squeeze(0).flatten(1).transpose(0, 1)
-        return mask.view(-1, self.mask_size, self.mask_size)
 
 
 def cell_offsets(cells: int, margin: int) -> Tensor:

@@ -2,9 +2,7 @@
 
 Figure 3.7(b): what the skip features add to each module does not depend on the window, so the trunk
 graph computes it once over the whole picture, and only the mask's own path runs for each window.
-
-That path is the network's, rearranged without approximation. Each step is exact, at the window's
-edges too, and a test holds the result against the network in the form it was trained in:
+That path is the network's, rearranged exactly, at the window's edges too:
 
 - The first module's convolution and the linear layer before it are one linear layer.
 - A 3×3 convolution behind a 2× upsampling by repetition is one of four times the channels before
@@ -13,8 +11,7 @@ edges too, and a test holds the result against the network in the form it was tr
 - The largest map is never laid out: its 2×2 phases stay channels of the map at half its side, for
   the last module and for the prediction behind it.
 
-For 1000 masks of 160 px, skip maps given, one AVX-512 core took 0.28 s so and 0.66 s in the
-network's own form.
+One AVX-512 core took 0.28 s for 1000 masks of 160 px so, and 0.66 s in the network's own form.
 """
 
 from __future__ import annotations

@@ -18,25 +18,14 @@ from deepmask.networks.heads import (
     WindowScoreHead,
 )
 
-#: Forms of the pooled score head; both are exact. On a 40×56 map of the 224 px model ONNX Runtime
-#: took 175 ms for the first and 190 ms for the second (two cores, AVX-512), so that is the default.
-INTERLEAVINGS = ("dilated", "shifted")
-
 
 class _ScoreGraph(nn.Module):
-    def __init__(
-        self, reduce: nn.Conv2d, encode: nn.Linear, head: ScoreHead, cells: int, margin: int
-    ) -> None:
+    def __init__(self, encode: nn.Conv2d, head: ScoreHead, margin: int) -> None:
         super().__init__()
         self.margin = margin
-        self.reduce = reduce
-        self.encode = convolution(encode, cells)
+        self.encode = encode
         self.widen = convolution(head.widen, 1)
         self.classify = convolution(head.classify, 1)
-
-    def code(self, features: Tensor) -> Tensor:
-        code: Tensor = self.encode(torch.relu(self.reduce(crop(features, self.margin))))
-        return code
 
     def score(self, code: Tensor) -> Tensor:
         score: Tensor = self.classify(torch.relu(self.widen(code)))
@@ -57,10 +46,11 @@ class SharedScoreGraph(_ScoreGraph):
     def __init__(
         self, mask_head: LowRankMaskHead, score_head: SharedScoreHead, cells: int, margin: int
     ) -> None:
-        super().__init__(mask_head.reduce, mask_head.encode, score_head, cells, margin)
+        super().__init__(convolution(mask_head.encode, cells), score_head, margin)
+        self.reduce = mask_head.reduce
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        code = self.code(features)
+        code: Tensor = self.encode(torch.relu(self.reduce(crop(features, self.margin))))
         return self.score(code), code
 
 
@@ -71,58 +61,29 @@ class WindowScoreGraph(_ScoreGraph):
         self, reduce: nn.Conv2d, score_head: WindowScoreHead, cells: int, margin: int
     ) -> None:
         """`reduce` is the score head's own 1×1 convolution, or the mask head's."""
-        super().__init__(reduce, score_head.encode, score_head, cells, margin)
+        super().__init__(convolution(score_head.encode, cells), score_head, margin)
+        self.reduce = reduce
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.score(torch.relu(self.code(features)))
+        code = self.encode(torch.relu(self.reduce(crop(features, self.margin))))
+        return self.score(torch.relu(code))
 
 
-class PooledScoreGraph(nn.Module):
-    """features (1, C, h, w) → score (1, 1, rows, cols) logits, by OverFeat's interleaving (§3.3).
+class PooledScoreGraph(_ScoreGraph):
+    """features (1, C, h, w) → score (1, 1, rows, cols) logits.
 
-    "shifted"  2×2 pools at stride 2 from each of the four offsets (0/1, 0/1), the head as
-               convolutions on each, the four results interleaved.
-    "dilated"  one 2×2 pool at stride 1, then the same weights with dilation 2: the cells that a
-               window's stride-2 pool yields are every second cell of that map.
+    In place of OverFeat's four shifted pools (§3.3), one 2×2 pool at stride 1 and dilation 2: the
+    cells that a window's stride-2 pool yields are every second cell of that map. On a 40×56 map of
+    the 224 px model ONNX Runtime took 175 ms so, and 190 ms by shifts.
     """
 
-    def __init__(
-        self, score_head: PooledScoreHead, cells: int, margin: int, interleaving: str
-    ) -> None:
-        """`cells` is even; `interleaving` is one of `INTERLEAVINGS`."""
-        super().__init__()
-        self.cells = cells
-        self.margin = margin
-        self.shifted = interleaving == "shifted"
-        self.encode = convolution(score_head.encode, cells // 2, 1 if self.shifted else 2)
-        self.widen = convolution(score_head.widen, 1)
-        self.classify = convolution(score_head.classify, 1)
+    def __init__(self, score_head: PooledScoreHead, cells: int, margin: int) -> None:
+        """`cells` is even."""
+        super().__init__(convolution(score_head.encode, cells // 2, dilation=2), score_head, margin)
 
     def forward(self, features: Tensor) -> Tensor:
-        features = crop(features, self.margin)
-        if self.shifted:
-            return self._by_shifts(features)
-        return self._head(F.max_pool2d(features, 2, stride=1))
-
-    def _by_shifts(self, features: Tensor) -> Tensor:
-        rows, cols = features.shape[2] - self.cells + 1, features.shape[3] - self.cells + 1
-        # Of an odd number of rows the second offset has one fewer. A padded row makes the four
-        # alike, and the locations that it adds are cut off again at the end.
-        height = (rows + 1) // 2 * 2 + self.cells - 2
-        width = (cols + 1) // 2 * 2 + self.cells - 2
-        padded = F.pad(features, (0, 1, 0, 1))
-        pooled = [
-            F.max_pool2d(padded[:, :, y : y + height, x : x + width], 2)
-            for y in (0, 1)
-            for x in (0, 1)
-        ]
-        scores = self._head(torch.cat(pooled))
-        return F.pixel_shuffle(scores.transpose(0, 1), 2)[:, :, :rows, :cols]
-
-    def _head(self, pooled: Tensor) -> Tensor:
-        x = torch.relu(self.encode(pooled))
-        score: Tensor = self.classify(torch.relu(self.widen(x)))
-        return score
+        pooled = F.max_pool2d(crop(features, self.margin), 2, stride=1)
+        return self.score(torch.relu(self.encode(pooled)))
 
 
 def crop(features: Tensor, margin: int) -> Tensor:

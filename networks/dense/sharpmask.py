@@ -7,7 +7,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from deepmask.networks.config import ConfigError
 from deepmask.networks.dense.deepmask import (
     NORMALISATION,
     WINDOWS_AT_ONCE,
@@ -22,13 +21,7 @@ from deepmask.networks.dense.deepmask import (
     score_everywhere,
     tensors_of,
 )
-from deepmask.networks.dense.graphs import (
-    DenseForm,
-    DenseModel,
-    DenseOptions,
-    Description,
-    Reference,
-)
+from deepmask.networks.dense.graphs import DenseForm, DenseModel, Description, Reference
 from deepmask.networks.dense.refinement import RefinedMaskGraph, SkipTrunkGraph
 from deepmask.networks.patches.config import SharpMaskConfig
 from deepmask.networks.sharpmask import SharpMaskNetwork
@@ -40,18 +33,13 @@ def describe_sharpmask(config: SharpMaskConfig) -> Description:
     return replace(describe_deepmask(config), coarse_grids=(grid(config, config.mask_size),))
 
 
-def dense_sharpmask(model: SharpMaskNetwork, options: DenseOptions) -> DenseModel:
+def dense_sharpmask(model: SharpMaskNetwork) -> DenseModel:
     """Return the graphs of a network in evaluation mode; the mask graph reads skip maps as well.
 
-    Its coarse form makes the masks it would have without refinement. Raises `ConfigError` for
-    options that the network has no use for.
+    Its coarse form makes the masks it would have without refinement.
     """
-    if options.dense_mask:
-        raise ConfigError(
-            "it has refined masks, which are made window by window: leave --dense-mask out"
-        )
     config = model.config
-    heads = dense_heads(model, options.interleaving)
+    heads = dense_heads(model)
     rows, cols = f"height/{config.stride}", f"width/{config.stride}"
     values = sum(width << (2 * level) for level, width in enumerate(config.refine_widths[1:]))
     skips = TensorSpec("map", "float32", (1, rows, cols, values))

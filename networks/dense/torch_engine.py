@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deepmask.networks.dense.graphs import DenseForm, DenseOptions, manifest_of
+from deepmask.networks.dense.graphs import DenseForm, manifest_of
 from deepmask.networks.families import dense_model, describe
 from deepmask.networks.network import Network
 from deepmask.runtime.engines.base import Buffer, Engine
@@ -51,7 +51,7 @@ def runnable(network: Network, device: torch.device) -> DeepMask:
 
     What it proposes is what the exported network proposes, up to rounding.
     """
-    dense = dense_model(network, DenseOptions())
+    dense = dense_model(network)
     for graph in dense.main.graphs:
         graph.module.to(device).eval()
     manifest = manifest_of(dense, describe(network.config), name="training", about={})

@@ -14,7 +14,6 @@ from deepmask.coco.annotations import Image
 from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.crops import Cropper
-from deepmask.networks.patches.device_crops import DeviceCropper
 from deepmask.networks.patches.recipe import DeepMaskRecipe, PatchRecipe, SharpMaskRecipe
 from deepmask.networks.patches.sampling import Negative, Positive, Sampler, Window
 
@@ -56,7 +55,7 @@ class PatchBatches:
     """
 
     sampler: Sampler
-    cropper: Cropper | DeviceCropper
+    cropper: Cropper
     config: DeepMaskConfig
     recipe: PatchRecipe
     seed: int
@@ -124,11 +123,10 @@ def masks_and_scores(
 ) -> Callable[[int], PatchBatch]:
     """Return the function from a step to its batch for a DeepMask.
 
-    Raises ValueError for sets that have nothing to draw from, `LabelError` for pictures that cannot
-    be put on the device.
+    Raises ValueError for sets that have nothing to draw from.
     """
     sampler = Sampler(data.labelled, data.partly, config, recipe, recipe.score_partly)
-    cropper = make_cropper(data)
+    cropper = Cropper(data.cache_bytes)
     return ScoredPatchBatches(sampler, cropper, config, recipe, data.seed, data.rank, data.size)
 
 
@@ -137,18 +135,8 @@ def masks_only(
 ) -> Callable[[int], PatchBatch]:
     """Return the function from a step to its batch for a refinement; raises the same."""
     sampler = Sampler(data.labelled, data.partly, config, recipe)
-    cropper = make_cropper(data)
+    cropper = Cropper(data.cache_bytes)
     return PatchBatches(sampler, cropper, config, recipe, data.seed, data.rank, data.size)
-
-
-def make_cropper(data: TrainingData) -> Cropper | DeviceCropper:
-    """Return what cuts patches, where `data` says."""
-    if data.device is None:
-        return Cropper(data.cache_bytes)
-    sets = [data.labelled, *data.partly]
-    images = [image for found in sets for image in found.images]
-    objects = [item for found in sets for item in found.instances if not item.crowd]
-    return DeviceCropper(images, objects, data.device, data.threads)
 
 
 def augment(patches: Tensor, colours: Tensor) -> Tensor:

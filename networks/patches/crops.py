@@ -134,19 +134,12 @@ def read_picture(image: Image) -> NDArray[np.uint8]:
     )
 
 
-def level_sizes(width: int, height: int) -> list[tuple[int, int]]:
-    """Return (width, height) of a picture and of its halvings, at most `LEVELS` in all."""
-    sizes = [(width, height)]
-    while len(sizes) < LEVELS and min(sizes[-1]) >= 2:
-        width, height = sizes[-1]
-        sizes.append(((width + 1) // 2, (height + 1) // 2))
-    return sizes
-
-
 def pyramid(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Return the picture and its halvings, of `level_sizes`."""
+    """Return the picture and its halvings, at most `LEVELS` in all."""
     levels = [picture]
-    for size in level_sizes(picture.shape[1], picture.shape[0])[1:]:
+    while len(levels) < LEVELS and min(levels[-1].shape[:2]) >= 2:
+        height, width = levels[-1].shape[:2]
+        size = ((width + 1) // 2, (height + 1) // 2)
         levels.append(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
     return levels
 

@@ -1,9 +1,7 @@
 """Join two networks: the masks of one, ranked by the scores of the other (DeepMask20*, §4).
 
-Both networks become one of the same kind, so that export, runtime and evaluation need not know: its
-trunk is the two trunks side by side, its heads are those of the two with zeros where the other's
-channels come in. Features, and what the heads share, are twice as wide; a refinement is the first
-network's.
+Both networks become one of the same kind: its trunk is the two trunks side by side, its heads are
+those of the two with zeros where the other's channels come in. A refinement is the first network's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batches for `fpn-lite`: a pure function of the pictures, the seed and the step."""
+"""A batch for `fpn-lite`: views of pictures, and the targets of every location on them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from deepmask.networks.family import TensorBatch
 from deepmask.networks.levels import STRIDES
 from deepmask.networks.whole.assign import LevelTargets, Objects, assign, choose_windows
 from deepmask.networks.whole.bitmaps import paint_object, visible_box
@@ -19,6 +20,8 @@ from deepmask.networks.whole.view import Image, View, paint, random_view, recolo
 
 #: Objects of fewer pixels are not painted, smaller or less visible ones are ignored.
 LEAST_PIXELS, LEAST_SIDE, LEAST_SHARE = 12, 8, 0.5
+#: A large object has this share of a crop's side.
+LARGE = (0.4, 0.95)
 
 
 @dataclass(frozen=True)
@@ -44,31 +47,28 @@ class Picture:
 
 @dataclass(frozen=True)
 class Framing:
-    """How pictures are framed for a batch."""
+    """How pictures are framed.
 
-    #: Height and width of the canvas, multiples of 128, and pictures a batch.
+    canvas   height and width, multiples of 128.
+    octaves  longer side of the whole view: 1024 px times two to the power of these, uniformly.
+    focused  share of the views that have an object near the middle.
+    large    share of those in which the object fills the canvas, as far as `octaves` allow.
+    """
+
     canvas: tuple[int, int]
-    pictures: int
-    #: Longer side of the whole view: 1024 px times two to the power of these, uniformly.
     octaves: tuple[float, float]
-    #: Share of the views that have an object near the middle.
-    focused: float
-
-
-#: Crops, and whole pictures lying and standing. The same number of pixels a batch, about.
-CROPS = Framing((512, 512), 8, (-1.4, 0.5), 0.75)
-LYING = Framing((768, 1024), 3, (-0.5, 0.2), 0.0)
-STANDING = Framing((1024, 768), 3, (-0.5, 0.2), 0.0)
+    focused: float = 0.0
+    large: float = 0.0
 
 
 @dataclass(frozen=True)
-class Batch:
-    """A batch on the CPU. n objects, k windows, B pictures of H × W."""
+class Batch(TensorBatch):
+    """A batch, or a process's share of it: n objects, k windows, B pictures of H × W."""
 
     #: (B, H, W, 3) uint8 RGB.
     images: Tensor
-    #: Per level (n, H·4/stride, W·4/stride) uint8: see `coverage`.
-    maps: list[Tensor]
+    #: Per level and slot (n, h, w) uint8: see `coverage`.
+    maps: list[list[Tensor]]
     #: (n,) float32 pixels in the view, and int64 the picture of each object.
     areas: Tensor
     picture: Tensor
@@ -82,6 +82,8 @@ class Batch:
     complete: Tensor
     #: (m, 5) float32: picture and box (x0, y0, x1, y1) of crowds.
     crowds: Tensor
+    #: What the mean losses of these pictures count in those of the whole batch.
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,38 +98,30 @@ class _Sample:
 def make_batch(
     pictures: Sequence[Picture],
     framing: Framing,
-    seed: int,
-    step: int,
-    chances: npt.NDArray[np.float64] | None = None,
+    generators: Sequence[np.random.Generator],
     windows_each: int = 8,
     windows_most: int = 72,
+    weight: float = 1.0,
 ) -> Batch:
-    """Draw pictures with replacement, and views of them, and make their targets.
+    """Draw a view of each picture, by a generator of its own, and make its targets.
 
-    `chances` (pictures,), summing to 1, or None for equal ones. At most `windows_each` windows an
-    object, `windows_most` a picture, teach masks.
+    At most `windows_each` windows an object, `windows_most` a picture, teach masks.
     """
-    rng = np.random.default_rng((seed, step))
     samples = []
-    for index in rng.choice(len(pictures), framing.pictures, p=chances):
-        image, bitmaps, objects = _look(pictures[int(index)], framing, rng)
+    for picture, rng in zip(pictures, generators, strict=True):
+        image, bitmaps, objects = _look(picture, framing, rng)
         targets = assign(objects, *framing.canvas)
         windows = choose_windows(targets, rng, windows_each, windows_most)
         samples.append(_Sample(image, bitmaps, objects, targets, windows))
-    return _collate(samples)
+    return _collate(samples, weight)
 
 
 def _look(
     picture: Picture, framing: Framing, rng: np.random.Generator
 ) -> tuple[Image, npt.NDArray[np.uint8], Objects]:
     """Draw a view of a picture; paint it and its objects."""
-    focus = None
-    if picture.objects and rng.random() < framing.focused:
-        x, y, width, height = picture.objects[int(rng.integers(len(picture.objects)))].box
-        focus = (x + width / 2, y + height / 2)
     size = (picture.height, picture.width)
-    longer = 1024 * 2 ** rng.uniform(*framing.octaves)
-    view = random_view(size, framing.canvas, longer, focus, rng)
+    view = _random_view(picture, framing, rng)
     image = paint(recoloured(picture.read(), rng), view, framing.canvas)
     bitmaps, boxes, usable = [], [], []
     for thing in picture.objects:
@@ -153,12 +147,25 @@ def _look(
     return image, np.stack(bitmaps) if bitmaps else empty, objects
 
 
+def _random_view(picture: Picture, framing: Framing, rng: np.random.Generator) -> View:
+    size = (picture.height, picture.width)
+    octaves, focus = rng.uniform(*framing.octaves), None
+    if picture.objects and rng.random() < framing.focused:
+        x, y, width, height = picture.objects[int(rng.integers(len(picture.objects)))].box
+        focus = (x + width / 2, y + height / 2)
+        if rng.random() < framing.large:
+            side = rng.uniform(*LARGE) * min(framing.canvas)
+            filled = np.log2(max(size) * side / max(1.0, width, height) / 1024)
+            octaves = float(np.clip(filled, *framing.octaves))
+    return random_view(size, framing.canvas, 1024 * 2**octaves, focus, rng)
+
+
 def _touches(thing: Labelled, view: View) -> bool:
     x0, y0, x1, y1 = view.boxes(np.array([thing.box], np.float64))[0]
     return bool(x1 > 0 and y1 > 0 and x0 < view.width and y0 < view.height)
 
 
-def _collate(samples: Sequence[_Sample]) -> Batch:
+def _collate(samples: Sequence[_Sample], weight: float) -> Batch:
     counts = [len(s.bitmaps) for s in samples]
     bitmaps = np.concatenate([s.bitmaps for s in samples])
     first = np.cumsum([0, *counts[:-1]])
@@ -186,4 +193,5 @@ def _collate(samples: Sequence[_Sample]) -> Batch:
         windows=torch.from_numpy(np.concatenate(windows).astype(np.int64)),
         complete=torch.tensor([s.objects.complete for s in samples]),
         crowds=torch.from_numpy(np.concatenate(crowds).astype(np.float32)),
+        weight=weight,
     )

@@ -1,7 +1,7 @@
-"""Mask targets as slices: a window's mask pixels are cells of a grid that covers the whole view.
+"""Mask targets as slices: a window's mask samples are cells of a grid that covers the whole view.
 
-A mask pixel of level l is a quarter stride wide, and windows begin at whole mask pixels. So an
-object's share of every pixel of that width is averaged once, and each window's target is a slice.
+Windows begin at whole samples of their level and slot. So an object's share of every sample is
+averaged once, and each window's target is a slice.
 """
 
 from __future__ import annotations
@@ -15,37 +15,44 @@ from torch import Tensor
 from deepmask.networks.levels import SLOTS, STRIDES
 
 
-def coverage(bitmaps: npt.NDArray[np.uint8]) -> list[Tensor]:
-    """(n, H, W) 0 or 1 → for each level (n, H·4/stride, W·4/stride) uint8: share of a pixel, ·255.
+def coverage(bitmaps: npt.NDArray[np.uint8]) -> list[list[Tensor]]:
+    """Average objects over the mask samples of every level and slot.
 
-    H and W are multiples of 128.
+    (n, H, W) 0 or 1, H and W multiples of 128 → for each level and slot (n, H·k/stride, W·k/stride)
+    uint8, the share of a sample times 255; k = 2·`samples` is how many samples a cell has.
     """
-    count, height, width = bitmaps.shape
-    levels = []
-    for stride in STRIDES:
-        pixel = stride // 4
-        size = (width // pixel, height // pixel)
-        shares = [cv2.resize(m * 255, size, interpolation=cv2.INTER_AREA) for m in bitmaps]
-        stacked = np.stack(shares) if count else np.zeros((0, size[1], size[0]), np.uint8)
-        levels.append(torch.from_numpy(stacked.astype(np.uint8)))
-    return levels
+    maps = [[_shares(bitmaps * 255, 2 * slot.samples, STRIDES[0]) for slot in SLOTS]]
+    while len(maps) < len(STRIDES):
+        # Each level's samples are 2×2 of the level before: the rounding is far below what matters.
+        maps.append([_shares(finer, 1, 2) for finer in maps[-1]])
+    return [[torch.from_numpy(m) for m in level] for level in maps]
+
+
+def _shares(maps: npt.NDArray[np.uint8], part: int, whole: int) -> npt.NDArray[np.uint8]:
+    """(n, h, w) → (n, h·part/whole, w·part/whole): means over areas."""
+    count, height, width = maps.shape
+    size = (width * part // whole, height * part // whole)
+    shares = np.zeros((count, size[1], size[0]), np.uint8)
+    for share, bitmap in zip(shares, maps, strict=True):
+        cv2.resize(bitmap, size, dst=share, interpolation=cv2.INTER_AREA)
+    return shares
 
 
 def mask_targets(
     maps: Tensor, index: Tensor, slot: int, i: Tensor, j: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Cut windows of one level and slot out of coverage maps.
+    """Cut windows of one level and slot out of its coverage maps.
 
-    `maps` (n, h, w) uint8 of the level; `index`, `i`, `j` (k,) int64: map and location of each
-    window. Returns (k, m, m) float32, the share of each mask pixel that is the object's, and bool,
-    whether the pixel lies in the view (what lies beyond is unknown there, and 0).
+    `maps` (n, h, w) uint8; `index`, `i`, `j` (k,) int64: map and location of each window. Returns
+    (k, M, M) float32, the share of each mask sample that is the object's, and bool, whether the
+    sample lies in the view (what lies beyond is unknown there, and 0).
     """
     _, height, width = maps.shape
-    mask = SLOTS[slot].mask
-    steps = torch.arange(mask)
-    # The centre is at 4·(i + ½) mask pixels, the middle of the window.
-    y = (4 * i + 2 - mask // 2)[:, None] + steps
-    x = (4 * j + 2 - mask // 2)[:, None] + steps
+    mask, samples = SLOTS[slot].mask, SLOTS[slot].samples
+    steps = torch.arange(mask, device=maps.device)
+    # The centre of the location is 2·samples·(i + ½) samples from the top, and the window's middle.
+    y = (samples * (2 * i + 1) - mask // 2)[:, None] + steps
+    x = (samples * (2 * j + 1) - mask // 2)[:, None] + steps
     seen = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
     row = index[:, None, None] * height + y.clamp(0, height - 1)[:, :, None]
     flat = row * width + x.clamp(0, width - 1)[:, None, :]
@@ -57,15 +64,14 @@ def mask_ious(
 ) -> Tensor:
     """Measure the IoU of each window's mask with each object of its picture.
 
-    `logits` (k, m, m); `maps` (n, h, w) uint8 coverage of the picture's objects on the level;
+    `logits` (k, M, M); `maps` (n, h, w) uint8, the objects' coverage for the level and slot;
     `areas` (n,) float32, the objects' pixels in the view; `stride` the level's. Returns (k, n).
     """
     k, n = len(i), len(maps)
-    shares, seen = mask_targets(
-        maps, torch.arange(n).repeat(k), slot, i.repeat_interleave(n), j.repeat_interleave(n)
-    )
+    index = torch.arange(n, device=i.device).repeat(k)
+    shares, seen = mask_targets(maps, index, slot, i.repeat_interleave(n), j.repeat_interleave(n))
     painted = (logits > 0)[:, None] & seen.reshape(k, n, *seen.shape[1:])
-    pixel = (stride / 4) ** 2
+    pixel = (stride / (2 * SLOTS[slot].samples)) ** 2
     inter = (shares.reshape(k, n, *shares.shape[1:]) * painted).sum((2, 3)) * pixel
     union = painted.sum((2, 3)) * pixel + areas - inter
     ious: Tensor = inter / union.clamp(min=1)

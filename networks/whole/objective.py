@@ -17,17 +17,29 @@ from deepmask.networks.levels import SLOTS, STRIDES
 from deepmask.networks.whole.batch import Batch
 from deepmask.networks.whole.coverage import mask_ious, mask_targets
 from deepmask.networks.whole.losses import focal_sum, iou_loss, mask_loss, quality_sum
+from deepmask.networks.whole.recipe import FpnLiteRecipe
 
-#: Weights of the losses in the sum that is minimised.
-WEIGHTS = {"objectness": 1.0, "quality": 0.5, "mask": 1.0, "second": 0.5}
 #: Proposals a picture for the second look: of the best few, and of all that it will rank.
 BEST, BEST_DRAWN, RANKED, RANKED_DRAWN = 60, 20, 1000, 16
 #: Masks of partly labelled pictures count for the second look from this IoU on.
 MATCH = 0.5
 
 
+def weights(recipe: FpnLiteRecipe) -> dict[str, float]:
+    """Return the weights of the losses in the sum that is minimised."""
+    return {"objectness": 1.0, "quality": 0.5, "mask": 1.0, "second": 0.5}
+
+
 def losses(network: FpnLite, batch: Batch) -> dict[str, Tensor]:
-    """Compute the mean losses of a batch; weigh them with WEIGHTS."""
+    """Compute the mean losses of a batch; of a process's share, times its part of the batch.
+
+    The loss of a batch that several processes share is the mean of theirs: each takes the means
+    over its own objects and windows.
+    """
+    return {name: batch.weight * loss for name, loss in _mean_losses(network, batch).items()}
+
+
+def _mean_losses(network: FpnLite, batch: Batch) -> dict[str, Tensor]:
     dense = network.dense(batch.images.permute(0, 3, 1, 2).float())
     proposals = propose(dense, batch)
     sums = {"mask": dense.fine.new_zeros(()), "second": dense.fine.new_zeros(())}
@@ -109,25 +121,25 @@ def _draw(network: FpnLite, head: SlotHead, code: Tensor, fine: Tensor, taught: 
 
 def _targets(batch: Batch, rows: Tensor, slot: int) -> tuple[Tensor, Tensor]:
     side = SLOTS[slot].mask
-    share = torch.zeros(len(rows), side, side)
-    seen = torch.zeros(len(rows), side, side, dtype=torch.bool)
+    share = torch.zeros(len(rows), side, side, device=rows.device)
+    seen = torch.zeros_like(share, dtype=torch.bool)
     for level, maps in enumerate(batch.maps):
         k = (rows[:, 2] == level).nonzero()[:, 0]
         if len(k):
-            share[k], seen[k] = mask_targets(maps, rows[k, 5], slot, rows[k, 3], rows[k, 4])
+            share[k], seen[k] = mask_targets(maps[slot], rows[k, 5], slot, rows[k, 3], rows[k, 4])
     return share, seen
 
 
 @torch.no_grad()
 def _best_ious(batch: Batch, masks: Tensor, rows: Tensor, slot: int) -> Tensor:
     """(k,): IoU of each window's mask with the best object of its picture; 0 without objects."""
-    best = torch.zeros(len(rows))
+    best = torch.zeros(len(rows), device=rows.device)
     for level, stride in enumerate(STRIDES):
         for picture in range(len(batch.images)):
             k = ((rows[:, 2] == level) & (rows[:, 0] == picture)).nonzero()[:, 0]
             n = (batch.picture == picture).nonzero()[:, 0]
             if len(k) and len(n):
-                maps, areas = batch.maps[level][n], batch.areas[n]
+                maps, areas = batch.maps[level][slot][n], batch.areas[n]
                 i, j = rows[k, 3], rows[k, 4]
                 ious = mask_ious(masks[k], maps, areas, slot, i, j, stride)
                 best[k] = ious.max(1).values
@@ -136,7 +148,7 @@ def _best_ious(batch: Batch, masks: Tensor, rows: Tensor, slot: int) -> Tensor:
 
 def first_scores(dense: Dense, rows: Tensor) -> Tensor:
     """Look up objectness and quality logits of windows (k, ≥ 5: picture, slot, level, i, j)."""
-    scores = torch.zeros(len(rows), 2)
+    scores = torch.zeros(len(rows), 2, device=rows.device)
     for level, maps in enumerate(zip(dense.objectness, dense.quality, strict=True)):
         k = (rows[:, 2] == level).nonzero()[:, 0]
         at = (rows[k, 0], rows[k, 1], rows[k, 3], rows[k, 4])
@@ -158,7 +170,7 @@ def propose(dense: Dense, batch: Batch) -> Tensor:
         _rows_of(_drawn_places(chances, picture), chances, picture)
         for picture in batch.complete.nonzero()[:, 0].tolist()
     ]
-    table = torch.cat([*rows, torch.zeros(0, 5, dtype=torch.int64)])
+    table = torch.cat([*rows, batch.windows.new_zeros(0, 5)])
     return table[~_in_crowds(table, batch.crowds)]
 
 
@@ -185,9 +197,9 @@ def _rows_of(places: Tensor, maps: Sequence[Tensor], picture: int) -> Tensor:
 
 
 def _in_crowds(rows: Tensor, crowds: Tensor) -> Tensor:
-    stride = torch.tensor(STRIDES)[rows[:, 2]]
+    stride = torch.tensor(STRIDES, device=rows.device)[rows[:, 2]]
     y, x = ((rows[:, k] + 0.5) * stride for k in (3, 4))
-    inside = torch.zeros(len(rows), dtype=torch.bool)
+    inside = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
     for picture, x0, y0, x1, y1 in crowds.tolist():
         inside |= (rows[:, 0] == picture) & (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
     return inside

@@ -1,22 +1,26 @@
-"""Many images through one model: which files, and what became of each."""
+"""Many images through one model, and what became of each."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.errors import UsageError, printable
+from deepmask.runtime.errors import printable
 from deepmask.runtime.io.atomic import remove_stale
-from deepmask.runtime.io.images import SUFFIXES, ImageError, read_image
-from deepmask.runtime.io.results import PICTURES, ResultsWriter, image_ids, write_picture
+from deepmask.runtime.io.formats import format_contents
+from deepmask.runtime.io.html_report import HtmlReport, picture_section
+from deepmask.runtime.io.images import ImageError, read_image
+from deepmask.runtime.io.results import ResultsWriter, image_ids, write_file, write_picture
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.predict.proposals import CocoResult, Proposals
@@ -24,17 +28,17 @@ from deepmask.runtime.predict.proposals import CocoResult, Proposals
 #: Images in work at a time: the network runs on one while another is decoded, ranked or encoded.
 IN_WORK = 2
 
-#: An image's proposals, the same as COCO results, the seconds of each stage, and its overlay.
-_Done = tuple[Proposals, list[CocoResult], dict[str, float], npt.NDArray[np.uint8] | None]
-
-
-class InputError(UsageError):
-    """Inputs that name no image, or pictures that cannot be written."""
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to treat each image; the first five as in `DeepMask.__call__`."""
+    """How to treat each image; the first five as in `DeepMask.__call__`.
+
+    objects  how to choose objects: the arguments of `Proposals.objects`.
+    kind     of the files that are written, in `FOLDERS`; "coco" for none but COCO results.
+    whole    write all proposals as results, not only the objects.
+    """
 
     proposals: int
     scales: Scales
@@ -42,54 +46,59 @@ class Settings:
     overlap: float
     max_side: int | None
     max_pixels: int
-    top: int
+    objects: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "coco"
+    whole: bool = True
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One image: its proposals and the seconds of each stage and in all, or what went wrong."""
+    """One image: what was found in it and the seconds of each stage and in all, or what went wrong.
+
+    objects  those among the proposals, numbered as everywhere.
+    """
 
     path: Path
     proposals: Proposals | None
     seconds: Mapping[str, float]
     error: str = ""
+    objects: Proposals | None = None
 
 
-def expand(inputs: Sequence[Path]) -> list[Path]:
-    """Replace each folder among the inputs by the image files directly in it, by name.
+#: Outcomes as they come; closed, the work ends.
+Outcomes: TypeAlias = Generator[Outcome, None, None]
 
-    Raises `InputError` for a folder without any, or that cannot be read.
+
+@dataclass(frozen=True)
+class Job:
+    """One image to work on.
+
+    path    of the image, or of the video it is a frame of.
+    name    in the list of images.
+    read    decodes it.
+    draw    takes the overlay, or None.
+    files   those of `Settings.kind`, as `format_files` names them.
     """
-    paths: list[Path] = []
-    for given in inputs:
-        try:
-            paths += _images_in(given) if given.is_dir() else [given]
-        except OSError as error:
-            raise InputError(f"{given}: cannot be read ({error.strerror})") from error
-    return paths
+
+    path: Path
+    name: str
+    image_id: int
+    read: Callable[[], Pixels]
+    draw: Callable[[Pixels], None] | None = None
+    files: Sequence[Path] = ()
 
 
-def overlay_paths(paths: Sequence[Path], overlay: Path | None) -> list[Path | None]:
-    """Return where each image's overlay goes: the picture `overlay`, or one in that folder.
+@dataclass(frozen=True)
+class _Done:
+    """What comes of an image, to be written in the order of the images."""
 
-    Raises `InputError` for one picture and several images, and for what cannot be a picture.
-    """
-    if overlay is None:
-        return [None] * len(paths)
-    if overlay.suffix and not overlay.is_dir():
-        if overlay.suffix.lower() not in PICTURES:
-            raise InputError(f"--overlay {overlay}: expected a folder, or {', '.join(PICTURES)}")
-        if len(paths) > 1:
-            raise InputError(f"--overlay {overlay}: a folder is needed for {len(paths)} images")
-        return [overlay]
-    names: dict[str, None] = {}
-    for path in paths:
-        name, copy = path.stem, 1
-        while name in names:
-            copy += 1
-            name = f"{path.stem}-{copy}"
-        names[name] = None
-    return [overlay / f"{name}.png" for name in names]
+    proposals: Proposals
+    objects: Proposals
+    results: list[CocoResult]
+    seconds: dict[str, float]
+    overlay: Pixels | None
+    files: list[tuple[Path, bytes]]
+    section: str | None
 
 
 def run_batch(
@@ -97,59 +106,88 @@ def run_batch(
     paths: Sequence[Path],
     overlays: Sequence[Path | None],
     settings: Settings,
-    writer: ResultsWriter,
-) -> Generator[Outcome, None, None]:
+    writer: ResultsWriter | None,
+    names: Sequence[str] = (),
+    *,
+    files: Sequence[Sequence[Path]] = (),
+    page: HtmlReport | None = None,
+) -> Outcomes:
     """Write each image's results to `writer`, its overlay to a file. Failures stop nothing.
 
-    The next image is in work while one is awaited, so an image's stages take longer than they would
-    alone, and a folder less time. Results are written in the order of `paths`. Closed early, it
-    waits for what is in work.
+    names  what the list of images calls each; by default the name of its file.
+    files  of each image, in the format of the settings.
+    page   to which all images are added.
     """
-    remove_stale(*(overlay for overlay in overlays if overlay is not None))
-    waiting: deque[tuple[Path, int, Path | None, Future[_Done]]] = deque()
+    remove_stale(*filter(None, overlays), *(file for of_image in files for file in of_image))
+    called = names or [path.name for path in paths]
+    each = zip(paths, called, image_ids(paths), overlays, files or [()] * len(paths), strict=True)
+    jobs = (
+        Job(
+            path,
+            name,
+            image_id,
+            partial(read_image, path, settings.max_pixels),
+            None if overlay is None else partial(write_picture, overlay),
+            of_image,
+        )
+        for path, name, image_id, overlay, of_image in each
+    )
+    yield from run_jobs(model, jobs, settings, writer, page)
+
+
+def run_jobs(
+    model: DeepMask,
+    jobs: Iterable[Job],
+    settings: Settings,
+    writer: ResultsWriter | None,
+    page: HtmlReport | None = None,
+) -> Outcomes:
+    """Work on images, and write what comes of them in their order.
+
+    The next image is in work while one is awaited, so an image's stages take longer than they would
+    alone, and a folder less time. Closed early, it waits for what is in work.
+    """
+    waiting: deque[tuple[Job, Future[_Done]]] = deque()
     with ThreadPoolExecutor(IN_WORK) as pool:
         try:
-            for path, image_id, overlay in zip(paths, image_ids(paths), overlays, strict=True):
-                job = pool.submit(_run_image, model, path, image_id, overlay is not None, settings)
-                waiting.append((path, image_id, overlay, job))
+            for job in jobs:
+                future = pool.submit(_run_image, model, job, settings, page is not None)
+                waiting.append((job, future))
                 if len(waiting) == IN_WORK:
-                    yield _outcome(*waiting.popleft(), writer)
+                    yield _outcome(*waiting.popleft(), writer, page)
             while waiting:
-                yield _outcome(*waiting.popleft(), writer)
+                yield _outcome(*waiting.popleft(), writer, page)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _outcome(
-    path: Path, image_id: int, overlay: Path | None, job: Future[_Done], writer: ResultsWriter
+    job: Job, future: Future[_Done], writer: ResultsWriter | None, page: HtmlReport | None
 ) -> Outcome:
     """Wait for an image, and write its files; failures of the image are told, not raised."""
     try:
-        proposals, results, seconds, picture = job.result()
+        done = future.result()
     except ImageError as error:
-        return Outcome(path, None, {}, str(error))
+        return Outcome(job.path, None, {}, str(error))
     except EngineError as error:
-        return Outcome(path, None, {}, printable(f"{path}: {error}"))
+        return Outcome(job.path, None, {}, printable(f"{job.path}: {error}"))
     except MemoryError:
-        said = printable(f"{path}: not enough memory, try a smaller --max-side")
-        return Outcome(path, None, {}, said)
-    writer.add(results, image_id, path.name, *proposals.image_size)
-    if overlay is not None and picture is not None:
-        write_picture(overlay, picture)
-    return Outcome(path, proposals, seconds)
+        said = printable(f"{job.path}: not enough memory, try a smaller --max-side")
+        return Outcome(job.path, None, {}, said)
+    for file, content in done.files:
+        write_file(file, content)
+    if job.draw is not None and done.overlay is not None:
+        job.draw(done.overlay)
+    if page is not None and done.section is not None:
+        page.add(done.section)
+    if writer is not None:
+        writer.add(done.results, job.image_id, job.name, *done.proposals.image_size)
+    return Outcome(job.path, done.proposals, done.seconds, objects=done.objects)
 
 
-def _images_in(folder: Path) -> list[Path]:
-    named = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
-    images = sorted(path for path in named if not path.is_dir())
-    if not images:
-        raise InputError(f"{folder}: no images in this folder ({', '.join(SUFFIXES)})")
-    return images
-
-
-def _run_image(model: DeepMask, path: Path, image_id: int, draw: bool, settings: Settings) -> _Done:
+def _run_image(model: DeepMask, job: Job, settings: Settings, with_page: bool) -> _Done:
     start = time.perf_counter()
-    image = read_image(path, settings.max_pixels)
+    image = job.read()
     seconds = {"decode": time.perf_counter() - start}
     proposals = model(
         image,
@@ -160,9 +198,20 @@ def _run_image(model: DeepMask, path: Path, image_id: int, draw: bool, settings:
         max_side=settings.max_side,
     )
     found = time.perf_counter()
-    results = proposals.to_coco(image_id)
+    objects = proposals.objects(**settings.objects)
+    results = (proposals if settings.whole else objects).to_coco(job.image_id)
     end = time.perf_counter()
     encode = proposals.seconds.get("encode", 0.0) + end - found
     seconds |= {**proposals.seconds, "encode": encode, "total": end - start}
-    drawn = proposals.draw(image, settings.top) if draw else None
-    return proposals, results, seconds, drawn
+    masks, scores = objects.encoded, objects.scores
+    return _Done(
+        proposals,
+        objects,
+        results,
+        seconds,
+        overlay=objects.draw(image) if job.draw is not None else None,
+        files=[]
+        if settings.kind == "coco"
+        else list(format_contents(settings.kind, job.files, job.path, image, masks, scores)),
+        section=picture_section(job.name, image, masks, scores) if with_page else None,
+    )

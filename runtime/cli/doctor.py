@@ -12,10 +12,12 @@ from typing import NoReturn
 import click
 
 from deepmask.runtime.cli.main import Command, run_command
-from deepmask.runtime.cli.options import PATH, cache_option, device_option, engine_option, say_aside
+from deepmask.runtime.cli.messages import say, say_aside
+from deepmask.runtime.cli.options import PATH, cache_option, device_option, engine_option
 from deepmask.runtime.doctor import system_info
 from deepmask.runtime.doctor.install_hints import CUDA, remedies
 from deepmask.runtime.doctor.system_info import Library
+from deepmask.runtime.engines.tensorrt import cuda
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import ModelFolderError
@@ -97,19 +99,23 @@ def command(
         _line("gpu", text)
     runs = any(one.name == "onnxruntime" and one.version for one in found)
     providers = system_info.providers() if runs else ()
+    gpu = bool(gpus) or cuda.may_have_gpu()
     for one in found:
+        if one.for_gpu and not (gpu or one.version):
+            continue
         names = ", ".join(name for key, name in _PROVIDERS.items() if key in providers)
         extra = f" for {names}" if one.name == "onnxruntime" and names else ""
         _line(one.name, one.version + extra if one.version else one.problem)
-    _line("cache", _cached(cache))
+    if gpu or cache is not None:
+        _line("cache", _cached(cache))
 
     folder, problem = _model(model)
     if folder is not None and not problem:
         if gpus and sys.stderr.isatty():
             say_aside("trying the engine; TensorRT builds for minutes the first time")
         problem = _try(engine, device, folder, cache)
-    for text in remedies(found, providers, bool(gpus)):
-        click.echo(text)
+    for text in remedies(found, providers, gpu, works=bool(gpus)):
+        say(text)
     if problem:
         raise OneLineError(f"{engine} cannot run: {problem}")
 
@@ -142,7 +148,7 @@ def _clear(cache: Path | None) -> None:
 
     folder = cache or plan_cache.default_folder()
     size = plan_cache.clear(folder)
-    click.echo(f"removed {size / 1e6:.1f} MB from {folder}")
+    say(f"removed {size / 1e6:.1f} MB from {folder}")
 
 
 def _model(wanted: Path | None) -> tuple[Path | None, str]:
@@ -179,7 +185,7 @@ def _try(engine: str, device: str, folder: Path, cache: Path | None) -> str:
 
 
 def _line(name: str, text: str) -> None:
-    click.echo(f"{name:<13}{text}")
+    say(f"{name:<13}{text}")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from deepmask import __version__
+from deepmask.runtime.cli.messages import be_quiet, printed_messages
 from deepmask.runtime.cli.streams import steady_streams
 from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.errors import OneLineError, one_line, system_problem
@@ -31,7 +32,7 @@ class Interrupted(OneLineError):
 
 
 class Command(click.Command):
-    """A command with the settings that all commands share, and `--version`."""
+    """A command with the settings that all commands share, `--version` and `--quiet`."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         shared = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -39,6 +40,15 @@ class Command(click.Command):
         super().__init__(*arguments, **settings)
         version = click.version_option(__version__, message="%(prog)s %(version)s")
         version(self)
+        quiet = click.option(
+            *("-q", "--quiet"),
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=lambda context, parameter, given: be_quiet() if given else None,
+            help="Print warnings and errors only.",
+        )
+        quiet(self)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the callback; a `KeyboardInterrupt` may say in its text what is left behind."""
@@ -66,7 +76,7 @@ def run_command(
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell's background jobs have
         signal.signal(signal.SIGINT, _interrupt)
-    with steady_streams() as output:
+    with steady_streams() as output, printed_messages():
         code = _attempt(command, name, extra, arguments)
         output.flush()
         if output.failure is not None:

@@ -76,11 +76,6 @@ zoom_option = click.option(
 )
 
 
-def say_aside(line: str) -> None:
-    """Print a line that is not a result: to standard error."""
-    click.echo(line, err=True)
-
-
 def parse_scales(text: str) -> Scales:
     """Read FROM:TO:STEP, powers of two; raises `click.UsageError`."""
     try:

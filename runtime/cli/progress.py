@@ -1,4 +1,4 @@
-"""Show a progress bar on a terminal."""
+"""Show progress: a bar on a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 
@@ -10,17 +10,31 @@ from typing import Any
 
 import click
 
+from deepmask.runtime.cli.messages import is_quiet, say_aside
 from deepmask.runtime.progress import Progress, no_progress
+
+#: Seconds between two lines where there is no terminal.
+_PAUSE = 10.0
 
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """Yield a function that shows progress on standard error; one bar for what is counted.
 
-    It shows nothing where there is no terminal, or only one thing to do.
+    Where there is no terminal, it prints a line every ten seconds. It shows nothing of a single
+    thing to do, or if the command is to be quiet.
     """
-    if not sys.stderr.isatty():
+    if is_quiet():
         yield no_progress
+        return
+    if not sys.stderr.isatty():
+        rates: dict[str, Rate] = {}
+
+        def tell(counted: str, done: int, total: int) -> None:
+            if total > 1:
+                rates.setdefault(counted, Rate(counted)).now_and_then(done, total)
+
+        yield tell
         return
     with ExitStack() as stack:
         shown: list[tuple[str, Any]] = []
@@ -38,6 +52,38 @@ def progress_bar() -> Iterator[Progress]:
                 shown.clear()
 
         yield show
+
+
+class Rate:
+    """Tell how fast things are done, from now on; `counted` is what they are called."""
+
+    def __init__(self, counted: str) -> None:
+        self._counted = counted
+        self._start = self._told = time.monotonic()
+
+    def line(self, done: int) -> str:
+        """Return how many are done, the time that took and how many come in a second."""
+        return f"{done} {self._counted} {self._pace(done)}"
+
+    def now_and_then(self, done: int, total: int = 0) -> None:
+        """Print to standard error how far it is, if ten seconds have passed since the last time."""
+        now = time.monotonic()
+        if now - self._told < _PAUSE:
+            return
+        self._told = now
+        if not total:
+            say_aside(self.line(done))
+            return
+        left = (now - self._start) * (total - done) / max(1, done)
+        say_aside(f"{done} of {total} {self._counted} {self._pace(done)}, {_minutes(left)} left")
+
+    def _pace(self, done: int) -> str:
+        passed = max(time.monotonic() - self._start, 1e-9)
+        return f"in {passed:.1f} s, {done / passed:.2f} {self._counted} per second"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _bar(counted: str, total: int) -> Any:

@@ -1,4 +1,4 @@
-"""What the command prints: the engine, the time of each stage, the best proposals."""
+"""What the command prints: the engine, the time of each stage, the objects."""
 
 from __future__ import annotations
 
@@ -21,29 +21,34 @@ def model_lines(model: DeepMask, scales: Scales) -> list[str]:
     ]
 
 
-def time_lines(stages: Sequence[str], seconds: Sequence[Mapping[str, float]]) -> list[str]:
+def time_lines(
+    stages: Sequence[str], seconds: Sequence[Mapping[str, float]], counted: str = "images"
+) -> list[str]:
     """Tabulate the milliseconds of each stage and in all: of one image, or the mean of several.
 
-    On a GPU the total is less than the sum: the host and the device work at the same time.
+    Several images are in work at once, so their times overlap; `Rate` tells how long all took. On a
+    GPU the total is less than the sum: the host and the device work at the same time.
     """
     names = (*stages, "total")
     means = {name: 1e3 * float(np.mean([run.get(name, 0.0) for run in seconds])) for name in names}
-    title = "time" if len(seconds) == 1 else f"mean time of {len(seconds)} images"
+    title = "time, ms"
+    if len(seconds) > 1:
+        title = f"mean time of {len(seconds)} {counted}, ms; two are in work at once and overlap"
     return [
-        f"{title}, ms",
+        title,
         "  " + " ".join(f"{name:>8}" for name in means),
         "  " + " ".join(f"{value:8.1f}" for value in means.values()),
     ]
 
 
-def proposal_lines(proposals: Proposals, top: int) -> list[str]:
-    """List the best proposals that have a mask, one a line."""
-    chosen = np.flatnonzero(proposals.areas)[:top].tolist()
+def object_lines(proposals: Proposals, objects: Proposals) -> list[str]:
+    """List the objects among the proposals, one a line, numbered as in the picture."""
     height, width = proposals.image_size
-    lines = [f"{len(proposals)} proposals in {width} x {height} pixels; the best:"]
-    lines.append("  rank  score      x      y  width height      area")
-    for rank, index in enumerate(chosen, 1):
-        box = " ".join(f"{value:6.0f}" for value in proposals.boxes[index])
-        area = int(proposals.areas[index])
-        lines.append(f"  {rank:4d} {proposals.scores[index]:6.3f} {box} {area:9d}")
+    count = f"{len(objects)} object{'s' * (len(objects) != 1)}"
+    lines = [f"{len(proposals)} proposals in {width} x {height} pixels, {count}:"]
+    lines.append("object  score      x      y  width height      area")
+    for index in range(len(objects)):
+        box = " ".join(f"{value:6.0f}" for value in objects.boxes[index])
+        area = int(objects.areas[index])
+        lines.append(f"{index + 1:6d} {objects.scores[index]:6.3f} {box} {area:9d}")
     return lines

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from deepmask.runtime.cli.main import Command, Interrupted, one_interrupt, run_command
+from deepmask.runtime.cli.main import Command, run_command
 from deepmask.runtime.cli.options import (
     PATH,
     cache_option,
@@ -22,13 +20,11 @@ from deepmask.runtime.cli.options import (
     option,
     overlap_option,
     parse_scales,
-    say_aside,
     scales_option,
     threshold_option,
     zoom_option,
 )
-from deepmask.runtime.cli.progress import progress_bar
-from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.cli.result_options import result_options
 
 
 @click.command(cls=Command)
@@ -39,12 +35,6 @@ from deepmask.runtime.errors import OneLineError
 @cache_option
 @option(
     "--threads", type=click.IntRange(0), default=0, help="Number of CPU threads; 0: one per core."
-)
-@option(
-    "--proposals",
-    type=click.IntRange(1),
-    default=1000,
-    help="Maximum number of proposals per image.",
 )
 @scales_option
 @zoom_option
@@ -63,96 +53,41 @@ from deepmask.runtime.errors import OneLineError
     default=100_000_000,
     help="Refuse an image with more pixels than this before it is decoded.",
 )
-@option(
-    "--out",
-    type=PATH,
-    default=Path("proposals.json"),
-    help="File of COCO results. A second file, OUT with the suffix .images.json, tells which image "
-    "each image_id is.",
-)
+@result_options
+@click.option("--recursive", is_flag=True, help="Search the folders in a folder, too.")
 @click.option(
-    "--overlay",
-    type=PATH,
-    help="Picture to draw the best objects in; for several images, a folder of such pictures.",
-)
-@option(
-    "--top",
-    type=click.IntRange(1),
-    default=20,
-    help="Maximum number of objects in the picture and in the printed table.",
+    "--force",
+    is_flag=True,
+    help="Replace files that no run has made. An IMAGE is never replaced.",
 )
 def command(images: tuple[Path, ...], **options: Any) -> int:
-    """Find the objects in each IMAGE, a file or a folder of files, as ranked masks.
+    """Find the objects in each IMAGE as masks: a file, a folder of files, a pattern such as
+    'photos/**/*.jpg', or - for standard input; or in one video, or a camera of this number.
 
-    Writes all masks as COCO results: compressed RLE, box and score, best first. Images are turned
+    Writes the objects as COCO results: compressed RLE, box and score, best first. Images are turned
     upright by their EXIF orientation. The image_id is the number in a COCO file name; any other
-    file gets the next free number.
+    file gets the next free number, and a frame of a video its own.
 
     \b
     Examples:
-      deepmask-trt-run photograph.jpg --overlay overlay.png
-      deepmask-trt-run holiday/ --proposals 100 --out holiday.json --overlay pictures/
+      deepmask-trt-run photograph.jpg --overlay overlay.png --html report.html
+      deepmask-trt-run holiday/ --recursive --out holiday.json --overlay pictures/
+      deepmask-trt-run holiday/ --format labelme --top 10
+      deepmask-trt-run clip.mp4 --overlay objects.mp4
       deepmask-trt-run --model models/vgg-a --engine onnxruntime --device cuda *.jpg
 
     Exit code 0: all images are done; 1: some image failed, the others are done; 2: wrong use; 130
     or 143: stopped by Ctrl-C or SIGTERM, the images that were done are in the files.
     """
+    from deepmask.runtime.cli.inputs import STDIN, InputError, with_stdin
+
+    if STDIN in images and options["kind"] == "labelme":
+        raise InputError("--format labelme: names the image's file, standard input has none")
     scales = None if options["scales"] is None else parse_scales(options["scales"])
-    from deepmask.runtime.cli.batch import Outcome, Settings, expand, overlay_paths, run_batch
-    from deepmask.runtime.cli.report import model_lines, proposal_lines, time_lines
-    from deepmask.runtime.io.results import ResultsWriter
-    from deepmask.runtime.predict.deepmask import DeepMask
+    from deepmask.runtime.cli.one_run import run
 
-    paths = expand(images)
-    overlays = overlay_paths(paths, options["overlay"])
-    names = ("engine", "device", "threads", "coarse", "max_side", "cache")
-    given = {name: options[name] for name in names}
-    with progress_bar() as show:
-        model = DeepMask.load(options["model"], **given, report=say_aside, progress=show)
-    scales = scales or model.manifest.views.scales
-    settings = Settings(
-        proposals=options["proposals"],
-        scales=scales.zoomed(options["zoom"]),
-        threshold=options["threshold"] or model.manifest.threshold,
-        overlap=model.manifest.overlap if options["overlap"] is None else options["overlap"],
-        max_side=options["max_side"],
-        max_pixels=options["max_pixels"],
-        top=options["top"],
-    )
-    click.echo("\n".join(model_lines(model, settings.scales)))
-    outcomes: list[Outcome] = []
-    finished = False
-    with (
-        one_interrupt(),
-        model,
-        ResultsWriter(options["out"]) as writer,
-        suppress(KeyboardInterrupt),
-        progress_bar() as show,
-        # Closed at once when interrupted: nothing may run on when the model is closed.
-        closing(run_batch(model, paths, overlays, settings, writer)) as batch,
-    ):
-        for outcome in batch:
-            # Proposals are large: only a single image's are shown, and so kept.
-            outcomes.append(outcome if len(paths) == 1 else replace(outcome, proposals=None))
-            show("images", len(outcomes), len(paths))
-        finished = True
-
-    done = [outcome for outcome in outcomes if not outcome.error]
-    if done:
-        click.echo("\n".join(time_lines(model.stages, [outcome.seconds for outcome in done])))
-        click.echo(f"wrote {writer.path} and {writer.images_path}")
-    if len(paths) == 1 and done and done[0].proposals is not None:
-        click.echo("\n".join(proposal_lines(done[0].proposals, settings.top)))
-    if overlays[0] is not None and done:
-        click.echo(f"wrote {options['overlay']}")
-    failed = [outcome for outcome in outcomes if outcome.error]
-    for outcome in failed:
-        click.echo(f"Error: {outcome.error}", err=True)
-    if not finished:
-        raise Interrupted(f"interrupted after {writer.images} of {len(paths)} images")
-    if failed and len(paths) > 1:
-        raise OneLineError(f"{len(failed)} of {len(paths)} images failed, the others are done")
-    return 1 if failed else 0
+    with with_stdin(images) as inputs:
+        return run(inputs, scales, options)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

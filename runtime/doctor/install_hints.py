@@ -15,27 +15,31 @@ _DRIVER = "sudo ubuntu-drivers install   (Ubuntu; elsewhere https://www.nvidia.c
 _SHARED = ("libnvinfer", "cudnn")
 
 
-def remedies(found: Iterable[Library], providers: Sequence[str], gpu: bool) -> Iterator[str]:
+def remedies(
+    found: Iterable[Library], providers: Sequence[str], gpu: bool, works: bool = True
+) -> Iterator[str]:
     """Yield a line for each of `found` that is missing, with the command that installs it.
 
     providers   ONNX Runtime's execution providers.
-    gpu         whether there is an NVIDIA GPU. If not, lines about libraries for one say so.
+    gpu         whether there is an NVIDIA GPU. Without one, no library for it is missed.
+    works       whether its driver runs.
     """
-    libraries = {one.name: one for one in found}
-    note = "" if gpu else "   (of use with an NVIDIA GPU)"
-    if not gpu and system_info.has_nvidia_hardware():
+    if gpu and not works:
         yield f"to get the driver: {_DRIVER}"
+    libraries = {one.name: one for one in found}
     for one in libraries.values():
-        if one.name in _SHARED:
+        if one.name in _SHARED or (one.for_gpu and not gpu):
             continue
         if not one.version:
-            yield f"to get {one.name}: {_install(one)}" + (note if one.for_gpu else "")
-        elif one.name == "onnxruntime" and CUDA not in providers:
+            yield f"to get {one.name}: {_install(one)}"
+        elif not gpu or one.name != "onnxruntime":
+            continue
+        elif CUDA not in providers:
             # The two packages hold the same module: one must go before the other comes.
             remove = _pip("uninstall", "-y", "onnxruntime")
-            yield f"to get CUDA: {remove} && {_pip('install', _with_cuda())}{note}"
-        elif one.name == "onnxruntime" and "cudnn" in libraries and not libraries["cudnn"].version:
-            yield f"to get cudnn: {_pip('install', _with_cuda())}{note}"
+            yield f"to get CUDA: {remove} && {_pip('install', _with_cuda())}"
+        elif "cudnn" in libraries and not libraries["cudnn"].version:
+            yield f"to get cudnn: {_pip('install', _with_cuda())}"
 
 
 def _install(one: Library) -> str:

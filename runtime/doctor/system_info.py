@@ -48,8 +48,6 @@ for name in names:
         print(f"{number // 10000}.{number // 100 % 100}.{number % 100}, {name}")
         break
 """
-#: NVIDIA's number among the makers of PCI devices.
-_NVIDIA = "0x10de"
 _PROVIDERS = "import onnxruntime; print(*onnxruntime.get_available_providers())"
 #: The problem of a library that is not there at all.
 ABSENT = "not installed"
@@ -135,12 +133,6 @@ def gpus() -> tuple[list[str], str]:
     rows = [[field.strip() for field in row.split(",")] for row in output.splitlines()]
     lines = [f"{r[0]}, driver {r[1]}, {r[2]} of {r[3]} free" for r in rows if len(r) == 4]
     return lines, "" if lines else "nvidia-smi lists none"
-
-
-def has_nvidia_hardware() -> bool:
-    """Return whether Linux lists a PCI card of NVIDIA's."""
-    vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
-    return any(_read(str(path)).strip() == _NVIDIA for path in vendors)
 
 
 def cpu() -> str:

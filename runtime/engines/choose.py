@@ -64,11 +64,14 @@ def choose(engine: str = "auto", device: str = "auto", precision: str = "fp32") 
             f"on one of {', '.join(DEVICES)}"
         )
     usable, problems = [], []
+    notes: list[str] = []
     for name, where, problem in _candidates(engine, device, precision):
-        if problem:
-            problems.append(problem)
-        else:
-            usable.append(Choice(name, where, _joined(*problems)))
+        if not problem:
+            usable.append(Choice(name, where, _joined(*notes)))
+            continue
+        problems.append(problem)
+        if where != "cuda" or cuda.may_have_gpu():  # else there is nothing to miss
+            notes.append(problem)
     if not usable:
         raise EngineError(_refusal(engine, device, problems))
     choice = usable.pop()

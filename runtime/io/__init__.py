@@ -1,1 +1,1 @@
-"""Read images; write results, overlays and whole files."""
+"""Read images and videos; write results, overlays, formats of other tools and whole files."""

@@ -6,7 +6,6 @@ left. Machines may not see each other's locks: each removes only names with its 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import platform
@@ -32,7 +31,6 @@ NEW, OLD = "new", "old"
 SUFFIX = ".deepmask-tmp"
 #: What a temporary name adds to the final one: a random number and the machine's mark.
 TEMPORARY_END = rf"\.[0-9a-f]+\.[0-9a-f]{{8}}{re.escape(SUFFIX)}"
-_ATTEMPTS = 10
 
 
 def _machine() -> str:
@@ -90,13 +88,19 @@ def staging_folder(path: Path) -> Iterator[Path]:
 
     Raises `OSError` where it cannot be made.
     """
-    folder, descriptor = _create(path, _make_folder)
+
+    def make(name: Path) -> int:
+        name.mkdir()
+        with suppress(FileNotFoundError):  # it is gone already
+            return os.open(name if _HAS_LOCKS else os.devnull, os.O_RDONLY)
+        return os.open(os.devnull, os.O_RDONLY)
+
+    folder, descriptor = _create(path, make)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if descriptor >= 0:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def remove_stale(*paths: Path) -> None:
@@ -115,23 +119,15 @@ def remove_stale(*paths: Path) -> None:
 
 def _create(path: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
     """Return a temporary name for `path`, and the locked descriptor of what `make` made there."""
-    for _ in range(_ATTEMPTS):
+    while True:
         name = path.with_name(f"{path.name}.{secrets.token_hex(8)}.{_MACHINE}{SUFFIX}")
         descriptor = make(name)
-        held = _lock(descriptor)
-        # Another process's `remove_stale` may have come between making and locking.
-        if held is None or (held and _is_at(descriptor, name)):
+        with suppress(OSError):  # this file system has no locks
+            if _HAS_LOCKS:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if name.exists():  # another's `remove_stale` may have come between making and locking
             return name, descriptor
-        if descriptor >= 0:
-            os.close(descriptor)
-    raise OSError(errno.EBUSY, "its temporary files are removed as they are made", str(path))
-
-
-def _make_folder(name: Path) -> int:
-    name.mkdir()
-    with suppress(FileNotFoundError):  # it is gone already
-        return os.open(name, os.O_RDONLY) if _HAS_LOCKS else -1
-    return -1
+        os.close(descriptor)
 
 
 def _remove_unless_held(path: Path) -> None:
@@ -140,8 +136,7 @@ def _remove_unless_held(path: Path) -> None:
     with suppress(OSError):
         descriptor = os.open(path, flags)
         try:
-            if not _lock(descriptor) or not _is_at(descriptor, path):
-                return
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises if it is held
             # A folder with anything else is a user's.
             if is_folder and {one.name for one in path.iterdir()} <= {NEW, OLD}:
                 shutil.rmtree(path)
@@ -149,22 +144,3 @@ def _remove_unless_held(path: Path) -> None:
                 path.unlink()
         finally:
             os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool | None:
-    """Lock an open file or folder: False if it is gone or held, None where locks do not work."""
-    if not _HAS_LOCKS:
-        return None
-    if descriptor < 0:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return False if isinstance(error, BlockingIOError) else None
-    return True
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    with suppress(OSError):
-        return os.path.samestat(os.fstat(descriptor), path.lstat())
-    return False

@@ -1,4 +1,4 @@
-"""Draw the best masks on a photograph, as translucent colours with outlines."""
+"""Draw numbered masks on a photograph, as translucent colours with outlines."""
 
 from __future__ import annotations
 
@@ -12,63 +12,37 @@ from rlemasklib import RLEMask
 
 from deepmask.runtime.io import rle
 
-#: Highest IoU of two drawn masks: an object and a small part of it are both drawn.
-_MOST_ALIKE = 0.2
-#: Proposals below this share of the best score are not drawn.
-_LEAST_SCORE = 0.5
 _TINT = 0.4
 _SHADOW = 0.35  # of the dark rim that sets an outline off from its surroundings
 _GOLDEN = 0.618034  # successive hues this far apart stay distinct, however many there are
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def draw_masks(
-    image: npt.NDArray[np.uint8],
-    masks: Sequence[RLEMask],
-    scores: npt.NDArray[np.float32],
-    top: int = 20,
-) -> npt.NDArray[np.uint8]:
-    """Draw up to `top` of N masks, best first, on a copy of `image`, (H, W, 3) uint8 RGB.
+def draw_masks(image: npt.NDArray[np.uint8], masks: Sequence[RLEMask]) -> npt.NDArray[np.uint8]:
+    """Draw N masks on a copy of `image`, (H, W, 3) uint8 RGB, each with its number from 1 on.
 
-    masks   at the image's resolution; scores: (N,), descending.
-    Skips a mask that is much like a better one, so that the picture shows objects, not variants of
-    the best one. Paints larger masks first. Raises ValueError for an image of another size.
+    masks   at the image's resolution; empty ones are not drawn, but have a number.
+    Paints larger masks first. Raises ValueError for an image of another size.
     """
     sizes = {mask.shape for mask in masks}
     if image.ndim != 3 or image.shape[2] != 3 or not sizes <= {image.shape[:2]}:
         raise ValueError(f"image is {image.shape}, the masks' image is {sorted(sizes)}")
     areas = rle.areas(masks)
-    chosen = choose_distinct(masks, areas, scores, top)
+    order = [index for index in np.argsort(areas, kind="stable")[::-1].tolist() if areas[index]]
     canvas = image.copy()
-    for rank in sorted(range(len(chosen)), key=lambda rank: -int(areas[chosen[rank]])):
-        mask = masks[chosen[rank]]
-        _paint(canvas, rle.to_array(mask), rle.boxes_xywh([mask])[0], _colour(rank))
+    places = {}
+    for index in order:
+        mask, box = rle.to_array(masks[index]), rle.boxes_xywh([masks[index]])[0]
+        _paint(canvas, mask, box, colour(index))
+        places[index] = _deepest_pixel(mask, box)
+    for index in order:
+        _write_number(canvas, index + 1, places[index], colour(index))
     return canvas
 
 
-def choose_distinct(
-    masks: Sequence[RLEMask],
-    areas: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float32],
-    top: int,
-) -> list[int]:
-    """Return the indices of up to `top` masks, best first, no two of which are alike.
-
-    Masks that score far below the best are not chosen, even if fewer than `top` remain.
-    """
-    chosen: list[int] = []
-    good = np.flatnonzero((areas > 0) & (scores >= _LEAST_SCORE * scores.max(initial=0)))
-    for index in good.tolist():
-        if len(chosen) == top:
-            break
-        shared = rle.overlaps(masks[index], [masks[other] for other in chosen])
-        if (shared <= _MOST_ALIKE * (areas[chosen] + areas[index] - shared)).all():
-            chosen.append(index)
-    return chosen
-
-
-def _colour(rank: int) -> npt.NDArray[np.float32]:
-    """Return the RGB colour, 0…255, of the drawn object of this rank."""
-    return 255 * np.array(colorsys.hsv_to_rgb((0.02 + _GOLDEN * rank) % 1, 0.85, 1), np.float32)
+def colour(index: int) -> npt.NDArray[np.float32]:
+    """Return the RGB colour, 0…255, of the mask of this index: (3,)."""
+    return 255 * np.array(colorsys.hsv_to_rgb((0.02 + _GOLDEN * index) % 1, 0.85, 1), np.float32)
 
 
 def _paint(
@@ -93,3 +67,34 @@ def _paint(
     for alpha, shade in layers:
         picture += alpha.astype(np.float32)[:, :, None] * (shade - picture)
     canvas[part] = np.rint(picture)
+
+
+def _deepest_pixel(mask: npt.NDArray[np.bool_], box: npt.NDArray[np.float64]) -> tuple[int, int]:
+    """Return (x, y) of the pixel of a mask that is farthest from its outline."""
+    x, y, w, h = box.astype(int).tolist()
+    inside = np.pad(mask[y : y + h, x : x + w].astype(np.uint8), 1)
+    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return x + int(column) - 1, y + int(row) - 1
+
+
+def _write_number(
+    canvas: npt.NDArray[np.uint8],
+    number: int,
+    place: tuple[int, int],
+    colour: npt.NDArray[np.float32],
+) -> None:
+    """Write black digits on a plate of the colour, centred on `place` (x, y), within the canvas."""
+    height, width = canvas.shape[:2]
+    scale, stroke = max(height, width) / 1600 + 0.15, max(1, round(max(height, width) / 900))
+    (text_width, text_height), _ = cv2.getTextSize(str(number), _FONT, scale, stroke)
+    pad = stroke + 1
+    plate_width, plate_height = text_width + 2 * pad, text_height + 2 * pad
+    left = min(max(0, place[0] - plate_width // 2), max(0, width - plate_width))
+    top = min(max(0, place[1] - plate_height // 2), max(0, height - plate_height))
+    right, bottom = left + plate_width - 1, top + plate_height - 1
+    plate = [float(value) for value in np.rint(0.35 * 255 + 0.65 * colour)]
+    cv2.rectangle(canvas, (left, top), (right, bottom), plate, cv2.FILLED)
+    cv2.rectangle(canvas, (left, top), (right, bottom), (0, 0, 0), 1)
+    origin = (left + pad, bottom - pad)
+    cv2.putText(canvas, str(number), origin, _FONT, scale, (0, 0, 0), stroke, cv2.LINE_AA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.io.atomic import abort, atomic_write, commit, new_file, remove_stale
+from deepmask.runtime.io.outputs import MARK
 
 #: Suffixes of pictures that can be written, and Pillow's names of their formats.
 PICTURES: Mapping[str, str] = {
@@ -41,15 +44,19 @@ class ResultsWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open both temporary files; raises `ResultsError`."""
+        """Open both temporary files, in a folder that is made if need be; raises `ResultsError`."""
         if path.is_dir():
             raise ResultsError(f"{path}: is a folder, expected the name of a JSON file")
-        self.path = path
-        self.images_path = path.with_suffix(".images.json")
+        self.path, self.images_path = result_files(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be written ({error.strerror})") from error
+        head = f'{{"info": {{"description": "{MARK}"}}, "images": [\n'
         categories = ', "categories": [{"id": 1, "name": "object"}], "annotations": []}\n'
         self._results = _ArrayFile(self.path, "[\n", "\n]\n")
         try:
-            self._images = _ArrayFile(self.images_path, '{"images": [\n', "\n]" + categories)
+            self._images = _ArrayFile(self.images_path, head, "\n]" + categories)
         except ResultsError:
             self._results.drop()
             raise
@@ -91,6 +98,11 @@ class ResultsWriter:
         remove_stale(self.path, self.images_path)
 
 
+def result_files(path: Path) -> tuple[Path, Path]:
+    """Return the files that a `ResultsWriter` writes: the results, and the list of images."""
+    return path, path.with_suffix(".images.json")
+
+
 def image_ids(paths: Sequence[Path]) -> list[int]:
     """Return an id for each image: the number in a COCO file name, else the next free number."""
     numbers: dict[int, int] = {}
@@ -103,13 +115,44 @@ def image_ids(paths: Sequence[Path]) -> list[int]:
 
 
 def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) uint8 RGB in the format of its suffix; raises `ResultsError`."""
+    """Write (H, W, 3) uint8 RGB in the format of its suffix, marked as ours but for BMP.
+
+    Raises `ResultsError`.
+    """
+    write_file(path, encode_picture(picture, PICTURES[path.suffix.lower()]))
+
+
+def encode_picture(picture: npt.NDArray[Any], kind: str = "PNG") -> bytes:
+    """Return a picture in a format of Pillow's, marked as ours but for BMP.
+
+    picture  (H, W, 3) uint8 RGB; as PNG also (H, W, 4) uint8 with transparency, or (H, W) uint16.
+    """
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, kind, **_marked(kind))
+    return file.getvalue()
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole, in a folder that is made if need be; raises `ResultsError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
-            Image.fromarray(picture).save(file, PICTURES[path.suffix.lower()])
+            file.write(content)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _marked(kind: str) -> dict[str, Any]:
+    """Return the arguments of Pillow's `save` that leave `MARK` in a file of this format."""
+    if kind == "PNG":
+        info = PngInfo()
+        info.add_text("Software", MARK)
+        return {"pnginfo": info}
+    if kind == "WEBP":
+        exif = Image.Exif()
+        exif[ExifTags.Base.Software] = MARK
+        return {"exif": exif}
+    return {"JPEG": {"comment": MARK}, "TIFF": {"software": MARK}}.get(kind, {})
 
 
 class _ArrayFile:

@@ -20,13 +20,14 @@ from deepmask.runtime.io import rle
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest, ModelFolderError, Scales
 from deepmask.runtime.predict.calibrate import calibrate
+from deepmask.runtime.predict.distinct import distinct_first
 from deepmask.runtime.predict.network import Network
 from deepmask.runtime.predict.proposals import Proposals
 from deepmask.runtime.predict.run_lengths import mask_runs
 from deepmask.runtime.predict.select import Selection, select_best, select_by_rank, weigh_sizes
 from deepmask.runtime.predict.soft_nms import POOL, demote_duplicates
 from deepmask.runtime.predict.stage_timer import StageTimer
-from deepmask.runtime.progress import Progress, no_progress
+from deepmask.runtime.progress import LOGGER, Progress, no_progress
 from deepmask.runtime.views.views import plan_views
 
 SHIPPED_MODEL = "sharpmask-r18"
@@ -84,7 +85,7 @@ class DeepMask:
         coarse: bool = False,
         max_side: int | None = None,
         cache: str | Path | None = None,
-        report: Callable[[str], None] = lambda line: None,
+        report: Callable[[str], None] = LOGGER.info,
         progress: Progress = no_progress,
     ) -> DeepMask:
         """Load an exported model folder, or the shipped model.
@@ -136,7 +137,8 @@ class DeepMask:
         scales      of the views, by default the model's own.
         threshold   probability above which a pixel belongs to a mask, by default the model's own.
         overlap     IoU with a better proposal above which a near-duplicate is ranked lower, by
-                    default the model's own; 1 leaves the network's order (see `soft_nms`).
+                    default the model's own; 1 leaves the network's order (see `soft_nms`). Below 1
+                    the first masks are distinct too (see `distinct`).
         max_side    longest side in pixels that scale 1 may have, by default the model's own.
 
         All views are scored first, and only the best locations go through the mask stages; this is
@@ -166,7 +168,9 @@ class DeepMask:
             scores = chances.astype(np.float32)
             if limit < 1:
                 order, scores = demote_duplicates(scores, rle.boxes_xywh(encoded), limit)
-                encoded = [encoded[index] for index in order[:proposals]]
+                first = distinct_first([encoded[index] for index in order])
+                encoded = [encoded[index] for index in order[first[:proposals]]]
+                scores = np.minimum.accumulate(scores[first])
         return Proposals(scores[:proposals], encoded, (height, width), timer.seconds())
 
     def windows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypedDict
 
@@ -13,6 +13,7 @@ from rlemasklib import RLEMask
 
 from deepmask.runtime.io import rle
 from deepmask.runtime.io.overlay import draw_masks
+from deepmask.runtime.predict.objects import NMS, TOP, choose_objects, flatten
 
 
 class CocoResult(TypedDict):
@@ -83,10 +84,47 @@ class Proposals:
             for index in np.flatnonzero(self.areas).tolist()
         ]
 
-    def draw(self, image: npt.NDArray[np.uint8], top: int = 20) -> npt.NDArray[np.uint8]:
-        """Draw the best proposals that do not hide one another on a copy of their picture.
+    def objects(
+        self,
+        top: int = TOP,
+        *,
+        min_score: float | None = None,
+        nms: float = NMS,
+        parts: bool = False,
+        flat: bool = False,
+    ) -> Proposals:
+        """Return the distinct objects among the proposals, best first: object i has number i + 1.
+
+        top        most objects.
+        min_score  least score of an object. By default a quarter of the best one, and objects are
+                   looked for only among the first proposals (see `choose_objects`).
+        nms        IoU with a better object above which a proposal is left out, 0…1.
+        parts      keep also what is mostly inside of better objects: parts of a whole, and groups.
+        flat       let no two objects share a pixel: the smaller one has it.
+        """
+        limits = {"min_score": min_score, "nms": nms}
+        if top < 1 or any(value is not None and not 0 <= value <= 1 for value in limits.values()):
+            raise ValueError(f"top is {top}, expected 1 or more; {limits}, expected 0 to 1")
+        chosen = choose_objects(
+            self.encoded, self.scores, top=top, min_score=min_score, nms=nms, parts=parts
+        )
+        found = self._only(chosen)
+        if not flat:
+            return found
+        flattened = replace(found, encoded=flatten(found.encoded))
+        return flattened._only(np.flatnonzero(flattened.areas).tolist())
+
+    def draw(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Draw all masks on a copy of their picture, numbered from 1: draw `objects()`.
 
         image  the (H, W, 3) uint8 RGB the proposals were made from.
-        top    most proposals to draw.
         """
-        return draw_masks(image, self.encoded, self.scores, top)
+        return draw_masks(image, self.encoded)
+
+    def _only(self, chosen: list[int]) -> Proposals:
+        return replace(
+            self,
+            scores=self.scores[chosen],
+            encoded=[self.encoded[index] for index in chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+        )

@@ -162,7 +162,7 @@ def _columns(window: Integers, left: Integers, placed: _Placed) -> tuple[Integer
 def _taps(
     cells: _Cells, cell: Integers, column: Integers, placed: _Placed
 ) -> tuple[Logits, Logits]:
-    """Weigh the samples left and right of each image column, as in `bilinear_taps`."""
+    """Weigh the samples left and right of each image column."""
     begin, length = placed.boxes[cells.window[cell], 1::2].T  # left and width
     coordinate = mask_coordinate(column, begin, length, placed.size)
     after = knot_fraction(coordinate, cells.left[cell])

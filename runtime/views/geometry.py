@@ -36,18 +36,6 @@ def window_extent(start: Any, length: Any, limit: int) -> tuple[Integers, Intege
     return first, np.clip(np.ceil(start + length - 0.5), first, limit).astype(np.int64)
 
 
-def bilinear_taps(
-    coordinate: Floats, size: int
-) -> tuple[Integers, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the left sample k of each coordinate, and the weights of samples k and k + 1.
-
-    Clamped at the mask's edge: beyond the centres of the outermost samples their value holds.
-    """
-    knot = np.clip(np.floor(coordinate).astype(np.int64), 0, size - 2)
-    after = knot_fraction(coordinate, knot)
-    return knot, np.float32(1) - after, after
-
-
 def knot_fraction(coordinate: Floats, knot: Integers) -> npt.NDArray[np.float32]:
     """Return how far each coordinate is from sample `knot` to the next: 0…1, clamped."""
     fraction: npt.NDArray[np.float32] = np.clip(coordinate - knot, 0.0, 1.0).astype(np.float32)

@@ -114,16 +114,6 @@ def test_an_interrupted_search_goes_on(
     assert not partial.exists()
 
 
-def test_other_settings_do_not_go_on(
-    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command.failing.add(4)
-    assert command.run() == 130
-    assert command.run("--mode", "quality") == 1
-    assert "delete it" in capsys.readouterr().err
-    assert (tmp_path / "x.partial.jsonl").exists()
-
-
 def test_an_unreadable_image_is_named_and_the_others_are_done(
     command: Command, drawn: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,11 +152,3 @@ def test_the_real_search_finds_a_square_and_is_repeatable() -> None:
     assert (np.abs(boxes - (30, 20, 30, 25)).max(axis=1) <= 2).any()
     assert (boxes[:, :2] + boxes[:, 2:] <= (80, 60)).all()
     assert np.array_equal(boxes, selective_search.search(image, "fast", 7))
-
-
-@needs_ximgproc
-def test_the_real_command_writes_what_is_measured(drawn: tuple[Path, Path], tmp_path: Path) -> None:
-    done = run_here(drawn, tmp_path / "x.json")
-    assert done.returncode == 0, done.stderr
-    results = json.loads((tmp_path / "x.json").read_text())
-    assert {result["image_id"] for result in results} == set(range(1, 7))

@@ -55,13 +55,6 @@ def test_figures_are_written_as_png_and_svg(files: Path) -> None:
     assert not list((files / "whole").rglob("*tmp"))
 
 
-def test_without_out_only_the_table_is_printed(files: Path, tmp_path: Path) -> None:
-    done = evaluate_file(files, "good", "--limit", "4")
-    assert done.returncode == 0
-    assert "4 images" in done.stdout
-    assert done.stderr == ""
-
-
 def test_results_without_masks_measure_boxes(files: Path, tmp_path: Path) -> None:
     results = json.loads((files / "good.json").read_text())
     for result in results:
@@ -197,7 +190,4 @@ def test_help_needs_no_library_but_click() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"numpy", "cv2", "matplotlib", "pycocotools", "onnxruntime", "torch", "PIL"}
     assert not heavy & set(done.stdout.split())
-    for arguments in (["--help"], [], ["compare", "--help"], ["merge", "--help"]):
-        shown = deepmask_eval(*arguments)
-        assert shown.returncode == 0
-        assert "Usage: deepmask-eval" in shown.stdout
+    assert "Usage: deepmask-eval" in deepmask_eval().stdout

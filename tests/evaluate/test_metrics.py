@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -21,31 +20,6 @@ RANKS = hnp.arrays(
 def by_area(ranks: Ranks) -> dict[str, Ranks]:
     """The same objects in every area range."""
     return dict.fromkeys(AREA_RANGES, ranks)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(RANKS, min_size=1, max_size=5))
-def test_recall_counts_ranks(images: list[Ranks]) -> None:
-    """Against the definition, written out."""
-    totals = Totals(resamples=2)
-    for image_id, ranks in enumerate(images):
-        totals.add(image_id, by_area(ranks))
-    found = {name: values[0] for name, values in measures(totals).items()}
-    ranks = np.concatenate(images)
-    if not len(ranks):
-        assert all(np.isnan(value) for value in found.values())
-        return
-
-    def recall(k: int) -> npt.NDArray[np.float64]:
-        share: npt.NDArray[np.float64] = np.mean((ranks > 0) & (ranks <= k), axis=0)
-        return share
-
-    for k in (10, 100, 1000):
-        assert found[f"AR@{k}"] == pytest.approx(recall(k).mean())
-        assert found[f"recall@{k}_iou0.5"] == pytest.approx(recall(k)[0])
-        assert found[f"recall@{k}_iou0.7"] == pytest.approx(recall(k)[4])
-    area = np.mean([recall(k).mean() for k in AUC_COUNTS])
-    assert found["AUC"] == found["AUC_small"] == pytest.approx(area)
 
 
 def test_the_grid_of_the_auc_is_logarithmic_from_1_to_1000() -> None:

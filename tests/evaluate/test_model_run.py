@@ -72,6 +72,7 @@ def test_a_model_and_its_results_file_measure_the_same(tmp_path: Path, square_mo
     arguments = model_arguments(tmp_path, square_model)
     assert deepmask_eval(*arguments).returncode == 0
     command = ["deepmask-trt-run", tmp_path / "images", "--out", tmp_path / "file.json"]
+    command += ["--proposals", "1000"]
     command += [*arguments[4:10]]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -13,14 +13,13 @@ from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.precision.calibration import Feed
 from deepmask.networks.dense.graphs import (
     DenseModel,
-    DenseOptions,
     Description,
     canvas_multiple,
     example_inputs,
     manifest_of,
 )
 from deepmask.networks.families import dense_model, describe
-from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
+from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import Manifest, Stage
 from tests.export.conftest import random_model
 
@@ -43,15 +42,12 @@ def sketch(dense: DenseModel, description: Description) -> Manifest:
     return manifest_of(dense, description, name="random", about={})
 
 
-def graphs_of(
-    config: DeepMaskConfig, folder: Path, *files: str, interleaving: str | None = None
-) -> dict[str, Written]:
+def graphs_of(config: DeepMaskConfig, folder: Path, *files: str) -> dict[str, Written]:
     """Write graphs of a random network, all or those of these names; returns them by name.
 
     Those that are cut out of others are left out.
     """
-    options = DenseOptions(interleaving, dense_mask=not isinstance(config, SharpMaskConfig))
-    dense = dense_model(random_model(config), options)
+    dense = dense_model(random_model(config))
     manifest = sketch(dense, describe(config))
     written = {}
     for graph in dense.files():

@@ -23,7 +23,6 @@ import pytest
 
 from deepmask.export.weights import store_as_single
 from deepmask.networks.config import BORDER_FILL
-from deepmask.networks.dense.score import INTERLEAVINGS
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.networks.presets import PRESETS
 from deepmask.runtime.engines.base import EngineError
@@ -52,35 +51,27 @@ if importlib.util.find_spec("tensorrt_rtx") is None:
 
 #: Ampere (data centre and desktop), Ada, Blackwell. One plan holds all four.
 TARGETS = ("8.0", "8.6", "8.9", "12.0")
-#: Every kind of graph that a preset has, see `kind`; a pooled score head has two forms.
-FORMS = [
-    ("deepmask-r18", "trunk", ""),
-    ("deepmask-r18", "score", ""),
-    ("deepmask-r18", "mask", ""),
-    ("deepmask-vgg-a", "trunk", ""),
-    *(("deepmask-vgg-a", "score", form) for form in INTERLEAVINGS),
-    ("deepmask-vgg-a", "mask", ""),
-    ("deepmask-full", "mask", ""),
-    ("w160-p4-d8-vgg", "trunk", ""),
-    ("w112-p3-d21", "trunk", ""),
-    ("w112-p4-d39", "score", ""),
-    ("deepmask-ours", "trunk", ""),
-    ("deepmask-ours-head-a", "score", ""),
-    ("deepmask-ours-head-b", "score", ""),
-    ("deepmask-ours-head-b", "mask", ""),
-    ("sharpmask", "trunk", ""),
-    ("sharpmask", "mask", ""),
-    ("sharpmask-r18", "trunk", ""),
-    ("sharpmask-r18", "mask", ""),
+#: Every kind of graph that a preset has, see `kind`.
+GRAPHS = [
+    ("deepmask-r18", "trunk"),
+    ("deepmask-r18", "score"),
+    ("deepmask-r18", "mask"),
+    ("deepmask-vgg-a", "trunk"),
+    ("deepmask-vgg-a", "score"),
+    ("deepmask-vgg-a", "mask"),
+    ("deepmask-full", "mask"),
+    ("w160-p4-d8-vgg", "trunk"),
+    ("w112-p3-d21", "trunk"),
+    ("deepmask-ours", "trunk"),
+    ("deepmask-ours-head-a", "score"),
+    ("deepmask-ours-head-b", "score"),
+    ("deepmask-ours-head-b", "mask"),
+    ("sharpmask", "trunk"),
+    ("sharpmask", "mask"),
+    ("sharpmask-r18", "trunk"),
+    ("sharpmask-r18", "mask"),
 ]
-ALL_GRAPHS = [
-    (preset, name, form)
-    for preset in PATCH_PRESETS
-    for name in ("trunk", "score", "mask")
-    for form in (
-        INTERLEAVINGS if name == "score" and PRESETS[preset].config.score_head == "pooled" else [""]
-    )
-]
+ALL_GRAPHS = [(preset, name) for preset in PATCH_PRESETS for name in ("trunk", "score", "mask")]
 FULL_SIZE = "DEEPMASK_FULL_SIZE"
 #: The phase of a build that takes longest.
 _TIMING = "Timing tactics"
@@ -141,24 +132,22 @@ def check_floats(library: Library, form: Form) -> None:
     found = check_builds(library, form, halved(form))
     assert found.total() == whole.total()
     assert found["HALF"] >= 1
-    assert found["FLOAT"] <= 2 * spared  # each may stand in two interleaved forms
+    assert found["FLOAT"] <= spared
 
 
-@pytest.mark.parametrize(("preset", "name", "interleaving"), FORMS)
+@pytest.mark.parametrize(("preset", "name"), GRAPHS)
 def test_every_kind_of_graph_builds_in_fp32_and_fp16(
-    library: Library, preset: str, name: str, interleaving: str
+    library: Library, preset: str, name: str
 ) -> None:
-    form = export(smaller(PRESETS[preset].config), name, interleaving)
+    form = export(smaller(PRESETS[preset].config), name)
     check_floats(library, form if preset == "deepmask-r18" else ends_of(form))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(FULL_SIZE not in os.environ, reason=f"takes ten minutes: set {FULL_SIZE}=1")
-@pytest.mark.parametrize(("preset", "name", "interleaving"), ALL_GRAPHS)
-def test_every_graph_builds_at_full_size(
-    library: Library, preset: str, name: str, interleaving: str
-) -> None:
-    check_floats(library, export(PRESETS[preset].config, name, interleaving))
+@pytest.mark.parametrize(("preset", "name"), ALL_GRAPHS)
+def test_every_graph_builds_at_full_size(library: Library, preset: str, name: str) -> None:
+    check_floats(library, export(PRESETS[preset].config, name))
 
 
 def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
@@ -171,7 +160,7 @@ def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
 
 def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library) -> None:
     """Cells repeated and a frame around them, which the ResNet's trunk has not."""
-    form = ends_of(export(PRESETS["deepmask-vgg-a"].config, "trunk", ""))
+    form = ends_of(export(PRESETS["deepmask-vgg-a"].config, "trunk"))
     canvas = np.full((1, 3, 320, 352), BORDER_FILL, np.float32)
     canvas[:, :, 128:-128, 128:-128] = np.random.default_rng(0).uniform(0, 255, (64, 96))
     assert check_builds(library, form, symmetric(form, {"image": canvas})) == {"INT8": 8}
@@ -186,48 +175,24 @@ def test_an_int8_score_builds_from_the_symmetric_form(
 ) -> None:
     """What gives the code for masks keeps it in float32, and so the layer that reads it."""
     config = smaller(PRESETS[preset].config)
-    form = ends_of(export(config, "score", ""))
+    form = ends_of(export(config, "score"))
     features = np.random.default_rng(0).random((1, config.features, 20, 24), np.float32)
     assert check_builds(library, form, symmetric(form, {"features": features})) == expected
 
 
 def test_int8_masks_of_the_features_build_from_the_symmetric_form(library: Library) -> None:
     """The convolution and the product that are quantised, and the last layer, which is not."""
-    form = ends_of(export(PRESETS["deepmask-ours-head-b"].config, "mask", ""))
+    form = ends_of(export(PRESETS["deepmask-ours-head-b"].config, "mask"))
     features = np.random.default_rng(0).random((1, 1024, 14, 14), np.float32)
     model = symmetric(form, {"features": features, "locations": np.zeros((1, 2), np.int64)})
     assert check_builds(library, form, model) == {"INT8": 2, "FLOAT": 1}
 
 
-def test_types_are_read_from_the_graph() -> None:
-    """Weights stored in less count as what they are cast to, dequantised inputs as int8."""
-    make = onnx.helper.make_node
-    nodes = [
-        make("Conv", ["x", "single"], ["a"]),
-        make("Cast", ["half"], ["cast"], to=1),
-        make("Conv", ["a", "cast"], ["b"]),
-        make("Gemm", ["b", "half"], ["c"]),
-        make("DequantizeLinear", ["q", "single"], ["d"]),
-        make("MatMul", ["d", "single"], ["e"]),
-        make("Relu", ["e"], ["f"]),
-    ]
-    weights = [onnx.helper.make_tensor(n, t, [1], [1]) for n, t in (("single", 1), ("half", 10))]
-    graph = onnx.helper.make_graph(nodes, "g", [], [], weights)
-    assert graph_types(onnx.helper.make_model(graph)) == {"FLOAT": 2, "HALF": 1, "INT8": 1}
-
-
 def test_every_preset_is_made_of_graphs_that_are_built() -> None:
-    def kinds(graphs: Iterable[tuple[str, str, str]]) -> set[object]:
-        return {(name, *kind(PRESETS[preset].config, name), form) for preset, name, form in graphs}
+    def kinds(graphs: Iterable[tuple[str, str]]) -> set[object]:
+        return {(name, *kind(PRESETS[preset].config, name)) for preset, name in graphs}
 
-    assert kinds(FORMS) == kinds(ALL_GRAPHS)
-    assert {preset for preset, _, _ in ALL_GRAPHS} == set(PATCH_PRESETS)
-
-
-def test_a_graph_that_is_no_graph_is_refused_in_one_line(library: Library) -> None:
-    with pytest.raises(EngineError, match=r"tensorrt-rtx .* graph trunk: ") as caught:
-        build_plan(library, b"\0 no graph", "trunk", [], TARGETS)
-    assert "\n" not in str(caught.value)
+    assert kinds(GRAPHS) == kinds(ALL_GRAPHS)
 
 
 def test_targets_are_those_that_rtx_knows(library: Library) -> None:

@@ -18,14 +18,6 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True)
 
 
-def test_help_reads_like_documentation() -> None:
-    done = run("--help")
-    assert done.returncode == 0
-    for words in ("Export CHECKPOINT", "--weights", "Examples:", "relative deviation", "--scales"):
-        assert words in done.stdout
-    assert done.stderr == ""
-
-
 def test_help_imports_no_heavy_library() -> None:
     code = (
         "import sys, deepmask.export.cli;"
@@ -70,15 +62,6 @@ def test_wrong_use_is_one_line_and_exit_code_2(
     assert text in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
-
-
-def test_a_foreign_file_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "notes.pt").write_text("not a checkpoint", encoding="utf-8")
-    done = run(tmp_path / "notes.pt")
-    assert done.returncode == 2
-    assert "not a checkpoint of deepmask-train" in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.pt"]
 
 
 @pytest.mark.parametrize("library", ["torch", "onnxruntime"])

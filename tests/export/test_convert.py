@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -216,18 +215,6 @@ def test_what_the_converter_refuses_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dense_mask_is_left_out_and_said_so(source: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(source, tmp_path / "copy"))
-    (copy / "mask_dense.onnx").touch()
-    manifest = load_manifest(copy)
-    about = {**manifest.about, "extra": ["mask_dense.onnx"]}
-    write_manifest(replace(manifest, about=about), copy)
-    lines: list[str] = []
-    convert_model(copy, tmp_path / "out", ExportOptions(precision="fp16"), lines.append)
-    assert lines[0] == "mask_dense.onnx is left out: it is made of a checkpoint"
-    assert not (tmp_path / "out" / "mask_dense.onnx").exists()
-
-
 def test_int8_runs_on_openvino_by_itself(source: Path, photographs: Path, tmp_path: Path) -> None:
     """Where it is installed; features are ONNX Runtime's to a few steps of a quantised layer."""
     pytest.importorskip("deepmask.runtime.engines.openvino")
@@ -267,8 +254,7 @@ def test_the_command_takes_a_folder(source: Path, photographs: Path, tmp_path: P
     ("arguments", "text"),
     [
         (["mine"], "Error: mine is exported already: give --precision fp16, int8 or int8-symm"),
-        (["mine", "--threshold", "0.2"], "Error: --threshold is for a checkpoint: leave it out fo"),
-        (["mine", "--opset", "18"], "Error: --opset is for a checkpoint: leave it out for an exp"),
+        (["mine", "--threshold", "0.2"], "Error: --threshold is for a checkpoint: leave it out"),
         (["empty"], "Error: empty: no model.json there; a model is a folder written by deepmask"),
         (["/", "--precision", "fp16"], "Error: / has no name to put beside it: give --out"),
         (["mine", "--precision", "fp16", "--out", "loop"], "Error: loop is a file: give --out a f"),

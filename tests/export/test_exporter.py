@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 import subprocess
 import sys
@@ -22,14 +21,13 @@ from deepmask.export.exporter import export_model
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.options import ExportOptions
 from deepmask.export.parity import PICTURE_SIZES
-from deepmask.networks.dense.graphs import DenseOptions, example_inputs
+from deepmask.networks.dense.graphs import example_inputs
 from deepmask.networks.families import dense_model, describe
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import shipped_model
-from deepmask.train.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from tests.export.conftest import (
     FULL_LIKE,
     PAPER_LIKE,
@@ -128,32 +126,19 @@ def test_parity_figures_are_kept(r18_export: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "interleaving"),
-    [(PAPER_LIKE, "dilated"), (FULL_LIKE, "shifted"), (VGG_LIKE, "dilated")],
-    ids=["low-rank", "full", "vgg-a"],
+    "config", [PAPER_LIKE, FULL_LIKE, VGG_LIKE], ids=["low-rank", "full", "vgg-a"]
 )
-def test_models_with_a_pooled_score_head_export(
-    config: DeepMaskConfig, interleaving: str, tmp_path: Path
-) -> None:
+def test_models_with_a_pooled_score_head_export(config: DeepMaskConfig, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(random_model(config), tmp_path / "pooled.pt")
-    options = ExportOptions(
-        name="paper",
-        interleaving=interleaving,
-        dense_mask=True,
-        scales=Scales(-1, 0, 0.25),
-        threshold=0.1,
-    )
+    options = ExportOptions(name="paper", scales=Scales(-1, 0, 0.25), threshold=0.1)
     manifest = export_quickly(checkpoint, tmp_path / "model", options, pictures=2)
     assert list(manifest.stage("mask").inputs) == ["features", "locations"]
     for one in manifest.about["parity"]["pictures"]:
         assert all(0 < one[key] < 1e-5 for key in ("features", "scores", "masks"))
     assert load_manifest(tmp_path / "model") == manifest
-    dense = onnx.load(tmp_path / "model" / "mask_dense.onnx")
-    assert [value.name for value in dense.graph.input] == ["features"]
     assert (manifest.name, manifest.threshold) == ("paper", 0.1)
     assert manifest.views.scales == Scales(-1, 0, 0.25)
     assert manifest.about["score_head"] == "pooled"
-    assert manifest.about["extra"] == ["mask_dense.onnx"]
 
 
 def test_an_export_that_deviates_fails_and_leaves_what_was_there(
@@ -189,7 +174,7 @@ def test_an_export_that_deviates_fails_and_leaves_what_was_there(
 
 
 def test_graphs_of_one_checkpoint_are_byte_equal() -> None:
-    dense = dense_model(random_model(TINY), DenseOptions())
+    dense = dense_model(random_model(TINY))
     score = dense.main.graphs[1]
     examples = example_inputs(score, sketch(dense, describe(TINY)))
     first, second = (to_onnx(score, examples, 18) for _ in range(2))
@@ -214,49 +199,6 @@ def test_weights_that_overflow_in_use_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 
-def test_weights_of_another_network_are_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = random_model(TINY)
-    weights = model.state_dict()
-    del weights["mask_head.classify.bias"]
-    save_checkpoint(Checkpoint(TINY, weights, {}), tmp_path / "cut.pt")
-    monkeypatch.setattr(sys, "argv", ["deepmask-export", str(tmp_path / "cut.pt")])
-    with pytest.raises(SystemExit) as exit_:
-        cli.main()
-    error = capsys.readouterr().err
-    assert exit_.value.code == 2
-    assert "weights do not fit its configuration" in error
-    assert "'mask_head.classify.bias' is missing" in error
-    assert error.count("\n") == 1
-
-
-def test_interleaving_is_refused_where_nothing_is_pooled(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(ExportUsageError, match="has the shared score head, which has no pooling"):
-        export_model(tiny_checkpoint, tmp_path / "model", ExportOptions(interleaving="shifted"))
-
-
 def test_a_name_that_no_manifest_may_hold_is_refused(tiny_checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportUsageError, match="the name has 201 letters, at most 200 are kept"):
         export_model(tiny_checkpoint, tmp_path / "model", ExportOptions(name="x" * 201))
-
-
-class Payload:
-    """Would write a file if it were ever unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
-def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
-    evil, proof = tmp_path / "evil.pt", tmp_path / "proof"
-    evil.write_bytes(pickle.dumps(Payload(proof), protocol=2))
-    with pytest.raises(CheckpointError, match="not a checkpoint of deepmask-train"):
-        export_model(evil, tmp_path / "model", ExportOptions())
-    assert not proof.exists()
-    assert not (tmp_path / "model").exists()

@@ -10,10 +10,8 @@ from numpy.testing import assert_allclose
 from torch import Tensor, nn
 
 from deepmask.networks.dense.gray_border import (
-    Field,
     GrayBorderTrunk,
     around_the_picture,
-    joined,
     layout,
     stages_apart,
     stages_of,
@@ -85,27 +83,6 @@ def test_the_presets_borders(border: int, apart: int, repeats: list[int], crop: 
     stages = stages_of(thin())
     assert stages_apart(stages, border) == apart
     assert layout(stages[:apart], border) == (repeats, crop)
-
-
-def test_a_field_is_what_a_cell_sees() -> None:
-    """Each pixel in turn is changed; with positive weights every cell that sees it changes."""
-    trunk = thin()
-    for parameter in trunk.parameters():
-        parameter.abs_()
-    for count in range(1, len(stages_of(trunk)) + 1):
-        layers = joined(stages_of(trunk)[:count])
-        field = Field().behind(layers)
-        plain = torch.ones(1, 3, 16, 192)
-        before = nn.Sequential(*layers)(plain)
-        for pixel in range(72, 104):
-            changed = plain.clone()
-            changed[:, :, :, pixel] += 1
-            columns = (nn.Sequential(*layers)(changed) != before).any(dim=2).any(dim=1)[0]
-            seen = [
-                field.stride * cell - field.before <= pixel <= field.stride * cell + field.after
-                for cell in range(len(columns))
-            ]
-            assert columns.tolist() == seen
 
 
 def test_what_is_gray_for_certain_is_not_read() -> None:

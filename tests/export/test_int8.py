@@ -10,11 +10,15 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from deepmask.export.precision.calibration import covering
-from deepmask.export.precision.int8 import QUANTISED_FORMS, quantise, quantised_nodes
-from deepmask.networks.dense.graphs import DenseOptions
+from deepmask.export.precision.int8 import (
+    QUANTISED_FORMS,
+    count_quantised,
+    quantise,
+    quantised_nodes,
+)
 from deepmask.networks.families import dense_model, describe
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import VIEW, Stage, TensorSpec
@@ -33,9 +37,8 @@ from tests.export.float_graphs import graphs_of, random_feed, sketch
 
 
 @pytest.mark.parametrize("form", ["int8", "int8-symmetric"])
-@pytest.mark.parametrize("interleaving", ["dilated", "shifted"])
-def test_pooled_score_heads_are_quantised(form: str, interleaving: str, tmp_path: Path) -> None:
-    score = graphs_of(PAPER_LIKE, tmp_path, "score", interleaving=interleaving)["score"]
+def test_pooled_score_heads_are_quantised(form: str, tmp_path: Path) -> None:
+    score = graphs_of(PAPER_LIKE, tmp_path, "score")["score"]
     full = onnxruntime.InferenceSession(str(score.path))
     feed = random_feed(full)
     quantise(score.path, tmp_path / "int8.onnx", score.stage, [feed], form)
@@ -144,7 +147,7 @@ def test_layers_that_stay_in_float32(
 
 def test_covering_windows_hold_every_cell_that_a_window_can() -> None:
     """The symmetric form measures what was gathered, and nothing else."""
-    dense = dense_model(random_model(TINY), DenseOptions())
+    dense = dense_model(random_model(TINY))
     manifest = sketch(dense, describe(TINY))
     (grid,), cells = manifest.grids, TINY.cells
     for height, width in ((1, 1), (64, 70), (100, 333)):
@@ -221,3 +224,16 @@ def test_ranges_are_the_mean_of_all_feeds(form: str, tmp_path: Path) -> None:
     [first] = [node for node in quantised.node if node.input[0] == "image"]
     steps = 255 if form == "int8" else 127
     assert values[first.input[1]] == pytest.approx(2 / steps, rel=1e-6)
+
+
+def test_layers_that_compute_on_integers_are_counted() -> None:
+    """Of those with weights: a product of two tensors that are computed has none."""
+    weight = numpy_helper.from_array(np.zeros((1, 1, 1, 1), np.float32), "weight")
+    nodes = [
+        helper.make_node("DequantizeLinear", ["stored", "scale"], ["read"]),
+        helper.make_node("Conv", ["image", "read"], ["a"]),
+        helper.make_node("Conv", ["a", "weight"], ["b"]),
+        helper.make_node("MatMul", ["a", "b"], ["c"]),
+    ]
+    model = helper.make_model(helper.make_graph(nodes, "graph", [], [], [weight]))
+    assert count_quantised(model) == (1, 2)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from deepmask.export import parity
 from deepmask.export.predict import Sample, Tensors, predict_with_torch
-from deepmask.networks.dense.graphs import DenseForm, DenseModel, DenseOptions, manifest_of
+from deepmask.networks.dense.graphs import DenseForm, DenseModel, manifest_of
 from deepmask.runtime.model.manifest import Manifest
 from tests.networks import toy
 
@@ -18,7 +18,7 @@ from tests.networks import toy
 @pytest.fixture
 def dense(monkeypatch: pytest.MonkeyPatch) -> DenseModel:
     """Graphs without features; what is written is taken to be what PyTorch gives."""
-    found = toy.dense_toy(toy.ToyNetwork(toy.ToyConfig()).eval(), DenseOptions())
+    found = toy.dense_toy(toy.ToyNetwork(toy.ToyConfig()).eval())
 
     def written(folder: Path, form: DenseForm, sample: Sample) -> Tensors:
         return predict_with_torch(found.main, sample)

@@ -16,8 +16,6 @@ from numpy.testing import assert_array_equal
 from PIL import Image
 
 from deepmask import DeepMask
-from deepmask.export.errors import ExportUsageError
-from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
 from deepmask.export.parity import relative_error
 from deepmask.export.precision.calibration_set import Photographs
@@ -26,7 +24,6 @@ from deepmask.networks.deepmask import DeepMaskNetwork as Network
 from deepmask.networks.dense.torch_engine import runnable
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict import network
 from deepmask.runtime.predict.deepmask import Windows
 from tests.export.conftest import TINY_SHARP, export_quickly, random_model, write_checkpoint
 
@@ -101,32 +98,6 @@ def test_the_runtime_gives_the_networks_masks_sharp_and_coarse(
     assert relative_error(in_place(sharp), in_place(expected)) < 1e-4
 
 
-def test_neither_threads_nor_company_change_a_bit(
-    sharp_export: Path, image: npt.NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor do the masks that are made at once: each window's is its own."""
-
-    def bits(
-        model: DeepMask, picture: npt.NDArray[np.uint8], proposals: int = 40
-    ) -> tuple[bytes, bytes, str]:
-        masks = model.windows(picture, proposals=proposals).logits[:40]
-        found = model(picture, proposals=proposals)
-        return found.scores[:40].tobytes(), masks.tobytes(), str(found.rles()[:40])
-
-    other = image[:60, 20:101]
-    for coarse in (False, True):
-        with DeepMask.load(sharp_export, device="cpu", threads=1, coarse=coarse) as model:
-            alone = bits(model, image)
-            others = bits(model, other)
-            assert bits(model, image) == alone != others
-        with DeepMask.load(sharp_export, device="cpu", threads=3, coarse=coarse) as model:
-            assert (bits(model, other), bits(model, image)) == (others, alone)
-            assert bits(model, image, proposals=90) == alone
-            with monkeypatch.context() as patch:
-                patch.setattr(network, "_GATHER_BYTES", 1 << 20)  # 7 refined windows
-                assert bits(model, image) == alone
-
-
 PEAK = """
 import sys
 from pathlib import Path
@@ -186,9 +157,3 @@ def test_a_lower_precision_keeps_both_forms(
     assert np.abs(scores - exact.scores).max() < 0.02
     error = manifest.about["against_fp32"]["masks"]
     assert 0 < error["rms"] < (0.02 if precision == "fp16" else 0.2) * error["reference_rms"]
-
-
-def test_masks_of_every_window_at_once_are_refused(tmp_path: Path) -> None:
-    checkpoint = write_checkpoint(random_model(TINY_SHARP), tmp_path / "sharp.pt")
-    with pytest.raises(ExportUsageError, match="refined masks, which are made window by window"):
-        export_model(checkpoint, tmp_path / "model", ExportOptions(dense_mask=True))

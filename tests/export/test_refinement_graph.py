@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from deepmask.export.parity import relative_error, samples
 from deepmask.networks.dense.deepmask import border_of, margin_of
-from deepmask.networks.dense.graphs import DenseForm, DenseOptions
-from deepmask.networks.dense.refinement import doubled, folded, joined_linear
+from deepmask.networks.dense.graphs import DenseForm
 from deepmask.networks.families import dense_model, describe
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from tests.export.conftest import TINY_SHARP, random_model
 from tests.export.float_graphs import sketch
-
-Mode: TypeAlias = Literal["zeros", "reflect"]
 
 #: What `TINY_SHARP` is varied by: every padding, size of mask and start of a window's code.
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -62,7 +56,7 @@ def test_masks_equal_the_trained_form_at_every_window(
 ) -> None:
     """Those at the picture's edges and corners too, where reflection and cropping could differ."""
     model = random_model(replace(TINY_SHARP, **changes))
-    dense = dense_model(model, DenseOptions())
+    dense = dense_model(model)
     sample = samples(sketch(dense, describe(model.config)))[0]
     stride = model.config.stride
     shape = (-(-sample.height // stride) + 1, -(-sample.width // stride) + 1)
@@ -90,51 +84,9 @@ def test_a_training_patch_is_a_canvas_of_one_window(padding: str) -> None:
     with torch.no_grad():
         mask, score = model(patch)
     given = {"image": patch, "locations": torch.zeros(1, 2, dtype=torch.int64)}
-    found = run(dense_model(model, DenseOptions()).main, given)
+    found = run(dense_model(model).main, given)
     assert relative_error(found["mask"].numpy(), mask.numpy()) < 1e-5
     assert relative_error(found["score"].flatten().numpy(), score.numpy()) < 1e-5
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.integers(1, 4),
-    st.integers(1, 4),
-    st.integers(2, 6),
-    st.integers(2, 6),
-    st.sampled_from(["zeros", "reflect"]),
-    st.booleans(),
-    st.integers(0, 2**32 - 1),
-)
-def test_a_convolution_behind_an_upsampling_moves_before_it(
-    channels: int, made: int, height: int, width: int, mode: Mode, bias: bool, seed: int
-) -> None:
-    torch.manual_seed(seed)
-    conv = nn.Conv2d(channels, made, 3, padding=1, bias=bias, padding_mode=mode)
-    x = torch.randn(2, channels, height, width)
-    with torch.no_grad():
-        expected = conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        found = F.pixel_shuffle(doubled(conv)(x), 2)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("mode", ["zeros", "reflect"])
-def test_a_linear_layer_and_the_convolution_behind_it_are_one(mode: Mode) -> None:
-    torch.manual_seed(0)
-    encode = nn.Linear(5, 3 * 4 * 4)
-    join = nn.Conv2d(3, 2, 3, padding=1, bias=False, padding_mode=mode)
-    code = torch.randn(7, 5)
-    with torch.no_grad():
-        expected = join(encode(code).view(7, 3, 4, 4)).flatten(1)
-        found = joined_linear(encode, join, 4)(code)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_a_cell_of_the_skip_maps_holds_its_samples_side_by_side() -> None:
-    maps = torch.arange(2 * 4 * 6).float().view(1, 2, 4, 6)
-    cells = folded(maps, 2)
-    assert cells.shape == (1, 2, 3, 8)
-    expected = [maps[0, k, y, x] for k in range(2) for y in (2, 3) for x in (4, 5)]
-    assert cells[0, 1, 2].tolist() == [value.item() for value in expected]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_errors_are_the_rooms_own(
 
 
 def test_what_would_have_no_effect_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportUsageError, match="opset is for a checkpoint"):
+    with pytest.raises(ExportUsageError, match="--opset is for a checkpoint"):
         export(ExportRequest(tmp_path, options=ExportOptions(opset=19)))
     int8 = ExportOptions(precision="int8")
     with pytest.raises(ExportUsageError, match="takes no zero points"):

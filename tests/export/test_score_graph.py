@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from deepmask.export.parity import relative_error
-from deepmask.networks.dense.score import INTERLEAVINGS, PooledScoreGraph, SharedScoreGraph
+from deepmask.networks.dense.score import PooledScoreGraph, SharedScoreGraph
 from deepmask.networks.heads import LowRankMaskHead, PooledScoreHead, SharedScoreHead
 from tests.export.windows import session_of, windows_of
 
@@ -31,8 +31,8 @@ def pooled_head(cells: int) -> PooledScoreHead:
 
 
 @functools.cache
-def pooled_session(cells: int, margin: int, interleaving: str) -> onnxruntime.InferenceSession:
-    graph = PooledScoreGraph(pooled_head(cells), cells, margin, interleaving)
+def pooled_session(cells: int, margin: int) -> onnxruntime.InferenceSession:
+    graph = PooledScoreGraph(pooled_head(cells), cells, margin)
     side = cells + 2 * margin
     example = torch.zeros(1, WIDTH, side + 3, side + 6)
     return session_of(graph, (example,), ("features",), ("score",))
@@ -42,7 +42,6 @@ def random_map(height: int, width: int, seed: int) -> Tensor:
     return torch.randn((1, WIDTH, height, width), generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("interleaving", INTERLEAVINGS)
 @settings(max_examples=25, deadline=None)
 @given(
     cells=st.sampled_from(CELLS),
@@ -52,7 +51,7 @@ def random_map(height: int, width: int, seed: int) -> Tensor:
     seed=st.integers(0, 1000),
 )
 def test_pooled_score_graph_equals_the_head_on_every_window(
-    interleaving: str, cells: int, margin: int, rows: int, cols: int, seed: int
+    cells: int, margin: int, rows: int, cols: int, seed: int
 ) -> None:
     side = cells + 2 * margin - 1
     features = random_map(side + rows, side + cols, seed)
@@ -60,22 +59,19 @@ def test_pooled_score_graph_equals_the_head_on_every_window(
     assert found == [rows, cols]
     with torch.no_grad():
         expected = pooled_head(cells)(windows).view(1, 1, rows, cols).numpy()
-        module = PooledScoreGraph(pooled_head(cells), cells, margin, interleaving)
+        module = PooledScoreGraph(pooled_head(cells), cells, margin)
         assert relative_error(module(features).numpy(), expected) <= 1e-4
 
 
-@pytest.mark.parametrize("interleaving", INTERLEAVINGS)
 @settings(max_examples=20, deadline=None)
 @given(rows=st.integers(1, 12), cols=st.integers(1, 12), seed=st.integers(0, 1000))
-def test_pooled_score_graph_is_the_same_in_onnx_runtime(
-    interleaving: str, rows: int, cols: int, seed: int
-) -> None:
+def test_pooled_score_graph_is_the_same_in_onnx_runtime(rows: int, cols: int, seed: int) -> None:
     cells, margin = 14, 1
     features = random_map(cells + 1 + rows, cells + 1 + cols, seed)
     windows, *_ = windows_of(features, cells, margin)
     with torch.no_grad():
         expected = pooled_head(cells)(windows).view(1, 1, rows, cols).numpy()
-    session = pooled_session(cells, margin, interleaving)
+    session = pooled_session(cells, margin)
     (score,) = session.run(["score"], {"features": features.numpy()})
     assert relative_error(score, expected) <= 1e-4
 

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import json
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -127,16 +126,6 @@ def test_a_configuration_that_is_no_text_is_anothers(folder: Path, tmp_path: Pat
     path.mkdir()
     with pytest.raises(ExportUsageError, match="squares is another kind of model"):
         write_repository(folder, tmp_path)
-
-
-def test_the_command_adds_a_version(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    command = ["deepmask-export", str(tiny_checkpoint), "--out", "m", "--triton", "served"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("wrote m\nwrote served/tiny/1\n")
-    served = tmp_path / "served" / "tiny" / "1" / "model"
-    for path in (tmp_path / "m").iterdir():
-        assert (served / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize(

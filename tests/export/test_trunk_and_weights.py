@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import numpy_helper
 from torch import nn
 
 from deepmask.export.errors import ExportError
-from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.parity import relative_error
-from deepmask.export.weights import require_finite, round_to_half, store_as_half
-from deepmask.networks.dense.deepmask import border_of, margin_of
+from deepmask.export.weights import round_to_half
+from deepmask.networks.dense.deepmask import border_of
 from deepmask.networks.dense.trunk import TrunkGraph, fold_batchnorm
-from deepmask.networks.presets import PRESETS
 from tests.export.conftest import TINY, random_model
-from tests.export.windows import graph_of, session_of
-
-
-def test_borders_are_those_of_the_patches() -> None:
-    assert [border_of(patch) for patch in (64, 160, 224)] == [48, 96, 128]
-    assert [margin_of(PRESETS[name].config) for name in ("deepmask-r18", "w112-p3-d21")] == [1, 2]
+from tests.export.windows import session_of
 
 
 def test_trunk_graph_equals_features_at_any_size() -> None:
@@ -47,15 +37,6 @@ def test_folding_leaves_no_batchnorm_and_the_model_as_it_was() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_weights_that_are_not_finite_are_named(bad: float) -> None:
-    weights = {"trunk.a": torch.zeros(3), "count": torch.tensor(3), "head.b": torch.ones(2, 2)}
-    require_finite(weights)
-    weights["head.b"][1, 0] = bad
-    with pytest.raises(ExportError, match=r"weight head\.b has 1 of 4 values that are NaN or inf"):
-        require_finite(weights)
-
-
 def test_rounding_to_half_changes_matrices_only_and_refuses_overflow() -> None:
     model = random_model(TINY)
     rounded = round_to_half(model)
@@ -67,33 +48,3 @@ def test_rounding_to_half_changes_matrices_only_and_refuses_overflow() -> None:
     model.mask_head.classify.weight.data[0, 0] = 1e5
     with pytest.raises(ExportError, match=r"weight mask_head\.classify\.weight is beyond float16"):
         round_to_half(model)
-
-
-def test_storing_as_half_loses_nothing_and_leaves_other_values_alone() -> None:
-    exact = torch.randn(8, 4).half().float()
-    inexact = torch.full((5, 8), 0.1)
-    module = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 5))
-    module[0].weight.data, module[1].weight.data = exact, inexact
-    example = torch.zeros(1, 4, 1, 1)
-
-    class Flat(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = module
-
-        def forward(self, features: torch.Tensor) -> torch.Tensor:
-            made: torch.Tensor = self.layers(features.flatten(1))
-            return made[:, :, None, None]
-
-    graph = to_onnx(graph_of(Flat(), ("features",), ("score",)), (example,), 18)
-    plain = onnx.ModelProto()
-    plain.CopyFrom(graph)
-    store_as_half(graph)
-    onnx.checker.check_model(graph, full_check=True)
-    kinds = {tensor.name: tensor.data_type for tensor in graph.graph.initializer}
-    halves = [name for name, kind in kinds.items() if kind == onnx.TensorProto.FLOAT16]
-    assert len(halves) == 1
-    assert len([kind for kind in kinds.values() if kind == onnx.TensorProto.FLOAT]) == 3
-    stored = next(t for t in graph.graph.initializer if t.name == halves[0])
-    original = next(t for t in plain.graph.initializer if t.name == halves[0][: -len(".half")])
-    assert np.array_equal(numpy_helper.to_array(stored), numpy_helper.to_array(original))

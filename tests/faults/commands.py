@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from deepmask.evaluate.contact_sheet import SHEET_NAME
+from deepmask.evaluate.folder import SHEET_NAME
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.engines.tensorrt.plan_cache import model_plans
@@ -183,11 +183,15 @@ class Batch(Command):
     def arguments(self, folder: Path) -> list[str]:
         line = ["run", str(self.inputs.pictures), "--model", str(self.inputs.squares)]
         line += ["--engine", "onnxruntime", "--device", "cpu", "--proposals", "50"]
-        return [*line, "--out", str(folder / "p.json"), "--overlay", str(folder / "drawn")]
+        line += ["--out", str(folder / "p.json"), "--overlay", str(folder / "drawn")]
+        return [*line, "--html", str(folder / "p.html")]
 
     def require_whole(self, folder: Path) -> None:
         for path in folder.glob("*.json"):
             json.loads(path.read_text())
+        for path in folder.glob("*.html"):
+            if not path.read_text().endswith("</html>\n"):
+                raise AssertionError(f"{path} is cut short")
         for path in (folder / "drawn").glob("*.png"):
             Image.open(path).load()
 

@@ -15,7 +15,7 @@ import torch
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import DeepMaskRecipe
-from deepmask.networks.trunks import TRUNKS, InitialiseError, Trunk, initialise_trunk
+from deepmask.networks.trunks import TRUNKS, InitialiseError, Trunk
 from deepmask.train.checkpoint import FORMAT, Checkpoint, CheckpointError, load_checkpoint
 from deepmask.train.device import choose_hardware
 from deepmask.train.initialise import read_weights
@@ -173,7 +173,7 @@ def trunk() -> Trunk:
 
 def read_trunk(path: Path) -> None:
     """The trunk with the file's weights."""
-    initialise_trunk(trunk(), read_weights(str(path), ""))
+    trunk().start_from(read_weights(str(path), ""))
 
 
 TARGETS = (

@@ -13,9 +13,9 @@ from deepmask.networks.efficientnet_lite import (
     EPSILON,
     Block,
     EfficientNetLite,
-    load_published,
     scaled_stages,
 )
+from deepmask.networks.trunks import InitialiseError
 
 
 def published_state(trunk: EfficientNetLite, seed: int = 0) -> dict[str, Tensor]:
@@ -86,7 +86,7 @@ def reference(state: Mapping[str, Tensor], version: int, image: Tensor) -> list[
 def test_folded_features_equal_the_networks_with_batchnorm(version: int) -> None:
     trunk = EfficientNetLite(version).double()
     state = {k: v.double() for k, v in published_state(trunk).items()}
-    load_published(trunk, state)
+    trunk.start_from(state)
     image = torch.rand(2, 3, 64, 96, dtype=torch.float64) * 255
     blocks = reference(state, version, image)
     maps = trunk(image)
@@ -118,7 +118,7 @@ def test_features_equal_the_pip_packages() -> None:
     peer.load_state_dict(state)
     peer.double().eval()
     trunk = EfficientNetLite(2).double()
-    load_published(trunk, state)
+    trunk.start_from(state)
     image = torch.rand(1, 3, 128, 128, dtype=torch.float64) * 255
     x = F.relu6(peer._bn0(peer._conv_stem((image - 127) / 128)))
     outputs = []
@@ -131,16 +131,16 @@ def test_features_equal_the_pip_packages() -> None:
 
 def test_another_versions_weights_are_refused() -> None:
     state = published_state(EfficientNetLite(0))
-    with pytest.raises(ValueError, match="another version"):
-        load_published(EfficientNetLite(2), state)
+    with pytest.raises(InitialiseError, match="of the same version"):
+        EfficientNetLite(2).start_from(state)
 
 
 def test_missing_layers_are_refused() -> None:
     trunk = EfficientNetLite(0)
     state = published_state(trunk)
     del state["_blocks.3._bn1.running_var"]
-    with pytest.raises(KeyError, match=r"_blocks\.3\._bn1\.running_var"):
-        load_published(trunk, state)
+    with pytest.raises(InitialiseError, match=r"_blocks\.3\._bn1\.running_var is missing"):
+        trunk.start_from(state)
 
 
 def test_unknown_versions_are_refused() -> None:
@@ -153,7 +153,7 @@ def test_unknown_versions_are_refused() -> None:
 def test_a_picture_padded_to_the_canvas_gives_the_same_features_inside(version: int) -> None:
     """Cells farther from the border than the receptive field do not see how far the fill goes."""
     trunk = EfficientNetLite(version)
-    load_published(trunk, published_state(trunk))
+    trunk.start_from(published_state(trunk))
     small = torch.full((1, 3, 64, 128), 127.0)
     small[..., :64] = torch.rand(1, 3, 64, 64) * 255
     large = torch.full((1, 3, 64, 192), 127.0)

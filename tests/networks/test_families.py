@@ -9,12 +9,9 @@ import torch
 
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.deepmask import DeepMaskNetwork
-from deepmask.networks.dense.graphs import DenseOptions
 from deepmask.networks.families import (
     FAMILIES,
     build,
-    dense_model,
-    describe,
     family_name,
     family_of,
 )
@@ -52,32 +49,6 @@ def test_each_configuration_is_built_by_its_family(
     assert family_of(tiny_refined).base is not None
     assert tiny_refined.coarse() == tiny_model
     assert tiny_model.coarse() == tiny_model
-
-
-def test_graphs_and_description_are_the_familys(
-    tiny_model: DeepMaskConfig, tiny_refined: SharpMaskConfig
-) -> None:
-    plain = dense_model(build(tiny_model).eval(), DenseOptions())
-    sharp = dense_model(build(tiny_refined).eval(), DenseOptions())
-    assert plain.coarse is None
-    assert sharp.coarse is not None
-    assert [grid.mask_size for grid in describe(tiny_model).grids] == [14]
-    assert [grid.mask_size for grid in describe(tiny_refined).grids] == [32]
-    assert [grid.mask_size for grid in describe(tiny_refined).coarse_grids] == [14]
-
-
-@torch.no_grad()
-def test_graphs_compute_what_the_network_does_in_training(
-    tiny_model: DeepMaskConfig, tiny_refined: SharpMaskConfig
-) -> None:
-    canvas, locations = 255 * torch.rand(1, 3, 160, 192), torch.tensor([[0, 0], [1, 3], [4, 6]])
-    for config in (tiny_model, replace(tiny_model, score_head="separate"), tiny_refined):
-        for form in dense_model(build(config).eval(), DenseOptions()).forms().values():
-            tensors = {"image": canvas, "locations": locations}
-            for graph in form.graphs:
-                tensors |= graph.run(tensors)
-            for name, expected in form.reference(canvas, locations).items():
-                torch.testing.assert_close(tensors[name], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_configuration_of_no_family_has_none() -> None:

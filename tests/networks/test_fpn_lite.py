@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deepmask.networks.fpn_lite import FpnLite, FpnLiteConfig, Windows
+from deepmask.networks.fpn_lite import FpnLite, Windows
 from deepmask.networks.levels import SLOTS, STRIDES
-
-TINY = FpnLiteConfig(trunk=0, width=8, context=4, code=16, fine=6, last=4, second=8)
+from deepmask.networks.whole.config import FpnLiteConfig
+from tests.networks.tiny_fpn import TINY
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_scores_cover_all_locations(network: FpnLite) -> None:
 
 
 @pytest.mark.parametrize("slot", [0, 1])
-def test_masks_have_two_pixels_a_fine_cell(network: FpnLite, slot: int) -> None:
+def test_masks_have_the_size_of_their_slot(network: FpnLite, slot: int) -> None:
     dense = network.dense(torch.rand(2, 3, 128, 128).double() * 255)
     chosen = windows([(0, 1, 0, 15), (4, 0, 0, 0), (2, 1, 3, 3)])
     mask, iou = network.masks(dense, chosen, slot, torch.zeros(3, 2).double())
@@ -107,5 +107,5 @@ def test_the_first_score_starts_rare(network: FpnLite) -> None:
 
 
 def test_a_configuration_rebuilds_the_network(network: FpnLite) -> None:
-    again = FpnLite(FpnLiteConfig(**network.config.as_dict()))
+    again = FpnLite(FpnLiteConfig.from_dict(network.config.to_dict()))
     again.load_state_dict(network.state_dict())

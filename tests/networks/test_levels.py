@@ -30,8 +30,9 @@ def test_a_window_holds_its_largest_object_half_a_cell_off_centre(grid: Grid) ->
 
 
 @pytest.mark.parametrize("grid", grids(), ids=lambda g: g.name)
-def test_mask_pixels_are_a_quarter_stride(grid: Grid) -> None:
-    assert grid.window * 4 == grid.mask_size * grid.stride
+def test_all_masks_have_one_size_and_its_samples_divide_a_fine_cell(grid: Grid) -> None:
+    assert grid.mask_size == 48
+    assert grid.mask_size * grid.stride % (2 * grid.window) == 0
 
 
 def test_regions_are_whole_cells() -> None:

@@ -18,10 +18,8 @@ import pytest
 import torch
 
 from deepmask.coco.reader import read_coco
-from deepmask.networks.config import ConfigError
-from deepmask.networks.dense.graphs import DenseOptions
 from deepmask.networks.dense.torch_engine import runnable
-from deepmask.networks.families import FAMILIES, dense_model
+from deepmask.networks.families import FAMILIES
 from deepmask.networks.family import TrainingData
 from deepmask.networks.presets import PRESETS
 from deepmask.runtime.model.manifest import Scales
@@ -79,7 +77,9 @@ def test_from_training_to_evaluation(drawn: Drawn, tmp_path: Path) -> None:
     assert len(re.findall(r"^ *\d+×\d+ +\d+ +– +\d\.\de-\d\d +\d\.\de", told, re.MULTILINE)) == 4
 
     picture, found = str(drawn[1] / "000000000001.png"), tmp_path / "proposals.json"
-    told = run("deepmask-trt-run", picture, "--model", model, "--out", str(found))
+    told = run(
+        "deepmask-trt-run", picture, "--model", model, *("--out", str(found), "--proposals", "1000")
+    )
     assert "1000 proposals" in told
     assert len(json.loads(found.read_text())) == 1000
     told = run(
@@ -124,17 +124,6 @@ def test_a_location_is_the_window_around_its_cell(
         centre = stride * (index + 0.5)
         ends = max(0, centre - reach), min(side, centre + reach)
         assert (start, start + size) == pytest.approx(ends, abs=1.5)
-
-
-@pytest.mark.parametrize(
-    ("options", "flag"),
-    [(DenseOptions(dense_mask=True), "--dense-mask"), (DenseOptions("shifted"), "--interleave")],
-)
-def test_options_that_a_family_does_not_list_are_refused(
-    network: toy.ToyNetwork, options: DenseOptions, flag: str
-) -> None:
-    with pytest.raises(ConfigError, match=f"no use for {flag}: leave it out"):
-        dense_model(network, options)
 
 
 def test_data_that_it_cannot_learn_from_is_refused(drawn: Drawn) -> None:

@@ -24,7 +24,6 @@ from deepmask.networks.dense.graphs import (
     DenseForm,
     DenseGraph,
     DenseModel,
-    DenseOptions,
     Description,
 )
 from deepmask.networks.families import FAMILIES
@@ -183,7 +182,7 @@ class MaskGraph(nn.Module):
         return self.logits.expand(locations.shape[0], -1, -1)
 
 
-def dense_toy(network: ToyNetwork, options: DenseOptions) -> DenseModel:
+def dense_toy(network: ToyNetwork) -> DenseModel:
     """Return the two graphs of a network."""
     size = network.config.mask_size
     image = {"image": TensorSpec("image", "float32", (1, 3, "height", "width"))}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.views.geometry import bilinear_taps, mask_coordinate, window_extent
+from deepmask.runtime.views.geometry import knot_fraction, mask_coordinate, window_extent
 
 Logits = npt.NDArray[np.float32]
 
@@ -36,6 +36,7 @@ def paste(
 
 def _interpolate(samples: Logits, coordinates: npt.NDArray[np.float64]) -> Logits:
     """Rows between rows, in float32 as two products and one sum: (S, M) → (K, M)."""
-    knot, before, after = bilinear_taps(coordinates, len(samples))
-    between: Logits = samples[knot] * before[:, None] + samples[knot + 1] * after[:, None]
+    knot = np.clip(np.floor(coordinates).astype(np.int64), 0, len(samples) - 2)
+    after = knot_fraction(coordinates, knot)[:, None]
+    between: Logits = samples[knot] * (np.float32(1) - after) + samples[knot + 1] * after
     return between

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.config import DeepMaskConfig
-from deepmask.networks.trunks import TRUNKS, InitialiseError, initialise_trunk
+from deepmask.networks.trunks import TRUNKS, InitialiseError
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from deepmask.train.initialise import read_weights
 
@@ -113,7 +113,7 @@ def test_initialisation_copies_every_trunk_weight(tmp_path: Path, state: dict[st
     more = {"fc.weight": torch.zeros(2), "layer4.x": torch.zeros(1)}
     torch.save({**state, **more}, tmp_path / "w.pth")
     trunk = TRUNKS["resnet18"]("zero")
-    initialise_trunk(trunk, read_weights(str(tmp_path / "w.pth"), trunk.published))
+    trunk.start_from(read_weights(str(tmp_path / "w.pth"), trunk.published))
     assert all(torch.equal(value, state[name]) for name, value in trunk.state_dict().items())
 
 
@@ -130,7 +130,7 @@ def test_initialisation_is_never_partial(
 ) -> None:
     changed = {name: value for name, value in state.items() if name != lost} | put
     with pytest.raises(InitialiseError, match=text):
-        initialise_trunk(TRUNKS["resnet18"]("zero"), changed)
+        TRUNKS["resnet18"]("zero").start_from(changed)
 
 
 def test_weights_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:

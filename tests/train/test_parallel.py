@@ -153,7 +153,7 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on(
     stopped = load_checkpoint(out / "last.pt").training["step"]
     steps = [line for line in [*lines, *rest.splitlines()] if line.startswith("step ")]
     assert len(steps) == stopped  # only one process logs
-    assert sorted(path.name for path in out.iterdir()) == ["last.pt", "log.csv"]
+    assert sorted(path.name for path in out.iterdir()) == ["last.pt", "log.csv", "run.json"]
 
     result = deepmask_train(*command[2:], "--steps", stopped + 1, "--resume")
     assert result.returncode == 0, result.stderr

@@ -14,12 +14,11 @@ def test_changes_are_named_and_moved_files_are_none(tmp_path: Path) -> None:
     cpu = torch.device("cpu")
     for name, text in (("a", "1"), ("b", "2"), ("moved", "1")):
         (tmp_path / name).write_text(text)
-    before = conditions([tmp_path / "a"], "host", Hardware(cpu, bf16=True))
-    assert changes(before, conditions([tmp_path / "moved"], "host", Hardware(cpu, bf16=True))) == []
-    now = conditions([tmp_path / "a", tmp_path / "b"], "device", Hardware(cpu, bf16=False))
+    before = conditions([tmp_path / "a"], Hardware(cpu, bf16=True))
+    assert changes(before, conditions([tmp_path / "moved"], Hardware(cpu, bf16=True))) == []
+    now = conditions([tmp_path / "a", tmp_path / "b"], Hardware(cpu, bf16=False))
     assert changes(before, now) == [
         "precision was bf16, is fp32",
-        "crops was host, is device",
         "the training annotations have changed",
     ]
 

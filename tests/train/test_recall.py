@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -103,17 +102,6 @@ def test_images_are_spread_over_the_set(drawn: tuple[Path, Path]) -> None:
     assert len(recall_images(found, 1000)) == len(found.images)
 
 
-def test_a_picture_that_does_not_decode_is_told_before_training(
-    drawn: tuple[Path, Path], tmp_path: Path
-) -> None:
-    found = read_coco(*drawn)
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    broken = replace(found, images=(replace(found.images[0], path=tmp_path / "broken.png"),))
-    broken = replace(broken, annotations=())
-    with pytest.raises(LabelError, match=r"broken\.png .*annotated as"):
-        recall_images(broken, 1)
-
-
 def test_crowds_are_not_searched_for(drawn: tuple[Path, Path]) -> None:
     found = read_coco(*drawn)
 
@@ -124,11 +112,3 @@ def test_crowds_are_not_searched_for(drawn: tuple[Path, Path]) -> None:
     assert [len(one.objects.ids) for one in recall_images(with_crowds(6), 2)] == [0, 3]
     with pytest.raises(LabelError, match="no object to find in 2 validation images"):
         recall_images(with_crowds(7), 2)
-
-
-def test_pixels_are_rgb(drawn: tuple[Path, Path]) -> None:
-    found = read_coco(*drawn)
-    (image,) = recall_images(found, 1)
-    stored = cv2.imread(str(found.images[0].path))
-    assert stored is not None
-    assert np.array_equal(image.pixels, stored[:, :, ::-1])

@@ -30,7 +30,7 @@ from deepmask.networks.presets import PRESETS
 from deepmask.networks.sharpmask import SharpMaskNetwork, SkipPath, train_refinement
 from deepmask.networks.trunks import PADDING_MODES, InitialiseError
 from deepmask.runtime.model.manifest import Scales
-from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from deepmask.train.checkpoint import Checkpoint
 from deepmask.train.initialise import initialise_from
 from deepmask.train.losses import validate
 from deepmask.train.trainer import Trainer
@@ -179,33 +179,6 @@ def test_only_the_refinement_learns(
         assert not any(torch.equal(start[name], state[name]) for name in learnt)
 
 
-def test_coarse_masks_and_scores_are_those_of_the_base(
-    base: Checkpoint, tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe, make: Maker
-) -> None:
-    trainer = trainer_of(tiny_refined, base, recipe)
-    trainer.train_step(make(0))
-    refined, before = trainer.averaged().eval(), base.build()
-    assert isinstance(refined, SharpMaskNetwork)
-    patches = 255 * torch.rand(2, 3, 96, 96)
-    with torch.no_grad():
-        masks, scores = before(patches)
-        torch.testing.assert_close(refined.mask(refined.windows(patches)), masks)
-        torch.testing.assert_close(refined(patches)[1], scores)
-
-
-def test_the_refinement_learns_a_batch_by_heart(
-    base: Checkpoint, tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe, make: Maker
-) -> None:
-    settings = replace(recipe, steps=50, lr=4e-3, schedule="constant", average=0.0)
-    trainer = trainer_of(tiny_refined, base, settings)
-    batch = make(0)
-    losses = []
-    for _ in range(settings.steps):
-        trainer.train_step(batch)
-        losses.append(trainer.mean_losses()["mask"])
-    assert losses[-1] < 0.6 * losses[0]
-
-
 def test_validation_looks_at_the_sharp_masks(
     tiny_refined: SharpMaskConfig, recipe: SharpMaskRecipe, make: Maker
 ) -> None:
@@ -225,29 +198,6 @@ def test_batches_without_negatives_are_positives_that_train_no_score(
         assert len(batch.masks) == len(batch.patches) == recipe.batch
         assert batch.labels.isnan().all()
         assert (batch.counts.objects, batch.counts.others) == (0, 0)
-
-
-def test_a_stopped_refinement_goes_on_exactly(
-    tmp_path: Path,
-    base: Checkpoint,
-    tiny_refined: SharpMaskConfig,
-    recipe: SharpMaskRecipe,
-    make: Maker,
-) -> None:
-    whole = trainer_of(tiny_refined, base, recipe)
-    for step in range(4):
-        whole.train_step(make(step))
-    half = trainer_of(tiny_refined, base, recipe)
-    for step in range(2):
-        half.train_step(make(step))
-    save_checkpoint(half.checkpoint(), tmp_path / "half.pt")
-    torch.manual_seed(9)
-    rest = Trainer(SharpMaskNetwork(tiny_refined), recipe, 0, CPU)
-    rest.resume(load_checkpoint(tmp_path / "half.pt"))
-    for step in range(2, 4):
-        rest.train_step(make(step))
-    assert same(whole.model.state_dict(), rest.model.state_dict())
-    assert same(whole.weights(), rest.weights())
 
 
 def test_another_base_is_refused_and_named(base: Checkpoint, tiny_refined: SharpMaskConfig) -> None:

@@ -3,101 +3,35 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor, nn
 
-from deepmask.networks.config import NetworkConfig
-from deepmask.networks.dense.graphs import DenseModel, DenseOptions, Description
 from deepmask.networks.families import FAMILIES
-from deepmask.networks.family import Family, TensorBatch, TrainingData, Validation
-from deepmask.networks.network import Network
+from deepmask.networks.family import TrainingData, Validation
 from deepmask.networks.presets import PRESETS, Preset
-from deepmask.networks.recipe import Recipe, knob
+from deepmask.networks.recipe import Recipe
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.data import DataFiles
 from deepmask.train.errors import TrainError, TrainUsageError
 from deepmask.train.loop import Schedule
 from deepmask.train.run import Request, train
+from tests.networks import toy
 from tests.train.small import same
 
 Drawn = tuple[Path, Path]
-
-
-@dataclass(frozen=True)
-class BrightConfig(NetworkConfig):
-    width: int
-
-
-@dataclass(frozen=True)
-class BrightRecipe(Recipe):
-    noise: float = knob(0.1, "Deviation of the colours.")
-
-
-@dataclass(frozen=True)
-class BrightBatch(TensorBatch):
-    colours: Tensor
-    objects: int
-
-
-class BrightNetwork(Network):
-    """How bright a colour is: nothing of patches, masks or scores."""
-
-    config: BrightConfig
-
-    def __init__(self, config: BrightConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.layers = nn.Sequential(nn.Linear(3, config.width), nn.Linear(config.width, 1))
-
-    def forward(self, colours: Tensor) -> Tensor:
-        brightness: Tensor = self.layers(colours)
-        return brightness.squeeze(1)
-
-
-def bright_batches(
-    data: TrainingData, config: BrightConfig, recipe: BrightRecipe
-) -> Callable[[int], BrightBatch]:
-    def batch(step: int) -> BrightBatch:
-        random = torch.Generator().manual_seed(1000 * data.seed + step)
-        colours = torch.rand((recipe.batch, 3), generator=random)
-        return BrightBatch(colours[data.rank :: data.size], len(data.labelled.instances))
-
-    return batch
-
-
-def bright_losses(network: BrightNetwork, batch: BrightBatch) -> Mapping[str, Tensor]:
-    error = network(batch.colours).float() - batch.colours.mean(1)
-    return {"square": error.square().mean(), "size": next(network.parameters()).square().mean()}
-
-
-def no_graphs(network: BrightNetwork, options: DenseOptions) -> DenseModel:
-    raise NotImplementedError("nothing of this family is exported")
-
-
-def nothing_to_tell(config: BrightConfig) -> Description:
-    raise NotImplementedError("nothing of this family is exported")
-
-
-BRIGHT = Family(
-    config=BrightConfig,
-    recipe=BrightRecipe,
-    units="colours",
-    build=BrightNetwork,
-    batches=bright_batches,
-    loss_weights=lambda recipe: {"square": 1.0, "size": 0.1},
-    losses=bright_losses,
-    dense=no_graphs,
-    describe=nothing_to_tell,
+#: The toy, and a measurement while it is trained.
+MEASURED = replace(
+    toy.TOY,
     validation=Validation(
-        ("error",),
-        lambda labelled, config, recipe, count: [BrightBatch(torch.ones(count, 3), 0)],
+        ("score",),
+        lambda found, config, recipe, count: [
+            toy.toy_batches(TrainingData(found), config, replace(recipe, batch=count))(0)
+        ],
         lambda network, batches: {
-            "error": max(float((network(b.colours) - 1).abs().max()) for b in batches)
+            "score": max(toy.toy_losses(network, batch)["score"].item() for batch in batches)
         },
     ),
 )
@@ -106,11 +40,11 @@ BRIGHT = Family(
 @pytest.fixture
 def request_of(drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
     """A run of two steps of a family that only this test knows."""
-    recipe = BrightRecipe(steps=2, batch=4, optimiser="adamw", average=0.9)
-    monkeypatch.setitem(FAMILIES, "bright", BRIGHT)
-    monkeypatch.setitem(PRESETS, "bright-4", Preset("bright", BrightConfig(4), recipe))
+    recipe = toy.ToyRecipe(steps=2, batch=4, optimiser="adamw", average=0.9)
+    monkeypatch.setitem(FAMILIES, "toy", MEASURED)
+    monkeypatch.setitem(PRESETS, "toy-64", Preset("toy", toy.ToyConfig(), recipe))
     return Request(
-        preset="bright-4",
+        preset="toy-64",
         data=DataFiles(*drawn, val_annotations=drawn[0], val_images=drawn[1]),
         out=tmp_path / "run",
         init="random",
@@ -122,7 +56,7 @@ def request_of(drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def longer(steps: int) -> Recipe:
-    recipe: Recipe = replace(PRESETS["bright-4"].recipe, steps=steps)
+    recipe: Recipe = replace(PRESETS["toy-64"].recipe, steps=steps)
     return recipe
 
 
@@ -130,32 +64,32 @@ def test_a_family_of_its_own_trains_and_resumes(request_of: Request) -> None:
     lines: list[str] = []
     result = train(request_of, lines.append)
     assert (result.step, result.stopped) == (2, 0)
-    assert lines[1].startswith("step 1/2  square ")
-    assert "colours/s | val error" in lines[1]
+    assert lines[1].startswith("step 1/2  score ")
+    assert "pictures/s | val score" in lines[1]
     checkpoint = load_checkpoint(result.last)
-    assert (checkpoint.family, checkpoint.model) == ("bright", BrightConfig(4))
-    assert isinstance(checkpoint.build(), BrightNetwork)
+    assert (checkpoint.family, checkpoint.model) == ("toy", toy.ToyConfig())
+    assert isinstance(checkpoint.build(), toy.ToyNetwork)
     resumed = train(replace(request_of, resume=True, init=None, recipe=longer(4)))
     whole = train(replace(request_of, out=request_of.out.parent / "whole", recipe=longer(4)))
     assert same(load_checkpoint(resumed.last).weights, load_checkpoint(whole.last).weights)
     with (request_of.out / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:7] == [
-        *("step", "seconds", "colours_per_second", "learning_rate"),
-        *("square_loss", "size_loss", "val_error"),
+        *("step", "seconds", "pictures_per_second", "learning_rate"),
+        *("score_loss", "mask_loss", "val_score"),
     ]
     assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
 
 
 def test_a_recipe_of_its_own_is_checked_on_resuming(request_of: Request) -> None:
     train(request_of)
-    noisy = replace(longer(3), noise=0.5)  # type: ignore[call-arg]
-    with pytest.raises(Exception, match=r"noise was 0\.1, is 0\.5"):
-        train(replace(request_of, resume=True, recipe=noisy))
+    other = replace(longer(3), mask_weight=0.5)  # type: ignore[call-arg]
+    with pytest.raises(Exception, match=r"mask_weight was 1\.0, is 0\.5"):
+        train(replace(request_of, resume=True, recipe=other))
 
 
 @dataclass(frozen=True)
-class TwinConfig(BrightConfig):
+class TwinConfig(toy.ToyConfig):
     """The same values, of another family."""
 
 
@@ -163,17 +97,17 @@ def test_a_run_is_not_resumed_by_another_family(
     request_of: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(request_of)
-    monkeypatch.setitem(FAMILIES, "twin", replace(BRIGHT, config=TwinConfig))
-    preset = Preset("twin", TwinConfig(4), PRESETS["bright-4"].recipe)
+    monkeypatch.setitem(FAMILIES, "twin", replace(toy.TOY, config=TwinConfig))
+    preset = Preset("twin", TwinConfig(), PRESETS["toy-64"].recipe)
     monkeypatch.setitem(PRESETS, "twin-4", preset)
-    with pytest.raises(Exception, match="family was bright, is twin"):
-        train(replace(request_of, preset="twin-4", resume=True, init=None))
+    with pytest.raises(Exception, match="family was toy, is twin"):
+        train(replace(request_of, preset="twin-4", val_samples=512, resume=True, init=None))
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"preset": "bright-5"}, "--preset bright-5 is not known; there are deepmask-r18"),
+        ({"preset": "toy-65"}, "--preset toy-65 is not known; there are deepmask-r18"),
         ({"init": None}, "--init is missing"),
         ({"base": Path("x.pt")}, "--from is for the presets that refine"),
         ({"device": "tpu"}, "device is 'tpu'"),
@@ -187,6 +121,14 @@ def test_wrong_requests_are_told_apart_from_failures(
     assert not request_of.out.exists()
 
 
+def test_measuring_more_is_refused_where_nothing_is_measured(
+    request_of: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FAMILIES, "toy", toy.TOY)
+    with pytest.raises(TrainUsageError, match="--val-patches has no effect on toy-64: leave it"):
+        train(request_of)
+
+
 def test_a_network_without_a_trunk_starts_from_random_weights_only(request_of: Request) -> None:
     with pytest.raises(Exception, match=r"no trunk for the weights of w\.pth: give random"):
         train(replace(request_of, init="w.pth"))
@@ -195,8 +137,8 @@ def test_a_network_without_a_trunk_starts_from_random_weights_only(request_of: R
 def test_a_loss_without_a_weight_is_named(
     request_of: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(FAMILIES, "bright", replace(BRIGHT, loss_weights=lambda r: {"square": 1}))
-    with pytest.raises(KeyError, match="size"):
+    monkeypatch.setitem(FAMILIES, "toy", replace(MEASURED, loss_weights=lambda r: {"score": 1}))
+    with pytest.raises(KeyError, match="mask"):
         train(request_of)
 
 

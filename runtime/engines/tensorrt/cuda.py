@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -26,6 +27,8 @@ _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 #: CU_STREAM_NON_BLOCKING: no waiting for what others, torch say, do in the default stream.
 _NON_BLOCKING = 1
 _INSTALL = pip_install("tensorrt")
+#: NVIDIA's number among the makers of PCI devices.
+_NVIDIA = "0x10de"
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,18 @@ class Device:
     def download(self, target: npt.NDArray[Any], source: Memory, stream: Stream) -> None:
         """Fill a contiguous array of pinned memory from the GPU, when the stream gets there."""
         self._driver.memcpy_dtoh_async(target, source.address, stream._held[0])
+
+
+@functools.cache
+def may_have_gpu() -> bool:
+    """Return whether this machine shows a driver or, on Linux, a card of NVIDIA's."""
+    with suppress(OSError):
+        ctypes.CDLL(_DRIVER)
+        return True
+    with suppress(OSError):
+        vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
+        return any(path.read_text().strip() == _NVIDIA for path in vendors)
+    return False
 
 
 @functools.cache

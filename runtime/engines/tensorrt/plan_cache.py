@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.build import build_plan
@@ -46,18 +46,6 @@ _FOREIGN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeEr
 
 #: What must be equal for a plan to be used, see `identify`.
 Identity = Mapping[str, Any]
-
-
-class Hit(NamedTuple):
-    """A plan that fits."""
-
-    plan: bytes
-
-
-class Miss(NamedTuple):
-    """Why no plan of the cache can be used; the reason is empty where there is none."""
-
-    reason: str = ""
 
 
 def model_plans(
@@ -126,22 +114,22 @@ def path_of(folder: Path, identity: Identity) -> Path:
     return folder / f"{name_of(identity['graph'], *place)}.plan"
 
 
-def find(folder: Path, wanted: Identity) -> Hit | Miss:
-    """Return the plan of that identity, if it is whole, or why there is none."""
+def find(folder: Path, wanted: Identity) -> bytes | str:
+    """Return the plan of that identity, or why the one there cannot be used; "" for none."""
     path = path_of(folder, wanted)
     try:
         plan = path.read_bytes()
         found = json.loads(path.with_suffix(".json").read_bytes())
         if changes := _changes(found, wanted):
-            return Miss("; ".join(changes))
+            return "; ".join(changes)
         whole = hashlib.sha256(plan).hexdigest() == found["sha256"]
-        return Hit(plan) if whole else Miss(f"{path} was changed or cut short")
+        return plan if whole else f"{path} was changed or cut short"
     except FileNotFoundError:
-        return Miss()
+        return ""
     except OSError as error:
-        return Miss(f"{path} cannot be read ({error.strerror})")
+        return f"{path} cannot be read ({error.strerror})"
     except _FOREIGN:
-        return Miss(f"the description beside {path} cannot be used")
+        return f"the description beside {path} cannot be used"
 
 
 def keep(folder: Path, identity: Identity, plan: bytes) -> None:
@@ -205,13 +193,13 @@ class _Plans:
     def get(self, name: str, wanted: Identity, shapes: Sequence[Profile], graph: Path) -> bytes:
         """Find a plan, or build it of the graph in a file."""
         found = find(self.folder, wanted)
-        if isinstance(found, Hit):
-            return found.plan
+        if isinstance(found, bytes):
+            return found
         with self._locked():
             found = find(self.folder, wanted)  # another process may have built it meanwhile
-            if isinstance(found, Hit):
-                return found.plan
-            again = f"{found.reason}: building again" if found.reason else "building"
+            if isinstance(found, bytes):
+                return found
+            again = f"{found}: building again" if found else "building"
             self.report(f"plan {name}: {again}")
             start, content = time.monotonic(), graph.read_bytes()
             if hashlib.sha256(content).hexdigest() != wanted["graph"]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
-from deepmask.networks.dense.fpn_lite import MaskStage, ScoreStage
-from deepmask.networks.fpn_lite import FpnLite, FpnLiteConfig, Windows
-from deepmask.networks.levels import SLOTS, grids
-
-TINY = FpnLiteConfig(trunk=0, width=8, context=4, code=16, fine=6, last=4, second=8)
+from deepmask.networks.dense.fpn_lite import dense_fpn_lite, describe_fpn_lite, final_score
+from deepmask.networks.fpn_lite import FpnLite
+from deepmask.networks.levels import SLOTS, STRIDES, grids
+from tests.networks.tiny_fpn import TINY
 
 
 @pytest.fixture(scope="module")
@@ -20,40 +20,48 @@ def network() -> FpnLite:
 
 
 @torch.no_grad()
-def test_flat_scores_are_in_the_order_of_the_grids(network: FpnLite) -> None:
-    image = torch.rand(1, 3, 128, 256).double() * 255
-    objectness, quality, _, _ = ScoreStage(network)(image)
-    dense = network.dense(image)
-    maps = [m[0, slot] for m in dense.objectness for slot in range(len(SLOTS))]
-    assert len(maps) == len(grids())
-    start = 0
-    for grid, expected in zip(grids(), maps, strict=True):
-        rows, columns = 128 // grid.stride, 256 // grid.stride
-        part = objectness[start : start + rows * columns].view(rows, columns)
-        torch.testing.assert_close(part, expected)
-        start += rows * columns
-    assert len(objectness) == len(quality) == start
+def test_graphs_compute_what_the_network_does(network: FpnLite) -> None:
+    """Scores of all locations; masks and ranks of windows at corners and within, of all levels."""
+    form = dense_fpn_lite(network).main
+    canvas = torch.rand(1, 3, 256, 128).double() * 255
+    places = [(0, 31, 0), (2, 7, 7), (4, 0, 3), (6, 2, 1), (8, 1, 0), (0, 0, 15), (4, 7, 0)]
+    locations = torch.tensor(places + [(g + 1, i, j) for g, i, j in places])
+    expected = form.reference(canvas, locations)
+    tensors: dict[str, Tensor] = {"image": canvas}
+    for graph in form.graphs:
+        names = [grid.name for grid in grids()]
+        mine = [k for k, (g, _, _) in enumerate(locations.tolist())]
+        if graph.grids is not None:
+            mine = [k for k in mine if names[locations[k, 0]] in graph.grids]
+            assert len(mine) == len(places)
+        made = graph.run({**tensors, "locations": locations[mine]})
+        for name, value in made.items():
+            if name in expected:
+                wanted = expected[name] if graph.grids is None else expected[name][mine]
+                torch.testing.assert_close(value, wanted)
+        assert {*made} <= {*expected, "context", "fine", "first", "layout"}
+        tensors |= made
 
 
-@pytest.mark.parametrize("slot", [0, 1])
-@torch.no_grad()
-def test_masks_of_windows_of_all_levels_at_once(network: FpnLite, slot: int) -> None:
-    image = torch.rand(1, 3, 256, 128).double() * 255
-    _, _, context, fine = ScoreStage(network)(image)
-    dense = network.dense(image)
-    level = torch.arange(5)
-    zero = torch.zeros(5, dtype=torch.int64)
-    windows = Windows(level, zero, torch.tensor([31, 7, 0, 2, 1]), torch.tensor([0, 7, 3, 1, 0]))
-    shape = SLOTS[slot]
-    context_at = dense.context_layout.cell(
-        level, zero, windows.i - shape.context // 2, windows.j - shape.context // 2
-    )
-    fine_at = dense.fine_layout.cell(
-        level, zero, 2 * windows.i + 1 - shape.fine // 2, 2 * windows.j + 1 - shape.fine // 2
-    )
-    scores = torch.randn(5, 2).double()
-    given = MaskStage(network, slot)(
-        context, fine, torch.stack(context_at, 1), torch.stack(fine_at, 1), scores
-    )
-    for a, b in zip(given, network.masks(dense, windows, slot, scores), strict=True):
-        torch.testing.assert_close(a, b)
+def test_every_grid_has_a_score_and_a_stage_of_its_own() -> None:
+    described = describe_fpn_lite(TINY).grids
+    form = dense_fpn_lite(FpnLite(TINY).eval()).main
+    for grid in described:
+        score = form.graphs[0].outputs[grid.score]
+        assert score.axes[2:] == (f"height/{grid.stride}", f"width/{grid.stride}")
+        serving = [g for g in form.graphs[1:] if grid.name in (g.grids or ())]
+        (mask,) = [s for s in serving[0].outputs.values() if s.role == "mask"]
+        assert len(serving) == 1
+        assert mask.axes == ("n", grid.mask_size, grid.mask_size)
+    assert len(described) == len(SLOTS) * len(STRIDES)
+
+
+def test_the_final_score_is_the_geometric_mean() -> None:
+    objectness, quality, iou = torch.logit(torch.tensor([[0.9], [0.5], [0.2]]).double())
+    mean = (0.9 * 0.5) ** 0.25 * 0.2**0.5
+    assert torch.sigmoid(final_score(objectness, quality, iou)).item() == pytest.approx(mean)
+
+
+def test_scores_stay_finite_at_any_logit() -> None:
+    extreme = torch.tensor([-200.0, 0.0, 200.0])
+    assert torch.isfinite(final_score(extreme, extreme, extreme)).all()

@@ -32,7 +32,7 @@ def paths(scene: Callable[..., Any], tmp_path: Path) -> list[Path]:
 def batch(model: DeepMask, paths: list[Path], tmp_path: Path) -> Batch:
     """Run the pictures; `before` is told of each of them before it is answered."""
     manifest = model.manifest
-    settings = Settings(20, manifest.views.scales, manifest.threshold, 1.0, 1333, 10**6, 5)
+    settings = Settings(20, manifest.views.scales, manifest.threshold, 1.0, 1333, 10**6)
 
     def run(before: Callable[[Any], object]) -> Generator[Outcome, None, None]:
         def watched(image: Any, **options: Any) -> Proposals:

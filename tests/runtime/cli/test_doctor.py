@@ -14,6 +14,7 @@ import pytest
 from deepmask.runtime.cli import doctor
 from deepmask.runtime.doctor import install_hints, system_info
 from deepmask.runtime.doctor.system_info import Library
+from deepmask.runtime.engines.tensorrt import cuda
 from deepmask.runtime.io.checksum import sha256_of
 
 Patch = pytest.MonkeyPatch
@@ -94,7 +95,7 @@ def said(monkeypatch: Patch, capsys: pytest.CaptureFixture[str], model_folder: P
         cards = ([card], "") if card else ([], "nvidia-smi is not there, so no NVIDIA driver")
         monkeypatch.setattr(system_info, "library", library)
         monkeypatch.setattr(system_info, "shared_library", shared_library)
-        monkeypatch.setattr(system_info, "has_nvidia_hardware", lambda: hardware)
+        monkeypatch.setattr(cuda, "may_have_gpu", lambda: hardware)
         monkeypatch.setattr(system_info, "providers", lambda: found)
         monkeypatch.setattr(system_info, "gpus", lambda: cards)
         answer = "onnxruntime 1.0 on CPU\nfirst found"
@@ -113,18 +114,27 @@ def remedies(lines: list[str]) -> list[str]:
 
 
 def test_what_is_missing_comes_with_its_command(said: Said) -> None:
-    lines = said("tensorrt", "pycuda", "tensorrt_rtx", "libnvinfer", "cudnn")
+    missing = ("tensorrt", "pycuda", "tensorrt_rtx", "libnvinfer", "cudnn")
+    lines = said(*missing, hardware=True)
     assert "tensorrt     not installed" in lines
     assert "libnvinfer   not found" in lines
     assert "engine       onnxruntime 1.0 on CPU: runs (auto: first found)" in lines
-    pip, hints = f"{sys.executable} -m pip", remedies(lines)
+    pip, (driver, *hints) = f"{sys.executable} -m pip", remedies(lines)
+    assert driver.startswith("the driver: ")
     assert hints[0].startswith(f"CUDA: {pip} uninstall -y onnxruntime && {pip} install ")
     assert "onnxruntime-gpu[cuda,cudnn]" in hints[0]
     assert hints[2].startswith(f"tensorrt_rtx: {pip} install ")
     assert "tensorrt-rtx" in hints[2]
-    assert all(line.endswith("   (of use with an NVIDIA GPU)") for line in hints)
     named = [line.split(":")[0] for line in hints]
     assert named == ["CUDA", "tensorrt", "tensorrt_rtx", "pycuda"]
+
+
+def test_without_a_gpu_nothing_for_one_is_missed(said: Said) -> None:
+    lines = said("tensorrt", "pycuda", "tensorrt_rtx", "libnvinfer", "cudnn")
+    assert remedies(lines) == []
+    assert not [line for line in lines if "tensorrt" in line.lower() or "nvinfer" in line]
+    hints = remedies(said("tensorrt", "onnxruntime"))
+    assert [line.split(":")[0] for line in hints] == ["onnxruntime"]
 
 
 def test_nothing_is_missing_where_all_is_there(said: Said) -> None:

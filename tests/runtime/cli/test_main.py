@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import errno
 import io
+import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import pytest
 
+from deepmask.runtime.cli import progress
 from deepmask.runtime.cli.main import Command, Interrupted, run_command
+from deepmask.runtime.cli.messages import printed_messages, say, say_aside, warn
 from deepmask.runtime.cli.progress import progress_bar
 from deepmask.runtime.errors import OneLineError, UsageError
 
@@ -228,7 +232,56 @@ def test_progress_has_a_bar_for_each_thing_that_is_counted(monkeypatch: pytest.M
     assert "one" not in text
 
 
-def test_progress_is_not_shown_elsewhere(capsys: Said) -> None:
-    with progress_bar() as show:
-        show("images", 1, 3)
-    assert capsys.readouterr().err == ""
+def test_progress_is_a_line_every_ten_seconds_elsewhere(
+    capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with printed_messages(), progress_bar() as show:
+        for step in range(12):
+            now = 100.0 + 2.5 * step
+            show("images", step, 1000)
+            show("one", 1, 1)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "4 of 1000 images in 10.0 s, 0.40 images per second, 42 min left",
+        "8 of 1000 images in 20.0 s, 0.40 images per second, 41 min left",
+    ]
+    now = 100.0
+    rate = progress.Rate("frames")
+    now = 104.0
+    assert rate.line(6) == "6 frames in 4.0 s, 1.50 frames per second"
+
+
+def test_a_quiet_command_prints_warnings_and_errors_only(capsys: Said) -> None:
+    @click.command(cls=Command)
+    def command() -> None:
+        with progress_bar() as show:
+            show("images", 1, 3)
+        say("a result")
+        say_aside("a remark")
+        warn("a warning")
+        raise OneLineError("an error")
+
+    for flags, out, errors in (
+        ([], "a result\n", "a remark\na warning\nError: an error\n"),
+        (["--quiet"], "", "a warning\nError: an error\n"),
+        (["-q"], "", "a warning\nError: an error\n"),
+        ([], "a result\n", "a remark\na warning\nError: an error\n"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            run_command(command, "name", arguments=flags)
+        assert ended.value.code == 1
+        said = capsys.readouterr()
+        assert (said.out, said.err) == (out, errors)
+
+
+def test_what_commands_say_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever calls a room from Python has it where other logs go."""
+    with caplog.at_level(logging.INFO, "deepmask"):
+        say("a result")
+        warn("a warning")
+    assert [(one.name, one.levelname) for one in caplog.records] == [
+        *(("deepmask", "INFO"), ("deepmask", "WARNING"))
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -53,7 +54,7 @@ def folder(tmp_path: Path, model_folder: Path, scene: Callable[..., Any]) -> Pat
 
 
 def test_one_image(folder: Path) -> None:
-    options = ("--proposals", 50, "--out", "p.json", "--overlay", "o.png", "--top", 4)
+    options = ("--proposals", 50, "--out", "p.json", "--overlay", "o.png", "--top", 4, "--parts")
     done = run("pictures/a.png", *CPU, *options, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     results = results_of(folder / "p.json")
@@ -68,7 +69,7 @@ def test_one_image(folder: Path) -> None:
     assert "on CPU" in lines[1]
     stages = next(line for line in lines if "decode" in line).split()
     assert stages == ["decode", "resize", "trunk", "score", "select", "mask", "encode", "total"]
-    header = next(index for index, line in enumerate(lines) if line.split()[:1] == ["rank"])
+    header = next(index for index, line in enumerate(lines) if line.split()[:1] == ["object"])
     rows = [line.split() for line in lines[header + 1 :] if line.split()[0].isdecimal()]
     assert [row[0] for row in rows] == ["1", "2", "3", "4"]
     assert [float(v) for v in rows[0][2:6]] == results[0]["bbox"]
@@ -90,15 +91,60 @@ def test_folder_with_a_broken_file(folder: Path) -> None:
     assert errors[0].startswith("Error: pictures/b.jpg: not an image that can be read")
     assert errors[1] == "Error: gone.jpg: no such file"
     assert errors[2] == "Error: 2 of 5 images failed, the others are done"
-    assert "mean time of 3 images, ms" in done.stdout
+    assert "mean time of 3 images, ms; two are in work at once and overlap" in done.stdout
+    assert re.search(r"^3 images in \d+\.\d s, \d+\.\d\d images per second$", done.stdout, re.M)
     described = images_of(folder / "proposals.json")
     ids = {image["file_name"]: image["id"] for image in described}
-    assert ids == {"000000000042.jpg": 42, "a.png": 1, "c.bmp": 3}
+    assert ids == {"pictures/000000000042.jpg": 42, "pictures/a.png": 1, "pictures/c.bmp": 3}
     assert {image["height"] for image in described} == {80}
     found = {result["image_id"] for result in results_of(folder / "proposals.json")}
     assert found == {42, 1, 3}
-    drawn = sorted(path.name for path in (folder / "drawn").iterdir())
+    drawn = sorted(path.name for path in (folder / "drawn" / "pictures").iterdir())
     assert drawn == ["000000000042.png", "a.png", "c.png"]
+
+
+def test_folders_of_folders_and_what_they_hold_from_before(folder: Path) -> None:
+    """Overlays of an earlier run are no pictures of the next one, which may replace them."""
+    (folder / "pictures" / "sub").mkdir()
+    shutil.copy(folder / "pictures" / "a.png", folder / "pictures" / "sub")
+    options = (
+        "--recursive",
+        "--overlay",
+        "pictures/drawn",
+        "--proposals",
+        5,
+        "--out",
+        "new/p.json",
+    )
+    for _ in range(2):
+        done = run("pictures", *CPU, *options, cwd=folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        names = [image["file_name"] for image in images_of(folder / "new" / "p.json")]
+        assert names == ["000000000042.jpg", "a.png", "c.bmp", "sub/a.png"]
+    drawn = folder / "pictures" / "drawn"
+    assert {path.relative_to(drawn).as_posix() for path in drawn.rglob("*.png")} == {
+        *("000000000042.png", "a.png", "c.png", "sub/a.png")
+    }
+
+
+def test_a_strangers_file_is_replaced_by_force(folder: Path) -> None:
+    mine = folder / "mine.json"
+    mine.write_text('{"years": "of work"}')
+    done = run("pictures/a.png", *CPU, "--out", "mine.json", cwd=folder)
+    assert (done.returncode, mine.read_text()) == (2, '{"years": "of work"}')
+    assert "--force to replace it" in done.stderr
+    assert run("pictures/a.png", *CPU, "--out", "mine.json", "--force", cwd=folder).returncode == 0
+    assert results_of(mine)
+
+
+def test_standard_input(folder: Path) -> None:
+    picture = (folder / "pictures" / "a.png").read_bytes()
+    done = subprocess.run(
+        [COMMAND, "-", *CPU, "--overlay", "drawn"], cwd=folder, input=picture, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert images_of(folder / "proposals.json")[0]["file_name"] == "stdin"
+    assert (folder / "drawn" / "stdin.png").is_file()
 
 
 def test_scales_zoom_and_threshold(folder: Path) -> None:
@@ -154,7 +200,16 @@ def test_coarse_masks_of_a_refined_model(folder: Path, refined_folder: Path) -> 
         (["x" * 300, "--model", "model"], 2, "cannot be read (File name too long)"),
         (["gone.png", "--model", "model"], 1, "gone.png: no such file"),
         (["pictures/a.png", "--model", "model", "--max-pixels", "9"], 1, "the limit is 9e-06"),
-        (["pictures/a.png", "--model", "model", "--out", "no/p.json"], 1, "no/p.json: cannot be"),
+        (["pictures/a.png", *CPU, "--out", "pictures/a.png", "--force"], 2, "a.png: is an input"),
+        (["pictures", *CPU, "--overlay", "pictures/../pictures"], 2, "pictures/a.png: is an input"),
+        (
+            ["pictures/a.png", *CPU, "--out", "model/model.json", "--force"],
+            2,
+            "is an input, which is nev",
+        ),
+        (["http://example.org/a.png"], 2, "http://example.org/a.png: is a URL; download it first"),
+        (["pictures/*.gif"], 2, "pictures/*.gif: no image matches this pattern"),
+        (["-", "a.png"], 2, "-: standard input is one image, give it alone"),
         (["pictures/a.png", "--model", "model", "--out", "empty"], 1, "empty: is a folder, exp"),
         (["pictures/a.png", *CPU, "--out", "model/model.json/p.json"], 1, "cannot be"),
         (["pictures/a.png", *CPU, "--overlay", "model/model.json/x"], 1, "cannot be"),
@@ -178,7 +233,10 @@ def test_interrupted_run_keeps_what_was_done(folder: Path, sent: signal.Signals)
     many.mkdir()
     for index in range(3000):
         (many / f"{index:04d}.png").symlink_to(folder / "pictures" / "a.png")
-    command, pipe = [COMMAND, "many", *CPU, "--threads", "1"], subprocess.PIPE
+    command, pipe = (
+        [COMMAND, "many", *CPU, "--threads", "1", "--proposals", "1000"],
+        subprocess.PIPE,
+    )
     process = subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:

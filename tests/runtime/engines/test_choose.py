@@ -28,6 +28,7 @@ Patch = pytest.MonkeyPatch
 def gpu(monkeypatch: Patch) -> FakeDevice:
     device = FakeDevice()
     monkeypatch.setattr(cuda, "open_device", lambda: device)
+    monkeypatch.setattr(cuda, "may_have_gpu", lambda: True)
     monkeypatch.setattr(flavours, "load_library", lambda flavour: fake_library(device, flavour))
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "")
     return device
@@ -35,9 +36,10 @@ def gpu(monkeypatch: Patch) -> FakeDevice:
 
 @pytest.fixture
 def no_gpu(monkeypatch: Patch) -> None:
-    """A machine without a driver, and onnxruntime without CUDA."""
+    """A machine with a card but without a driver, and onnxruntime without CUDA."""
     refuse = Mock(side_effect=DeviceError("no NVIDIA driver on this machine"))
     monkeypatch.setattr(cuda, "open_device", refuse)
+    monkeypatch.setattr(cuda, "may_have_gpu", lambda: True)  # a card
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "no CUDA here")
 
 
@@ -97,6 +99,13 @@ def test_auto_says_why_it_takes_the_cpu(no_gpu: None) -> None:
     assert choose() == Choice("onnxruntime", "cpu", expected)
     assert choose("onnxruntime") == Choice("onnxruntime", "cpu", "no CUDA here")
     assert choose("auto", "cpu") == choose("onnxruntime", "cpu") == Choice("onnxruntime", "cpu")
+
+
+def test_where_there_is_no_card_none_is_missed(no_gpu: None, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(cuda, "may_have_gpu", lambda: False)
+    assert choose() == choose("onnxruntime") == Choice("onnxruntime", "cpu")
+    with pytest.raises(EngineError, match=r"--device cuda: no TensorRT: no NVIDIA driver"):
+        choose("auto", "cuda")
 
 
 def test_an_explicit_choice_has_no_fallback(gpu: FakeDevice) -> None:

@@ -110,8 +110,10 @@ def test_nothing_done_leaves_earlier_results_alone(tmp_path: Path) -> None:
 
 
 def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match=r"p.json: cannot be written \(No such file"):
-        ResultsWriter(tmp_path / "nowhere" / "p.json")
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match=r"p.json: cannot be written \(Not a directory"):
+        ResultsWriter(tmp_path / "file" / "nowhere" / "p.json")
+    (tmp_path / "file").unlink()
     with pytest.raises(ResultsError, match="is a folder, expected the name of a JSON file"):
         ResultsWriter(tmp_path)
     picture = np.zeros((2, 2, 3), np.uint8)

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from deepmask import DeepMask
-from deepmask.runtime.io.overlay import choose_distinct
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict import network
+from deepmask.runtime.predict.objects import choose_objects
 from tests.runtime.fake_tensorrt import picture
 from tests.runtime.plain_paste import paste
 from tests.runtime.square_model import MASK_SIZE, write_square_model
@@ -58,7 +58,7 @@ def test_two_objects_are_the_best_two_that_are_apart(model: DeepMask) -> None:
     image[16:48, 16:48] = 255
     image[80:144, 128:192] = 0
     proposals = model(image)
-    first, second = choose_distinct(proposals.encoded, proposals.areas, proposals.scores, 2)
+    first, second = choose_objects(proposals.encoded, proposals.scores, top=2)
     found = {tuple(proposals.boxes[index].tolist()) for index in (first, second)}
     assert found == {(16.0, 16.0, 32.0, 32.0), (128.0, 80.0, 64.0, 64.0)}
     boxes = model.windows(image).boxes  # twice the object's side

@@ -14,7 +14,6 @@ from numpy.testing import assert_array_equal
 from pycocotools import mask as coco_mask
 
 from deepmask import DeepMask, Proposals
-from deepmask.runtime.io.overlay import choose_distinct
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +25,6 @@ def picture(scene: Callable[..., Any]) -> npt.NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def proposals(model: DeepMask, picture: npt.NDArray[np.uint8]) -> Proposals:
     return model(picture, proposals=2000)
-
-
-def distinct(proposals: Proposals, top: int) -> list[int]:
-    return choose_distinct(proposals.encoded, proposals.areas, proposals.scores, top)
 
 
 def test_rles_boxes_and_areas_are_those_of_the_masks(proposals: Proposals) -> None:
@@ -75,20 +70,25 @@ def test_labels_become_categories(proposals: Proposals) -> None:
 
 def test_overlay_shows_objects(proposals: Proposals, picture: npt.NDArray[np.uint8]) -> None:
     before = picture.copy()
-    drawn = proposals.draw(picture, top=3)
+    objects = proposals.objects(3)
+    drawn = objects.draw(picture)
     assert_array_equal(picture, before)
     assert drawn.shape == picture.shape
     assert drawn.dtype == np.uint8
-    masks = np.any([proposals.masks(i) for i in distinct(proposals, 3)], axis=0)
+    masks = np.any([objects.masks(i) for i in range(3)], axis=0)
     changed = (drawn != picture).any(axis=2)
     assert changed[masks].mean() > 0.95
     assert changed[~masks].mean() < 0.2
     assert len(np.unique(drawn[masks] - picture[masks], axis=0)) > 3
 
 
-def test_overlay_draws_the_best_of_those_that_are_alike(proposals: Proposals) -> None:
-    chosen = distinct(proposals, 5)
+def test_objects_are_the_best_of_those_that_are_alike(proposals: Proposals) -> None:
+    """With `parts`, the overlap alone decides."""
+    objects = proposals.objects(5, nms=0.2, parts=True, min_score=0)
+    rles = proposals.rles()
+    chosen = [rles.index(one) for one in objects.rles()]
     assert chosen == sorted(chosen)
+    assert_array_equal(objects.scores, proposals.scores[chosen])
     masks = {index: proposals.masks(index) for index in range(chosen[-1] + 1)}
 
     def alike(first: int, second: int) -> bool:
@@ -97,8 +97,23 @@ def test_overlay_draws_the_best_of_those_that_are_alike(proposals: Proposals) ->
 
     for index, mask in masks.items():
         better = [other for other in chosen if other < index]
-        drawn = mask.any() and not any(alike(index, other) for other in better)
-        assert drawn == (index in chosen)
+        is_object = mask.any() and not any(alike(index, other) for other in better)
+        assert is_object == (index in chosen)
+
+
+def test_labels_stay_with_their_objects(proposals: Proposals) -> None:
+    labelled = replace(proposals, labels=np.arange(len(proposals), dtype=np.int64))
+    objects = labelled.objects(4)
+    assert objects.labels is not None
+    assert_array_equal(labelled.scores[objects.labels], objects.scores)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"top": 0}, {"nms": 1.5}, {"min_score": -0.1}, {"nms": float("nan")}]
+)
+def test_wrong_arguments_of_objects(proposals: Proposals, arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        proposals.objects(**arguments)
 
 
 def test_overlay_of_nothing_is_the_image(model: DeepMask) -> None:

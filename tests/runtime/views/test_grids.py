@@ -14,7 +14,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from deepmask.runtime.model.folder import read_manifest
 from deepmask.runtime.model.manifest import Axis, Grid, Scales, Views
 from deepmask.runtime.views.geometry import (
-    bilinear_taps,
     mask_coordinate,
     pixel_coordinate,
     window_extent,
@@ -152,11 +151,3 @@ def test_extent_is_the_pixels_in_it(start: float, length: float, size: int, limi
     assert (inside[surely]).all()
     assert not inside[~perhaps].any()
     assert 0 <= first <= stop <= limit
-
-
-@given(st.floats(-5, 20), st.integers(2, 16))
-def test_taps_interpolate_and_clamp(coordinate: float, size: int) -> None:
-    knot, before, after = bilinear_taps(np.array([coordinate]), size)
-    line = 3 * np.arange(size)
-    value = before * line[knot] + after * line[knot + 1]
-    assert_allclose(value, [3 * np.clip(coordinate, 0, size - 1)], atol=1e-4)

@@ -9,8 +9,7 @@ import pytest
 
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt import progress
-from deepmask.runtime.engines.tensorrt.build import build_plan, check_gpu
-from deepmask.runtime.engines.tensorrt.cuda import Gpu
+from deepmask.runtime.engines.tensorrt.build import build_plan
 from deepmask.runtime.engines.tensorrt.flavours import Library
 from deepmask.runtime.engines.tensorrt.profile import Range
 from deepmask.runtime.engines.tensorrt.progress import share_done
@@ -46,14 +45,6 @@ def test_targets_of_an_ahead_of_time_build() -> None:
     assert json.loads(build(library, ("8.0", "12.0"))[0])["targets"] == ["SM80", "SM120"]
     with pytest.raises(EngineError, match=r"cannot build for SM90; it can for SM80, .*, SM120"):
         build(library, ("9.0",))
-
-
-def test_a_gpu_that_tensorrt_for_rtx_is_not_for_is_told() -> None:
-    hopper = Gpu("NVIDIA H200", "9.0", "12.8")
-    check_gpu(fake_library("tensorrt"), hopper)
-    check_gpu(fake_library("tensorrt-rtx"), Gpu("NVIDIA L4", "8.9", "12.8"))
-    with pytest.raises(EngineError, match=r"NVIDIA H200 has compute capability 9\.0: .* SM120"):
-        check_gpu(fake_library("tensorrt-rtx"), hopper)
 
 
 def test_warnings_are_given_but_for_the_harmless() -> None:
@@ -108,13 +99,6 @@ def test_progress_never_goes_back_and_ends_with_the_build() -> None:
     assert hundredths == sorted(hundredths)
     assert 12 in hundredths
     assert [done for done in hundredths if done == 100] == [100]
-
-
-def test_a_phase_counts_as_one_step_of_the_phase_around_it() -> None:
-    assert share_done({}) == 0
-    assert share_done({"build": (1, 4)}) == 0.25
-    assert share_done({"build": (1, 4), "tune": (1, 2)}) == 0.375
-    assert share_done({"build": (4, 4), "tune": (2, 2)}) == 1
 
 
 def test_ctrl_c_ends_the_build(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,18 +99,6 @@ def test_what_tensorrt_refuses_is_told(
     assert text in told
 
 
-def test_a_runtime_that_does_not_start_is_told(model_folder: Path, device: FakeDevice) -> None:
-    library = fake_library(device)
-
-    def nothing(logger: object) -> None:
-        library.messages.add("CUDA initialization failure with error: 35")
-        raise TypeError("pybind11::init(): factory function returned nullptr")
-
-    library.module.Runtime = nothing  # type: ignore[attr-defined]
-    with pytest.raises(EngineError, match=r"10\.99\.0 does not start: CUDA .* error: 35$"):
-        TensorRTEngine(load_manifest(model_folder), {}, library, device)
-
-
 def test_ctrl_c_leaves_memory_alone(fake: DeepMask, device: FakeDevice, monkeypatch: Patch) -> None:
     """Ctrl-C while the device still writes: the next image does not use that memory."""
     image = picture(0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -197,29 +195,3 @@ def test_without_a_runtime_cache_it_runs_and_says_so(
         assert len(loaded(IMAGE))
     assert machine.lines[0] == "Warning: kernels of trunk are compiled again each time"
     assert machine.files() == []
-
-
-def test_they_are_kept_at_the_interpreters_end(machine: Machine) -> None:
-    """As `DeepMask.load` opens the engine, where its plans are kept."""
-    code = (
-        "import sys; from pathlib import Path; import numpy as np\n"
-        "from deepmask import DeepMask\n"
-        "from deepmask.runtime.engines.tensorrt import cuda, flavours, plan_cache\n"
-        "from tests.runtime.fake_gpu import FakeDevice\n"
-        "from tests.runtime.fake_tensorrt import fake_library, fake_plans\n"
-        "device = FakeDevice()\n"
-        "cuda.open_device = lambda: device\n"
-        "flavours.load_library = lambda flavour: fake_library(device, flavour)\n"
-        "plan_cache.model_plans = lambda model, folder, *_, **__: fake_plans(model, folder)\n"
-        "model = DeepMask.load(Path(sys.argv[1]), engine='tensorrt-rtx', cache=Path(sys.argv[2]))\n"
-        "model(np.full((40, 40, 3), 127, np.uint8))\n"
-        "model.engine._plans['trunk']._cache._cache.compiled.add(77)\n"
-        "print(device.calls['compile'])"
-    )
-    command = [sys.executable, "-c", code, str(machine.folder), str(machine.cache)]
-    root = Path(__file__).parents[4]
-    for compiles in (True, False):
-        done = subprocess.run(command, capture_output=True, text=True, cwd=root)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert (int(done.stdout) >= 3) == compiles
-    assert b"77" in machine.of_trunk().read_bytes()[32:]

@@ -1,0 +1,123 @@
+"""One run of `deepmask-trt-run`, from its inputs to what it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deepmask.runtime.cli.batch import Outcome, Outcomes, Settings, run_batch
+from deepmask.runtime.cli.inputs import expand, names_of
+from deepmask.runtime.cli.main import Interrupted, one_interrupt
+from deepmask.runtime.cli.messages import say, say_aside
+from deepmask.runtime.cli.plan import plan_outputs
+from deepmask.runtime.cli.progress import Rate, progress_bar
+from deepmask.runtime.cli.report import model_lines, object_lines, time_lines
+from deepmask.runtime.cli.result_options import POOL, objects_arguments
+from deepmask.runtime.cli.video import run_video
+from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.io.html_report import HtmlReport
+from deepmask.runtime.io.outputs import require_writable
+from deepmask.runtime.io.results import ResultsWriter
+from deepmask.runtime.io.video import Video, is_video
+from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.predict.deepmask import DeepMask
+
+
+def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) -> int:
+    """Run images, or one video, through a model; return the exit code.
+
+    options  of the command, by name; `scales` are those it was given.
+    """
+    leave_out = [folder for folder in (options["overlay"], options["out"]) if folder is not None]
+    paths = expand(inputs, options["recursive"], leave_out)
+    called = names_of(paths, inputs)
+    outputs = plan_outputs(paths, called, options)
+    require_writable(outputs.by_option(), [*paths, *_files_of(options["model"])], options["force"])
+    video = Video(paths[0], options["max_pixels"]) if is_video(paths[0]) else None
+    counted, total = ("images", len(paths)) if video is None else ("frames", video.total)
+    names = ("engine", "device", "threads", "coarse", "max_side", "cache")
+    given = {name: options[name] for name in names}
+    with progress_bar() as show:
+        model = DeepMask.load(options["model"], **given, report=say_aside, progress=show)
+    settings = _settings(model, scales, options)
+    say("\n".join(model_lines(model, settings.scales)))
+
+    def start(
+        writer: ResultsWriter | None, page: HtmlReport | None
+    ) -> AbstractContextManager[Outcomes]:
+        if video is not None:
+            return run_video(model, video, outputs.overlays[0], settings, writer)
+        files, overlays = outputs.files, outputs.overlays
+        return closing(
+            run_batch(model, paths, overlays, settings, writer, called, files=files, page=page)
+        )
+
+    outcomes: list[Outcome] = []
+    finished = False
+    rate = Rate(counted)
+    with (
+        one_interrupt(),
+        model,
+        outputs.writers() as (writer, page),
+        suppress(KeyboardInterrupt),
+        progress_bar() as show,
+        # Closed at once when interrupted: nothing may run on when the model is closed.
+        start(writer, page) as batch,
+    ):
+        for outcome in batch:
+            # Proposals are large: only a single image's are shown, and so kept.
+            is_shown = total == 1 and video is None
+            outcomes.append(outcome if is_shown else replace(outcome, proposals=None, objects=None))
+            show(counted, len(outcomes), total)
+            if not total:
+                rate.now_and_then(len(outcomes))
+        finished = True
+
+    done = [outcome for outcome in outcomes if not outcome.error]
+    if done:
+        if total != 1:
+            say(rate.line(len(done)))
+        _tell(model, done, counted, outputs.written(options["overlay"]))
+    failed = [outcome for outcome in outcomes if outcome.error]
+    for outcome in failed:
+        click.echo(f"Error: {outcome.error}", err=True)
+    if not finished:
+        kept = len(done) if writer is None else writer.images
+        raise Interrupted(f"interrupted after {kept} of {total or 'unknown'} {counted}")
+    if failed and total > 1:
+        raise OneLineError(f"{len(failed)} of {total} {counted} failed, the others are done")
+    return 1 if failed else 0
+
+
+def _settings(model: DeepMask, scales: Scales | None, options: dict[str, Any]) -> Settings:
+    """Return how to treat each image: as the options say, else as the model does."""
+    manifest = model.manifest
+    return Settings(
+        proposals=options["proposals"] or POOL,
+        scales=(scales or manifest.views.scales).zoomed(options["zoom"]),
+        threshold=options["threshold"] or manifest.threshold,
+        overlap=manifest.overlap if options["overlap"] is None else options["overlap"],
+        max_side=options["max_side"],
+        max_pixels=options["max_pixels"],
+        objects=objects_arguments(options),
+        kind=options["kind"],
+        whole=options["proposals"] is not None and not options["objects"],
+    )
+
+
+def _tell(model: DeepMask, done: Sequence[Outcome], counted: str, written: Sequence[str]) -> None:
+    """Print the time of each stage, the files, and the objects of a single image."""
+    say("\n".join(time_lines(model.stages, [outcome.seconds for outcome in done], counted)))
+    say("\n".join(f"wrote {name}" for name in written))
+    proposals, objects = done[0].proposals, done[0].objects
+    if proposals is not None and objects is not None:
+        say("\n".join(object_lines(proposals, objects)))
+
+
+def _files_of(model: Path | None) -> list[Path]:
+    return sorted(model.iterdir()) if model is not None and model.is_dir() else []

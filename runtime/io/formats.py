@@ -1,0 +1,59 @@
+"""Formats of other tools that results are written in, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rlemasklib import RLEMask
+
+from deepmask.runtime.io.cutout import cut_out
+from deepmask.runtime.io.label_map import label_map
+from deepmask.runtime.io.labelme import labelme_json
+from deepmask.runtime.io.yolo import yolo_labels
+
+#: Formats, COCO's JSON apart, and the folder that each is written to; None: that of each picture.
+FOLDERS = {"labelme": None, "yolo-seg": "labels", "png": "masks", "cutout": "cutouts"}
+_SUFFIXES = {"labelme": ".json", "yolo-seg": ".txt", "png": ".png"}
+
+
+def format_files(kind: str, picture: Path, folder: Path | None, name: str, top: int) -> list[Path]:
+    """Return the files that one picture may get; there is one, or one for each of `top` objects.
+
+    folder  where they go; None stands for the format's own.
+    name    of the picture, without suffix; a path may be part of it.
+    """
+    own = FOLDERS[kind]
+    if folder is None:
+        folder, name = (picture.parent, picture.stem) if own is None else (Path(own), name)
+    if kind == "cutout":
+        return [folder / f"{name}-{number}.png" for number in range(1, top + 1)]
+    return [folder / f"{name}{_SUFFIXES[kind]}"]
+
+
+def format_contents(
+    kind: str,
+    files: Sequence[Path],
+    picture: Path,
+    image: npt.NDArray[np.uint8],
+    masks: Sequence[RLEMask],
+    scores: npt.NDArray[np.float32],
+) -> Iterator[tuple[Path, bytes]]:
+    """Yield the files of a picture with their content.
+
+    files   what `format_files` returned; cut-outs take as many as there are masks.
+    image   (H, W, 3) uint8 RGB, the picture upright.
+    masks   N objects, scores (N,), best first; none is empty.
+    """
+    size = (image.shape[0], image.shape[1])
+    if kind == "cutout":
+        for file, mask in zip(files, masks, strict=False):
+            yield file, cut_out(image, mask)
+    elif kind == "labelme":
+        yield files[0], labelme_json(files[0], picture, masks, scores, size)
+    elif kind == "yolo-seg":
+        yield files[0], yolo_labels(masks, size)
+    else:
+        yield files[0], label_map(masks, size)

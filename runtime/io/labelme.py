@@ -1,0 +1,68 @@
+"""Labelme's JSON: polygons beside a picture, to be corrected by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rlemasklib import RLEMask
+
+from deepmask.runtime.io.outputs import MARK
+from deepmask.runtime.io.polygons import outline
+
+#: Of labelme, whose format this is. Labelme puts its own in this place when it saves a file: labels
+#: that were corrected by hand do not carry the mark, and are not replaced by the next run.
+_VERSION = f"5.5.0, {MARK}"
+
+
+def labelme_json(
+    target: Path,
+    picture: Path,
+    masks: Sequence[RLEMask],
+    scores: npt.NDArray[np.float32],
+    size: tuple[int, int],
+) -> bytes:
+    """Return the JSON for N masks, to be written as `target`; its path to `picture` is relative.
+
+    size  (height, width) of the picture, upright.
+    Parts of one object are polygons of one `group_id`, which is its number from 1 on.
+    """
+    shapes = [
+        _shape(ring.tolist(), number, float(score))
+        for number, (mask, score) in enumerate(zip(masks, scores, strict=True), 1)
+        for ring in outline(mask)
+    ]
+    content: dict[str, Any] = {
+        "version": _VERSION,
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": _relative(picture, target.parent),
+        "imageData": None,
+        "imageHeight": size[0],
+        "imageWidth": size[1],
+    }
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _shape(points: list[list[float]], number: int, score: float) -> dict[str, Any]:
+    return {
+        "label": "object",
+        "points": points,
+        "group_id": number,
+        "description": f"score {score:.3f}",
+        "shape_type": "polygon",
+        "flags": {},
+        "mask": None,
+    }
+
+
+def _relative(picture: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(picture, folder)).as_posix()
+    except ValueError:  # another drive of Windows
+        return picture.resolve().as_posix()

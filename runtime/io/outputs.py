@@ -1,0 +1,142 @@
+"""Check what is to be written before any work, so that nothing of the user's is lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from deepmask.runtime.distribution import NAME
+from deepmask.runtime.errors import OneLineError, UsageError, advice
+from deepmask.runtime.io.atomic import abort, new_file
+
+#: What pictures and JSON of this project carry, so that they are known by their content.
+MARK = f"made by {NAME}"
+#: Bytes at either end of a file in which a mark is looked for: some formats keep text at the end.
+_ENDS = 4096
+#: How COCO results of `ResultsWriter` begin: a list of results has no place for a mark.
+_RESULTS = re.compile(rb'\[\n(\{"image_id":\d+,"category_id":\d+,"(segmentation|bbox)":|\n\]\n)')
+
+
+class RefusedError(UsageError):
+    """An output that would replace what must stay."""
+
+
+class UnwritableError(OneLineError):
+    """An output that cannot be written."""
+
+
+def require_writable(
+    outputs: Mapping[str, Iterable[Path]], inputs: Iterable[Path], force: bool = False
+) -> None:
+    """Check that files can be written, without loss, before there is anything to write.
+
+    outputs  the files that each option will write, by the option's name.
+    inputs   files that are read. None is ever replaced, whatever links, spellings of a path or
+             file systems that ignore case make of its name.
+    force    replace other files too, as `is_ours` does not recognise.
+
+    Missing folders are not made, only the nearest one that is there is tried. Raises `RefusedError`
+    or `UnwritableError`.
+    """
+    read = _identities(inputs)
+    taken: dict[str, str] = {}
+    tried: set[Path] = set()
+    for flag, paths in outputs.items():
+        for path in paths:
+            named = f"{flag} {path}"
+            if (name := _spelled(path)) in taken:
+                raise RefusedError(f"{named}: is the same file as {taken[name]}: give another name")
+            taken[name] = named
+            try:
+                _require_replaceable(path, named, read, force)
+                _try_folder(path.parent, tried)
+            except OSError as error:
+                raise _unwritable(named, error) from error
+
+
+def require_folder(flag: str, folder: Path) -> None:
+    """Raise `UnwritableError` unless files can be written in a folder, which may not be there yet.
+
+    Use this for a folder whose content is checked apart.
+    """
+    try:
+        _try_folder(folder, set())
+    except OSError as error:
+        raise _unwritable(f"{flag} {folder}", error) from error
+
+
+def is_ours(path: Path) -> bool:
+    """Tell by its content whether this project wrote a file: by a mark, or the form of results.
+
+    An empty file, which holds nothing to lose, counts as one. Raises `OSError` for a file that
+    cannot be read.
+    """
+    with path.open("rb") as file:
+        head = file.read(_ENDS)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _ENDS))
+        tail = file.read(_ENDS)
+    if not size:
+        return True
+    mark = MARK.encode()
+    return mark in head or mark in tail or _RESULTS.match(head) is not None
+
+
+def _unwritable(named: str, error: OSError) -> UnwritableError:
+    reason = error.strerror or error
+    return UnwritableError(f"{named}: cannot be written ({reason}): {advice(error)}")
+
+
+def _require_replaceable(path: Path, named: str, read: set[object], force: bool) -> None:
+    if not os.path.lexists(path):
+        return
+    if not _identities([path]).isdisjoint(read):
+        raise RefusedError(
+            f"{named}: is an input, which is never replaced: give another name or folder"
+        )
+    if path.is_dir():
+        raise UnwritableError(f"{named}: is a folder, expected the name of a file")
+    if path.exists() and not path.is_file():
+        raise RefusedError(f"{named}: is a device, expected the name of a file")
+    if not force and not (path.is_file() and is_ours(path)):
+        raise RefusedError(
+            f"{named}: exists and was not made by {NAME}: give another name, or --force to "
+            "replace it"
+        )
+
+
+def _identities(paths: Iterable[Path]) -> set[object]:
+    """Return what tells files apart: the file system's own number of each, and its full name."""
+    found: set[object] = set()
+    for path in paths:
+        found.add(os.path.realpath(path))
+        with suppress(OSError):
+            status = path.stat()
+            if status.st_ino:
+                found.add((status.st_dev, status.st_ino))
+    return found
+
+
+def _spelled(path: Path) -> str:
+    """Return a name that is equal for files that some file system would not tell apart."""
+    whole = Path(os.path.realpath(path.parent), path.name)
+    return unicodedata.normalize("NFC", str(whole)).casefold()
+
+
+def _try_folder(folder: Path, tried: set[Path]) -> None:
+    """Write a file and remove it, in the nearest folder that is there; once for each folder."""
+    if folder in tried:
+        return
+    tried.add(folder)
+    there = folder
+    while not os.path.lexists(there) and there != there.parent:
+        there = there.parent
+    if there != folder and there in tried:
+        return
+    tried.add(there)
+    temporary, file = new_file(there / "writable")
+    abort(file, temporary)

@@ -1,0 +1,83 @@
+"""Choose the distinct objects among many ranked proposals.
+
+The order of the scores and the overlaps of the masks decide, so that any model's proposals can be
+chosen from, whatever its scores mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from rlemasklib import RLEMask
+
+from deepmask.runtime.io import rle
+
+#: Most objects, and IoU with a better one above which a proposal shows the same object again.
+TOP, NMS = 20, 0.5
+#: Proposals looked at, repeats apart, and for each object that may be chosen: what ranks lower is
+#: seldom one. Of what was chosen in 32 labelled photographs, 43 % were labelled objects among the
+#: best five proposals, 8 % among those ranked 20 to 40, 1 % beyond 150.
+_LOOKED_AT, _FOR_EACH = 40, 2
+#: Proposals below this share of the picture's best score are no objects.
+_LEAST_SHARE = 0.25
+#: A proposal with more of itself in objects chosen before is a part, or a group of them.
+_MOST_COVERED = 0.5
+#: A mask of more than this share of the picture is a scene: what lies in it is no part of it.
+_SCENE = 2 / 3
+
+
+def choose_objects(
+    masks: Sequence[RLEMask],
+    scores: npt.NDArray[np.float32],
+    *,
+    top: int = TOP,
+    min_score: float | None = None,
+    nms: float = NMS,
+    parts: bool = False,
+) -> list[int]:
+    """Return the indices of up to `top` of N masks that show distinct objects, best first.
+
+    scores     (N,), descending.
+    min_score  least score of an object. By default a quarter of the best one; and of proposals
+               only the first 40, or twice `top`, are looked at, repeats not counted.
+    nms        IoU with a better object above which a mask is left out (non-maximum suppression).
+    parts      keep also what is mostly inside of better objects: parts of a whole, and groups.
+    """
+    if not masks:
+        return []
+    areas = rle.areas(masks)
+    least = _LEAST_SHARE * scores.max(initial=0) if min_score is None else min_score
+    left = max(_LOOKED_AT, _FOR_EACH * top) if min_score is None else len(masks)
+    chosen: list[int] = []
+    covered = RLEMask.zeros(masks[0].shape)
+    for index in np.flatnonzero((areas > 0) & (scores >= least)).tolist():
+        if len(chosen) == top or left == 0:
+            break
+        mask, area = masks[index], areas[index]
+        shared = rle.overlaps(mask, [masks[other] for other in chosen])
+        if (shared > nms * (areas[chosen] + area - shared)).any():
+            continue
+        left -= 1
+        if not parts and (mask & covered).area() > _MOST_COVERED * area:
+            continue
+        chosen.append(index)
+        if area <= _SCENE * mask.shape[0] * mask.shape[1]:
+            covered = covered | mask
+    return chosen
+
+
+def flatten(masks: Sequence[RLEMask]) -> list[RLEMask]:
+    """Return N masks of which no two share a pixel; some may be empty.
+
+    The smaller of two has what they share, as in the picture: it lies on top.
+    """
+    if not masks:
+        return []
+    flat = list(masks)
+    taken = RLEMask.zeros(masks[0].shape)
+    for index in np.argsort(rle.areas(masks), kind="stable").tolist():
+        flat[index] = masks[index] - taken
+        taken = taken | masks[index]
+    return flat
