@@ -107,7 +107,7 @@ def test_a_run_is_not_resumed_by_another_family(
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"preset": "toy-65"}, "--preset toy-65 is not known; there are deepmask-r18"),
+        ({"preset": "toy-65"}, "--preset toy-65 is not known; there are "),
         ({"init": None}, "--init is missing"),
         ({"base": Path("x.pt")}, "--from is for the presets that refine"),
         ({"device": "tpu"}, "device is 'tpu'"),
