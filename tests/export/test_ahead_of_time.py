@@ -151,7 +151,7 @@ def test_every_graph_builds_at_full_size(library: Library, preset: str, name: st
 
 
 def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
-    form = shipped()
+    form = shipped("score")
     store_as_single(form.model)
     picture = np.random.default_rng(0).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)
     model = symmetric(form, {"image": picture})
@@ -204,7 +204,7 @@ def test_targets_are_those_that_rtx_knows(library: Library) -> None:
 
 def test_ctrl_c_ends_a_build(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before TensorRT comes to what takes the time, as it does if it is left alone."""
-    form = shipped()
+    form = shipped("score")
     content, smallest = form.model.SerializeToString(), form.profiles[:1]
 
     def build_and_watch(interrupted_at: int) -> None:
@@ -219,7 +219,7 @@ def test_ctrl_c_ends_a_build(library: Library, monkeypatch: pytest.MonkeyPatch) 
         seen: set[str] = set()
         monkeypatch.setattr(progress, "share_done", watched)
         try:
-            build_plan(library, content, "trunk", smallest, TARGETS)
+            build_plan(library, content, "score", smallest, TARGETS)
         finally:
             found.append(seen)
 
