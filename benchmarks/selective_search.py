@@ -26,15 +26,14 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from deepmask import read_image
 from deepmask.coco.annotations import Image
+from deepmask.coco.errors import LabelError
+from deepmask.coco.pictures import read_picture
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.ground_truth import GroundTruth, coco_truth
 from deepmask.evaluate.records import write_text
-from deepmask.evaluate.sources import check_size
 from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.errors import OneLineError
-from deepmask.runtime.io.images import ImageError
 from deepmask.runtime.io.outputs import MARK, require_writable
 from deepmask.runtime.io.results import ResultsWriter, result_files
 
@@ -133,7 +132,7 @@ def run(truth: GroundTruth, images: Path, mode: str, proposals: int, journal: Jo
         start = time.process_time()  # other programs hardly change it
         try:
             image = _read(images, picture)
-        except (ImageError, EvalError) as error:
+        except (LabelError, EvalError) as error:
             failed.append(str(error))
             continue
         boxes = search(image, mode, picture.id)[:proposals]
@@ -213,9 +212,7 @@ def _search_and_write(given: argparse.Namespace) -> list[str]:
 
 
 def _read(images: Path, picture: Image) -> npt.NDArray[np.uint8]:
-    image = read_image(images / picture.path)
-    check_size(picture, image.shape)
-    return image
+    return read_picture(picture, images)
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -68,8 +68,8 @@ def _known(found: LabelledSet) -> dict[str, int]:
 
 
 def _only(found: LabelledSet, ids: set[int]) -> LabelledSet:
-    kept = tuple(item for item in found.annotations if item.category in ids)
-    return replace(found, annotations=kept)
+    kept = tuple(item for item in found.instances if item.category in ids)
+    return replace(found, instances=kept)
 
 
 def _some(sets: Sequence[LabelledSet]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pycocotools.mask as coco_mask
+from numpy.typing import NDArray
 from rlemasklib import RLEMask
 
 from deepmask.coco.values import Box, brief
@@ -39,9 +41,31 @@ def check(segmentation: Any, height: int, width: int) -> None:
     if isinstance(segmentation, dict):
         _check_runs(segmentation, height, width)
     elif isinstance(segmentation, list) and segmentation:
-        _check_polygons(segmentation)
+        _, fault = _good_polygons(segmentation)
+        if fault:
+            raise ValueError(fault)
     else:
         raise ValueError("is neither a list of polygons nor an RLE")
+
+
+def good_part(segmentation: Any, height: int, width: int) -> tuple[Any, str]:
+    """Return what can be used of a segmentation, and what is wrong with it.
+
+    The first is None where nothing can be used, else what `encode` takes; the second completes
+    "segmentation …", "" where nothing is wrong. One flat list of numbers, a list of points and
+    lists of points are read as the polygons that they mean.
+    """
+    if isinstance(segmentation, list) and segmentation:
+        try:
+            polygons, fault = _good_polygons(_as_polygons(segmentation))
+        except ValueError as error:
+            return None, str(error)
+        return polygons or None, fault
+    try:
+        check(segmentation, height, width)
+    except ValueError as error:
+        return None, str(error)
+    return segmentation, ""
 
 
 def encode(segmentation: Any, height: int, width: int) -> Rle:
@@ -60,10 +84,46 @@ def encode(segmentation: Any, height: int, width: int) -> Rle:
     return encoded
 
 
+def extent(segmentation: Any, height: int, width: int) -> tuple[Box, float]:
+    """Return the box around a checked segmentation, and about its area in square pixels.
+
+    The area of polygons is the sum of theirs, without a mask being drawn; it is 0 where no pixel
+    of the picture lies in them.
+    """
+    if isinstance(segmentation, list):
+        corners = [np.asarray(one, np.float64).reshape(-1, 2) for one in segmentation]
+        every = np.concatenate(corners)
+        (left, top), (right, bottom) = every.min(0).tolist(), every.max(0).tolist()
+        area = sum(map(_enclosed, corners))
+        inside = left >= 0 and top >= 0 and right <= width and bottom <= height
+        if inside and area > _SURELY_SEEN:
+            return (left, top, right - left, bottom - top), area
+        rle = encode(segmentation, height, width)
+        seen = float(coco_mask.area(rle))
+        return (left, top, right - left, bottom - top), area if seen and area else seen
+    rle = encode(segmentation, height, width)
+    x, y, w, h = coco_mask.toBbox(rle).tolist()
+    return (x, y, w, h), float(coco_mask.area(rle))
+
+
+def mask_area(segmentation: Any, height: int, width: int) -> float:
+    """Return how many pixels a checked segmentation has."""
+    return float(coco_mask.area(encode(segmentation, height, width)))
+
+
 def tight_box(segmentation: Any, height: int, width: int) -> Box:
     """Return x, y, width, height around a segmentation that was checked before, in pixels."""
     x, y, w, h = coco_mask.toBbox(encode(segmentation, height, width)).tolist()
     return x, y, w, h
+
+
+#: Square pixels; a thinner polygon may miss every centre of a pixel.
+_SURELY_SEEN = 64.0
+
+
+def _enclosed(corners: NDArray[np.float64]) -> float:
+    x, y = (corners - corners[0]).T
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
 def _check_runs(segmentation: dict[str, Any], height: int, width: int) -> None:
@@ -85,20 +145,58 @@ def _as_bytes(counts: Any) -> Any:
     return counts.encode("ascii", errors="replace") if isinstance(counts, str) else counts
 
 
-def _check_polygons(polygons: Sequence[Any]) -> None:
+def _as_polygons(parts: Sequence[Any]) -> Sequence[Any]:
+    if len(parts) >= 6 and all(map(_is_number, parts)):
+        return [parts]
+    if len(parts) >= 3 and all(map(_is_point, parts)):
+        return [[value for point in parts for value in point]]
+    return [
+        [value for point in part for value in point]
+        if isinstance(part, list) and len(part) >= 3 and all(map(_is_point, part))
+        else part
+        for part in parts
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_point(part: Any) -> bool:
+    return isinstance(part, list | array) and len(part) == 2 and all(map(_is_number, part))
+
+
+def _good_polygons(polygons: Sequence[Any]) -> tuple[list[Any], str]:
+    """Return the polygons that can be drawn, and what is wrong with the first other one.
+
+    Raises ValueError for what cannot be drawn in a reasonable time.
+    """
     if len(polygons) > MOST_POLYGONS:
         raise ValueError(f"has {len(polygons)} polygons, at most {MOST_POLYGONS} are read")
-    outline = 0.0
+    outline, good, fault = 0.0, [], ""
     for polygon in polygons:
-        if not isinstance(polygon, Sequence) or len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError("has a polygon that is not a list of three or more x, y pairs")
-        if not all(type(v) in (int, float) and abs(v) <= FARTHEST_CORNER for v in polygon):
-            raise ValueError(
-                f"has a polygon corner that is no number or beyond {FARTHEST_CORNER:.0f} px"
-            )
-        points = np.array([*polygon, *polygon[:2]], np.float64).reshape(-1, 2)
-        outline += float(np.abs(np.diff(points, axis=0)).max(axis=1).sum())
+        wrong = _polygon_fault(polygon)
+        fault = fault or wrong
+        if wrong:
+            continue
+        good.append(polygon)
+        points = np.asarray(polygon, np.float64).reshape(-1, 2)
+        steps = np.abs(np.diff(points, axis=0, append=points[:1]))
+        outline += float(steps.max(axis=1).sum())
     if outline > LONGEST_OUTLINE:  # takes forever to walk around
         raise ValueError(
             f"has an outline of {outline:.0f} px, at most {LONGEST_OUTLINE:.0f} are walked around"
         )
+    return good, fault
+
+
+def _polygon_fault(polygon: Any) -> str:
+    if not isinstance(polygon, Sequence) or len(polygon) < 6 or len(polygon) % 2:
+        return "has a polygon that is not a list of three or more x, y pairs, as [x, y, x, y, x, y]"
+    if isinstance(polygon, array):
+        far = not bool((np.abs(np.asarray(polygon)) <= FARTHEST_CORNER).all())
+    else:
+        far = not all(_is_number(v) and abs(v) <= FARTHEST_CORNER for v in polygon)
+    if far:
+        return f"has a polygon corner that is no number or beyond {FARTHEST_CORNER:.0f} px"
+    return ""

@@ -11,10 +11,22 @@ from typing import Any
 #: Larger sides are no photograph: OpenCV warps none, and their masks overflow 32-bit runs.
 LARGEST_SIDE = 30_000
 
+#: What commands say of options for labels; here, as this module is quick to import.
+FORMATS = (
+    "COCO instances JSON; or a folder of labelme JSON, YOLO's data.yaml or folder of labels, "
+    "or a list in ImageSets of a PASCAL VOC folder"
+)
+
 Box = tuple[float, float, float, float]
+
+#: Key of an entry under which a reader puts the file and place that it is from.
+SOURCE = ("source",)
+#: Key under which it says why there is neither box nor outline.
+FAULT = ("fault",)
 
 _WHOLE = re.compile(r"-?[0-9]{1,19}")
 _FARTHEST = 1e9
+_TRUTH = {"0": False, "false": False, "no": False, "": False, "1": True, "true": True, "yes": True}
 
 
 def whole(value: Any) -> int | None:
@@ -38,6 +50,18 @@ def number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
+
+
+def truth(value: Any) -> bool | None:
+    """Return a truth value, also of text and of 0 and 1; None for what is not clear.
+
+    What is missing, or null, is false.
+    """
+    if isinstance(value, str):
+        return _TRUTH.get(value.strip().casefold())
+    if value is None:
+        return False
+    return bool(value) if isinstance(value, bool | int | float) and value in (0, 1) else None
 
 
 def xywh(value: Any) -> Box | None:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 from click.core import ParameterSource
 
+from deepmask.coco.values import FORMATS
 from deepmask.evaluate.request import Evaluation, Request
 from deepmask.runtime.cli.main import Group, Interrupted, one_interrupt, run_command
 from deepmask.runtime.cli.messages import say, say_aside
@@ -17,6 +18,7 @@ from deepmask.runtime.cli.options import (
     coarse_option,
     device_option,
     engine_option,
+    labels_are_option,
     overlap_option,
     parse_scales,
     scales_option,
@@ -26,6 +28,7 @@ from deepmask.runtime.cli.options import (
 from deepmask.runtime.cli.progress import progress_bar
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_LABELS = click.Path(exists=True, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 #: Options that only make sense when a model makes the proposals.
@@ -38,8 +41,9 @@ _NAMED_FAILURES = 5
 
 
 @click.group(cls=Group, invoke_without_command=True)
-@click.option("--annotations", type=_FILE, help="COCO instances JSON with the images' objects.")
+@click.option("--annotations", type=_LABELS, help=f"Objects of the images: {FORMATS}.")
 @click.option("--images", type=_FOLDER, help="Folder of the images that the annotations name.")
+@labels_are_option
 @click.option(
     "--voc",
     type=_FOLDER,
@@ -200,8 +204,11 @@ def _tell(result: Evaluation) -> int:
 
 
 def _tell_metrics(metrics: dict[str, Any], folder: Path | None) -> None:
+    from deepmask.evaluate.folder import SHEET_NAME
     from deepmask.evaluate.report import describe
 
     say(describe(metrics))
     if folder is not None:
-        say(f"wrote metrics.json, table.txt, figures and contact sheet in {folder}")
+        has_sheet = (folder / SHEET_NAME).exists()
+        what = ", figures and contact sheet" if has_sheet else " and figures"
+        say(f"wrote metrics.json, table.txt{what} in {folder}")

@@ -80,6 +80,7 @@ def write_sheet(folder: Path, title: str) -> Path | None:
     paths = sorted((folder / TILES_FOLDER).glob("*.png"))[:TILES]
     tiles = [tile for path in paths if (tile := _read_tile(path)) is not None]
     if not tiles:
+        (folder / SHEET_NAME).unlink(missing_ok=True)  # an older one is of other objects
         return None
     rows = _justify(tiles)
     height = _HEADER + sum(row[0][0].height + _CAPTION + _GAP for row in rows)

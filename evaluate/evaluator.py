@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from deepmask.coco.annotations import Image
+from deepmask.coco.errors import LabelError
+from deepmask.coco.pictures import ORIENTATIONS, read_picture, undecided, undecided_note
 from deepmask.coco.voc import IMAGES
 from deepmask.evaluate.contact_sheet import choose_tiles, write_sheet, write_tile
 from deepmask.evaluate.errors import EvalError, EvalUsageError
@@ -21,10 +23,9 @@ from deepmask.evaluate.records import repair
 from deepmask.evaluate.report import measure, write_metrics
 from deepmask.evaluate.request import Evaluation, Request
 from deepmask.evaluate.run import Outcome, Watcher, evaluate_images, open_folder, select
-from deepmask.evaluate.sources import FileSource, ModelSource, check_size
+from deepmask.evaluate.sources import FileSource, ModelSource
 from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.errors import OneLineError, UsageError, printable, system_problem
-from deepmask.runtime.io.images import ImageError, read_image
 from deepmask.runtime.io.outputs import require_folder
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.progress import LOGGER, Progress, no_progress
@@ -82,9 +83,15 @@ def _evaluate(request: Request, report: Report, progress: Progress) -> Evaluatio
         else:
             require_evaluation_folder(request.out)
     truth = _truth(request)
+    if note := truth.note():
+        report(note)
     with ExitStack() as stack:
         name, source = _source(request, truth, stack, report, progress)
         image_ids = select(truth, request.limit, request.shard)
+        if request.images is not None or request.voc is not None:
+            turned = undecided((truth.pictures[i] for i in image_ids), _image_folder(request))
+            if turned:
+                report(undecided_note(turned))
         kinds = tuple(k for k in truth.kinds if k == "bbox" or source.has_masks)
         if isinstance(source, FileSource):
             _note_missing(source, image_ids, report)
@@ -92,6 +99,7 @@ def _evaluate(request: Request, report: Report, progress: Progress) -> Evaluatio
             "name": printable(request.name or name),
             "dataset": truth.dataset,
             "annotations": {"name": printable(truth.name), "sha256": truth.digest},
+            **({"left_out": dict(truth.ignored)} if truth.ignored else {}),
             "kinds": list(kinds),
             "limit": request.limit,
             "shard": list(request.shard),
@@ -112,7 +120,8 @@ def _truth(request: Request) -> GroundTruth:
     if request.voc is not None:
         return voc_truth(request.voc)
     assert request.annotations is not None  # `Request` asks for one of the two
-    return coco_truth(request.annotations)
+    as_stored = ORIENTATIONS[request.labels_are]
+    return coco_truth(request.annotations, request.images, as_stored)
 
 
 def _source(
@@ -183,9 +192,8 @@ def _tile_writer(
         if picture.id not in chosen:
             return
         try:
-            image = read_image(images / picture.path)
-            check_size(picture, image.shape)
-        except (ImageError, EvalError) as error:
+            image = read_picture(picture, images)
+        except LabelError as error:
             report(f"note: not on the contact sheet: {error}")
             return
         write_tile(folder, picture.id, image, objects, candidates, kind)

@@ -13,13 +13,14 @@ import pycocotools.mask as coco_mask
 
 from deepmask.coco.annotations import Image
 from deepmask.coco.segmentation import to_rle
-from deepmask.coco.values import whole, xywh
+from deepmask.coco.values import brief, whole, xywh
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import MAX_PROPOSALS, Candidates
 
 _CHUNK = 1 << 20
 #: One result is a box, a score and an RLE: kilobytes. Beyond this the file is no results file.
 _LARGEST_RESULT = 1 << 26
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf".decode("latin-1")
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 
@@ -40,8 +41,9 @@ class ResultsFile:
         try:
             for start, end, result in _walk(path):
                 image_id = self._image_of(result, start)
-                masked += "segmentation" in result
-                boxed += "segmentation" not in result
+                has_mask = result.get("segmentation") is not None
+                masked += has_mask
+                boxed += not has_mask
                 if masked and boxed:
                     raise EvalError(
                         f"{path}: some results have a segmentation and some have none, first at "
@@ -72,10 +74,11 @@ class ResultsFile:
             raise EvalError(f"{self.path}: image {image_id}: {error}") from None
 
     def _image_of(self, result: dict[str, Any], at: int) -> int:
-        image_id = result.get("image_id")
-        if type(image_id) is not int or image_id not in self._pictures:
+        given = result.get("image_id")
+        image_id = whole(given)
+        if image_id is None or image_id not in self._pictures:
             raise EvalError(
-                f"{self.path}: a result (at byte {at}) names image {image_id!r:.30}, "
+                f"{self.path}: a result (at byte {at}) names image {brief(given)}, "
                 "which the annotations do not have: are they of the same set?"
             )
         return image_id
@@ -112,7 +115,7 @@ def to_candidates(
             given = coco_mask.toBbox(rles[row]).tolist()
         if (box := xywh(given)) is None:
             raise ValueError(
-                f"result {i}: bbox must be finite numbers x, y, width, height, not {given!r:.60}"
+                f"result {i}: bbox must be finite numbers x, y, width, height, not {brief(given)}"
             )
         boxes[row] = box
     return Candidates(np.array([scores[i] for i in order], np.float64), boxes, rles)
@@ -121,14 +124,15 @@ def to_candidates(
 def _score(index: int, result: dict[str, Any]) -> float:
     score: Any = result.get("score")
     if type(score) not in (int, float) or not abs(score) < 1e300:
-        raise ValueError(f"result {index}: score must be a finite number, not {score!r:.30}")
+        raise ValueError(f"result {index}: score must be a finite number, not {brief(score)}")
     return float(score)
 
 
 def _category(index: int, result: dict[str, Any]) -> int:
-    given: Any = result.get("category_id", 1)
-    if (category := whole(given)) is None:
-        raise ValueError(f"result {index}: category_id must be a number, not {given!r:.30}")
+    given: Any = result.get("category_id")
+    category = 1 if given is None else whole(given)
+    if category is None:
+        raise ValueError(f"result {index}: category_id must be a number, not {brief(given)}")
     return category
 
 
@@ -144,6 +148,7 @@ def _walk(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
     decoder = json.JSONDecoder(parse_constant=_refuse)
     with path.open("rb") as file:
         window = _Window(file)
+        window.pass_over(_BYTE_ORDER_MARK)
         if window.next_character() != "[":
             raise EvalError(f"{path}: not a COCO results file: it must hold one list of results")
         window.at += 1
@@ -181,6 +186,12 @@ class _Window:
 
     def offset(self) -> int:
         return self._base + self.at
+
+    def pass_over(self, text: str) -> None:
+        """Take `text` if it comes next."""
+        self.next_character()
+        if self.text.startswith(text, self.at):
+            self.at += len(text)
 
     def next_character(self) -> str:
         """Return the next character that is not blank, without taking it; "" at the end."""

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 class Request:
     """What to evaluate. Raises `EvalUsageError` for settings that do not go together.
 
-    annotations    COCO instances JSON with the objects of the images, or
+    annotations    the objects of the images, in a format that `read_labels` knows, or
     voc            a PASCAL VOC 2007 folder, of which boxes are measured.
     images         folder of the images; a VOC folder has its own.
+    labels_are     "shown" or "stored": what the labels belong to where EXIF turns an image; "auto":
+                   the annotated size decides, and where it cannot, what is shown.
     proposals_json COCO results to measure. Without, a model makes the proposals:
     model          its folder; by default the shipped one. `engine`, `device`, `cache`, `scales`,
                    `threshold`, `overlap`, `zoom` and `coarse` say how it is run; None means the
@@ -34,6 +36,7 @@ class Request:
     annotations: Path | None = None
     voc: Path | None = None
     images: Path | None = None
+    labels_are: str = "auto"
     proposals_json: Path | None = None
     model: Path | None = None
     engine: str = "auto"

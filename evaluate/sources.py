@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepmask.coco.annotations import Image
+from deepmask.coco.errors import LabelError
+from deepmask.coco.pictures import read_picture
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import Candidates
 from deepmask.evaluate.proposals_json import ResultsFile, to_candidates
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.io.checksum import sha256_of
-from deepmask.runtime.io.images import ImageError, read_image
 
 if TYPE_CHECKING:
     from deepmask.runtime.model.manifest import Scales
@@ -73,10 +74,9 @@ class ModelSource:
         """Return an image's proposals and the seconds they took; the first image is not timed."""
         start = time.perf_counter()
         try:
-            image = read_image(self._images / picture.path)
-            check_size(picture, image.shape)
+            image = read_picture(picture, self._images)
             results = self._propose(image).to_coco(picture.id)
-        except (ImageError, EngineError) as error:
+        except (LabelError, EngineError) as error:
             raise EvalError(f"image {picture.id}: {error}") from None
         seconds = time.perf_counter() - start
         timed, self._warm = self._warm, True
@@ -94,12 +94,3 @@ class ModelSource:
             "scales": asdict(given["scales"]),
             "scale_prior": manifest.scale_prior,
         }
-
-
-def check_size(picture: Image, shape: tuple[int, ...]) -> None:
-    """Raise `EvalError` if an image (H, W, 3) is not the one that was annotated."""
-    if shape[:2] != (picture.height, picture.width):
-        raise EvalError(
-            f"image {picture.id}: {picture.path} is {shape[1]} x {shape[0]} pixels, its "
-            f"annotations are for {picture.width} x {picture.height}"
-        )

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from deepmask.coco.reader import read_coco
+from deepmask.coco.formats import read_labels
 from deepmask.evaluate.calibration import Table, calibration_table, reliability
 from deepmask.evaluate.matching import overlaps
 from deepmask.evaluate.proposals_json import to_candidates
@@ -48,7 +48,7 @@ class Validation:
 
 def read_validation(annotations: Path, folder: Path) -> Validation:
     """Read up to `PICTURES` pictures, spread over the set; raises `LabelError`."""
-    return Validation(annotations.name, recall_images(read_coco(annotations, folder), PICTURES))
+    return Validation(annotations.name, recall_images(read_labels(annotations, folder), PICTURES))
 
 
 def with_measured_settings(

@@ -6,18 +6,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from deepmask.coco.values import FORMATS
 from deepmask.networks.presets import PRESETS, STUDIED, USED
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.cli.main import run_command
 from deepmask.runtime.cli.messages import is_quiet, say, warn
-from deepmask.runtime.cli.options import Number
+from deepmask.runtime.cli.options import Number, labels_are_option
 from deepmask.train.cli_options import DEFAULT_PRESET, TrainCommand, known_preset
 
+if TYPE_CHECKING:
+    from deepmask.train.data import DataFiles
+
 FILE = click.Path(path_type=Path, dir_okay=False)
+LABELS = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -53,23 +58,24 @@ def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 )
 @click.option(
     "--train-annotations",
-    type=FILE,
+    type=LABELS,
     required=True,
-    help="COCO instances JSON in which every object is labelled.",
+    help=f"Labels of every object: {FORMATS}.",
 )
 @click.option("--train-images", type=FOLDER, required=True, help="Folder of the training images.")
 @click.option(
     "--mask-annotations",
-    type=FILE,
+    type=LABELS,
     multiple=True,
-    help="COCO JSON of images in which only some objects are labelled: a DeepMask learns masks "
+    help="Labels of images in which only some objects are labelled: a DeepMask learns masks "
     "from them, not scores. May be given several times.",
 )
 @click.option(
     "--mask-images", type=FOLDER, help="Folder of their images.  [default: the training images']"
 )
-@click.option("--val-annotations", type=FILE, help="COCO JSON to measure the network on.")
+@click.option("--val-annotations", type=LABELS, help="Labels to measure the network on.")
 @click.option("--val-images", type=FOLDER, help="Folder of the validation images.")
+@labels_are_option
 @click.option(
     "--init",
     help="ImageNet weights for the trunk: a file with torchvision's names, or 'imagenet' to "
@@ -93,7 +99,16 @@ def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     "that it was started with unless others are given.",
 )
 @click.option(
-    "--check-data", is_flag=True, help="List every bad annotation and image, train nothing."
+    "--check-data",
+    is_flag=True,
+    help="List every bad annotation and image and count them, train nothing; exit code 1 if any is "
+    "bad, or nothing can be learned.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what --check-data finds as JSON.")
+@click.option(
+    "--as-coco",
+    type=FILE,
+    help="Write the training labels that --check-data finds usable to this COCO JSON.",
 )
 @click.option(
     "--seed",
@@ -178,13 +193,17 @@ def command(**options: Any) -> int:
     torchrun --nproc-per-node 4 -m deepmask.train.cli --preset deepmask-vgg-a ...
     """
     recipe = given_recipe(options)
-    from deepmask.train.data import DataFiles, check_data
+    from deepmask.train.data import DataFiles
     from deepmask.train.loop import Schedule
     from deepmask.train.run import Request, train
 
     data = DataFiles(**{item.name: options.pop(item.name) for item in fields(DataFiles)})
-    if options.pop("check_data"):
-        return 1 if check_data(data, say) else 0
+    checked, as_json, as_coco = (options.pop(k) for k in ("check_data", "as_json", "as_coco"))
+    if checked:
+        return _check(data, options["preset"], recipe, as_json, as_coco)
+    for flag, given in (("--json", as_json), ("--as-coco", as_coco)):
+        if given:
+            raise click.UsageError(f"{flag} belongs to --check-data: give both")
     resume = options["resume"]
     options["out"], options["resume"] = _run_folder(options["out"], resume), resume is not None
     if options["out"] is None:
@@ -193,6 +212,19 @@ def command(**options: Any) -> int:
     request = Request(data=data, recipe=recipe, schedule=schedule, **options)
     result = train(request, say, warn, bar=sys.stderr.isatty() and not is_quiet())
     return 128 + result.stopped if result.stopped else 0
+
+
+def _check(
+    data: DataFiles, preset: str, recipe: Recipe, as_json: bool, as_coco: Path | None
+) -> int:
+    from deepmask.coco.writer import write_coco
+    from deepmask.train.check import check_files, tell
+
+    checked = check_files(data, preset, recipe)
+    tell(checked, say, as_json)
+    if as_coco is not None:
+        write_coco(as_coco, checked[0].found, data.train_images)
+    return 0 if all(one.passes for one in checked) else 1
 
 
 def _run_folder(out: Path | None, resume: str | None) -> Path | None:

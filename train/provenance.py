@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from deepmask.runtime.errors import printable
-from deepmask.runtime.io.checksum import sha256_of
 from deepmask.train.device import Hardware
 
 LABELS = "annotations"
 
 
-def conditions(annotations: Sequence[Path], hardware: Hardware) -> dict[str, str]:
+def conditions(labels: Sequence[str], hardware: Hardware) -> dict[str, str]:
     """Return plain values for a checkpoint: arithmetic and the labels.
 
-    annotations   the files trained on. Their content counts, not where they lie.
+    labels   digests of what is trained on: its content counts, not where it lies.
     """
     return {
         "precision": "bf16" if hardware.bf16 else "fp32",
         "execution": "compiled" if hardware.compiled else "eager",
-        LABELS: " ".join(sha256_of(path) for path in annotations),
+        LABELS: " ".join(labels),
     }
 
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from deepmask.coco.annotations import Image, LabelledSet
 from deepmask.coco.errors import LabelError
+from deepmask.coco.pictures import read_picture
 from deepmask.evaluate.ground_truth import Objects, objects_of
 from deepmask.evaluate.matching import rank_matches
 from deepmask.evaluate.metrics import COUNTS, Totals, measures
 from deepmask.evaluate.proposals_json import to_candidates
 from deepmask.networks.dense.torch_engine import runnable
 from deepmask.networks.network import Network
-from deepmask.networks.patches.crops import read_picture
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.train.device import Hardware
 

@@ -162,9 +162,8 @@ def check_request(request: Request) -> None:
 
 def _require_free(request: Request) -> None:
     """Refuse a folder where a new run would replace what no run of this kind wrote."""
-    files = [
-        path for pair in (*request.data.training(), *request.data.validation()) for path in pair
-    ]
+    sources = (*request.data.training(), *request.data.validation())
+    files = [path for source in sources for path in (source.labels, source.images)]
     given = [Path(request.init)] if request.init else []
     given += [request.base] if request.base else []
     written = [request.out / name for name in (RUN_FILE, LAST, BEST, LOG)]
@@ -209,8 +208,8 @@ def _run(
     batches, images = _measured_on(held_out, preset, recipe, request) if team.leads else ([], [])
     if not request.resume:
         _initialise(network, request)
-    files = [file for file, _ in request.data.training()]
-    now = conditions(files, hardware)
+    digests = [found.digest for found in (labelled, *partly)]
+    now = conditions(digests, hardware)
     trainer = Trainer(network, recipe, request.seed, hardware, team, now)
     last = request.out / LAST
     if request.resume:

@@ -12,6 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from deepmask.coco.annotations import Annotation, Image, LabelledSet
+from deepmask.coco.values import Box
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import PatchRecipe
 
@@ -55,8 +56,12 @@ class Negative:
 
 def canonical(instance: Annotation, object_size: float) -> Window:
     """Return the window on an object whose larger box side is `object_size` patch px in it (§3)."""
-    x, y = instance.centre
-    return Window(x, y, object_size / instance.side)
+    return _around(instance.box, object_size)
+
+
+def _around(box: Box, object_size: float) -> Window:
+    x, y, width, height = box
+    return Window(x + width / 2, y + height / 2, object_size / max(width, height))
 
 
 def jittered(window: Window, recipe: PatchRecipe, rng: Generator) -> Window:
@@ -101,23 +106,17 @@ class Sampler:
         """
         self._recipe = recipe
         self._object_size = config.object_size
-        self._labelled = [item for item in labelled.instances if self._usable(item)]
-        others = [item for extra in partly for item in extra.instances if self._usable(item)]
+        self._labelled = [item for item in labelled.objects if self._usable(item)]
+        others = [item for extra in partly for item in extra.objects if self._usable(item)]
         self._masked = self._labelled + others
         self._scored = self._masked if score_partly else self._labelled
         if not self._labelled:
-            raise ValueError(
-                f"no object to learn from: all are crowds, under {recipe.min_area:g} px², "
-                f"under {recipe.min_side:g} px a side or too small for the patch"
-            )
+            raise ValueError(f"no object to learn from: {self._why_none(labelled)}")
         self._scored_weights = category_weights(self._scored, recipe.category_exponent)
         self._masked_weights = category_weights(self._masked, recipe.category_exponent)
         self._images = labelled.images
-        by_image = labelled.by_image()
-        self._neighbours = {key: self._canonicals(items) for key, items in by_image.items()}
-        self._crowds = {
-            key: [item.box for item in items if item.crowd] for key, items in by_image.items()
-        }
+        self._neighbours = self._canonicals(labelled)
+        self._unknown = labelled.unknown_by_image()
 
     def mask_positives(self, count: int, rng: Generator) -> list[Positive]:
         """Draw positives for the mask branch from every set, the labelled set's first."""
@@ -137,15 +136,40 @@ class Sampler:
     def _usable(self, instance: Annotation) -> bool:
         recipe = self._recipe
         return (
-            not instance.crowd
+            instance.segmentation is not None
             and instance.area >= recipe.min_area
             and min(instance.box[2:]) >= recipe.min_side
             and self._object_size / instance.side <= 2.0**recipe.max_octaves
         )
 
-    def _canonicals(self, items: Sequence[Annotation]) -> NDArray[np.float64]:
-        windows = [canonical(item, self._object_size) for item in items if not item.crowd]
-        return np.array([(w.x, w.y, w.scale) for w in windows], np.float64).reshape(-1, 3)
+    def _why_none(self, labelled: LabelledSet) -> str:
+        recipe, objects = self._recipe, labelled.objects
+        crowds = len(labelled.instances) - len(objects)
+        boxes = sum(item.segmentation is None for item in objects)
+        parts = [f"{crowds} are crowds"] * (crowds > 0)
+        parts += [f"{len(labelled.ignored)} are left out"] * bool(labelled.ignored)
+        parts += [f"{boxes} have a box but no outline"] * (boxes > 0)
+        if small := len(objects) - boxes:
+            parts.append(
+                f"{small} are under {recipe.min_area:g} px², under {recipe.min_side:g} px a side "
+                "or too small for the patch"
+            )
+        total = len(labelled.instances) + len(labelled.ignored)
+        return f"of {total} annotations {', '.join(parts)}" if parts else "nothing is annotated"
+
+    def _canonicals(self, labelled: LabelledSet) -> dict[int, NDArray[np.float64]]:
+        # Of what is left out, too: it is an object perhaps, and no negative may be centred on it.
+        windows: dict[int, list[Window]] = {image.id: [] for image in labelled.images}
+        for item in labelled.objects:
+            windows[item.image.id].append(canonical(item, self._object_size))
+        for left in labelled.ignored:
+            if left.image is not None:
+                places = [box for box in left.boxes if max(box[2:]) > 0]
+                windows[left.image.id] += [_around(box, self._object_size) for box in places]
+        return {
+            key: np.array([(w.x, w.y, w.scale) for w in items], np.float64).reshape(-1, 3)
+            for key, items in windows.items()
+        }
 
     @staticmethod
     def _choose(cumulative: NDArray[np.float64], count: int, rng: Generator) -> NDArray[np.int64]:
@@ -170,12 +194,11 @@ class Sampler:
         )
 
     def _is_safe(self, window: Window, image: Image) -> bool:
-        in_crowd = any(
+        is_unknown = any(
             x <= window.x <= x + width and y <= window.y <= y + height
-            for x, y, width, height in self._crowds[image.id]
+            for x, y, width, height in self._unknown[image.id]
         )
-        # Of a crowd's objects nobody outlined any.
-        return not in_crowd and is_negative(window, self._neighbours[image.id], self._recipe)
+        return not is_unknown and is_negative(window, self._neighbours[image.id], self._recipe)
 
     def _beside(self, instance: Annotation, rng: Generator) -> Window:
         # Just outside the positive range of the object, in place or in scale.

@@ -8,9 +8,10 @@ from functools import partial
 
 import numpy as np
 
-from deepmask.coco.annotations import Annotation, LabelledSet
+from deepmask.coco.annotations import LabelledSet
+from deepmask.coco.pictures import read_picture
 from deepmask.networks.family import TrainingData
-from deepmask.networks.patches.crops import ByteCache, read_picture
+from deepmask.networks.patches.crops import ByteCache
 from deepmask.networks.whole.batch import Batch, Framing, Labelled, Picture, make_batch
 from deepmask.networks.whole.config import FpnLiteConfig
 from deepmask.networks.whole.recipe import FpnLiteRecipe
@@ -56,7 +57,7 @@ def whole_batches(
         [p for found in data.partly for p in _pictures(found, cache, complete=False)],
     )
     if not any(picture.objects for picture in [*pool.complete, *pool.partly]):
-        raise ValueError("no object to learn from: every annotation is a crowd or has a flaw")
+        raise ValueError("no object to learn from: every annotation is a crowd or left out")
     if _whole_pictures(recipe) < data.size:
         raise ValueError(
             f"batch is {recipe.batch} crops, or {_whole_pictures(recipe)} whole pictures: raise "
@@ -96,23 +97,19 @@ def _whole_pictures(recipe: FpnLiteRecipe) -> int:
 
 
 def _pictures(found: LabelledSet, cache: ByteCache[Image], complete: bool) -> list[Picture]:
-    annotations: dict[int, list[Annotation]] = {image.id: [] for image in found.images}
-    for item in found.annotations:
-        annotations[item.image.id].append(item)
-    return [
-        Picture(
-            partial(cache.get, image.path, partial(read_picture, image)),
-            image.height,
-            image.width,
-            [Labelled(a.box, a.segmentation, a.area) for a in items if _learnt(a)],
-            [a.box for a in items if not _learnt(a)],
-            complete,
+    annotations, unknown = found.by_image(), found.unknown_by_image()
+    pictures = []
+    for image in found.images:
+        objects = [item for item in annotations[image.id] if not item.crowd]
+        boxes = [item.box for item in objects if item.segmentation is None]
+        pictures.append(
+            Picture(
+                partial(cache.get, image, partial(read_picture, image)),
+                image.height,
+                image.width,
+                [Labelled(a.box, a.segmentation, a.area) for a in objects if a.segmentation],
+                [*unknown[image.id], *boxes],
+                complete,
+            )
         )
-        for image in found.images
-        for items in [annotations[image.id]]
-    ]
-
-
-def _learnt(item: Annotation) -> bool:
-    """Whether an annotation is an object to learn; others are regions to ignore."""
-    return not item.crowd and item.flaw is None and item.segmentation is not None
+    return pictures

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from deepmask.coco.segmentation import encode
 from deepmask.networks.whole.view import AVERAGED_BELOW, View
 
 Bitmap = npt.NDArray[np.uint8]
@@ -47,9 +48,7 @@ def _from_run_lengths(
     runs: Mapping[str, Any], size: tuple[int, int], view: View, canvas: tuple[int, int]
 ) -> Bitmap:
     """Decode, then sample bilinearly (averaged first where the view is much smaller)."""
-    counts = runs["counts"]
-    packed = coco_mask.frPyObjects(runs, *size) if isinstance(counts, list) else runs
-    share = coco_mask.decode(packed).astype(np.float32)
+    share = coco_mask.decode(encode(runs, *size)).astype(np.float32)
     if view.scale_x < AVERAGED_BELOW:
         side = round(1 / view.scale_x) | 1
         share = cv2.blur(share, (side, side)).astype(np.float32)

@@ -46,6 +46,13 @@ cache_option = click.option(
     metavar="DIR",
     help="Folder that keeps TensorRT's plans.  [default: one among the user's caches]",
 )
+labels_are_option = option(
+    "--labels-are",
+    type=click.Choice(("auto", "shown", "stored")),
+    default="auto",
+    help="What the labels of a picture that EXIF turns belong to: what viewers show, or what the "
+    "file stores; auto: the annotated size decides, and where it cannot, what is shown.",
+)
 scales_option = click.option(
     "--scales",
     metavar="FROM:TO:STEP",

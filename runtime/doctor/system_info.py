@@ -76,7 +76,8 @@ def library(module: str, requirement: str, for_gpu: bool = False) -> Library:
         return Library(name, "", ABSENT, requirement, for_gpu)
     distribution = re.split(r"[^A-Za-z0-9._-]", requirement)[0]
     output, problem = ask([sys.executable, "-c", _IMPORT, module, distribution])
-    told = f"installed, but does not load: {problem}" if problem else ""
+    tried = "was not tried" if _no_interpreter([sys.executable]) else "does not load"
+    told = f"installed, but {tried}: {problem}" if problem else ""
     return Library(name, output, told, requirement, for_gpu)
 
 
@@ -155,6 +156,8 @@ def memory() -> str:
 
 def ask(command: Sequence[str], patience: float = PATIENCE) -> tuple[str, str]:
     """Run a command; return what it printed, and what went wrong in one line ("" for nothing)."""
+    if problem := _no_interpreter(command):
+        return "", problem
     try:
         done = subprocess.run(
             command,
@@ -167,13 +170,26 @@ def ask(command: Sequence[str], patience: float = PATIENCE) -> tuple[str, str]:
     except subprocess.TimeoutExpired:
         return "", f"no answer within {patience:g} s"
     except OSError as error:
-        return "", error.strerror or type(error).__name__
+        return "", f"{command[0]} cannot be started ({error.strerror or type(error).__name__})"
     if done.returncode < 0:
         return "", f"crashed ({_signal_name(-done.returncode)})"
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip()).splitlines()
         return "", said[-1].strip()[:200] if said else f"exit code {done.returncode}"
     return done.stdout.strip(), ""
+
+
+def _no_interpreter(command: Sequence[str]) -> str:
+    """Say why no other Python can be started, where the command would be one."""
+    if command[0] and command[0] != sys.executable:
+        return ""
+    if not sys.executable:
+        return "the Python that runs this does not know its own file, so no other can be started"
+    if getattr(sys, "frozen", False):
+        return "this is a frozen program, which holds no Python that could be started"
+    if not Path(sys.executable).is_file():
+        return f"{sys.executable} is not there, so no other Python can be started"
+    return ""
 
 
 def _spec(package: str) -> ModuleSpec | None:

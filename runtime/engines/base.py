@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -10,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +62,11 @@ class Engine(ABC):
     description: str
     #: Most windows that one run of a stage takes.
     most_windows: int = sys.maxsize
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        engine = super().__new__(cls)
+        _alive.add(engine)
+        return engine
 
     def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
         """Return host memory for a tensor, float32 or int64, with any content."""
@@ -110,3 +118,23 @@ class Engine(ABC):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+#: Every engine there is.
+_alive: WeakSet[Engine] = WeakSet()
+
+
+def _leave_to_parent() -> None:
+    """In a child process, never free what engines hold.
+
+    Freeing it waits for the library's threads, which `fork` does not copy.
+    """
+    for engine in list(_alive):
+        for value in vars(engine).values():
+            inside = value.values() if isinstance(value, Mapping) else ()
+            for held in (value, *inside):
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_leave_to_parent)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +25,21 @@ _QUIET = 4  # onnxruntime's log severity "fatal": its errors are raised as well 
 
 ort.set_default_logger_severity(_QUIET)
 ort.disable_telemetry_events()  # builds for Windows have them
+
+
+def _end_at_once() -> None:
+    """Let a child process end without onnxruntime's last clean-up.
+
+    That waits for threads of the parent, which `fork` does not copy. Python itself is done by then.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit") and hasattr(libc, "__cxa_atexit"):  # glibc; last come, first called
+        libc.on_exit(libc._exit, None)
+        getattr(libc, "__cxa_atexit")(libc.fflush, None, None)
+
+
+if sys.platform == "linux":
+    os.register_at_fork(after_in_child=_end_at_once)
 
 
 def missing_cuda() -> str:

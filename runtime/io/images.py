@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.errors import OneLineError, one_line
 
 #: Formats that are read. Pillow knows more; some of those start other programs.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -24,12 +25,20 @@ MAX_PIXELS = 100_000_000
 #: Decoders of these hold several copies of a picture: their limit is so many times lower.
 _MORE_MEMORY = {"WEBP": 3, "AVIF": 2, "JPEG2000": 2}
 _STRIP_PIXELS = 4_000_000
+#: Kinds of pixels that are read; Pillow has no colours for others, or no range.
+_MODES = (
+    *("1", "L", "P", "RGB", "RGBX", "RGBA", "RGBa", "LA", "La", "PA", "CMYK", "YCbCr", "HSV"),
+    *("I", "I;16", "I;16L", "I;16B", "I;16N"),
+)
 
 Image.init()
 _READABLE = [name for name in FORMATS if name in Image.OPEN]  # Pillow may lack one's library
 _pillow_limit = Lock()
 
 _EXIF_ORIENTATION = 0x0112
+#: EXIF stands at the front of a file; the formats beside JPEG are opened if it may have some.
+_HEAD = 1 << 16
+_JPEG, _MARKS = b"\xff\xd8", (b"Exif\0\0", b"eXIf", b"EXIF", b"II*\0", b"MM\0*", b"ftyp")
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,6 +48,15 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+_INVERSE = {
+    Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270,
+    Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90,
+}
+
+#: Width and height in pixels.
+Size = tuple[int, int]
 
 
 class ImageError(OneLineError):
@@ -53,6 +71,16 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np
     missing, empty, truncated, not an image of `FORMATS`, of floating-point pixels, or over
     `max_pixels` (a half or a third of it for formats whose decoders take more memory).
     """
+    return read_turned(path, lambda stored, shown: True, max_pixels)
+
+
+def read_turned(
+    path: str | Path, turn: Callable[[Size, Size], bool], max_pixels: int = MAX_PIXELS
+) -> npt.NDArray[np.uint8]:
+    """Read as `read_image` does, but ask `turn` whether to follow an EXIF orientation.
+
+    It is given the size as stored and as shown, and only called for a picture that EXIF turns.
+    """
     path = Path(path)
     try:
         if not path.exists():
@@ -64,11 +92,17 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np
         with _open_any_size(path) as image:
             limit = max_pixels // _MORE_MEMORY.get(image.format or "", 1)
             _check_size(path, image.width, image.height, limit)
+            exif = _turn_of(image)
+            if exif is not None:
+                # Pillow 13 maps files that have a name, and turned TIFFs then with scrambled rows.
+                image.filename = ""  # type: ignore[attr-defined]
             image.load()
-            upright = _upright(image)
-            if upright is not image:
-                image.close()  # gives its pixels back: large ones must not lie in memory twice
-            return _to_rgb(path, upright)
+            found = _missing_turn(image, exif, turn)
+            if found is None:
+                return _to_rgb(path, image)
+            turned = image.transpose(found)
+            image.close()  # gives its pixels back: large ones must not lie in memory twice
+            return _to_rgb(path, turned)
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -100,18 +134,80 @@ def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
         raise ImageError(f"{path}: {width} x {height}, no pixels")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def turned_sizes(path: Path) -> tuple[Size, Size] | None:
+    """Return the sizes as stored and as shown of a picture that EXIF turns, from its header.
+
+    None for another picture, and for a file that cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+        if not any(mark in head for mark in (_MARKS[:1] if head.startswith(_JPEG) else _MARKS)):
+            return None
+        with _open_any_size(path) as image:
+            turn = _turn_of(image)
+            if turn is None:
+                return None
+            sizes = image.size, _turned_size(image, turn)
+            return sizes[::-1] if image.format == "TIFF" else sizes
+    except Exception:  # whoever reads the picture says what is wrong with it
+        return None
+
+
+def image_size(path: Path) -> tuple[Size, Size]:
+    """Return the size of a picture as stored and as shown, from its header.
+
+    Raises `ImageError` for a file that is no image that can be read.
+    """
+    try:
+        with _open_any_size(path) as image:
+            _check_size(path, image.width, image.height, MAX_PIXELS)
+            size = image.size
+    except ImageError:
+        raise
+    except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
+        text = one_line(error)[:120]
+        raise ImageError(f"{path}: not an image that can be read ({text})") from error
+    return turned_sizes(path) or (size, size)
+
+
+def _missing_turn(
+    image: Image.Image, exif: Image.Transpose | None, turn: Callable[[Size, Size], bool]
+) -> Image.Transpose | None:
+    """Return what is to be done to a loaded image, given the turn that its file asks for."""
+    if exif is None:
+        return None
+    follows = _turn_of(image) is None  # Pillow turns TIFFs itself
+    sizes = image.size, _turned_size(image, exif)
+    wanted = turn(*(sizes[::-1] if follows else sizes))
+    if wanted == follows:
+        return None
+    return exif if wanted else _INVERSE.get(exif, exif)
+
+
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
     except Exception:  # a damaged EXIF block does not spoil the picture
-        return image
-    turn = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+        return None
+    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+
+
+def _turned_size(image: Image.Image, turn: Image.Transpose) -> Size:
+    lying = turn in (
+        *(Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270),
+        *(Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE),
+    )
+    return (image.height, image.width) if lying else image.size
 
 
 def _to_rgb(path: Path, image: Image.Image) -> npt.NDArray[np.uint8]:
     if image.mode == "F":
         raise ImageError(f"{path}: floating-point pixels have no known range, use 8 or 16 bit")
+    if image.mode not in _MODES:
+        raise ImageError(f"{path}: colours in {image.mode} are not read, save it as RGB")
+    if image.mode == "I" and not _within_16_bits(image):
+        raise ImageError(f"{path}: 32-bit pixels have no known range, use 8 or 16 bit")
     if image.mode == "RGB" and not image.has_transparency_data:
         return np.array(image)
     # A strip at a time: conversions of a large image take several times its memory.
@@ -121,6 +217,11 @@ def _to_rgb(path: Path, image: Image.Image) -> npt.NDArray[np.uint8]:
         bottom = min(top + rows, image.height)
         pixels[top:bottom] = _convert(image.crop((0, top, image.width, bottom)))
     return pixels
+
+
+def _within_16_bits(image: Image.Image) -> bool:
+    low, high = image.getextrema()
+    return bool(low >= 0 and high < 1 << 16)  # type: ignore[operator]
 
 
 def _convert(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
+from operator import index as index_of
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class ResultsWriter:
         width: int,
     ) -> None:
         """Write one image's results, and the image itself even if it has none."""
-        image = {"id": image_id, "file_name": name, "height": height, "width": width}
+        image = {"id": index_of(image_id), "file_name": name, "height": height, "width": width}
         number = self.images + 1
         # One assignment: an interrupt leaves both files at the end of the same image.
         self._whole = self._results.append(results), self._images.append([image]), number

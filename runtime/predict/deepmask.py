@@ -21,6 +21,7 @@ from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest, ModelFolderError, Scales
 from deepmask.runtime.predict.calibrate import calibrate
 from deepmask.runtime.predict.distinct import distinct_first
+from deepmask.runtime.predict.lifetime import Lifetime
 from deepmask.runtime.predict.network import Network
 from deepmask.runtime.predict.proposals import Proposals
 from deepmask.runtime.predict.run_lengths import mask_runs
@@ -52,7 +53,10 @@ class Windows:
 
 
 class DeepMask:
-    """An exported model on an engine: a context manager, which several threads may call."""
+    """An exported model on an engine: a context manager, which several threads may call.
+
+    A process made by `fork` cannot use a model that was loaded before: load it after the fork.
+    """
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class DeepMask:
         self.engine = engine
         self.choice = choice
         self._network = Network(manifest, engine)
+        self._lifetime = Lifetime(engine.close)
         self._threads = threads
         self._turn: AbstractContextManager[object] = Lock() if turns else nullcontext()
 
@@ -93,9 +98,9 @@ class DeepMask:
         engine   one of `engines.choose.ENGINES`; only "auto" falls back, and `.choice.reason` says
                  why. "openvino-bf16" computes in bfloat16 what the model has in float32.
         device   "auto", "cpu" or "cuda".
-        threads  of the CPU; 0 means one per core. With more than one, and on OpenVINO in any case,
-                 calls take turns with the network: two at once would push each other out of the
-                 caches.
+        threads  of the CPU; 0 means one per core that this process may use. With more than one,
+                 and on OpenVINO in any case, calls take turns with the network: two at once would
+                 push each other out of the caches.
         coarse   leave out a SharpMask model's refinement: blunter masks, the same scores, sooner.
         max_side, cache  for TensorRT, which builds plans once, in minutes: for the largest
                  `max_side` that calls will ask for, at least the model's own, kept in the folder
@@ -103,6 +108,8 @@ class DeepMask:
         report, progress  are told what is built and why, and how far each build has come.
         Raises `ModelFolderError` or `EngineError`.
         """
+        if threads < 0:
+            raise ValueError(f"threads is {threads}: give 0 for one per core, or a number above 0")
         path = shipped_model() if folder is None else Path(folder)
         manifest = load_manifest(path)
         wanted = choose(engine, device, manifest.precision)
@@ -152,6 +159,18 @@ class DeepMask:
         limit = self.manifest.overlap if overlap is None else overlap
         _check_call(image, proposals, threshold, limit, max_side)
         cut = self.manifest.threshold if threshold is None else threshold
+        with self._lifetime.call():
+            return self._propose(image, proposals, scales, cut, limit, max_side)
+
+    def _propose(
+        self,
+        image: npt.NDArray[np.uint8],
+        proposals: int,
+        scales: Scales | None,
+        cut: float,
+        limit: float,
+        max_side: int | None,
+    ) -> Proposals:
         height, width = image.shape[:2]
         timer = StageTimer(self.engine)
         count = max(proposals, POOL) if limit < 1 else proposals
@@ -183,11 +202,15 @@ class DeepMask:
     ) -> Windows:
         """Return the best windows and their mask logits; arguments are those of a call."""
         _check_call(image, proposals, None, 1.0, max_side)
-        return self._windows(image, proposals, scales, max_side, StageTimer(self.engine))
+        with self._lifetime.call():
+            return self._windows(image, proposals, scales, max_side, StageTimer(self.engine))
 
     def close(self) -> None:
-        """Give back the engine's memory."""
-        self.engine.close()
+        """Give back the engine's memory, once calls under way are done; others are refused.
+
+        In a process that was forked after the model was loaded, nothing is done.
+        """
+        self._lifetime.end()
 
     def __enter__(self) -> DeepMask:
         return self

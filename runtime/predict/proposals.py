@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import index as index_of
 from typing import TypedDict
 
 import numpy as np
@@ -75,7 +76,7 @@ class Proposals:
         boxes = self.boxes.tolist()
         return [
             {
-                "image_id": image_id,
+                "image_id": index_of(image_id),
                 "category_id": int(categories[index]),
                 "segmentation": rle.to_coco(self.encoded[index]),
                 "bbox": boxes[index],

@@ -11,7 +11,7 @@ import pytest
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.ground_truth import coco_truth, voc_truth
 from deepmask.runtime.io.checksum import sha256_of
-from tests.coco.test_reader import IMAGE, OBJECT
+from tests.coco.changed import IMAGE, OBJECT
 from tests.coco.test_voc import write_voc
 from tests.evaluate.scenes import encode, labelled_set, rectangle, write
 
@@ -52,21 +52,22 @@ def test_labels_without_masks_measure_boxes(tmp_path: Path) -> None:
     [
         ([], "not a COCO instances file"),
         ({"images": [], "annotations": []}, '"images" list is empty'),
-        ({"images": [IMAGE, IMAGE], "annotations": []}, "image 1: this image id was used before"),
-        (
-            {"images": [IMAGE, {**IMAGE, "id": "x"}], "annotations": []},
-            "an image without a whole number as its id",
-        ),
         ({"images": [{**IMAGE, "width": 10**9}], "annotations": []}, "width and height must be"),
         ({"images": [{**IMAGE, "file_name": "../x.png"}], "annotations": []}, "leaves the image"),
         (labels(image_id=2), "annotation 5, image 2: its image 2 is not in the file"),
-        (labels(id=None), "an annotation without a whole number as its id"),
-        (labels(bbox=[1, 2, 3]), "annotation 5, image 1: bbox must be four finite numbers"),
-        (labels(area=-1), "annotation 5, image 1: area is -1"),
+        (labels(bbox=[1, 2, 3], segmentation=[]), "annotation 5, image 1: bbox must be four"),
         (labels(category_id="cat"), "annotation 5, image 1: category_id is 'cat'"),
+        (labels(segmentation=[[1, 2, 3]]), "annotation 5, image 1: segmentation has a polygon"),
+        (labels(iscrowd=1), "no object to measure: 1 crowds"),
+        (
+            labels(segmentation=[[8, 4, 20, 4, 20, 16, 8, 16]], bbox=[8, 4, 20, 16]),
+            "bbox looks like corners x1, y1, x2, y2",
+        ),
     ],
 )
-def test_broken_labels_are_named(tmp_path: Path, content: Any, message: str) -> None:
+def test_what_cannot_be_measured_at_all_is_named(
+    tmp_path: Path, content: Any, message: str
+) -> None:
     with pytest.raises(EvalError) as caught:
         coco_truth(write(tmp_path / "broken.json", content))
     assert message in str(caught.value)
@@ -75,20 +76,36 @@ def test_broken_labels_are_named(tmp_path: Path, content: Any, message: str) -> 
     assert len(str(caught.value)) < 400
 
 
-def test_a_broken_mask_is_named_when_its_image_comes(tmp_path: Path) -> None:
-    truth = coco_truth(write(tmp_path / "l.json", labels(segmentation=[[1, 2, 3]])))
-    with pytest.raises(EvalError, match=r"image 1: annotation 5: its segmentation has a polygon"):
-        truth.objects(1)
+@pytest.mark.parametrize(
+    ("change", "reason", "text"),
+    [
+        ({"image_id": 2}, "image", "its image 2 is not in the file"),
+        ({"segmentation": [[1, 2, 3]]}, "outline", "segmentation has a polygon that is not"),
+        ({"segmentation": []}, "outline", "has a box but no outline"),
+        ({"segmentation": [], "bbox": [0, 0, 0, 0]}, "empty", "bbox [0, 0, 0, 0] is empty"),
+        ({"category_id": "cat"}, "category", "category_id is 'cat'"),
+    ],
+)
+def test_what_is_left_out_is_counted_and_costs_no_other(
+    tmp_path: Path, change: Any, reason: str, text: str
+) -> None:
+    content = labels()
+    content["annotations"].append({**OBJECT, "id": 6, **change})
+    truth = coco_truth(write(tmp_path / "l.json", content))
+    assert truth.kinds == ("segm", "bbox")
+    assert truth.objects(1).ids.tolist() == [5]
+    assert truth.ignored == {reason: 1}
+    assert truth.note().startswith(f"note: l.json: 1 annotations are left out (1 {reason}): ")
+    assert text in truth.note()
+    assert not coco_truth(write(tmp_path / "l.json", labels())).note()
 
 
-@pytest.mark.parametrize("box", [[1, 2, 0, 4], [500, 2, 3, 4]])
-def test_boxes_without_a_pixel_are_measured_as_cocoeval_does(tmp_path: Path, box: Any) -> None:
-    content = labels(bbox=box)
-    content["annotations"].append(OBJECT)
-    content["annotations"].append(OBJECT)  # the id once more
-    objects = coco_truth(write(tmp_path / "l.json", content)).objects(1)
-    assert objects.ids.tolist() == [5, 5, 5]
-    assert objects.boxes[0].tolist() == box
+def test_a_repeated_id_costs_nothing(tmp_path: Path) -> None:
+    content = labels()
+    content["annotations"] += [OBJECT, OBJECT]
+    truth = coco_truth(write(tmp_path / "l.json", content))
+    assert len(truth.objects(1).ids) == 3
+    assert not truth.note()
 
 
 def test_voc_measures_boxes(tmp_path: Path) -> None:

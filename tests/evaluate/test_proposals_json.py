@@ -83,9 +83,9 @@ def test_a_box_left_out_is_the_tight_box_of_the_mask(tmp_path: Path) -> None:
         ('[{"image_id": 1} {"image_id": 1}]', "not valid JSON at byte 17"),
         ("[7]", "a result is expected at byte 1"),
         ('[{"image_id": 99, "score": 1}]', "names image 99, which the annotations do not have"),
-        ('[{"image_id": "1", "score": 1}]', "names image '1', which"),
+        ('[{"image_id": "one", "score": 1}]', "names image 'one', which"),
         ('[{"image_id": [1], "score": 1}]', "names image [1], which"),
-        ('[{"score": 1}]', "names image None"),
+        ('[{"score": 1}]', "names image null"),
         ('[{"image_id": NaN}]', "NaN is not a number"),
         ('[{"image_id": ' + "[" * 100_000 + "]" * 100_000 + "}]", "nested too deeply"),
         ('[{"image_id": ' + "9" * 5000 + "}]", "not valid JSON"),
@@ -128,3 +128,17 @@ def test_a_wrong_result_is_named(tmp_path: Path, changes: dict[str, Any], messag
         file.candidates(1)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_marks_nulls_and_ids_as_text_are_read(tmp_path: Path) -> None:
+    picture = Image(1, Path("a.png"), 30, 20)
+    result = {"image_id": "1", "category_id": None, "score": 1, "bbox": [1, 2, 3, 4]}
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps([{**result, "segmentation": None}]), encoding="utf-8-sig")
+    file = ResultsFile(path, {1: picture})
+    assert not file.has_masks
+    assert file.candidates(1).boxes.tolist() == [[1, 2, 3, 4]]
+    for key in ("score", "bbox"):
+        path.write_text(json.dumps([{**result, key: None}]))
+        with pytest.raises(EvalError, match=f"result 0: {key} must be .*, not null"):
+            ResultsFile(path, {1: picture}).candidates(1)

@@ -8,11 +8,14 @@ from random import Random
 from typing import Any
 
 import pycocotools.mask as coco_mask
+from PIL import Image
 
-from deepmask.coco.annotations import full_mask
+from deepmask.coco.annotations import LabelledSet, full_mask
 from deepmask.coco.errors import LabelError
+from deepmask.coco.formats import read_labels
 from deepmask.coco.reader import read_coco
 from deepmask.coco.segmentation import to_rle
+from deepmask.coco.writer import write_coco
 from deepmask.evaluate import compare, report
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.ground_truth import coco_truth, voc_truth
@@ -69,9 +72,10 @@ def training_labels(path: Path) -> None:
     for entry in LABELS["images"]:
         (images / entry["file_name"]).touch()
     found = read_coco(path, images)
-    for instance in found.instances:
-        assert full_mask(instance).shape == (instance.image.height, instance.image.width)
-    assert all("\n" not in str(problem) for problem in found.problems)
+    counted(found)
+    write_coco(path.with_name("again.json"), found, images)
+    again = read_coco(path.with_name("again.json"), images)
+    assert len(again.objects) == len(found.objects)
 
 
 def run_lengths(path: Path) -> None:
@@ -136,6 +140,54 @@ def voc(path: Path) -> None:
     (folder / "Annotations/000001.xml").write_bytes(VOC if is_list else content)
     truth = voc_truth(folder)
     assert all(truth.objects(number).boxes.shape[1] == 4 for number in truth.pictures)
+
+
+def labelme(path: Path) -> None:
+    """A folder of one file, and what can be used of it."""
+    folder = path.with_name("labelme")
+    folder.mkdir(exist_ok=True)
+    (folder / "a.json").write_bytes(path.read_bytes())
+    counted(read_labels(folder))
+
+
+LABELME = {
+    **{"imagePath": "sub\\a.jpg", "imageWidth": 200, "imageHeight": 150, "version": "5.0"},
+    "shapes": [
+        {"label": "cat", "points": [[9, 9], [90, 9], [90, 80]], "shape_type": "polygon"},
+        {"label": "cat", "points": [[1, 1], [20, 30]], "shape_type": "rectangle", "group_id": 1},
+        {"label": "cat", "points": [[50, 50], [50, 60]], "shape_type": "circle", "group_id": 1},
+    ],
+}
+POINTS: tuple[Any, ...] = ([[0, 0]] * 5000, [[1e308, 1e308], [0, 0]], [[float("nan")] * 2] * 3)
+
+
+def yolo(path: Path) -> None:
+    """The labels of one picture, and what can be used of them; or names of categories."""
+    folder, content = path.with_name("yolo"), path.read_bytes()
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    Image.new("L", (200, 150)).save(folder / "images" / "a.png")
+    is_names = b"names" in content
+    (folder / "data.yaml").write_bytes(content if is_names else b"names: [a, b]")
+    (folder / "labels" / "a.txt").write_bytes(YOLO if is_names else content)
+    counted(read_labels(folder / "labels", folder / "images"))
+
+
+YOLO = b"0 0.1 0.1 0.5 0.1 0.5 0.6\n1 0.5 0.5 0.2 0.2\n\n1 0.3 0.3 0.4 0.9 0.1 0.9 0.2 0.5\n"
+NAMES = b"path: x\nnames:\n  0: cat\n  1: 'a dog' # one\nnc: 2\n"
+
+
+def counted(found: LabelledSet) -> None:
+    """Everything is drawn, written and read again."""
+    for item in found.objects:
+        assert item.segmentation is None or full_mask(item).any()
+    assert all("\n" not in str(problem) for problem in found.problems)
+    unknown = found.unknown_by_image()
+    assert all(left.image is None or unknown[left.image.id] for left in found.ignored)
+
+
+def make_yolo(chance: Random) -> bytes:
+    return damaged(NAMES if chance.random() < 0.2 else YOLO, chance)
 
 
 VOC = b"""<annotation><size><width>500</width><height>375</height></size><object>
@@ -213,6 +265,8 @@ TARGETS = (
     Target("coco results", lambda c: damaged_json(PROPOSALS, c, SHAPES), results, (EvalError,)),
     Target("run lengths", make_run_lengths, run_lengths, (ValueError,)),
     Target("voc labels", make_voc, voc, (EvalError,)),
+    Target("labelme", lambda c: damaged_json(LABELME, c, POINTS), labelme, (LabelError,)),
+    Target("yolo labels", make_yolo, yolo, (LabelError,)),
     Target("evaluation records", make_records, records, (EvalError,)),
     Target("training log", make_log, log, ()),
 )

@@ -106,8 +106,8 @@ def test_crowds_are_not_searched_for(drawn: tuple[Path, Path]) -> None:
     found = read_coco(*drawn)
 
     def with_crowds(limit: int) -> LabelledSet:
-        items = (replace(item, crowd=item.image.id < limit) for item in found.annotations)
-        return replace(found, annotations=tuple(items))
+        items = (replace(item, crowd=item.image.id < limit) for item in found.instances)
+        return replace(found, instances=tuple(items))
 
     assert [len(one.objects.ids) for one in recall_images(with_crowds(6), 2)] == [0, 3]
     with pytest.raises(LabelError, match="no object to find in 2 validation images"):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from deepmask.coco.annotations import Annotation, Image
 from deepmask.coco.errors import LabelError
-from deepmask.networks.patches.crops import ByteCache, Cropper, read_picture
+from deepmask.coco.pictures import read_picture
+from deepmask.networks.patches.crops import ByteCache, Cropper
 from deepmask.networks.patches.sampling import Window
 
 WIDTH, HEIGHT = 300, 200
@@ -109,7 +110,7 @@ def test_annotated_size_decides_the_orientation(tmp_path: Path, size: tuple[int,
 
 def test_wrong_size_and_broken_files_name_the_image(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_text(json.dumps({}))
-    with pytest.raises(LabelError, match=r"bad\.jpg \(image 7\).*nothing that can be decoded"):
+    with pytest.raises(LabelError, match=r"bad\.jpg: not an image .*\(image 7\)"):
         read_picture(Image(7, tmp_path / "bad.jpg", 10, 10))
     cv2.imwrite(str(tmp_path / "small.png"), np.zeros((5, 6, 3), np.uint8))
     with pytest.raises(LabelError, match="annotated as 10×10, found 6×5 pixels"):

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepmask.coco.annotations import Annotation, Image, LabelledSet
+from deepmask.coco.annotations import Annotation, Ignored, Image, LabelledSet
 from deepmask.coco.categories import with_categories
 from deepmask.coco.reader import read_coco
+from deepmask.coco.values import Box
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import (
@@ -181,14 +182,39 @@ def test_objects_of_other_categories_are_background(
     assert {one.instance.category for one in picked} == {3}
 
 
-@pytest.mark.parametrize("flaw", ["empty", "outline", "repeated"])
-def test_flawed_objects_are_never_drawn(flaw: str) -> None:
+@pytest.mark.parametrize("box", [(300.0, 300.0, 0.0, 0.0), (250.0, 180.0, 120.0, 30.0)])
+def test_what_is_left_out_is_neither_object_nor_background(box: Box) -> None:
     """An empty box has no scale: it would be divided by 0."""
-    found = make_set((100, 100, 80, 80), (300, 300, 0, 0), (300, 100, 60, 60))
-    first, *others = found.annotations
-    flawed = [replace(item, flaw=flaw) for item in others]  # type: ignore[arg-type]
-    found = replace(found, annotations=(first, *flawed))
+    found = make_set((100, 100, 80, 80))
+    left = Ignored(1, found.images[0], (box,), "outline")
+    found = replace(found, ignored=(left, Ignored(2, None, (), "image")))
     sampler = Sampler(found, [], VGG, PAPER)
     rng = np.random.default_rng(1)
     picked = sampler.mask_positives(100, rng) + sampler.score_positives(100, rng)
     assert {one.instance.id for one in picked} == {0}
+    x, y, width, height = box
+    for negative in sampler.negatives(500, rng):
+        window = negative.window
+        assert not (x <= window.x <= x + width and y <= window.y <= y + height)
+        if width:
+            middle = np.array([[x + width / 2, y + height / 2, VGG.object_size / width]])
+            assert is_negative(window, middle, PAPER)
+
+
+def test_a_picture_that_is_all_unknown_gives_no_negatives() -> None:
+    found = make_set((100, 100, 80, 80))
+    everywhere = Ignored(1, found.images[0], ((0.0, 0.0, 640.0, 480.0),), "box")
+    sampler = Sampler(replace(found, ignored=(everywhere,)), [], VGG, PAPER)
+    with pytest.raises(ValueError, match="no negative found"):
+        sampler.negatives(1, np.random.default_rng(0))
+
+
+def test_why_nothing_can_be_learned_is_counted() -> None:
+    found = make_set((10, 10, 3, 3), (10, 10, 99, 99), (0, 0, 50, 50), crowd=[1])
+    first, crowd, box = found.instances
+    left = Ignored(9, found.images[0], (), "outline")
+    found = replace(found, instances=(first, crowd, replace(box, segmentation=None)))
+    with pytest.raises(ValueError, match="of 4 annotations 1 are crowds, 1 are left out, 1 have"):
+        Sampler(replace(found, ignored=(left,)), [], VGG, PAPER)
+    with pytest.raises(ValueError, match="nothing is annotated"):
+        Sampler(replace(found, instances=()), [], VGG, PAPER)

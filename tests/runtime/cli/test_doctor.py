@@ -246,6 +246,20 @@ def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: Patch) -> No
 
 
 def test_a_command_that_cannot_be_run_is_a_text() -> None:
-    assert system_info.ask(["/no/such/command"]) == ("", "No such file or directory")
+    said = "/no/such/command cannot be started (No such file or directory)"
+    assert system_info.ask(["/no/such/command"]) == ("", said)
     failing = [sys.executable, "-c", "import sys; sys.exit('a reason')"]
     assert system_info.ask(failing) == ("", "a reason")
+
+
+def test_a_python_that_cannot_start_another_says_so(monkeypatch: Patch) -> None:
+    for executable, frozen, text in (
+        ("", False, "does not know its own file"),
+        ("/no/such/python", False, "/no/such/python is not there"),
+        (sys.executable, True, "this is a frozen program"),
+    ):
+        monkeypatch.setattr(sys, "executable", executable)
+        monkeypatch.setattr(sys, "frozen", frozen, raising=False)
+        found = system_info.library("numpy", "numpy")
+        assert found.problem.startswith("installed, but was not tried: ")
+        assert text in found.problem
