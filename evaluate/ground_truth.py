@@ -31,20 +31,22 @@ from deepmask.evaluate.errors import EvalError
 class Objects:
     """The objects of one image, in the order in which COCOeval visits them.
 
-    ids (g,) int64, areas (g,) float64, boxes (g, 4) float64 XYWH, rles: g masks, or None.
+    ids (g,) int64, areas (g,) float64, boxes (g, 4) float64 XYWH, rles: g masks, or None. `crowds`
+    are masks of crowds, where they have outlines.
     """
 
     ids: npt.NDArray[np.int64]
     areas: npt.NDArray[np.float64]
     boxes: npt.NDArray[np.float64]
     rles: list[Rle] | None
+    crowds: Sequence[Rle] = ()
 
 
 @dataclass(frozen=True)
 class GroundTruth:
     """A set to measure on. `kinds` is what can be measured: ("segm", "bbox") or ("bbox",).
 
-    annotations  those that count, without crowds, by image id; images without any are absent.
+    annotations  those that count, by image id; images without an object are absent.
     problems     what is wrong with the set; what they leave out is not measured.
     ignored      how many annotations are left out, by reason.
     """
@@ -103,6 +105,11 @@ def objects_of(annotations: Sequence[Annotation], with_masks: bool) -> Objects:
         rles=[encode(item.segmentation, item.image.height, item.image.width) for item in kept]
         if with_masks
         else None,
+        crowds=[
+            encode(item.segmentation, item.image.height, item.image.width)
+            for item in annotations
+            if item.crowd and item.segmentation is not None
+        ],
     )
 
 
@@ -116,6 +123,9 @@ def _read(
     annotations: dict[int, list[Annotation]] = {}
     for item in found.objects:
         annotations.setdefault(item.image.id, []).append(item)
+    for item in found.instances:
+        if item.crowd and item.image.id in annotations:
+            annotations[item.image.id].append(item)
     if not annotations and (found.ignored or found.instances):
         crowds = f"{len(found.instances)} crowds, " if found.instances else ""
         why = some_problems(found.problems) or "none is left out"

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.first_twenty import Shown
 from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS, MAX_PROPOSALS, Ranks
 from deepmask.evaluate.published import TABLES
 from deepmask.runtime.io.atomic import atomic_write, remove_stale
@@ -38,12 +39,14 @@ class Record:
     seconds    how long its proposals took; None if that was not timed.
     proposals  how many there were.
     ranks      the proposals that found its objects, see `matching`.
+    shown      what its first masks are; None for boxes only.
     """
 
     image_id: int
     seconds: float | None
     proposals: int
     ranks: Ranks
+    shown: Shown | None = None
 
 
 class RecordWriter(AbstractContextManager["RecordWriter"]):
@@ -66,6 +69,7 @@ class RecordWriter(AbstractContextManager["RecordWriter"]):
             "seconds": record.seconds,
             "proposals": record.proposals,
             "ranks": ranks,
+            **({} if record.shown is None else {"shown": asdict(record.shown)}),
         }
         self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
@@ -167,7 +171,11 @@ def _parse(path: Path, number: int, line: bytes, kinds: Sequence[str]) -> Record
         if seconds is not None:
             seconds = checked_number(entry, "seconds", 0, 1e9)
         proposals = integer(entry, "proposals", 0, 1 << 53)
-        return Record(int(entry["image_id"]), seconds, proposals, ranks)
+        shown = entry.get("shown")  # older records lack it
+        if shown is not None:
+            names = [item.name for item in fields(Shown)]
+            shown = Shown(**{name: integer(shown, name, 0, 1 << 53) for name in names})
+        return Record(int(entry["image_id"]), seconds, proposals, ranks, shown)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise EvalError(
             f"{path}: line {number} is not a record: was the file edited, or a run killed? "

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from deepmask.evaluate.first_twenty import FOUND, SHOWN, Shown
 from deepmask.evaluate.folder import METRICS_NAME, TABLE_NAME
 from deepmask.evaluate.metrics import AUC_COUNTS, LEVEL, RESAMPLES, SEED, Totals, summary
 from deepmask.evaluate.records import read_records, read_run, write_text
@@ -18,16 +21,19 @@ def measure(folder: Path) -> dict[str, Any]:
     totals = {kind: Totals() for kind in run["kinds"]}
     images = proposals = timed = 0
     seconds = 0.0
+    shown = Shown()
     for record in read_records(folder, run["kinds"]):
         images += 1
         proposals += record.proposals
         if record.seconds is not None:
             timed += 1
             seconds += record.seconds
+        shown = shown + (record.shown or Shown())
         for kind, sums in totals.items():
             sums.add(record.image_id, record.ranks[kind])
     return {
         **{kind: summary(sums) for kind, sums in totals.items()},
+        "first_masks": {"at_most": SHOWN, **asdict(shown)},
         "name": run["name"],
         "images": images,
         "images_missing": run["images"] - images,
@@ -60,6 +66,8 @@ def describe(metrics: dict[str, Any]) -> str:
             f", {metrics['images_per_second']:.2f} images/s" if metrics["images_per_second"] else ""
         ),
     ]
+    if first := _first_masks(metrics.get("first_masks", {})):
+        lines.append(first)
     if "segm" not in metrics and run["dataset"] == "coco":
         lines.append("Boxes only: the proposals or the annotations have no masks.")
     if left := run.get("left_out"):
@@ -75,3 +83,17 @@ def describe(metrics: dict[str, Any]) -> str:
 def write_metrics(folder: Path, metrics: dict[str, Any]) -> None:
     write_text(folder / METRICS_NAME, json.dumps(metrics, indent=1, allow_nan=False) + "\n")
     write_text(folder / TABLE_NAME, describe(metrics) + "\n")
+
+
+def _first_masks(counts: Mapping[str, int]) -> str:
+    """Return a line on what a person sees first; "" where there are no masks."""
+    kinds = ("new", "repeats", "parts", "neither")
+    masks = sum(counts.get(name, 0) for name in kinds)
+    if not masks:
+        return ""
+    new, repeats, parts, neither = (f"{counts[name] / masks:.1%}" for name in kinds)
+    return (
+        f"Of the first {counts['at_most']} masks of an image {new} are an object not shown before "
+        f"(IoU {FOUND:g}), {repeats} repeat one, {parts} are parts, {neither} neither. "
+        f"They show {counts['new'] / max(1, counts['objects']):.1%} of the objects."
+    )

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from deepmask.coco.annotations import Image
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.first_twenty import Shown, count_shown
 from deepmask.evaluate.ground_truth import GroundTruth, Objects
 from deepmask.evaluate.matching import Candidates, rank_matches
 from deepmask.evaluate.records import (
@@ -114,9 +115,16 @@ def evaluate_images(
                 # First, as an image with a record is never looked at again.
                 if watch is not None:
                     watch(picture, objects, candidates)
-                writer.write(Record(image_id, seconds, len(candidates.scores), ranks))
+                shown = _shown(candidates, objects)
+                writer.write(Record(image_id, seconds, len(candidates.scores), ranks, shown))
                 outcome.done += 1
             progress("images", len(image_ids), len(image_ids))
         except KeyboardInterrupt:
             outcome.interrupted = True
     return outcome
+
+
+def _shown(candidates: Candidates, objects: Objects) -> Shown | None:
+    if candidates.rles is None or objects.rles is None:
+        return None
+    return count_shown(candidates.rles, objects.rles, objects.crowds)

@@ -25,6 +25,8 @@ def main() -> None:
     parser.add_argument("--proposals", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("proposals.json"))
     given = parser.parse_args()
+    if given.out.exists():
+        parser.error(f"{given.out} exists: give another name")
 
     image = read_image(given.image)
     count = np.array([given.proposals], np.int32)

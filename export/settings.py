@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from math import fsum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,9 +79,9 @@ def with_measured_settings(
             found = {getattr(manifest, name): highest}
             for value in values:
                 if value not in found:
-                    found[value] = recall(replace(manifest, **{name: value}))
+                    found[value] = recall(_with(manifest, name, value))
             best = max(found, key=found.__getitem__)  # of equal ones the manifest's, which is first
-            manifest, highest = replace(manifest, **{name: best}), found[best]
+            manifest, highest = _with(manifest, name, best), found[best]
             figures[name] = found
             report(f"{name.replace('_', ' '):<12} {best:g}, of {_listed(found)}")
         plain = replace(manifest, calibration=None)
@@ -115,6 +116,11 @@ def _calibrated(
     score, iou = np.concatenate(scores), np.concatenate(ious)
     table = calibration_table(score, iou)
     return table, reliability(calibrate(score, table), iou)
+
+
+def _with(manifest: Manifest, name: str, value: float) -> Manifest:
+    changed: dict[str, Any] = {name: value}
+    return replace(manifest, **changed)
 
 
 def _listed(found: Mapping[float, float]) -> str:

@@ -170,9 +170,10 @@ class FpnLite(Network):
         for conv in self.pyramid.merge:  # reads no ReLU
             assert isinstance(conv, nn.Conv2d)
             nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
-        masks = [head.mask for head in self.heads if isinstance(head, SlotHead)]
-        for quiet in (self.score, *masks, self.second.iou):
-            nn.init.normal_(quiet.weight, std=0.01)
+        quiet: list[nn.Conv2d | nn.Linear] = [self.score, self.second.iou]
+        quiet += [head.mask for head in self.heads if isinstance(head, SlotHead)]
+        for layer in quiet:
+            nn.init.normal_(layer.weight, std=0.01)
         for added in (self.detail, self.finest_detail):
             nn.init.zeros_(added.weight)
         with torch.no_grad():

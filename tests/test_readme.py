@@ -1,4 +1,4 @@
-"""Every command of the README, run as it stands there: the whole chain from labels to figures."""
+"""Every command of the README, run as it stands there, one block after the other."""
 
 from __future__ import annotations
 
@@ -13,15 +13,26 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools.coco import COCO
+from skimage.data import data_dir
 
 from benchmarks.selective_search import MISSING, ximgproc
 from deepmask.networks.trunks import TRUNKS
+from deepmask.train.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"<!-- (\w+) -->\n```\w+\n(.*?)```", README, re.DOTALL))
-#: Appended to the README's training command: a run of seconds instead of hours.
-SHORT = " --steps 2 --batch 4 --negatives 2 --max-octaves 6 --val-patches 2"
+#: In place of the README's steps: a run of seconds instead of minutes.
+SHORT = "--steps 2 --batch 4 --max-octaves 6 --val-patches 2"
+
+
+def shortened(name: str) -> str:
+    """Return a block as it is run here: with what is installed, without the network, quickly."""
+    text = re.sub(r"^pip install .*$", "true", BLOCKS[name], flags=re.MULTILINE)
+    text = text.replace("cp ../.venv/lib/python3*/site-packages/skimage/data/", f"cp {data_dir}/")
+    text = text.replace("practice_set.py", "practice_set.py --train 6 --val 4")
+    text = text.replace("--init imagenet", "--init resnet18.pth --negatives 2")
+    return text.replace("--steps 100", SHORT).replace("--steps 120", "--steps 3")
 
 
 def bash(script: str, folder: Path) -> str:
@@ -41,109 +52,109 @@ def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
+#: The page's blocks in its order, but for the first two and the last, which are run apart.
+WALK = ("try", "run", "python", "practice", "train", "refine", "export", "measure")
+
+
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory, drawn: tuple[Path, Path]) -> Path:
-    """A folder with the files that the README's commands name, and what earlier ones made."""
-    folder = tmp_path_factory.mktemp("readme")
-    annotations, images = drawn
-    for name in ("train", "val"):
-        shutil.copy(annotations, folder / f"instances_{name}.json")
-        shutil.copytree(images, folder / name)
-    shutil.copytree(images, folder / "photographs")
-    Image.open(next(images.iterdir())).convert("RGB").save(folder / "photograph.jpg")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The folder in which every block was run after the ones above it, and what each printed."""
+    checkout = tmp_path_factory.mktemp("readme")
+    for name in ("examples", "benchmarks"):
+        (checkout / name).symlink_to(ROOT / name)
+    folder = checkout / "walk"
+    folder.mkdir()
     torch.save(TRUNKS["resnet18"]("zero").state_dict(), folder / "resnet18.pth")
-    bash(BLOCKS["train"].replace("--out runs/mine", "--out runs/mine" + SHORT), folder)
-    bash(BLOCKS["export"], folder)
-    bash("deepmask-trt-run val/ --proposals 50 --out other.json", folder)
-    return folder
+    printed = {}
+    for name in WALK:
+        if name == "python":
+            (folder / "example.py").write_text(BLOCKS[name])
+        printed[name] = bash("python example.py" if name == "python" else shortened(name), folder)
+    return folder, printed
 
 
 def test_every_command_stands_in_a_block_that_is_run() -> None:
-    assert set(BLOCKS) == {
-        *("try", "tests", "run", "python", "train", "refine", "export"),
-        *("measure", "selective", "pictures"),
-    }
+    assert list(BLOCKS) == ["install", *WALK, "selective", "tests"]
     assert README.count("```") == 2 * len(BLOCKS)
 
 
 @pytest.mark.slow
-def test_training_and_export_leave_their_files(workplace: Path) -> None:
-    assert names_in(workplace / "runs" / "mine") == {"best.pt", "last.pt", "log.csv"}
+def test_the_walk_leaves_its_files(walked: tuple[Path, dict[str, str]]) -> None:
+    folder, _ = walked
+    run = {"best.pt", "last.pt", "log.csv", "run.json"}
+    assert names_in(folder / "runs" / "mine") == run
+    assert load_checkpoint(folder / "runs" / "mine" / "last.pt").training["step"] == 3
     graphs = {"mask.onnx", "score.onnx", "trunk.onnx"}
-    for name in ("mine", "small", "fast", "mine-int8"):
-        assert names_in(workplace / "models" / name) == graphs | {"model.json"}
-
-
-@pytest.mark.slow
-def test_a_trained_network_is_refined(workplace: Path) -> None:
-    short = SHORT.replace("--negatives 2 ", "")
-    bash(BLOCKS["refine"].replace("--out runs/sharp", "--out runs/sharp" + short), workplace)
-    with (
-        Image.open(workplace / "sharp.png") as sharp,
-        Image.open(workplace / "coarse.png") as blunt,
-    ):
+    for name in ("mine", "fast", "mine-int8"):
+        assert names_in(folder / "models" / name) == graphs | {"model.json"}
+    assert "coarse_mask.onnx" in names_in(folder / "models" / "sharp")
+    measured = json.loads((folder / "models" / "sharp" / "model.json").read_text())
+    assert measured["about"]["settings"]["annotations"] == "instances_val.json"
+    with Image.open(folder / "sharp.png") as sharp, Image.open(folder / "coarse.png") as blunt:
         assert sharp.size == blunt.size
-    assert "coarse_mask.onnx" in names_in(workplace / "models" / "sharp")
+    for name in ("eval", "eval-mine"):
+        assert (folder / "runs" / name / "metrics.json").is_file()
+    assert any((folder / "runs" / "both").glob("*.png"))
 
 
 @pytest.mark.slow
-def test_running_leaves_coco_results_and_pictures(workplace: Path) -> None:
-    printed = bash(BLOCKS["run"], workplace)
-    assert "onnxruntime" in printed
-    photograph, overlay = (
-        Image.open(workplace / name) for name in ("photograph.jpg", "overlay.png")
-    )
-    assert overlay.size == photograph.size
-    assert len(list((workplace / "overlays").iterdir())) == 6
-    results = COCO(str(workplace / "proposals.images.json")).loadRes(
-        str(workplace / "proposals.json")
-    )
-    assert results.anns
-    scores = [result["score"] for result in json.loads((workplace / "proposals.json").read_text())]
+def test_running_leaves_coco_results_and_pictures(walked: tuple[Path, dict[str, str]]) -> None:
+    folder, printed = walked
+    assert "onnxruntime" in printed["run"]
+    paths = (folder / "photographs" / "astronaut.png", folder / "overlay.png")
+    with Image.open(paths[0]) as photograph, Image.open(paths[1]) as overlay:
+        assert overlay.size == photograph.size
+    assert names_in(folder / "overlays") == {"astronaut.png", "chelsea.png", "coffee.png"}
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert len(list((folder / "photographs").glob("*.json"))) == 3  # labelme's
+    results = COCO(str(folder / "hundred.images.json")).loadRes(str(folder / "hundred.json"))
+    assert len(results.anns) > 100
+    listed = json.loads((folder / "hundred.json").read_text())
+    scores = [one["score"] for one in listed if one["image_id"] == listed[0]["image_id"]]
     assert all(0 <= score <= 1 for score in scores)
     assert scores == sorted(scores, reverse=True)
-
-
-@pytest.mark.slow
-def test_measuring_leaves_figures(workplace: Path) -> None:
-    printed = bash(BLOCKS["measure"], workplace)
-    assert "mask AR" in printed
-    for name in ("eval", "other"):
-        assert (workplace / "runs" / name / "metrics.json").is_file()
-    assert any((workplace / "runs" / "both").glob("*.png"))
+    assert json.loads((folder / "coffee.json").read_text())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(ximgproc() is None, reason=MISSING)
-def test_selective_search_is_measured(workplace: Path) -> None:
-    (workplace / "benchmarks").symlink_to(ROOT / "benchmarks")
-    bash(BLOCKS["selective"], workplace)
-    metrics = json.loads((workplace / "runs" / "selective" / "metrics.json").read_text())
+def test_selective_search_is_measured(walked: tuple[Path, dict[str, str]]) -> None:
+    folder, _ = walked
+    search, evaluate, draw = re.split(r"(?<!\\)\n", BLOCKS["selective"].strip())
+    environment = f"export PYTHONPATH={ROOT}; "
+    bash(environment + search, folder)
+    bash(evaluate, folder)
+    metrics = json.loads((folder / "runs" / "selective" / "metrics.json").read_text())
     assert metrics["name"] == "Selective Search, fast"
     assert metrics["bbox"]["AR@1000"] > 0
+    assert draw.startswith("python -m benchmarks.pictures ")
 
 
 @pytest.mark.slow
-def test_the_page_is_drawn_from_a_run(workplace: Path) -> None:
-    """In a copy of what the command reads and writes, with no other run than this one."""
-    run, checkout = workplace / "runs" / "drawn", workplace / "checkout"
+def test_pictures_of_a_run_are_drawn_and_the_page_stays(
+    walked: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    """In a copy of what the command reads, without other runs; then as maintainers draw them."""
+    run, checkout = tmp_path / "run", tmp_path / "checkout"
     evaluate = "deepmask-eval --annotations instances_val.json --images val/ --limit 2"
-    bash(f"{evaluate} --out {run}", workplace)
+    bash(f"{evaluate} --out {run}", walked[0])
     kept = shutil.ignore_patterns("recall", "__pycache__")
     for name in ("benchmarks", "docs"):
         shutil.copytree(ROOT / name, checkout / name, ignore=kept)
     (checkout / "README.md").write_text(README, encoding="utf-8")
-    bash(BLOCKS["pictures"].replace("runs/eval", str(run)), checkout)
+    *_, draw = BLOCKS["selective"].strip().splitlines()
+    bash(draw.replace("runs/selective", str(run)), checkout)
+    drawn = {"table.md", "recall.png", "astronaut.jpg", "coarse-and-sharp.jpg"}
+    assert names_in(checkout / "drawn") == drawn
+    assert "Measured on 2 images" in (checkout / "drawn" / "table.md").read_text(encoding="utf-8")
+    assert (checkout / "README.md").read_text(encoding="utf-8") == README
+    assert not (checkout / "benchmarks" / "results" / "recall").exists()
+    bash(f"python -m benchmarks.pictures {run} --publish", checkout)
     assert "Measured on 2 images" in (checkout / "README.md").read_text(encoding="utf-8")
-    for name in ("recall.png", "astronaut.jpg", "coarse-and-sharp.jpg"):
-        with Image.open(checkout / "docs" / name) as picture:
-            picture.verify()
-
-
-@pytest.mark.slow
-def test_python_example(workplace: Path) -> None:
-    (workplace / "example.py").write_text(BLOCKS["python"])
-    bash("python example.py", workplace)
+    for folder in (checkout / "docs", checkout / "drawn"):
+        for name in drawn - {"table.md"}:
+            with Image.open(folder / name) as picture:
+                picture.verify()
 
 
 @pytest.mark.slow
@@ -159,10 +170,10 @@ def test_first_command_in_an_empty_environment(tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     ignored = shutil.ignore_patterns(".git", ".venv*", "build", "*.egg-info", "__pycache__", "runs")
     shutil.copytree(ROOT, checkout, ignore=ignored)
-    printed = bash(BLOCKS["try"], checkout)
+    printed = bash(BLOCKS["install"] + BLOCKS["try"], checkout)
     assert "onnxruntime" in printed
-    assert (checkout / "overlay.png").stat().st_size > 10_000
-    objects = json.loads((checkout / "proposals.json").read_text())
+    assert (checkout / "walk" / "overlay.png").stat().st_size > 10_000
+    objects = json.loads((checkout / "walk" / "proposals.json").read_text())
     assert len(objects) > 2
     assert printed.rstrip().splitlines()[-1].split()[0] == str(len(objects))
     listed = bash(".venv/bin/pip list", checkout)

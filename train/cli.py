@@ -16,7 +16,7 @@ from deepmask.networks.recipe import Recipe
 from deepmask.runtime.cli.main import run_command
 from deepmask.runtime.cli.messages import is_quiet, say, warn
 from deepmask.runtime.cli.options import Number, labels_are_option
-from deepmask.train.cli_options import DEFAULT_PRESET, PresetName, TrainCommand
+from deepmask.train.cli_options import DEFAULT_PRESET, TrainCommand, known_preset
 
 if TYPE_CHECKING:
     from deepmask.train.data import DataFiles
@@ -26,9 +26,9 @@ LABELS = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> None:
+def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -> None:
     if name is not None:
-        click.echo(PRESETS[name].table())
+        click.echo(PRESETS[known_preset(ctx, param, name)].table())
         ctx.exit()
 
 
@@ -43,14 +43,13 @@ def _show_preset(ctx: click.Context, _: click.Parameter, name: str | None) -> No
 )
 @click.option(
     "--preset",
-    type=PresetName(),
+    callback=known_preset,
     metavar="NAME",
     default=DEFAULT_PRESET,
     help="Network and recipe to start from; they are listed at the end.",
 )
 @click.option(
     "--show-preset",
-    type=PresetName(),
     metavar="NAME",
     is_eager=True,
     expose_value=False,

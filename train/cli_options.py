@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -18,20 +18,14 @@ DEFAULT_PRESET = "deepmask-r18"
 _RECIPE_OPTIONS = "deepmask.train.recipe_options"
 
 
-class PresetName(click.ParamType):
-    """The name of a preset."""
-
-    name = "preset"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return value if value in PRESETS else self._refuse(value, param, ctx)
-
-    def _refuse(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> NoReturn:
-        used, studied = (", ".join(map(repr, some)) for some in (USED, STUDIED))
-        text = f"{value!r} is not one of {used}; nor a row of the thesis' tables: {studied}"
-        self.fail(text, param, ctx)
+def known_preset(ctx: click.Context, param: click.Parameter, name: str) -> str:
+    """Return the name of a preset; raises `click.BadParameter` for another."""
+    if name in PRESETS:
+        return name
+    used, studied = (", ".join(map(repr, some)) for some in (USED, STUDIED))
+    raise click.BadParameter(
+        f"{name!r} is not one of {used}; nor a row of the thesis' tables: {studied}", ctx, param
+    )
 
 
 class TrainCommand(Command):

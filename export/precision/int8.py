@@ -81,7 +81,7 @@ def quantise(source: Path, target: Path, stage: Stage, feeds: Iterable[Feed], fo
         calibrate_method=CalibrationMethod.MinMax,
         extra_options=_OPTIONS[form],
     )
-    _measure_as_it_comes(target)
+    _measure_as_it_is_kept(target)
 
 
 def quantised_nodes(model: onnx.ModelProto, stage: Stage, form: str) -> list[str]:
@@ -134,16 +134,17 @@ def _window_codes(model: onnx.ModelProto, stage: Stage) -> list[str]:
     return chosen[::-1]
 
 
-def _measure_as_it_comes(path: Path) -> None:
-    """Let a tensor's shape be read before it is quantised: behind that, all of it is converted."""
+def _measure_as_it_is_kept(path: Path) -> None:
+    """Let a tensor's shape be read of its integers: behind them, all of it is converted.
+
+    Read of what is quantised, a layer's result would be kept in float32 for it.
+    """
     model = onnx.load(path)
     made_by = {output: node for node in model.graph.node for output in node.output}
     for node in model.graph.node:
         behind = made_by.get(node.input[0]) if node.op_type == "Shape" else None
         if behind is not None and behind.op_type == "DequantizeLinear":
-            before = made_by.get(behind.input[0])
-            if before is not None and before.op_type == "QuantizeLinear":
-                node.input[0] = before.input[0]
+            node.input[0] = behind.input[0]
     onnx.save_model(model, path)
 
 

@@ -41,14 +41,16 @@ def is_quiet() -> bool:
 @contextmanager
 def printed_messages() -> Iterator[None]:
     """Print in the block what this project logs, and leave the logger as it was."""
-    handler, level = _Printer(), LOGGER.level
+    handler, level, propagate = _Printer(), LOGGER.level, LOGGER.propagate
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False  # a library that sets up the root logger would print lines twice
     try:
         yield
     finally:
         LOGGER.removeHandler(handler)
         LOGGER.setLevel(level)
+        LOGGER.propagate = propagate
 
 
 class _Printer(logging.Handler):

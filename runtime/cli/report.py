@@ -45,7 +45,10 @@ def object_lines(proposals: Proposals, objects: Proposals) -> list[str]:
     """List the objects among the proposals, one a line, numbered as in the picture."""
     height, width = proposals.image_size
     count = f"{len(objects)} object{'s' * (len(objects) != 1)}"
-    lines = [f"{len(proposals)} proposals in {width} x {height} pixels, {count}:"]
+    # As many as are written: a proposal may have no pixel above the threshold.
+    lines = [
+        f"{np.count_nonzero(proposals.areas)} proposals in {width} x {height} pixels, {count}:"
+    ]
     lines.append("object  score      x      y  width height      area")
     for index in range(len(objects)):
         box = " ".join(f"{value:6.0f}" for value in objects.boxes[index])

@@ -41,6 +41,9 @@ def test_a_model_is_run_and_measured(tmp_path: Path, square_model: Path) -> None
     assert metrics["segm"]["AR@100"] > 0.8
     assert metrics["images_per_second"] > 0
     assert metrics["run"]["source"]["model"] == "squares"
+    first = metrics["first_masks"]
+    assert first["new"] == first["objects"] == metrics["segm"]["objects"]["all"]
+    assert "they show 100.0% of the objects." in done.stdout.lower()
     with Image.open(tmp_path / "out/contact-sheet.jpg") as sheet:
         pixels = np.asarray(sheet.convert("RGB"), np.int16)
     red = (pixels[:, :, 0] > 180) & (pixels[:, :, 1] < 60) & (pixels[:, :, 2] < 60)
@@ -109,7 +112,7 @@ def test_an_unreadable_image_costs_itself_only(tmp_path: Path, square_model: Pat
     done = deepmask_eval(*arguments)
     assert done.returncode == 1
     assert "image 2: " in done.stderr
-    assert "000003.png is 50 x 50 pixels, its annotations are for 220 x 160" in done.stderr
+    assert "annotated as 220×160, found 50×50 pixels" in done.stderr
     assert metrics_of(tmp_path / "out")["images"] == 2
     for name in ("2", "3"):
         shutil.copy(tmp_path / "images/000001.png", tmp_path / f"images/00000{name}.png")

@@ -84,12 +84,14 @@ class ScoreStage(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         levels, first = self.pyramid(image)
         layout, start = [], 0
-        for level in levels:
-            pitch = level.shape[3] + 2 * MARGIN
+        # Of the image: whose shape is asked for is kept as it is, and not joined with what follows.
+        for stride in STRIDES:
+            height, width = image.shape[2] // stride, image.shape[3] // stride
+            pitch = width + 2 * MARGIN
             columns = (start + MARGIN * (pitch + 1), pitch)
             row = torch.stack([torch.scalar_tensor(v, dtype=torch.int64) for v in columns])
             layout += [row] * len(SIDES)
-            start = start + (level.shape[2] + 2 * MARGIN) * pitch
+            start = start + (height + 2 * MARGIN) * pitch
         tables = (table_of(levels, MARGIN), table_of(first, MARGIN))
         return *map(scores_of, first), *tables, torch.stack(layout)
 

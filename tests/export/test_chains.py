@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from deepmask import DeepMask
 from deepmask.export import parity
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.precision.calibration_set import Photographs
 from deepmask.export.precision.reduce import write_reduced
-from deepmask.export.predict import predict_with_onnxruntime
 from deepmask.networks.dense.graphs import DenseModel, canvas_multiple, example_inputs, manifest_of
 from deepmask.networks.dense.torch_engine import TorchEngine
 from deepmask.runtime.engines.choose import Choice
@@ -74,16 +73,14 @@ def test_parity_tells_windows_and_grids_apart(folder: Path, dense: DenseModel) -
     """A mask or rank that is another window's, or one stage's for another's windows, is seen."""
     manifest = load_manifest(folder)
     reference = dense.main.reference
+
+    def turned(tensor: str, canvas: torch.Tensor, places: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = reference(canvas, places)
+        return {**found, tensor: found[tensor].roll(1, 0)}
+
     for tensor in ("mask", "rank"):
-
-        def turned(
-            canvas: torch.Tensor, places: torch.Tensor, tensor: str = tensor
-        ) -> dict[str, torch.Tensor]:
-            found = reference(canvas, places)
-            return {**found, tensor: found[tensor].roll(1, 0)}
-
-        network = replace(dense, main=replace(dense.main, reference=turned))
-        found, _ = parity.compare(folder, manifest, dense, network)
+        main = replace(dense.main, reference=partial(turned, tensor))
+        found, _ = parity.compare(folder, manifest, dense, replace(dense, main=main))
         assert max(one.worst for one in found) > 0.01
     graphs = {graph.name: graph for graph in dense.main.graphs}
     crossed = [graphs["score"]] + [
@@ -138,7 +135,7 @@ def test_the_runtime_proposes_what_pytorch_does(
             assert (np.diff(scores) <= 0).all()
 
 
-def joined_kinds(path: Path, tmp_path: Path) -> list[str]:
+def fused_kinds(path: Path, tmp_path: Path) -> list[str]:
     """Operators as ONNX Runtime fuses them."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -196,13 +193,11 @@ def test_depthwise_layers_have_a_scale_for_each_channel(reduced: Path) -> None:
 @pytest.mark.parametrize("reduced", ["int8"], indirect=True)
 def test_integer_layers_run_as_such(reduced: Path, tmp_path: Path) -> None:
     """ReLU6 costs nothing, windows are gathered as integers; only the last score is in float32."""
-    kinds = joined_kinds(reduced / "score.onnx", tmp_path)
-    print(kinds)
+    kinds = fused_kinds(reduced / "score.onnx", tmp_path)
     assert kinds.count("QLinearConv") == 5
     assert kinds.count("Conv") + kinds.count("FusedConv") == 2
-    assert "Clip" not in kinds
-
-
-def every_tensor(folder: Path, dense: DenseModel) -> dict[str, NDArray[np.float32]]:
-    sample = parity.samples(load_manifest(folder))[0]
-    return dict(predict_with_onnxruntime(folder, dense.main, sample))
+    assert kinds.count("Clip") == 2  # in joining logits
+    assert not {"Relu", "MaxPool"} & set(kinds)
+    for name in ("mask-a", "mask-b"):
+        kinds = fused_kinds(reduced / f"{name}.onnx", tmp_path)
+        assert kinds.count("QGemm") == 1

@@ -75,4 +75,5 @@ def test_from_training_to_evaluation(request_of: Request, tmp_path: Path) -> Non
 
     annotations, images = request_of.data.train_annotations, request_of.data.train_images
     measured = evaluate(EvalRequest(annotations=annotations, images=images, model=folder, limit=1))
+    assert measured.metrics is not None
     assert measured.metrics["images"] == 1

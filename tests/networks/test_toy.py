@@ -130,7 +130,7 @@ def test_data_that_it_cannot_learn_from_is_refused(drawn: Drawn) -> None:
     found, preset = read_coco(*drawn), toy.TOY_PRESET
     with pytest.raises(ValueError, match="leave --mask-annotations out"):
         toy.toy_batches(TrainingData(found, [found]), preset.config, preset.recipe)
-    nothing = replace(found, annotations=())
+    nothing = replace(found, instances=())
     with pytest.raises(ValueError, match="no object"):
         toy.toy_batches(TrainingData(nothing), preset.config, preset.recipe)
 

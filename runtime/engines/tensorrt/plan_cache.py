@@ -40,7 +40,9 @@ FORMAT = "deepmask-plan/3"
 ANY = "any"
 #: Operating system and processor: a plan is for those that it was built on.
 PLATFORM = f"{sys.platform}-{platform.machine().lower()}"
-_OWN = re.compile(rf"[0-9a-f]{{16}}-[0-9a-f]{{8}}\.(plan|json|kernels)({TEMPORARY_END})?|lock")
+#: Holds nothing: a file of this name that does is another's.
+_LOCK = "lock"
+_OWN = re.compile(rf"[0-9a-f]{{16}}-[0-9a-f]{{8}}\.(plan|json|kernels)({TEMPORARY_END})?|{_LOCK}")
 #: What JSON of another make leads to when it is read as a description.
 _FOREIGN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
@@ -162,7 +164,8 @@ def default_folder() -> Path:
 def files(folder: Path) -> list[Path]:
     """List the files of a folder that were written here, whatever else is in it."""
     with suppress(OSError):
-        return sorted(path for path in folder.iterdir() if _OWN.fullmatch(path.name))
+        named = sorted(path for path in folder.iterdir() if _OWN.fullmatch(path.name))
+        return [path for path in named if path.name != _LOCK or not path.stat().st_size]
     return []
 
 
@@ -230,7 +233,7 @@ class _Plans:
         with ExitStack() as stack:
             with self._writing():
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                file = stack.enter_context((self.folder / "lock").open("a"))
+                file = stack.enter_context((self.folder / _LOCK).open("a"))
                 with suppress(OSError):  # this file system has no locks
                     _lock(file.fileno(), self.report)
             yield
