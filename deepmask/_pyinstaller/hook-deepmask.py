@@ -15,5 +15,5 @@ hiddenimports = ["deepmask.runtime.predict.deepmask", "deepmask.runtime.io.image
 for library, module in _ENGINES.items():
     if find_spec(library) is not None:
         hiddenimports.append(f"deepmask.runtime.engines.{module}")
-        binaries += collect_dynamic_libs(library)
+        binaries += collect_dynamic_libs(library, search_patterns=["*.so*", "*.dll", "*.dylib"])
         datas += collect_data_files(library, excludes=["**/*.so*", "**/*.h", "**/*.hpp"])
