@@ -25,6 +25,7 @@ from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.networks.presets import PRESETS
+from deepmask.runtime.cli.messages import printed_messages
 from deepmask.train.cli import command
 
 CASES = Path(__file__).with_name("cases")
@@ -180,7 +181,8 @@ def test_damaged_pictures_are_refused_by_name(name: str, text: str) -> None:
 def test_the_check_says_so(name: str) -> None:
     arguments = ["--check-data", "--train-annotations", str(case(name))]
     arguments += ["--train-images", str(PICTURES), "--json"]
-    done = CliRunner().invoke(command, arguments, standalone_mode=False)
+    with printed_messages():
+        done = CliRunner().invoke(command, arguments, standalone_mode=False)
     right = RIGHT.get(name, Right(objects=0, passes=False))
     told = json.loads(done.stdout)
     assert told["passes"] is right.passes
