@@ -43,7 +43,7 @@ def as_json(path: Path, content: Any) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A model folder to spoil."""
-    return models.copied(tmp_path / "x", refined=False)
+    return models.copied(tmp_path / "x", "plain")
 
 
 @pytest.fixture
