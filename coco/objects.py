@@ -79,7 +79,7 @@ class _Reader:
             if image_box and not crowd:
                 wrong = mismatch(image_box, bounds, image.width, image.height)
                 if wrong:
-                    text = f"bbox {brief(given)}: {wrong}"
+                    text = f"{wrong}: bbox {brief(given)}"
                     return self._left_out("mismatch", text, image_box, bounds)
             if not about:
                 outline, fault = None, f"has no pixel in its {image.width}×{image.height} image"

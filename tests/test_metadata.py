@@ -40,4 +40,14 @@ def test_every_folder_of_modules_is_installed() -> None:
     listed = set(re.findall(r'"(.+?)"', match[1]))
     files = [path for room in ROOMS for path in (ROOT / room).rglob("__init__.py")]
     folders = {".".join(path.parent.relative_to(ROOT).parts) for path in files}
-    assert listed == {"deepmask", *(f"deepmask.{one}" for one in folders)}
+    own = {f"deepmask.{path.parent.name}" for path in (ROOT / "deepmask").glob("*/__init__.py")}
+    assert listed == {"deepmask", *own, *(f"deepmask.{one}" for one in folders)}
+
+
+def test_pyinstaller_is_given_the_hooks() -> None:
+    """What the hook collects was tried: a frozen program ran the shipped model."""
+    (point,) = importlib.metadata.distribution(distribution.NAME).entry_points.select(
+        group="pyinstaller40"
+    )
+    (folder,) = point.load()()
+    assert [path.name for path in Path(folder).glob("hook-*.py")] == ["hook-deepmask.py"]

@@ -150,9 +150,11 @@ def check_files(files: DataFiles, preset: str, recipe: Recipe) -> list[Checked]:
 
 
 def measurable(found: LabelledSet) -> None:
-    """Raise ValueError for a set without an object."""
+    """Raise ValueError for a set without an object that has an outline."""
     if not found.objects:
         raise ValueError("no object: all are crowds, or left out")
+    if any(item.segmentation is None for item in found.objects):
+        raise ValueError("no outline: all objects are boxes")
 
 
 def tell(checked: Sequence[Checked], report: Report, as_json: bool = False) -> None:

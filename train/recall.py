@@ -44,6 +44,11 @@ def recall_images(found: LabelledSet, count: int) -> list[RecallImage]:
     ordered = sorted(found.images, key=lambda image: image.id)
     places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
     chosen = [ordered[place] for place in places]
+    if any(item.segmentation is None for item in found.objects):
+        raise LabelError(
+            f"{found.name}: its objects have boxes but no outlines, which average recall is "
+            "measured on: turn it off by --recall-every 0"
+        )
     annotated = found.by_image()
     images = [
         RecallImage(image, read_picture(image), objects_of(annotated[image.id], with_masks=True))

@@ -25,6 +25,7 @@ from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
 from deepmask.networks.presets import PRESETS
+from deepmask.runtime.cli.messages import printed_messages
 from deepmask.train.cli import command
 
 CASES = Path(__file__).with_name("cases")
@@ -180,7 +181,8 @@ def test_damaged_pictures_are_refused_by_name(name: str, text: str) -> None:
 def test_the_check_says_so(name: str) -> None:
     arguments = ["--check-data", "--train-annotations", str(case(name))]
     arguments += ["--train-images", str(PICTURES), "--json"]
-    done = CliRunner().invoke(command, arguments, standalone_mode=False)
+    with printed_messages():
+        done = CliRunner().invoke(command, arguments, standalone_mode=False)
     right = RIGHT.get(name, Right(objects=0, passes=False))
     told = json.loads(done.stdout)
     assert told["passes"] is right.passes
@@ -216,6 +218,6 @@ def test_orientation_is_settled_by_size_or_by_the_option(
 def test_voc_with_an_unspecified_difficulty() -> None:
     found = read_labels(CASES / "15-voc-difficult-unspecified")
     (item,) = found.objects
-    assert item.box == (40, 30, 80, 60)
+    assert item.box == (40.0, 30.0, 80.0, 60.0)
     (problem,) = found.problems
     assert "difficult is 'Unspecified', neither 0 nor 1" in problem.text

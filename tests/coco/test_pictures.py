@@ -83,7 +83,7 @@ def test_all_rooms_see_the_same_pixels(
     sizes = turned_sizes(path)
     assert (sizes is None) == (turn == 1)
     asked = size if labels_stored else (shown.shape[1], shown.shape[0])
-    image = Image(1, path, *asked, as_stored)
+    image = Image(1, path, asked[0], asked[1], as_stored)
     stored_is_meant = as_stored
     if as_stored is None:
         stored_is_meant = labels_stored and size != (shown.shape[1], shown.shape[0])
@@ -102,7 +102,7 @@ def test_all_rooms_see_the_same_pixels(
         return
     pixels = read_picture(image)
     assert np.array_equal(pixels, expected)
-    relative = Image(1, Path(path.name), *asked, as_stored)
+    relative = Image(1, Path(path.name), asked[0], asked[1], as_stored)
     assert np.array_equal(read_picture(relative, tmp_path), pixels)
     window = Window(8.0, 8.0, 1.0)
     patch = Cropper(10**6).patches([(image, window)], 16)

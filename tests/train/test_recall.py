@@ -102,6 +102,13 @@ def test_images_are_spread_over_the_set(drawn: tuple[Path, Path]) -> None:
     assert len(recall_images(found, 1000)) == len(found.images)
 
 
+def test_boxes_alone_are_refused(drawn: tuple[Path, Path]) -> None:
+    found = read_coco(*drawn)
+    boxes = replace(found, instances=tuple(replace(i, segmentation=None) for i in found.instances))
+    with pytest.raises(LabelError, match="boxes but no outlines, which average recall"):
+        recall_images(boxes, 2)
+
+
 def test_crowds_are_not_searched_for(drawn: tuple[Path, Path]) -> None:
     found = read_coco(*drawn)
 

@@ -24,7 +24,7 @@ def test_a_closed_model_says_so(model_folder: Path) -> None:
         model.close()
     for call in (model, model.windows):
         with pytest.raises(EngineError, match="this model is closed: load it again"):
-            call(IMAGE, proposals=1)  # type: ignore[operator]
+            call(IMAGE, proposals=1)
 
 
 def test_closing_waits_for_calls_under_way() -> None:
