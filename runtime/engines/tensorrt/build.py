@@ -16,7 +16,7 @@ from deepmask.runtime.errors import one_line
 from deepmask.runtime.progress import Progress, no_progress
 
 #: A warning that asks for nothing: model.json says int64, and so it is given.
-_HARMLESS = re.compile(r"Make sure input \S+ has Int64 binding")
+_HARMLESS = re.compile(r"Make sure (input|output) \S+ has Int64 binding")
 
 
 def build_plan(
