@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "networks": {"runtime", "coco"},
     "evaluate": {"runtime", "coco"},
     "train": {"runtime", "coco", "networks", "evaluate"},
-    "export": {"runtime", "coco", "networks", "train"},
+    "export": {"runtime", "coco", "networks", "train", "evaluate"},
     "benchmarks": {"runtime", "coco", "networks", "evaluate", "train", "export"},
 }
 #: The parts of the runtime from the bottom up: each may import those before it.

@@ -12,6 +12,8 @@ from deepmask.train.errors import TrainUsageError
 
 NAME = "run.json"
 FORMAT = "deepmask-train/1"
+#: More bytes than any run's options take.
+_LARGEST = 1_000_000
 
 
 def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -31,7 +33,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes()) if path.stat().st_size < _LARGEST else None
     except (OSError, ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or content.pop("format", None) != FORMAT:

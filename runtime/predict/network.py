@@ -128,6 +128,11 @@ class Network:
             for name, spec in stage.inputs.items():
                 if name in tensors:
                     shape = self.engine.shape(tensors[name])
+                    if len(shape) != len(spec.axes):
+                        raise EngineError(
+                            f"the map {name} is {shape}, model.json says {len(spec.axes)} axes; "
+                            "export the checkpoint again"
+                        )
                     values += prod(
                         _read_along(axis, size, cells)
                         for axis, size in zip(spec.axes, shape, strict=True)

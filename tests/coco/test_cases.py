@@ -218,6 +218,6 @@ def test_orientation_is_settled_by_size_or_by_the_option(
 def test_voc_with_an_unspecified_difficulty() -> None:
     found = read_labels(CASES / "15-voc-difficult-unspecified")
     (item,) = found.objects
-    assert item.box == (40, 30, 80, 60)
+    assert item.box == (40.0, 30.0, 80.0, 60.0)
     (problem,) = found.problems
     assert "difficult is 'Unspecified', neither 0 nor 1" in problem.text

@@ -14,6 +14,7 @@ from PIL import Image
 from deepmask.export.precision.calibration import feeds
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import WINDOWS, Stage, TensorSpec
+from tests.runtime.chains_model import write_chains_model
 from tests.runtime.square_model import write_square_model
 
 
@@ -52,3 +53,29 @@ def test_a_stage_is_fed_with_what_all_stages_before_it_make(tmp_path: Path) -> N
         found = list(feeds(stage, [tmp_path / "photograph.png"], manifest, engine))
         assert [set(feed) for feed in found] == views * [set(stage.inputs)]
         assert len(engine.ran) == views * len(before)
+
+
+def test_a_stage_is_fed_with_the_windows_of_its_grids(tmp_path: Path) -> None:
+    """One that several chains share, with those of each, made by the stages before it there."""
+    manifest = load_manifest(write_chains_model(tmp_path / "chains"))
+    *views, small, large = manifest.stages
+    ends = [
+        replace(large, name=f"end-{k}", grids=one.grids) for k, one in enumerate((small, large))
+    ]
+    both = replace(large, name="both", grids=None)
+    stages = (*views, *ends[:1], both, *ends[1:])
+    manifest = replace(manifest, stages=stages)
+    Image.new("RGB", (70, 50)).save(tmp_path / "photograph.png")
+    engine: Any = NamedArrays({stage.name: stage for stage in stages})
+    before = ["trunk", "score", "table"]
+    for stage, grids, ran in (
+        (manifest.stage("end-0"), [{0}], before),
+        (manifest.stage("both"), [{0}, {1, 2}], [*before, "end-0", *before]),
+        (manifest.stage("end-1"), [{1, 2}], [*before, "both"]),
+    ):
+        engine.ran.clear()
+        found = list(feeds(stage, [tmp_path / "photograph.png"], manifest, engine))
+        assert [set(feed["locations"][:, 0].tolist()) for feed in found] == grids
+        assert engine.ran == ran
+    [feed] = feeds(manifest.stage("table"), [tmp_path / "photograph.png"], manifest, engine)
+    assert set(feed) == set(manifest.stage("table").inputs)

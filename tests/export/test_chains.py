@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,7 +27,7 @@ from tests.export.chains_network import GRIDS, dense_chains, describe_chains, ra
 from tests.export.conftest import write_photographs
 from tests.runtime.fake_tensorrt import picture
 
-ON_CPU = {"engine": "onnxruntime", "device": "cpu"}
+ON_CPU: dict[str, Any] = {"engine": "onnxruntime", "device": "cpu"}
 
 
 def write(folder: Path, dense: DenseModel) -> Manifest:
@@ -148,11 +149,12 @@ def fused_kinds(path: Path, tmp_path: Path) -> list[str]:
 def reduced(
     request: pytest.FixtureRequest, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    out = tmp_path_factory.mktemp("reduced") / request.param
+    precision: str = request.param
+    out = tmp_path_factory.mktemp("reduced") / precision
     out.mkdir()
     files = tuple(sorted(write_photographs(out.parent / "photographs", 3).iterdir()))
     said: list[str] = []
-    write_reduced(folder, out, request.param, Photographs(files, files, False), said.append)
+    write_reduced(folder, out, precision, Photographs(files, files, False), said.append)
     assert any(line.strip().startswith("rank logits") for line in said[-1].splitlines())
     return out
 
@@ -186,7 +188,8 @@ def test_depthwise_layers_have_a_scale_for_each_channel(reduced: Path) -> None:
         if node.op_type == "Conv" and any(a.name == "group" and a.i > 1 for a in node.attribute)
     ]
     stored, scale, _ = (values[name] for name in made_by[depthwise.input[1]].input)
-    assert (stored.dtype, scale.shape) == (np.int8, (8,))
+    assert stored.dtype == np.int8
+    assert scale.shape == (8,)
     assert len(set(scale.tolist())) == 8
 
 

@@ -65,7 +65,7 @@ def test_errors_are_the_rooms_own(
             export(ExportRequest(source, tmp_path / "out", ExportOptions()))
         assert caught.value.exit_code == 2
     with pytest.raises(
-        ExportError, match=r"notes\.pt: File exists: something else is in the way"
+        ExportError, match=r"notes\.pt.*Not a directory\): a part of the path is a file"
     ) as caught_too:
         export(ExportRequest(tiny_checkpoint, tmp_path / "notes.pt" / "out"))
     assert caught_too.value.exit_code == 1

@@ -20,41 +20,54 @@ from deepmask.runtime.engines.tensorrt.plan_cache import FORMAT, Identity, find,
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import ModelFolderError
 from tests.fuzz.mutations import EDGES, Target, damaged, damaged_json, exchanged
+from tests.runtime.chains_model import write_chains_model
 from tests.runtime.square_model import write_square_model
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 VALUES = (
     *("../trunk.onnx", "/dev/zero", "trunk.onnx", "mask.onnx", "coarse_mask.onnx", 64, -10),
+    *(
+        ["small"],
+        ["large", "huge"],
+        [[0.5, 0.1], [0.7, 0.2]],
+        ["n"],
+        ["any", 1],
+        "any",
+        "int64",
+        "rank",
+    ),
     *(["image"], ["code", "score"], ["features"], ["skips", "features"], ["skips", "locations"]),
 )
 
 
 @cache
-def good(refined: bool) -> Path:
+def good(form: str) -> Path:
     """A model folder that works, whichever place it has."""
     folder = Path(tempfile.mkdtemp(prefix="deepmask-fuzz-"))
-    return write_square_model(folder, refined=refined)
+    if form == "chains":
+        return write_chains_model(folder)
+    return write_square_model(folder, refined=form == "refined")
 
 
-def make_manifest(chance: Random, refined: bool) -> bytes:
-    content = json.loads((good(refined) / "model.json").read_bytes())
+def make_manifest(chance: Random, form: str) -> bytes:
+    content = json.loads((good(form) / "model.json").read_bytes())
     if chance.random() < 0.3:
         return json.dumps(exchanged(content, chance)).encode()
     return damaged_json(content, chance, VALUES)
 
 
-def read_manifest(path: Path, refined: bool) -> None:
+def read_manifest(path: Path, form: str) -> None:
     """The description, beside graphs that work, and a run; of its coarse form too."""
-    folder = copied(path, refined)
+    folder = copied(path, form)
     (folder / "model.json").write_bytes(path.read_bytes())
     load_manifest(folder)
-    for coarse in (False, True)[: 1 + refined]:
+    for coarse in (False, True) if form == "refined" else (False,):
         _run(folder, coarse)
 
 
-def make_graph(chance: Random, refined: bool) -> bytes:
+def make_graph(chance: Random, form: str) -> bytes:
     """One of the graphs, its bytes damaged or its operators, edges and sizes exchanged."""
-    content = chance.choice(sorted(good(refined).glob("*.onnx"))).read_bytes()
+    content = chance.choice(sorted(good(form).glob("*.onnx"))).read_bytes()
     if chance.random() < 0.5:
         return damaged(content, chance)
     model = onnx.ModelProto.FromString(content)
@@ -83,14 +96,14 @@ def make_graph(chance: Random, refined: bool) -> bytes:
 OPERATORS = ("Loop", "Expand", "ConstantOfShape", "Resize", "Conv", "Gather", "Reshape", "x", "Abs")
 
 
-def read_graph(path: Path, refined: bool) -> None:
+def read_graph(path: Path, form: str) -> None:
     """The graph in the place of the one that it looks like, with its hash in `model.json`."""
-    folder, content = copied(path, refined), path.read_bytes()
+    folder, content = copied(path, form), path.read_bytes()
     name = "score"
     for mark, place in ((b"locations", "mask"), (b"SpaceToDepth", "trunk")):
         name = place if mark in content else name
-    manifest = json.loads((good(refined) / "model.json").read_bytes())
-    coarse = refined and name != "score" and b"skips" not in content
+    manifest = json.loads((good(form) / "model.json").read_bytes())
+    coarse = form == "refined" and name != "score" and b"skips" not in content
     stages = (manifest["coarse"] if coarse else manifest)["stages"]
     described = next(stage for stage in stages if stage["name"] == name)
     (folder / described["file"]).write_bytes(content)
@@ -99,11 +112,11 @@ def read_graph(path: Path, refined: bool) -> None:
     _run(folder, coarse)
 
 
-def copied(path: Path, refined: bool) -> Path:
+def copied(path: Path, form: str) -> Path:
     """A folder of graphs that work."""
     folder = path.with_name("model")
     shutil.rmtree(folder, ignore_errors=True)
-    return Path(shutil.copytree(good(refined), folder))
+    return Path(shutil.copytree(good(form), folder))
 
 
 def _run(folder: Path, coarse: bool) -> None:
@@ -118,9 +131,9 @@ def _names(model: onnx.ModelProto) -> list[str]:
     return [name for node in model.graph.node for name in (*node.input, *node.output)]
 
 
-def _target(name: str, make: Any, read: Any, refined: bool) -> Target:
+def _target(name: str, make: Any, read: Any, form: str) -> Target:
     refusals = (ModelFolderError, EngineError)
-    return Target(name, partial(make, refined=refined), partial(read, refined=refined), refusals)
+    return Target(name, partial(make, form=form), partial(read, form=form), refusals)
 
 
 IDENTITY: Identity = {
@@ -156,9 +169,10 @@ def make_plan(chance: Random) -> bytes:
 
 
 TARGETS = (
-    _target("model.json", make_manifest, read_manifest, refined=False),
-    _target("model.json, refined", make_manifest, read_manifest, refined=True),
-    _target("onnx graphs", make_graph, read_graph, refined=False),
-    _target("onnx graphs, refined", make_graph, read_graph, refined=True),
+    _target("model.json", make_manifest, read_manifest, form="plain"),
+    _target("model.json, refined", make_manifest, read_manifest, form="refined"),
+    _target("model.json, chains", make_manifest, read_manifest, form="chains"),
+    _target("onnx graphs", make_graph, read_graph, form="plain"),
+    _target("onnx graphs, refined", make_graph, read_graph, form="refined"),
     Target("plan descriptions", make_plan, read_plan, (Rebuild,)),
 )

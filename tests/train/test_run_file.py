@@ -58,7 +58,9 @@ def test_every_option_of_a_run_is_kept(request_of_run: Request) -> None:
     assert kept - options == recipe
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "deepmask-eval/1"}', "[" * 10**5])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": "deepmask-eval/1"}', "[" * 10**5, " " * 10**6 + "{}"]
+)
 def test_what_is_no_settings_file_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / NAME).write_text(text)
     with pytest.raises(TrainUsageError, match=r"run\.json: not what deepmask-train writes"):

@@ -175,6 +175,16 @@ def test_a_free_axis_counts_four_rows_a_cell(folder: Path) -> None:
                 assert found == (96 << 20) // (4 * values)
 
 
+def test_a_map_of_other_axes_is_refused(folder: Path) -> None:
+    with DeepMask.load(folder, **ON_CPU) as loaded:
+        one = Network(loaded.manifest, loaded.engine)
+        flat = loaded.engine.upload(np.zeros(10, np.float32))
+        with pytest.raises(
+            EngineError, match=r"the map samples is \(10,\), model.json says 2 axes"
+        ):
+            one.windows_at_once({"samples": flat}, loaded.manifest.chains[0])
+
+
 def test_ranks_that_are_not_finite_are_refused(model: DeepMask) -> None:
     original = type(model.engine).fetched
 
