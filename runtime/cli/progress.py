@@ -63,7 +63,7 @@ class Rate:
 
     def line(self, done: int) -> str:
         """Return how many are done, the time that took and how many come in a second."""
-        return f"{done} {self._counted} {self._pace(done)}"
+        return f"{done} {self._counted} {self._pace(done, self._counted)}"
 
     def now_and_then(self, done: int, total: int = 0) -> None:
         """Print to standard error how far it is, if ten seconds have passed since the last time."""
@@ -75,11 +75,12 @@ class Rate:
             say_aside(self.line(done))
             return
         left = (now - self._start) * (total - done) / max(1, done)
-        say_aside(f"{done} of {total} {self._counted} {self._pace(done)}, {_minutes(left)} left")
+        pace = self._pace(done)
+        say_aside(f"{self._counted}: {done} of {total} {pace}, {_minutes(left)} left")
 
-    def _pace(self, done: int) -> str:
+    def _pace(self, done: int, counted: str = "") -> str:
         passed = max(time.monotonic() - self._start, 1e-9)
-        return f"in {passed:.1f} s, {done / passed:.2f} {self._counted} per second"
+        return " ".join(f"in {passed:.1f} s, {done / passed:.2f} {counted} per second".split())
 
 
 def _minutes(seconds: float) -> str:

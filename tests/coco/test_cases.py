@@ -129,7 +129,7 @@ def test_both_rooms_read_what_is_right(name: str) -> None:
         assert all(said in str(caught.value) for said in right.said)
         return
     truth = coco_truth(case(name))
-    measured = [item for items in truth.annotations.values() for item in items]
+    measured = [i for items in truth.annotations.values() for i in items if not i.crowd]
     assert truth.kinds == ("segm", "bbox")
     assert [(item.id, item.box, item.area) for item in measured] == [
         (item.id, item.box, item.area) for item in found.objects
@@ -210,9 +210,9 @@ def test_orientation_is_settled_by_size_or_by_the_option(
         assert not undecided(found.images)
         if option == right:
             check_objects(found)
-        else:
-            with pytest.raises((AssertionError, LabelError)):
-                check_objects(found)
+            continue
+        with pytest.raises((AssertionError, LabelError)):
+            check_objects(found)
 
 
 def test_voc_with_an_unspecified_difficulty() -> None:

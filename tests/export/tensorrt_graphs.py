@@ -15,7 +15,8 @@ from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.precision.calibration import Feed
 from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.int8 import SYMMETRIC, quantise
-from deepmask.networks.dense.graphs import example_inputs
+from deepmask.networks.config import NetworkConfig
+from deepmask.networks.dense.graphs import canvas_multiple, example_inputs
 from deepmask.networks.dense.trunk import fold_batchnorm
 from deepmask.networks.families import build as build_network
 from deepmask.networks.families import dense_model, describe
@@ -41,14 +42,15 @@ def smaller(config: DeepMaskConfig) -> DeepMaskConfig:
     return replace(config, channels=64) if config.mask_head == "full" else config
 
 
-def export(config: DeepMaskConfig, name: str) -> Form:
+def export(config: NetworkConfig, name: str) -> Form:
     """A graph with all its profiles."""
     torch.manual_seed(0)
     folded = fold_batchnorm(build_network(config))
     dense = dense_model(folded)
     manifest = sketch(dense, describe(config))
     graph = next(one for one in dense.main.graphs if one.name == name)
-    model = to_onnx(graph, example_inputs(graph, manifest), 18)
+    multiple = canvas_multiple(manifest.views)
+    model = to_onnx(graph, example_inputs(graph, manifest), 18, multiple)
     stage = graph.stage()
     return Form(stage, model, profiles(manifest, stage, manifest.views.max_side))
 

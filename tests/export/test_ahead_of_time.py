@@ -41,6 +41,7 @@ from tests.export.tensorrt_graphs import (
     symmetric,
 )
 from tests.networks.patch_presets import PATCH_PRESETS
+from tests.networks.tiny_fpn import TINY
 
 if importlib.util.find_spec("tensorrt_rtx") is None:
     pytest.skip(
@@ -197,6 +198,17 @@ def test_int8_masks_of_the_features_build_from_the_symmetric_form(library: Libra
     features = np.random.default_rng(0).random((1, 1024, 14, 14), np.float32)
     model = symmetric(form, {"features": features, "locations": np.zeros((1, 2), np.int64)})
     assert check_builds(library, form, model) == {"INT8": 2, "FLOAT": 1}
+
+
+@pytest.mark.parametrize("name", ["score", "mask-a", "mask-b"])
+def test_graphs_with_tables_build_in_fp32_and_fp16(library: Library, name: str) -> None:
+    """Tables of any length, a layout of integers, and joined scores in float32."""
+    form = ends_of(export(TINY, name))
+    whole = check_builds(library, form, form.model)
+    assert set(whole) == {"FLOAT"}
+    found = check_builds(library, form, halved(form))
+    assert found.total() == whole.total()
+    assert found["FLOAT"] == (5 if name == "score" else 0)  # the last layer, on five levels
 
 
 def test_every_preset_is_made_of_graphs_that_are_built() -> None:

@@ -45,7 +45,7 @@ def test_proposals_are_those_of_the_network(
     image = np.random.default_rng(0).integers(0, 256, (90, 131, 3), np.uint8)
     with runnable(network, CPU.device) as model:
         scales = Scales(0, 0, 1)
-        scores = model(image, proposals=10_000, scales=scales).scores
+        scores = model(image, proposals=10_000, scales=scales, overlap=1.0).scores
         found = model.windows(image, proposals=10_000, scales=scales)
         views = model.manifest.views
     (view,) = plan_views(90, 131, (1.0,), views)

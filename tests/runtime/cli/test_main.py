@@ -245,8 +245,8 @@ def test_progress_is_a_line_every_ten_seconds_elsewhere(
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [
-        "4 of 1000 images in 10.0 s, 0.40 images per second, 42 min left",
-        "8 of 1000 images in 20.0 s, 0.40 images per second, 41 min left",
+        "images: 4 of 1000 in 10.0 s, 0.40 per second, 42 min left",
+        "images: 8 of 1000 in 20.0 s, 0.40 per second, 41 min left",
     ]
     now = 100.0
     rate = progress.Rate("frames")

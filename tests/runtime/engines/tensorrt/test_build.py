@@ -49,8 +49,8 @@ def test_targets_of_an_ahead_of_time_build() -> None:
 
 def test_warnings_are_given_but_for_the_harmless() -> None:
     reminders = [
-        f"ModelImporter.cpp:1071: Make sure input {name} has Int64 binding."
-        for name in ("locations", "layout")
+        f"ModelImporter.cpp:1071: Make sure {name} has Int64 binding."
+        for name in ("input locations", "output layout")
     ]
     reminders.append("ModelImporter.cpp:1303: Make sure output layout has Int64 binding.")
     _, warnings = build(warns=["weights were clipped", *reminders], remark="an old operator")
