@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import SEEK_END
 from pathlib import Path
 from threading import Lock
 
@@ -16,7 +17,7 @@ from deepmask.runtime.errors import OneLineError, one_line
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
 #: Names of files that a folder given as input is searched for.
 SUFFIXES = (
-    *(".jpg", ".jpeg", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp"),
     *(".gif", ".ppm", ".pgm", ".avif", ".jp2"),
 )
 #: Maximum number of pixels of an image; checked before any is decoded.
@@ -36,9 +37,12 @@ _READABLE = [name for name in FORMATS if name in Image.OPEN]  # Pillow may lack 
 _pillow_limit = Lock()
 
 _EXIF_ORIENTATION = 0x0112
-#: EXIF stands at the front of a file; the formats beside JPEG are opened if it may have some.
-_HEAD = 1 << 16
-_JPEG, _MARKS = b"\xff\xd8", (b"Exif\0\0", b"eXIf", b"EXIF", b"II*\0", b"MM\0*", b"ftyp")
+#: EXIF stands at the front of a file, or at the end of a PNG or WebP; XMP, which Pillow follows
+#: where EXIF says nothing, is text. The formats beside JPEG are opened if they may have some.
+_END = 1 << 16
+_XMP = b"tiff:Orientation"
+_JPEG, _JPEG_MARKS = b"\xff\xd8", (b"Exif\0\0", _XMP)
+_MARKS = (b"Exif\0\0", b"eXIf", b"EXIF", b"VP8X", b"II*\0", b"MM\0*", b"ftyp", _XMP)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -140,9 +144,7 @@ def turned_sizes(path: Path) -> tuple[Size, Size] | None:
     None for another picture, and for a file that cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-        if not any(mark in head for mark in (_MARKS[:1] if head.startswith(_JPEG) else _MARKS)):
+        if not _may_be_turned(path):
             return None
         with _open_any_size(path) as image:
             turn = _turn_of(image)
@@ -152,6 +154,16 @@ def turned_sizes(path: Path) -> tuple[Size, Size] | None:
             return sizes[::-1] if image.format == "TIFF" else sizes
     except Exception:  # whoever reads the picture says what is wrong with it
         return None
+
+
+def _may_be_turned(path: Path) -> bool:
+    with path.open("rb") as file:
+        ends = file.read(_END)
+        if ends.startswith(_JPEG):
+            return any(mark in ends for mark in _JPEG_MARKS)
+        file.seek(max(_END, file.seek(0, SEEK_END) - _END))
+        ends += file.read(_END)
+    return any(mark in ends for mark in _MARKS)
 
 
 def image_size(path: Path) -> tuple[Size, Size]:
