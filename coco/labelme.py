@@ -13,7 +13,7 @@ from deepmask.coco.entries import Content, labelled_set
 from deepmask.coco.errors import LabelError
 from deepmask.coco.labelme_mask import decode_mask, join_masks
 from deepmask.coco.segmentation import Rle
-from deepmask.coco.values import FAULT, SOURCE, brief, number
+from deepmask.coco.values import FAULT, SOURCE, brief, is_hidden, number
 
 #: Files hold their picture as text, too.
 _LARGEST = 1 << 28
@@ -25,10 +25,14 @@ _NOTHING = ("_background_", "__background__")
 
 def is_labelme(folder: Path) -> bool:
     """Return whether a folder has JSON files, of labelme's form if there are text files as well."""
-    files = sorted(folder.glob("*.json"))
+    files = _files(folder)
     if next(folder.rglob("*.txt"), None) is None:
         return bool(files)
     return any(_has_shapes(path) for path in files)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json") if not is_hidden(path, folder))
 
 
 def _has_shapes(path: Path) -> bool:
@@ -52,7 +56,7 @@ def read_labelme(
     objects: list[Any] = []
     problems: list[Problem] = []
     labels: dict[str, int] = {}
-    for number_, path in enumerate(sorted(folder.glob("*.json")), 1):
+    for number_, path in enumerate(_files(folder), 1):
         try:
             content = _parse(path, digest)
         except LabelError as error:

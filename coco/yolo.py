@@ -11,7 +11,7 @@ from typing import Any
 from deepmask.coco.annotations import LabelledSet, Problem
 from deepmask.coco.entries import Content, labelled_set
 from deepmask.coco.errors import LabelError
-from deepmask.coco.values import FAULT, SOURCE, brief, number
+from deepmask.coco.values import FAULT, SOURCE, brief, is_hidden, number
 from deepmask.runtime.io.images import SUFFIXES, ImageError, image_size
 
 _LARGEST = 1 << 26
@@ -77,7 +77,8 @@ def read_yolo(path: Path, images: Path | None, as_stored: bool | None = None) ->
 
 
 def _pictures(images: Path) -> list[Path]:
-    found = [p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+    every = (p for p in images.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = [path for path in every if not is_hidden(path, images)]
     if not found:
         raise LabelError(f"{images}: no images ({', '.join(SUFFIXES)})")
     return sorted(found)
@@ -105,6 +106,8 @@ def _settings_above(folder: Path) -> Path | None:
 def _without_picture(folder: Path, named: set[Path], images: Path) -> Iterator[Problem]:
     """Yield a problem for every file of labels whose picture is missing, or of no known format."""
     for file in sorted(set(folder.rglob("*.txt")) - named):
+        if is_hidden(file, folder):
+            continue
         try:
             lines = _lines(file, hashlib.sha256()) or []
         except LabelError:

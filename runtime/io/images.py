@@ -72,8 +72,9 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np
 
     Gray, palette, CMYK and 16-bit images are converted; transparent ones are laid on white, as
     viewers show them; of several frames the first is taken. Raises `ImageError` for a file that is
-    missing, empty, truncated, not an image of `FORMATS`, of floating-point pixels, or over
-    `max_pixels` (a half or a third of it for formats whose decoders take more memory).
+    missing, empty, truncated, not an image of `FORMATS`, of floating-point pixels, of 16-bit pixels
+    that hold 8-bit values, or over `max_pixels` (a half or a third of it for formats whose decoders
+    take more memory).
     """
     return read_turned(path, lambda stored, shown: True, max_pixels)
 
@@ -218,8 +219,14 @@ def _to_rgb(path: Path, image: Image.Image) -> npt.NDArray[np.uint8]:
         raise ImageError(f"{path}: floating-point pixels have no known range, use 8 or 16 bit")
     if image.mode not in _MODES:
         raise ImageError(f"{path}: colours in {image.mode} are not read, save it as RGB")
-    if image.mode == "I" and not _within_16_bits(image):
-        raise ImageError(f"{path}: 32-bit pixels have no known range, use 8 or 16 bit")
+    if image.mode.startswith("I"):
+        low, high = _extremes(image)
+        if low < 0 or high >= 1 << 16:
+            raise ImageError(f"{path}: 32-bit pixels have no known range, use 8 or 16 bit")
+        if 0 < high < 1 << 8:
+            raise ImageError(
+                f"{path}: 16-bit pixels of at most {high} of 65535 are all black, save it as 8 bit"
+            )
     if image.mode == "RGB" and not image.has_transparency_data:
         return np.array(image)
     # A strip at a time: conversions of a large image take several times its memory.
@@ -231,15 +238,21 @@ def _to_rgb(path: Path, image: Image.Image) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _within_16_bits(image: Image.Image) -> bool:
-    low, high = image.getextrema()
-    return bool(low >= 0 and high < 1 << 16)  # type: ignore[operator]
+def _extremes(image: Image.Image) -> tuple[int, int]:
+    if image.mode in ("I", "I;16"):
+        low, high = image.getextrema()
+    else:  # of the other orders of bytes Pillow has no range
+        values = np.asarray(image)
+        low, high = values.min(), values.max()
+    return int(low), int(high)  # type: ignore[arg-type]
 
 
 def _convert(image: Image.Image) -> npt.NDArray[np.uint8]:
     if image.mode.startswith("I"):  # 16-bit gray, also where it is held in 32 bits
-        gray = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return np.repeat((gray >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+        values = np.asarray(image).astype(np.int64)
+        gray = (values >> 8).astype(np.uint8)
+        gray[values == image.info.get("transparency", -1)] = 255
+        return np.repeat(gray[:, :, None], 3, axis=2)
     if image.has_transparency_data or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         opaque = image.convert("RGBA")
         white = Image.new("RGBA", opaque.size, "white")

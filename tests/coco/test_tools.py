@@ -128,6 +128,19 @@ def test_pictures_of_yolo_have_any_name_of_their_format(images: Path, suffix: st
     assert len(found.images) == 3
 
 
+def test_hidden_files_are_passed_over(images: Path, tmp_path: Path) -> None:
+    """Macs write ._a.jpg beside a.jpg, notebooks .ipynb_checkpoints."""
+    labels = yolo(images, LINE)
+    (images / ".cache").mkdir()
+    for hidden in (images / "._a.png", images / ".cache/a.png", labels / "._a.txt"):
+        hidden.write_bytes(b"\0\5\x16\7\xff")
+    (labels / ".b.txt").write_text(LINE)
+    assert not read_labels(labels, images).problems
+    folder = labelme(tmp_path / "l", shape())
+    (folder / "._a.json").write_bytes(b"\0\5\x16\7\xff")
+    assert not read_labels(folder, images).problems
+
+
 def turned(path: Path, place: str) -> None:
     """A picture that lies on its side, too large for its EXIF to be near both ends."""
     exif = Pillow.Exif()
