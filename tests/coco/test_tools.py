@@ -18,6 +18,7 @@ from deepmask.coco.formats import read_labels
 from tests.coco.changed import read_one
 from tests.coco.test_formats import HEIGHT, WIDTH, areas, images, labelme, shape, yolo
 from tests.coco.test_voc import VOC_OBJECT, write_voc
+from tests.evaluate.scenes import write
 
 __all__ = ["images"]
 
@@ -195,6 +196,20 @@ def test_voc_pictures_of_other_formats_and_masks_in_colours(tmp_path: Path) -> N
     Pillow.fromarray(pixels).save(path)
     with pytest.raises(LabelError, match="of kind RGB, of colours that are not VOC's"):
         read_labels(names)
+
+
+@pytest.mark.parametrize("place", ["a.jpg", "train2017/a.jpg"])
+def test_pictures_of_lvis_are_named_by_coco(tmp_path: Path, place: str) -> None:
+    url = "http://images.cocodataset.org/train2017/a.jpg"
+    entry = {"id": 1, "coco_url": url, "width": 30, "height": 20}
+    path = write(tmp_path / "lvis.json", {"images": [entry], "annotations": []})
+    assert [str(image.path) for image in read_labels(path).images] == ["a.jpg"]
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    Pillow.new("RGB", (30, 20)).save(tmp_path / place)
+    assert [image.path for image in read_labels(path, tmp_path).images] == [tmp_path / place]
+    write(path, {"images": [{**entry, "coco_url": "a/../.."}], "annotations": []})
+    with pytest.raises(LabelError, match="leaves the image folder"):
+        read_labels(path, tmp_path)
 
 
 READ: list[Any] = [
