@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("--proposals", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--max-side", type=int, default=1333)
+    parser.add_argument("--max-side", type=int)
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()

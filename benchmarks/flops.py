@@ -29,8 +29,10 @@ def plan_gflop(
 ) -> dict[str, float]:
     """Return the GFLOP of each stage for one image: every view scored, `windows` segmented.
 
-    A multiply-add is two operations; only convolutions and matrix products count.
+    A multiply-add is two operations; only convolutions and matrix products count. Where grids have
+    mask stages of their own, each segments an equal part of the windows.
     """
+    windows //= len(manifest.chains)
     return {
         stage.name: 2e-9 * _of_stage(folder, stage, manifest, views, windows)
         for stage in manifest.stages
@@ -41,6 +43,8 @@ def multiply_adds(
     model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]
 ) -> tuple[int, dict[str, Shape]]:
     """Count a graph's multiply-adds for inputs of these shapes; return its outputs' shapes too.
+
+    An output whose shape cannot be inferred is left out.
 
     Raises `ValueError` naming an operator that multiplies and whose shapes cannot be inferred.
     """
@@ -53,7 +57,8 @@ def multiply_adds(
             raise ValueError(
                 f"{node.op_type} {node.name}: the shape of {error} is unknown"
             ) from error
-    return count, {value.name: known[value.name] for value in model.graph.output}
+    names = [value.name for value in model.graph.output]
+    return count, {name: known[name] for name in names if name in known}
 
 
 def total_of_views(

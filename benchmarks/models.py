@@ -1,4 +1,4 @@
-"""Provide the models to measure: the shipped one, and every preset with random weights.
+"""Provide the models to measure: the shipped ones, and presets with random weights.
 
 Weights do not change the network's time. Masks of random weights would be noise and take longer to
 encode than those of objects; so the mask head's bias is a disc, which outweighs the noise.
@@ -25,11 +25,10 @@ from deepmask.networks.families import build
 from deepmask.networks.presets import PRESETS as NETWORKS
 from deepmask.networks.sharpmask import SharpMaskNetwork
 from deepmask.runtime.model.folder import MANIFEST_NAME
-from deepmask.runtime.model.manifest import ModelFolderError
-from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, shipped_model
+from deepmask.runtime.model.shipped import SHIPPED_MODEL, shipped_model, shipped_names
 from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 
-PRESETS = ("deepmask-r18", "sharpmask-r18", "deepmask-vgg-a")
+PRESETS = (SHIPPED_MODEL, "deepmask-r18", "sharpmask-r18", "deepmask-vgg-a")
 #: A preset's name followed by this: its int8 export.
 INT8 = "-int8"
 #: What the latency suite measures.
@@ -51,14 +50,11 @@ class Candidate:
 
 
 def candidate(name: str, cache: Path) -> Candidate:
-    """Return a preset, with the shipped weights if it has some, or the model folder of a path."""
+    """Return a shipped model, a preset with random weights, or the model folder of a path."""
+    if name in shipped_names():
+        return Candidate(name, shipped_model(name), "shipped")
     if name not in (*NETWORKS, *MODELS):
         return Candidate(Path(name).name, Path(name), "given")
-    if name == SHIPPED_MODEL:
-        try:
-            return Candidate(name, shipped_model(), "shipped")
-        except ModelFolderError:
-            pass
     return Candidate(name, random_export(name, cache)[1], "random")
 
 

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.pictures [RUN...] --out DIR`: each RUN is an --out folder of deepmask-eval and
 takes the place of the run of that name among those kept in `results/recall/`. Writes `table.md`,
-`recall.png`, and with the shipped model `astronaut.jpg` and `coarse-and-sharp.jpg`, to DIR.
+`recall.png`, and with the shipped model `astronaut.jpg`, to DIR.
 
 With `--publish` in place of `--out`, for maintainers: keeps each RUN in `results/recall/`, and
 replaces the pictures in `docs/` and the table of README.md.
@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from skimage.data import data_dir
 
 from deepmask import DeepMask, read_image
@@ -28,10 +27,8 @@ from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import RECORDS_NAME, RUN_NAME, read_records, read_run, write_text
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.io.outputs import MARK, require_writable
-from deepmask.runtime.io.overlay import draw_masks
 from deepmask.runtime.io.results import write_picture
-from deepmask.runtime.predict.deepmask import SHIPPED_MODEL
-from deepmask.runtime.predict.objects import choose_objects
+from deepmask.runtime.model.shipped import SHIPPED_MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ROOT / "benchmarks" / "results" / "recall"
@@ -48,9 +45,7 @@ COLUMNS: Mapping[tuple[str, str], str] = {
     ("segm", "AUC"): "AUC",
 }
 TABLE = "table.md"
-PICTURES = ("recall.png", "astronaut.jpg", "coarse-and-sharp.jpg")
-#: Objects in the picture of coarse and sharp masks.
-SHOWN = 5
+PICTURES = ("recall.png", "astronaut.jpg")
 #: The paper's rows that stand beside what was measured.
 PUBLISHED = ("DeepMask", "Selective Search")
 
@@ -119,24 +114,6 @@ def draw_overlay(path: Path) -> None:
         write_picture(path, model(image).objects().draw(image))
 
 
-def draw_both_forms(path: Path) -> None:
-    """Draw coarse masks beside the refined ones of the same windows, as in the thesis' figure 3.2.
-
-    The photograph is in the public domain (CC0).
-    """
-    image = read_image(Path(data_dir) / "chelsea.png")
-    forms = []
-    for is_coarse in (True, False):
-        with DeepMask.load(coarse=is_coarse) as model:
-            forms.append(model(image, overlap=1))  # the network's order is that of both
-    blunt, sharp = forms
-    chosen = choose_objects(sharp.encoded, sharp.scores, top=SHOWN, min_score=0)
-    sides = [
-        draw_masks(image, [form.encoded[index] for index in chosen]) for form in (blunt, sharp)
-    ]
-    write_picture(path, np.hstack(sides))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("runs", nargs="*", type=Path, help="Folders of deepmask-eval --out.")
@@ -173,10 +150,9 @@ def _publish(runs: Sequence[Path]) -> None:
 
 
 def _draw(comparison: Comparison, folder: Path) -> None:
-    recall, overlay, forms = (folder / name for name in PICTURES)
+    recall, overlay = (folder / name for name in PICTURES)
     draw_recall(recall, comparison.runs)
     draw_overlay(overlay)
-    draw_both_forms(forms)
 
 
 def _name(run: Path) -> str:

@@ -42,7 +42,7 @@ def draw(records: Sequence[Record]) -> Figure:
         labels = [_label(record) for record in rows]
         left = [0.0] * len(rows)
         for stage, colour in COLOURS.items():
-            width = [r.info["stages_ms"].get(stage, 0.0) / 1e3 for r in rows]
+            width = [_seconds(record, stage) for record in rows]
             axes.barh(labels, width, left=left, color=colour, label=stage)
             left = [a + b for a, b in zip(left, width, strict=True)]
         paper = rows[0].info["paper_s"]
@@ -61,6 +61,12 @@ def draw(records: Sequence[Record]) -> Figure:
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8)
     return figure
+
+
+def _seconds(record: Record, stage: str) -> float:
+    """Return the time of a stage, or of its parts: "mask-a" and "mask-b" are a model's "mask"."""
+    times: dict[str, float] = record.info["stages_ms"]
+    return sum(value for name, value in times.items() if name.split("-")[0] == stage) / 1e3
 
 
 def _label(record: Record) -> str:

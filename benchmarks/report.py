@@ -100,7 +100,7 @@ def _stages(records: Sequence[Record]) -> list[str]:
     latency = _of(records, "latency")
     if not latency:
         return []
-    names = list(latency[0].info["stages_ms"])
+    names = list(dict.fromkeys(name for r in latency for name in r.info["stages_ms"]))
     rows = [
         [
             *(r.info["model"], r.info["precision"], f"{r.info['engine']} {r.info['device']}"),

@@ -19,7 +19,8 @@ from deepmask.runtime.cli.batch import Settings, run_batch
 from deepmask.runtime.cli.inputs import expand
 from deepmask.runtime.io.images import MAX_PIXELS, read_image
 from deepmask.runtime.io.results import ResultsWriter, image_ids
-from deepmask.runtime.predict.deepmask import SHIPPED_MODEL, DeepMask
+from deepmask.runtime.model.shipped import SHIPPED_MODEL
+from deepmask.runtime.predict.deepmask import DeepMask
 
 IMAGES = 8
 

@@ -19,6 +19,7 @@ from deepmask.runtime.cli.options import (
     device_option,
     engine_option,
     labels_are_option,
+    model_option,
     overlap_option,
     parse_scales,
     scales_option,
@@ -50,7 +51,7 @@ _NAMED_FAILURES = 5
     help="PASCAL VOC 2007 folder to measure on instead of --annotations; boxes only.",
 )
 @click.option("--proposals-json", type=_FILE, help="Measure these COCO results; run no model.")
-@click.option("--model", type=_FOLDER, help="Model folder.  [default: the shipped one]")
+@model_option
 @engine_option
 @device_option
 @cache_option

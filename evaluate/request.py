@@ -22,9 +22,9 @@ class Request:
     labels_are     "shown" or "stored": what the labels belong to where EXIF turns an image; "auto":
                    the annotated size decides, and where it cannot, what is shown.
     proposals_json COCO results to measure. Without, a model makes the proposals:
-    model          its folder; by default the shipped one. `engine`, `device`, `cache`, `scales`,
-                   `threshold`, `overlap`, `zoom` and `coarse` say how it is run; None means the
-                   model's own value.
+    model          its folder, or a shipped one's name; by default fpn-lite. `engine`, `device`,
+                   `cache`, `scales`, `threshold`, `overlap`, `zoom` and `coarse` say how it is
+                   run; None means the model's own value.
     proposals      maximum number of proposals of an image that count.
     out            folder to write to; by default nothing is kept.
     name           what tables call this run; by default the model's or the file's name.

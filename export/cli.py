@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from deepmask.export.errors import ExportUsageError
-from deepmask.export.options import ExportOptions
+from deepmask.export.options import ExportOptions, find_source
 from deepmask.runtime.cli.main import Command, run_command
 from deepmask.runtime.cli.messages import say
 from deepmask.runtime.cli.options import (
@@ -142,7 +142,7 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
 )
 def command(checkpoint: Path, **given: Any) -> None:
     """Export CHECKPOINT, a .pt file of deepmask-train, as the model folder that deepmask-trt-run
-    reads; or MODEL, such a folder in fp32, in a lower --precision.
+    reads; or MODEL, such a folder in fp32 or the name of a shipped one, in a lower --precision.
 
     The folder holds the network's graphs, each complete in itself and readable by any ONNX tool,
     and model.json, which describes them, and the gray border that is painted around a picture. A
@@ -170,10 +170,7 @@ def command(checkpoint: Path, **given: Any) -> None:
     """
     if given["scales"] is not None:
         given["scales"] = parse_scales(given["scales"])
-    if not checkpoint.exists():  # told before libraries that take seconds to load
-        raise ExportUsageError(
-            f"{checkpoint}: no such checkpoint file, or folder of an exported model"
-        )
+    find_source(checkpoint)  # what is missing is told before libraries that take seconds to load
     chosen = {item.name for item in fields(ExportOptions)}
     for name in ("engine", "target", "max_size", "cache"):
         if given[name] and not given["build_engine"]:

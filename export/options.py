@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepmask.export.errors import ExportUsageError
+from deepmask.runtime.model.shipped import shipped_model, shipped_names
 
 if TYPE_CHECKING:
     from deepmask.runtime.model.manifest import Scales
@@ -81,3 +82,19 @@ def check_precision(options: ExportOptions) -> None:
             f"--weights {options.weights} is for --precision fp32: leave it out, the weights take "
             f"the form that goes with {options.precision}"
         )
+
+
+def find_source(wanted: Path) -> Path:
+    """Return what is there at a path, or the shipped model of this name.
+
+    Raises `ExportUsageError` for what is neither.
+    """
+    if wanted.exists():
+        return wanted
+    if str(wanted) in shipped_names():
+        return shipped_model(str(wanted))
+    known = ", ".join(shipped_names())
+    raise ExportUsageError(
+        f"{wanted}: no such checkpoint file, or folder of an exported model, or shipped model "
+        f"({known or 'there is none'})"
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from deepmask.export.convert import convert_model
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
-from deepmask.export.options import FOR_A_MODEL, ExportOptions
+from deepmask.export.options import FOR_A_MODEL, ExportOptions, find_source
 from deepmask.export.plans import PlanBuilder, PlanOptions
 from deepmask.export.triton_repository import require_ours, servable_name, write_repository
 from deepmask.runtime.errors import OneLineError, UsageError, system_problem
@@ -27,8 +27,9 @@ Report = Callable[[str], None]
 class ExportRequest:
     """What to export.
 
-    source    a checkpoint of deepmask-train, or the folder of a model that computes in float32, of
-              which a lower precision is made.
+    source    a checkpoint of deepmask-train, or the folder of a model that computes in float32, or
+              the name of such a model that came with the package, of which a lower precision is
+              made.
     out       the model folder to write; by default beside the source and named after it.
     options   what can be chosen about the model.
     plans     which TensorRT plans to build of it; None for none.
@@ -75,11 +76,9 @@ def export(
 
 
 def _export(request: ExportRequest, report: Report, progress: Progress) -> Exported:
-    source, options = request.source, request.options
-    if not source.exists():
-        raise ExportUsageError(f"{source}: no such checkpoint file, or folder of an exported model")
-    _require_fit(request)
-    out = request.out or _beside(source, options.precision)
+    source, options = find_source(request.source), request.options
+    _require_fit(source, request)
+    out = request.out or _beside(request.source, options.precision)
     require_folder("--out", out.parent)
     builder = None if request.plans is None else PlanBuilder(request.plans)
     if request.triton is not None:
@@ -101,9 +100,9 @@ def _export(request: ExportRequest, report: Report, progress: Progress) -> Expor
     return Exported(out, manifest, served)
 
 
-def _require_fit(request: ExportRequest) -> None:
+def _require_fit(source: Path, request: ExportRequest) -> None:
     options = request.options
-    for item in fields(options) if request.source.is_dir() else ():
+    for item in fields(options) if source.is_dir() else ():
         if item.name not in FOR_A_MODEL and getattr(options, item.name) != item.default:
             raise ExportUsageError(
                 f"--{item.name.replace('_', '-')} is for a checkpoint: leave it out for a model"
@@ -115,7 +114,7 @@ def _require_fit(request: ExportRequest) -> None:
 
 
 def _beside(source: Path, precision: str) -> Path:
-    """Where the model goes if nobody says."""
+    """Where the model goes if nobody says; a shipped one goes to the current folder."""
     if source.is_file():
         return source.with_suffix("")
     named = source if source.name.strip(".") else source.resolve()

@@ -21,8 +21,8 @@ from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 from deepmask.networks.presets import PRESETS
 
 #: The same examples in every run, so that a failure is always a change's; to look for new ones:
-#: `pytest --hypothesis-profile=default`.
-settings.register_profile("repeatable", derandomize=True)
+#: `pytest --hypothesis-profile=default`. How long an example takes decides nothing.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 

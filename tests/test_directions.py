@@ -133,7 +133,7 @@ def test_imports_are_read() -> None:
     """Of every kind, in functions too."""
     found = {(one.source, one.target) for one in imports()}
     assert ("train.checkpoint", "runtime.io.atomic") in found
-    assert ("runtime.cli.doctor", "runtime.predict.deepmask") in found  # in a function
+    assert ("runtime.cli.doctor", "runtime.engines.tensorrt.plan_cache") in found  # in a function
     assert ("", "runtime.predict.deepmask") in found
     assert ("benchmarks.conftest", "benchmarks.models") in found
     text = "from . import b\nfrom .c import d\nif TYPE_CHECKING:\n    import deepmask.runtime\n"

@@ -144,7 +144,7 @@ def test_pictures_of_a_run_are_drawn_and_the_page_stays(
     (checkout / "README.md").write_text(README, encoding="utf-8")
     *_, draw = BLOCKS["selective"].strip().splitlines()
     bash(draw.replace("runs/selective", str(run)), checkout)
-    drawn = {"table.md", "recall.png", "astronaut.jpg", "coarse-and-sharp.jpg"}
+    drawn = {"table.md", "recall.png", "astronaut.jpg"}
     assert names_in(checkout / "drawn") == drawn
     assert "Measured on 2 images" in (checkout / "drawn" / "table.md").read_text(encoding="utf-8")
     assert (checkout / "README.md").read_text(encoding="utf-8") == README

@@ -18,7 +18,7 @@ from deepmask.networks.whole.bitmaps import paint_object, visible_box
 from deepmask.networks.whole.coverage import coverage
 from deepmask.networks.whole.view import Image, View, paint, random_view, recoloured
 
-#: Objects of fewer pixels are not painted, smaller or less visible ones are ignored.
+#: Objects of fewer pixels are regions to ignore; smaller or less visible ones learn nothing either.
 LEAST_PIXELS, LEAST_SIDE, LEAST_SHARE = 12, 8, 0.5
 #: A large object has this share of a crop's side.
 LARGE = (0.4, 0.95)
@@ -123,15 +123,16 @@ def _look(
     size = (picture.height, picture.width)
     view = _random_view(picture, framing, rng)
     image = paint(recoloured(picture.read(), rng), view, framing.canvas)
-    bitmaps, boxes, usable = [], [], []
+    bitmaps, boxes, usable, specks = [], [], [], []
     for thing in picture.objects:
         if not _touches(thing, view):
             continue
         bitmap = paint_object(thing.segmentation, size, view, framing.canvas)
         seen = int(np.count_nonzero(bitmap))
-        if seen < LEAST_PIXELS:
-            continue
         box = visible_box(bitmap)
+        if seen < LEAST_PIXELS:
+            specks += [box] if seen else []
+            continue
         whole = thing.area * view.scale_x * view.scale_y
         large = max(box[2] - box[0], box[3] - box[1]) >= LEAST_SIDE
         bitmaps.append(bitmap)
@@ -140,7 +141,12 @@ def _look(
     objects = Objects(
         np.array(boxes, np.float64).reshape(-1, 4),
         np.array(usable, bool),
-        view.boxes(np.array(picture.crowds, np.float64).reshape(-1, 4)),
+        np.concatenate(
+            [
+                view.boxes(np.array(picture.crowds, np.float64).reshape(-1, 4)),
+                np.array(specks, np.float64).reshape(-1, 4),
+            ]
+        ),
         picture.complete,
     )
     empty = np.zeros((0, *framing.canvas), np.uint8)

@@ -17,10 +17,10 @@ from deepmask.runtime.cli.options import PATH, cache_option, device_option, engi
 from deepmask.runtime.doctor import system_info
 from deepmask.runtime.doctor.install_hints import CUDA, remedies
 from deepmask.runtime.doctor.system_info import Library
-from deepmask.runtime.engines.tensorrt import cuda
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import ModelFolderError
+from deepmask.runtime.model.shipped import find_model
 
 #: What pip calls each library, and the module that is imported.
 _MODULES = {
@@ -68,7 +68,8 @@ except Exception as error:
     "--model",
     type=PATH,
     metavar="DIR",
-    help="Model folder to check and to try the engine with.  [default: the shipped one]",
+    help="Model folder to check and to try the engine with, or a shipped model's name.  "
+    "[default: fpn-lite]",
 )
 @cache_option
 @click.option(
@@ -90,6 +91,8 @@ def command(
     if clear_cache:
         _clear(cache)
         return
+    from deepmask.runtime.engines.tensorrt import cuda
+
     gpus, no_gpu = system_info.gpus()
     found = _libraries()
     _line("python", f"{platform.python_version()}, {platform.system()}, {sys.executable}")
@@ -154,7 +157,7 @@ def _clear(cache: Path | None) -> None:
 def _model(wanted: Path | None) -> tuple[Path | None, str]:
     """Check the model folder and show it; return it, and what is wrong with it."""
     try:
-        folder = wanted or _shipped()
+        folder = find_model(wanted)
         manifest = load_manifest(folder)
         size = sum((folder / file).stat().st_size for file in manifest.files()) / 1e6
     except (ModelFolderError, ImportError, OSError) as error:
@@ -164,12 +167,6 @@ def _model(wanted: Path | None) -> tuple[Path | None, str]:
     text = f"{manifest.name}, {manifest.precision}, {size:.1f} MB, {folder}"
     _line("model", f"{text}, SHA-256 of all files verified")
     return folder, ""
-
-
-def _shipped() -> Path:
-    from deepmask.runtime.predict.deepmask import shipped_model
-
-    return shipped_model()
 
 
 def _try(engine: str, device: str, folder: Path, cache: Path | None) -> str:

@@ -70,6 +70,12 @@ overlap_option = click.option(
     help="Rank a proposal lower where its IoU with a better one is above this; 1: never.  "
     "[default: the model's]",
 )
+model_option = click.option(
+    "--model",
+    type=PATH,
+    metavar="DIR",
+    help="Model folder, or a shipped model's name, as in fpn-lite-int8.  [default: fpn-lite]",
+)
 coarse_option = click.option(
     "--coarse",
     is_flag=True,

@@ -17,6 +17,7 @@ from deepmask.runtime.cli.options import (
     coarse_option,
     device_option,
     engine_option,
+    model_option,
     option,
     overlap_option,
     parse_scales,
@@ -29,7 +30,7 @@ from deepmask.runtime.cli.result_options import result_options
 
 @click.command(cls=Command)
 @click.argument("images", nargs=-1, required=True, type=PATH, metavar="IMAGE...")
-@click.option("--model", type=PATH, metavar="DIR", help="Model folder.  [default: the shipped one]")
+@model_option
 @engine_option
 @device_option
 @cache_option

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from importlib import resources
 from math import log
 from pathlib import Path
 from threading import Lock
@@ -18,7 +17,8 @@ from deepmask.runtime.engines.choose import Building, Choice, choose, open_engin
 from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.io import rle
 from deepmask.runtime.model.folder import load_manifest
-from deepmask.runtime.model.manifest import Manifest, ModelFolderError, Scales
+from deepmask.runtime.model.manifest import Manifest, Scales
+from deepmask.runtime.model.shipped import find_model
 from deepmask.runtime.predict.calibrate import calibrate
 from deepmask.runtime.predict.distinct import distinct_first
 from deepmask.runtime.predict.lifetime import Lifetime
@@ -30,8 +30,6 @@ from deepmask.runtime.predict.soft_nms import POOL, demote_duplicates
 from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.progress import LOGGER, Progress, no_progress
 from deepmask.runtime.views.views import plan_views
-
-SHIPPED_MODEL = "sharpmask-r18"
 
 #: Most pixels that the canvases of a picture may have together; a photograph of 1333 pixels a side,
 #: zoomed twice, has half of it. A model's description must not decide how much memory is taken.
@@ -93,8 +91,9 @@ class DeepMask:
         report: Callable[[str], None] = LOGGER.info,
         progress: Progress = no_progress,
     ) -> DeepMask:
-        """Load an exported model folder, or the shipped model.
+        """Load an exported model folder, or a model that came with the package.
 
+        folder   its path, or the name of a shipped model, "fpn-lite-int8"; by default "fpn-lite".
         engine   one of `engines.choose.ENGINES`; only "auto" falls back, and `.choice.reason` says
                  why. "openvino-bf16" computes in bfloat16 what the model has in float32.
         device   "auto", "cpu" or "cuda".
@@ -110,7 +109,7 @@ class DeepMask:
         """
         if threads < 0:
             raise ValueError(f"threads is {threads}: give 0 for one per core, or a number above 0")
-        path = shipped_model() if folder is None else Path(folder)
+        path = find_model(folder)
         manifest = load_manifest(path)
         wanted = choose(engine, device, manifest.precision)
         if coarse:
@@ -251,17 +250,6 @@ class DeepMask:
                 selection, order = select_by_rank(selection, ranks, count)
                 logits = logits[order]
         return Windows(selection, selection.boxes(views, manifest.grids), logits)
-
-
-def shipped_model() -> Path:
-    """Return the folder of the model that came with the package; raises `ModelFolderError`."""
-    folder = Path(str(resources.files("deepmask.runtime"))) / "shipped" / SHIPPED_MODEL
-    if not folder.is_dir():
-        raise ModelFolderError(
-            "no model came with this installation; name a folder written by deepmask-export "
-            "(--model DIR)"
-        )
-    return folder
 
 
 def _check_call(

@@ -15,6 +15,7 @@ from benchmarks.flops import multiply_adds, plan_gflop, without_weights
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Grid
+from deepmask.runtime.model.shipped import shipped_model, shipped_names
 from deepmask.runtime.views.grids import location_counts
 from deepmask.runtime.views.views import View, plan_views
 from tests.benchmarks.conftest import Exports
@@ -152,3 +153,15 @@ def expected(
     if config.score_head == "pooled":
         per_window += code_length
     return {"trunk": trunk, "score": score, "mask": mask + windows * per_window}
+
+
+def test_the_shipped_models_are_counted_window_by_window() -> None:
+    """Each of two mask stages has half of the windows; int8 multiplies as much as float32."""
+    for name in shipped_names():
+        folder = shipped_model(name)
+        manifest = load_manifest(folder)
+        views = plan_views(480, 640, manifest.views.scales.factors(), manifest.views)
+        few, many = (plan_gflop(folder, manifest, views, count) for count in (20, 1020))
+        assert few["score"] == many["score"] == pytest.approx(37.0, abs=0.1)
+        gained = [many[stage] - few[stage] for stage in ("mask-a", "mask-b")]
+        assert gained == pytest.approx([6.37, 11.11], abs=0.01)

@@ -14,7 +14,7 @@ from benchmarks.pictures import BEGIN, END, STORE, stored, table, with_table
 from deepmask.evaluate.compare import compare
 from deepmask.evaluate.errors import EvalError
 from deepmask.runtime.model.folder import read_manifest
-from deepmask.runtime.predict.deepmask import shipped_model
+from deepmask.runtime.model.shipped import shipped_model
 
 ROOT = Path(__file__).resolve().parents[2]
 LEVELS = 10

@@ -43,6 +43,21 @@ def test_latency_row() -> None:
     assert stages.split()[-4:] == ["5.0", "300.0", "90.0", "5.0"]
 
 
+def test_stages_of_several_models_stand_in_one_table() -> None:
+    """Of another model there may be others; the plot joins those of windows of two sizes."""
+    times = {"decode": 5.0, "score": 200.0, "mask-a": 40.0, "mask-b": 60.0}
+    other = {**LATENCY, "model": "fpn-lite", "stages_ms": times}
+    records = [Record("a", "latency", 0.4, LATENCY), Record("b", "latency", 0.3, other)]
+    lines = report_lines(records)
+    (head,) = (line for line in lines if "mask-a" in line)
+    names = ["decode", "trunk", "score", "encode", "mask-a", "mask-b"]
+    assert head.split()[-6:] == names
+    (stages,) = (line for line in lines if line.split()[-1:] == ["60.0"])
+    assert stages.split()[-6:] == ["5.0", "0.0", "200.0", "0.0", "40.0", "60.0"]
+    bars = bars_of(plot.draw([records[1]]).axes[0])
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(0.305)
+
+
 def test_scaling_prints_its_exponents() -> None:
     records = [
         Record(str(n), "scaling-area", 0.1 * n, info(n, after=0.02, peak=100.0 * n**0.5))

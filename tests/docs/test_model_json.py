@@ -18,6 +18,7 @@ from deepmask.runtime.model.manifest import (
     Views,
 )
 from deepmask.runtime.model.parse import FORMAT
+from deepmask.runtime.model.shipped import shipped_model, shipped_names
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "model-json.md").read_text(encoding="utf-8")
@@ -52,6 +53,7 @@ def test_every_key_and_role_is_explained() -> None:
         assert re.search(rf"`{key}`[ ,|]+optional", PAGE), key
 
 
-def test_the_shipped_model_is_of_this_format() -> None:
-    shipped = json.loads((ROOT / "runtime/shipped/sharpmask-r18/model.json").read_text())
-    assert shipped["format"] == FORMAT
+def test_the_shipped_models_are_of_this_format() -> None:
+    for name in shipped_names():
+        shipped = json.loads((shipped_model(name) / "model.json").read_text())
+        assert shipped["format"] == FORMAT

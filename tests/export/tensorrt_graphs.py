@@ -24,7 +24,7 @@ from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Stage
-from deepmask.runtime.predict.deepmask import shipped_model
+from deepmask.runtime.model.shipped import shipped_model
 from tests.export.float_graphs import sketch
 
 
@@ -55,11 +55,11 @@ def export(config: NetworkConfig, name: str) -> Form:
     return Form(stage, model, profiles(manifest, stage, manifest.views.max_side))
 
 
-def shipped() -> Form:
-    """The shipped model's trunk."""
+def shipped(name: str) -> Form:
+    """A graph of the shipped model."""
     folder = shipped_model()
     manifest = load_manifest(folder)
-    stage = manifest.stage("trunk")
+    stage = manifest.stage(name)
     model = onnx.load(folder / stage.file)
     return Form(stage, model, profiles(manifest, stage, manifest.views.max_side))
 

@@ -27,7 +27,7 @@ from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict.deepmask import shipped_model
+from deepmask.runtime.model.shipped import shipped_model
 from tests.export.conftest import (
     FULL_LIKE,
     PAPER_LIKE,
@@ -159,7 +159,7 @@ def test_an_export_that_deviates_fails_and_leaves_what_was_there(
     monkeypatch.setattr(parity, "PICTURE_SIZES", PICTURE_SIZES[:1])
     out = tmp_path / "model"
     shutil.copytree(shipped_model(), out)
-    (out / "trunk.onnx").unlink()  # incomplete, and a model all the same
+    (out / "score.onnx").unlink()  # incomplete, and a model all the same
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     monkeypatch.setattr(sys, "argv", ["deepmask-export", str(tiny_checkpoint), "--out", str(out)])
     with pytest.raises(SystemExit) as exit_:

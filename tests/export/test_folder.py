@@ -10,15 +10,14 @@ import pytest
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.runtime.io.atomic import _MACHINE
-from deepmask.runtime.predict.deepmask import shipped_model
+from deepmask.runtime.model.shipped import shipped_model
 
 
 def write_model(folder: Path, graph: str) -> None:
     """Write what says that it is a model, one of its graphs a text."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "trunk.onnx").write_text(graph, encoding="utf-8")
+    (folder / "score.onnx").write_text(graph, encoding="utf-8")
     content = json.loads((shipped_model() / "model.json").read_text(encoding="utf-8"))
-    content["coarse"] = None
     (folder / "model.json").write_text(json.dumps(content), encoding="utf-8")
 
 
@@ -27,7 +26,7 @@ def test_a_new_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
     with staged(out) as stage:
         write_model(stage, "first")
         assert not out.exists()
-    assert sorted(path.name for path in out.iterdir()) == ["model.json", "trunk.onnx"]
+    assert sorted(path.name for path in out.iterdir()) == ["model.json", "score.onnx"]
     assert list((tmp_path / "new").iterdir()) == [out]
 
 
@@ -36,9 +35,9 @@ def test_a_model_is_replaced_whole(tmp_path: Path) -> None:
     write_model(out, "first")
     with staged(out) as stage:
         write_model(stage, "second")
-        assert (out / "trunk.onnx").read_text(encoding="utf-8") == "first"
-    assert sorted(path.name for path in out.iterdir()) == ["model.json", "trunk.onnx"]
-    assert (out / "trunk.onnx").read_text(encoding="utf-8") == "second"
+        assert (out / "score.onnx").read_text(encoding="utf-8") == "first"
+    assert sorted(path.name for path in out.iterdir()) == ["model.json", "score.onnx"]
+    assert (out / "score.onnx").read_text(encoding="utf-8") == "second"
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -56,7 +55,7 @@ def test_a_failure_leaves_the_old_model_and_nothing_else(
 
     with pytest.raises(type(failure)):
         fail()
-    assert (out / "trunk.onnx").read_text(encoding="utf-8") == "first"
+    assert (out / "score.onnx").read_text(encoding="utf-8") == "first"
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -75,7 +74,7 @@ def test_the_old_model_comes_back_when_the_new_one_cannot_take_its_place(
     monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(PermissionError), staged(out) as stage:
         write_model(stage, "second")
-    assert (out / "trunk.onnx").read_text(encoding="utf-8") == "first"
+    assert (out / "score.onnx").read_text(encoding="utf-8") == "first"
     assert list(tmp_path.iterdir()) == [out]
 
 
@@ -98,7 +97,7 @@ def test_an_interrupt_between_the_renames_loses_no_model(
     monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt), staged(out) as stage:
         write_model(stage, "second")
-    text = (out / "trunk.onnx").read_text(encoding="utf-8")
+    text = (out / "score.onnx").read_text(encoding="utf-8")
     assert text == {1: "first", 2: "second"}[renames]
     assert list(tmp_path.iterdir()) == [out]
 

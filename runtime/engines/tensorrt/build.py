@@ -15,8 +15,8 @@ from deepmask.runtime.engines.tensorrt.progress import monitored
 from deepmask.runtime.errors import one_line
 from deepmask.runtime.progress import Progress, no_progress
 
-#: A warning that asks for nothing: model.json says int64, and so it is given.
-_HARMLESS = re.compile(r"Make sure (input|output) \S+ has Int64 binding")
+#: A warning that asks for nothing: model.json says int64, and so it is given and taken.
+_HARMLESS = re.compile(r"Make sure (?:input|output) \S+ has Int64 binding")
 
 
 def build_plan(

@@ -84,6 +84,17 @@ def test_no_window_of_a_partly_labelled_picture_is_background() -> None:
         assert (label[batch.complete] == 0).any() or label.shape[2] == 1
 
 
+def test_a_speck_of_an_object_is_not_background() -> None:
+    speck = Labelled((100.0, 75.0, 4.0, 4.0), [[100.0, 75.0, 104.0, 75.0, 102.0, 79.0]], 8.0)
+    only = [replace(p, objects=[speck], crowds=[], complete=True) for p in pictures()]
+    batch = batch_of(only, 0)
+    assert len(batch.picture) == 0
+    assert len(batch.crowds) == 3
+    for of, x0, y0, x1, y1 in batch.crowds.tolist():
+        y, x = int((y0 + y1) / 2) // 8, int((x0 + x1) / 2) // 8
+        assert (batch.label[0][int(of), :, y, x] == -1).all()
+
+
 @pytest.fixture
 def network() -> Callable[[], FpnLite]:
     """Build the same small network each time."""

@@ -22,8 +22,6 @@ from PIL import Image
 from deepmask.runtime.cli.run import command
 from deepmask.runtime.engines.choose import DEVICES, ENGINES, choose
 from deepmask.runtime.io.images import MAX_PIXELS
-from deepmask.runtime.model.manifest import ModelFolderError
-from deepmask.runtime.predict import deepmask
 
 CPU = ("--model", "model", "--device", "cpu")
 COMMAND = str(Path(sys.executable).with_name("deepmask-trt-run"))
@@ -263,9 +261,3 @@ def test_defaults_and_choices_are_the_librarys() -> None:
         assert isinstance(choice, click.Choice)
         assert tuple(choice.choices) == known
     assert options["max_pixels"].default == MAX_PIXELS
-
-
-def test_without_a_shipped_model_it_asks_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deepmask, "SHIPPED_MODEL", "nothing")
-    with pytest.raises(ModelFolderError, match=r"no model came with .* \(--model DIR\)"):
-        deepmask.DeepMask.load(device="cpu")

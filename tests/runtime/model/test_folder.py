@@ -21,7 +21,7 @@ from deepmask.runtime.model.folder import (
     write_manifest,
 )
 from deepmask.runtime.model.manifest import ModelFolderError
-from deepmask.runtime.predict.deepmask import shipped_model
+from deepmask.runtime.model.shipped import shipped_model
 
 
 @pytest.fixture
@@ -56,9 +56,12 @@ def test_round_trip(folder: Path) -> None:
     assert not {"categories", "coarse"} & set(json.loads((folder / "model.json").read_text()))
 
 
-def test_the_shipped_model_is_whole() -> None:
-    manifest = load_manifest(shipped_model())
-    assert manifest.coarse_form().mask_size < manifest.mask_size
+@pytest.mark.parametrize("name", ["fpn-lite", "fpn-lite-int8"])
+def test_the_shipped_models_are_whole(name: str) -> None:
+    manifest = load_manifest(shipped_model(name))
+    assert manifest.name == name
+    assert manifest.precision == ("int8" if name.endswith("int8") else "fp32")
+    assert [stage.name for stage in manifest.stages] == ["score", "mask-a", "mask-b"]
 
 
 def test_checksums_are_taken_from_the_files(folder: Path) -> None:

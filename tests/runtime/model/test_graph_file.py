@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from deepmask.runtime.model.graph_file import check_graph_file
-from deepmask.runtime.predict import deepmask
+from deepmask.runtime.model.shipped import shipped_model, shipped_names
 from deepmask.runtime.validation import ContentError
 
 SECRET = np.arange(4, dtype=np.float32)
@@ -154,5 +154,6 @@ def test_bytes_that_are_no_plain_graph(tmp_path: Path, content: bytes, text: str
 def test_whole_graphs_pass(tmp_path: Path) -> None:
     (tmp_path / "g.onnx").write_bytes(model(initialiser=numpy_helper.from_array(SECRET, "w")))
     check_graph_file(tmp_path / "g.onnx")
-    for path in deepmask.shipped_model().glob("*.onnx"):
-        check_graph_file(path)
+    for name in shipped_names():
+        for path in shipped_model(name).glob("*.onnx"):
+            check_graph_file(path)

@@ -181,7 +181,7 @@ def test_a_hundred_sizes_through_the_same_plans(shipped: DeepMask) -> None:
 def test_four_threads_get_four_equal_results(shipped: DeepMask) -> None:
     start = time.perf_counter()
     seconds = shipped(picture(0)).seconds  # on the GPU's clock
-    assert 0 < seconds["trunk"] + seconds["score"] < time.perf_counter() - start
+    assert 0 < seconds["score"] < time.perf_counter() - start
     images = [picture(seed, 300 + 40 * seed, 400) for seed in range(4)]
     expected = [shipped(image, proposals=50).to_coco(1) for image in images]
     for _ in range(3):
