@@ -92,7 +92,7 @@ def _image(entry: Any, folder: Path | None, as_stored: bool | None) -> Image | P
         text = f"an image without a whole number as its id: {brief(entry)}"
         return Problem("image", None, None, text)
     source = entry.get(SOURCE, "")
-    name, given = entry.get("file_name"), (entry.get("width"), entry.get("height"))
+    name, given = _file_name(entry, folder), (entry.get("width"), entry.get("height"))
     width, height = (whole(side) or 0 for side in given)
     if not isinstance(name, str) or not name or leaves_folder(name):
         text = f"file_name {brief(name)} is no name, or leaves the image folder"
@@ -111,6 +111,16 @@ def _image(entry: Any, folder: Path | None, as_stored: bool | None) -> Image | P
         text = f"no file {str(path)!r:.300}"
         return Problem("file", None, image_id, text, source=source)
     return Image(image_id, path, width, height, as_stored)
+
+
+def _file_name(entry: Mapping[str, Any], folder: Path | None) -> Any:
+    """Return an image's file name; LVIS has none, but where COCO's server has the picture."""
+    name, url = entry.get("file_name"), entry.get("coco_url")
+    if name is not None or not isinstance(url, str):
+        return name
+    above, _, last = url.rpartition("/")
+    inside = f"{above.rpartition('/')[2]}/{last}"  # train2017 or val2017: LVIS mixes both
+    return inside if folder is not None and is_file(folder / inside) else last
 
 
 def is_file(path: Path) -> bool:

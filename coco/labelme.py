@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from deepmask.coco.annotations import LabelledSet, Problem
 from deepmask.coco.entries import Content, labelled_set
 from deepmask.coco.errors import LabelError
-from deepmask.coco.values import FAULT, SOURCE, brief, number
+from deepmask.coco.labelme_mask import decode_mask, join_masks
+from deepmask.coco.segmentation import Rle
+from deepmask.coco.values import FAULT, SOURCE, brief, is_hidden, number
 
 #: Files hold their picture as text, too.
 _LARGEST = 1 << 28
@@ -23,8 +24,22 @@ _NOTHING = ("_background_", "__background__")
 
 
 def is_labelme(folder: Path) -> bool:
-    """Return whether a folder has JSON files."""
-    return next(folder.glob("*.json"), None) is not None
+    """Return whether a folder has JSON files, of labelme's form if there are text files as well."""
+    files = _files(folder)
+    if next(folder.rglob("*.txt"), None) is None:
+        return bool(files)
+    return any(_has_shapes(path) for path in files)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json") if not is_hidden(path, folder))
+
+
+def _has_shapes(path: Path) -> bool:
+    try:
+        return path.stat().st_size <= _LARGEST and b'"shapes"' in path.read_bytes()
+    except OSError:
+        return False
 
 
 def read_labelme(
@@ -32,15 +47,16 @@ def read_labelme(
 ) -> LabelledSet:
     """Read every JSON file of a folder, in the order of their names.
 
-    Polygons, rectangles and circles are objects; those of one label and group_id are one. Images
-    are numbered from 1. Raises `LabelError` where no image is left.
+    Polygons, rectangles, circles and masks are objects; those of one label and group_id are one.
+    Difficult ones are crowds. Images are numbered from 1. Raises `LabelError` where no image is
+    left.
     """
     digest = hashlib.sha256()
     pictures: list[Any] = []
     objects: list[Any] = []
     problems: list[Problem] = []
     labels: dict[str, int] = {}
-    for number_, path in enumerate(sorted(folder.glob("*.json")), 1):
+    for number_, path in enumerate(_files(folder), 1):
         try:
             content = _parse(path, digest)
         except LabelError as error:
@@ -56,7 +72,7 @@ def read_labelme(
                 "height": content.get("imageHeight"),
             }
         )
-        for entry in _objects(content["shapes"], labels):
+        for entry in _objects(content, labels):
             source = f"{path.name}, {entry[SOURCE]}"
             objects.append({**entry, SOURCE: source, "image_id": number_, "id": len(objects) + 1})
     categories = {identity: label for label, identity in labels.items()}
@@ -93,11 +109,11 @@ def _picture_name(given: Any, images: Path | None) -> Any:
     return path.name
 
 
-def _objects(shapes: Sequence[Any], labels: dict[str, int]) -> list[dict[Any, Any]]:
+def _objects(content: dict[str, Any], labels: dict[str, int]) -> list[dict[Any, Any]]:
     """Return an entry for each object, its parts joined; `labels` learns the names."""
     objects: list[dict[Any, Any]] = []
-    groups: dict[tuple[str, Any], dict[Any, Any]] = {}
-    for index, shape in enumerate(shapes, 1):
+    groups: dict[tuple[str, bool, Any], dict[Any, Any]] = {}
+    for index, shape in enumerate(content["shapes"], 1):
         if not isinstance(shape, dict):
             objects.append({SOURCE: f"shape {index}", FAULT: f"is no shape: {brief(shape)}"})
             continue
@@ -105,25 +121,40 @@ def _objects(shapes: Sequence[Any], labels: dict[str, int]) -> list[dict[Any, An
         label = given if isinstance(given, str) else ""
         if label in _NOTHING:
             continue
-        polygon = _polygon(shape)
-        if isinstance(polygon, str):
-            objects.append({SOURCE: f"shape {index}", FAULT: polygon})
+        region = _region(shape, content)
+        if isinstance(region, str):
+            objects.append({SOURCE: f"shape {index}", FAULT: region})
             continue
         group = shape.get("group_id")
-        key = (label, group)
-        if group is not None and isinstance(group, int | str) and key in groups:
-            groups[key]["segmentation"].append(polygon)
+        key = (label, isinstance(region, dict), group if isinstance(group, int | str) else None)
+        if key[-1] is not None and key in groups:
+            known = groups[key]["segmentation"]
+            if isinstance(region, dict):
+                groups[key]["segmentation"] = join_masks(known, region)
+            else:
+                known += region
             continue
         entry = {
             SOURCE: f"shape {index}",
             "category_id": labels.setdefault(label, len(labels) + 1),
             "iscrowd": label in _IGNORED,
-            "segmentation": [polygon],
+            "ignore": shape.get("difficult"),
+            "segmentation": region,
         }
         objects.append(entry)
-        if group is not None and isinstance(group, int | str):
+        if key[-1] is not None:
             groups[key] = entry
     return objects
+
+
+def _region(shape: dict[Any, Any], content: dict[str, Any]) -> list[Any] | Rle | str:
+    """Return a shape as polygons or RLE, or what is wrong with it."""
+    if shape.get("shape_type") == "mask":
+        corners = _points(shape.get("points"))
+        size = content.get("imageWidth"), content.get("imageHeight")
+        return decode_mask(shape.get("mask"), corners or [], *size)
+    polygon = _polygon(shape)
+    return polygon if isinstance(polygon, str) else [polygon]
 
 
 def _polygon(shape: dict[Any, Any]) -> list[float] | str:
@@ -140,7 +171,7 @@ def _polygon(shape: dict[Any, Any]) -> list[float] | str:
         radius = math.dist((x, y), edge)
         steps = [2 * math.pi * k / _CIRCLE_CORNERS for k in range(_CIRCLE_CORNERS)]
         return [v for a in steps for v in (x + radius * math.cos(a), y + radius * math.sin(a))]
-    if kind in ("polygon", "rectangle", "oriented_rectangle"):
+    if kind in ("polygon", "rectangle", "oriented_rectangle", "rotation"):
         return [value for corner in corners for value in corner]
     return f"{brief(kind)} of {len(corners)} points has no area"
 

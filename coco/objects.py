@@ -119,7 +119,8 @@ class _Reader:
         crowd = truth(given)
         if crowd is None:
             self.tell("crowd", f"iscrowd is {brief(given)}, neither 0 nor 1: taken for 0", "mended")
-        return bool(crowd)
+        # Evaluations of pedestrians and some tools mark with "ignore" what COCO calls a crowd.
+        return bool(crowd or truth(self.entry.get("ignore")))
 
     def _category(self) -> int | None:
         named = self.entry.get("category_id")

@@ -16,7 +16,9 @@ from deepmask.coco.values import whole
 #: Larger files, in bytes, are not taken into memory: COCO's own have half a gigabyte.
 LARGEST_FILE = 4 << 30
 
-_ANNOTATION_KEYS = ("id", "image_id", "category_id", "area", "bbox", "iscrowd", "segmentation")
+_ANNOTATION_KEYS = (
+    *("id", "image_id", "category_id", "area", "bbox", "iscrowd", "ignore", "segmentation"),
+)
 
 
 def read_coco(

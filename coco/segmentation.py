@@ -11,7 +11,7 @@ import pycocotools.mask as coco_mask
 from numpy.typing import NDArray
 from rlemasklib import RLEMask
 
-from deepmask.coco.values import Box, brief
+from deepmask.coco.values import Box, brief, number, whole
 
 #: pycocotools walks a polygon pixel by pixel: a corner this far away is a mistake, and a slow one.
 FARTHEST_CORNER = 1e5
@@ -53,8 +53,10 @@ def good_part(segmentation: Any, height: int, width: int) -> tuple[Any, str]:
 
     The first is None where nothing can be used, else what `encode` takes; the second completes
     "segmentation …", "" where nothing is wrong. One flat list of numbers, a list of points and
-    lists of points are read as the polygons that they mean.
+    lists of points are read as the polygons that they mean; so are numbers as text, points with the
+    keys x and y, an RLE that is alone in a list, and whole runs as floats.
     """
+    segmentation = _plain(segmentation)
     if isinstance(segmentation, list) and segmentation:
         try:
             polygons, fault = _good_polygons(_as_polygons(segmentation))
@@ -143,6 +145,29 @@ def _check_runs(segmentation: dict[str, Any], height: int, width: int) -> None:
 
 def _as_bytes(counts: Any) -> Any:
     return counts.encode("ascii", errors="replace") if isinstance(counts, str) else counts
+
+
+def _plain(segmentation: Any) -> Any:
+    if isinstance(segmentation, list):
+        alone = segmentation[0] if len(segmentation) == 1 else None
+        if isinstance(alone, dict) and "counts" in alone:
+            return _plain(alone)
+        return [_plain_part(part) for part in segmentation]
+    counts = segmentation.get("counts") if isinstance(segmentation, dict) else None
+    if isinstance(counts, list):
+        runs = [whole(run) if type(run) in (float, str) else run for run in counts]
+        return {**segmentation, "counts": runs}
+    return segmentation
+
+
+def _plain_part(part: Any, depth: int = 2) -> Any:
+    """Return a polygon, a point or a number with text as numbers, and points as pairs."""
+    if depth and isinstance(part, list):
+        return [_plain_part(one, depth - 1) for one in part]
+    if depth and isinstance(part, dict) and part.keys() >= {"x", "y"}:
+        return [_plain_part(part[axis], 0) for axis in ("x", "y")]
+    value = number(part) if isinstance(part, str) else None
+    return part if value is None else value
 
 
 def _as_polygons(parts: Sequence[Any]) -> Sequence[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import reprlib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 #: Larger sides are no photograph: OpenCV warps none, and their masks overflow 32-bit runs.
@@ -80,6 +80,14 @@ def leaves_folder(name: str) -> bool:
     """Return whether a file name of a labelled set points out of the folder of its images."""
     parts = PurePosixPath(name.replace("\\", "/"))
     return parts.is_absolute() or ".." in parts.parts or "\0" in name
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Return whether a file in a folder, or a folder above it in there, has a name with a dot.
+
+    Systems and programs keep notes of their own so, named as the files that they are about.
+    """
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def brief(value: Any) -> str:

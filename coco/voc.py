@@ -18,7 +18,7 @@ from deepmask.coco.annotations import LabelledSet, Problem
 from deepmask.coco.entries import Content, is_file, labelled_set
 from deepmask.coco.errors import LabelError
 from deepmask.coco.values import FAULT, LARGEST_SIDE, SOURCE, Box, brief, number, truth
-from deepmask.runtime.io.images import MAX_PIXELS
+from deepmask.runtime.io.images import MAX_PIXELS, SUFFIXES
 
 TEST_LIST = Path("ImageSets", "Main", "test.txt")
 ANNOTATIONS = "Annotations"
@@ -68,7 +68,7 @@ def read_voc(
             {
                 SOURCE: source,
                 "id": image_id,
-                "file_name": f"{name}.jpg",
+                "file_name": _picture_name(name, folder / IMAGES if images is None else images),
                 "width": size[0],
                 "height": size[1],
             }
@@ -100,6 +100,12 @@ def _without_mark(line: str, folder: Path) -> str:
     if found is None or is_file(folder / ANNOTATIONS / f"{line}.xml"):
         return line
     return found[1]
+
+
+def _picture_name(name: str, images: Path) -> str:
+    """Return a file's name: VOC's own pictures are JPEGs, other tools keep what they were given."""
+    found = (f"{name}{suffix}" for suffix in SUFFIXES if is_file(images / f"{name}{suffix}"))
+    return next(found, f"{name}.jpg")
 
 
 def _parse(path: Path, digest: hashlib._Hash) -> ElementTree.Element:
@@ -177,16 +183,43 @@ def _box(entry: ElementTree.Element) -> Box | str:
 def _object_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
     try:
         with Pillow.open(path, formats=["PNG"]) as image:
-            if image.size != size or image.mode not in ("P", "L"):
+            if image.size != size or image.mode not in ("P", "L", "RGB"):
                 raise LabelError(
                     f"{path}: is {image.width}×{image.height} of kind {image.mode}, not a palette "
                     f"image of {size[0]}×{size[1]} like its picture"
                 )
-            return np.array(image)
+            pixels = np.array(image)
     except LabelError:
         raise
     except Exception as error:  # a damaged file makes Pillow's readers fail in many ways
         raise LabelError(f"{path}: cannot be read: {error}") from None
+    if pixels.ndim == 2:
+        return pixels
+    numbers = _numbers_of_colours(pixels)
+    if numbers is None:
+        raise LabelError(f"{path}: is of kind RGB, of colours that are not VOC's")
+    return numbers
+
+
+def _numbers_of_colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Return the number of each pixel's colour in VOC's palette, None for other colours."""
+    number_of = {_colour(value): value for value in range(256)}
+    red, green, blue = np.moveaxis(pixels.astype(np.int32), 2, 0)
+    colours, places = np.unique(red << 16 | green << 8 | blue, return_inverse=True)
+    if not all(int(colour) in number_of for colour in colours):
+        return None
+    numbers = np.array([number_of[int(colour)] for colour in colours], np.uint8)
+    return numbers[places].reshape(pixels.shape[:2])
+
+
+def _colour(value: int) -> int:
+    """Return a colour of VOC's palette as 0xRRGGBB: bits 0, 1, 2 of a number are high in each."""
+    found = 0
+    for step in range(3):
+        bits = value >> 3 * step
+        for channel in range(3):
+            found |= (bits >> channel & 1) << (8 * (2 - channel) + 7 - step)
+    return found
 
 
 def _outline(entries: list[dict[Any, Any]], mask: NDArray[np.uint8]) -> None:

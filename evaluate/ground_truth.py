@@ -128,9 +128,9 @@ def _read(
             annotations[item.image.id].append(item)
     if not annotations and (found.ignored or found.instances):
         crowds = f"{len(found.instances)} crowds, " if found.instances else ""
-        why = some_problems(found.problems) or "none is left out"
+        why = f": {some_problems(found.problems)}" if found.problems else ""
         left = f"{len(found.ignored)} annotations left out"
-        raise EvalError(f"{path}: no object to measure: {crowds}{left}: {why}")
+        raise EvalError(f"{path}: no object to measure: {crowds}{left}{why}")
     outlined = all(item.segmentation is not None for item in found.objects)
     pictures = {image.id: _relative(image, folder) for image in found.images}
     return GroundTruth(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -66,10 +67,13 @@ def test_a_wheel_and_a_source_archive_have_everything(tmp_path: Path) -> None:
         assert needed() <= set(archive.namelist())
         entries = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         commands = archive.read(entries[0]).decode()
-    assert set(re.findall(r"^([\w-]+) = ", commands, re.MULTILINE)) == {
+    entry_points = ConfigParser()
+    entry_points.read_string(commands)
+    assert set(entry_points["console_scripts"]) == {
         *("deepmask-train", "deepmask-export", "deepmask-trt-run", "deepmask-eval"),
         "deepmask-doctor",
     }
+    assert set(entry_points["pyinstaller40"]) == {"hook-dirs"}
     sources = build("build_sdist", source, tmp_path / "sdist")
     with tarfile.open(sources) as packed:
         packed.extractall(tmp_path / "unpacked", filter="data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import SEEK_END
 from pathlib import Path
 from threading import Lock
 
@@ -16,7 +17,7 @@ from deepmask.runtime.errors import OneLineError, one_line
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000")
 #: Names of files that a folder given as input is searched for.
 SUFFIXES = (
-    *(".jpg", ".jpeg", ".mpo", ".png", ".webp", ".tif", ".tiff", ".bmp"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp"),
     *(".gif", ".ppm", ".pgm", ".avif", ".jp2"),
 )
 #: Maximum number of pixels of an image; checked before any is decoded.
@@ -36,9 +37,12 @@ _READABLE = [name for name in FORMATS if name in Image.OPEN]  # Pillow may lack 
 _pillow_limit = Lock()
 
 _EXIF_ORIENTATION = 0x0112
-#: EXIF stands at the front of a file; the formats beside JPEG are opened if it may have some.
-_HEAD = 1 << 16
-_JPEG, _MARKS = b"\xff\xd8", (b"Exif\0\0", b"eXIf", b"EXIF", b"II*\0", b"MM\0*", b"ftyp")
+#: EXIF stands at the front of a file, or at the end of a PNG or WebP; XMP, which Pillow follows
+#: where EXIF says nothing, is text. The formats beside JPEG are opened if they may have some.
+_END = 1 << 16
+_XMP = b"tiff:Orientation"
+_JPEG, _JPEG_MARKS = b"\xff\xd8", (b"Exif\0\0", _XMP)
+_MARKS = (b"Exif\0\0", b"eXIf", b"EXIF", b"VP8X", b"II*\0", b"MM\0*", b"ftyp", _XMP)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -68,8 +72,9 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np
 
     Gray, palette, CMYK and 16-bit images are converted; transparent ones are laid on white, as
     viewers show them; of several frames the first is taken. Raises `ImageError` for a file that is
-    missing, empty, truncated, not an image of `FORMATS`, of floating-point pixels, or over
-    `max_pixels` (a half or a third of it for formats whose decoders take more memory).
+    missing, empty, truncated, not an image of `FORMATS`, of floating-point pixels, of 16-bit pixels
+    that hold 8-bit values, or over `max_pixels` (a half or a third of it for formats whose decoders
+    take more memory).
     """
     return read_turned(path, lambda stored, shown: True, max_pixels)
 
@@ -140,9 +145,7 @@ def turned_sizes(path: Path) -> tuple[Size, Size] | None:
     None for another picture, and for a file that cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-        if not any(mark in head for mark in (_MARKS[:1] if head.startswith(_JPEG) else _MARKS)):
+        if not _may_be_turned(path):
             return None
         with _open_any_size(path) as image:
             turn = _turn_of(image)
@@ -152,6 +155,16 @@ def turned_sizes(path: Path) -> tuple[Size, Size] | None:
             return sizes[::-1] if image.format == "TIFF" else sizes
     except Exception:  # whoever reads the picture says what is wrong with it
         return None
+
+
+def _may_be_turned(path: Path) -> bool:
+    with path.open("rb") as file:
+        ends = file.read(_END)
+        if ends.startswith(_JPEG):
+            return any(mark in ends for mark in _JPEG_MARKS)
+        file.seek(max(_END, file.seek(0, SEEK_END) - _END))
+        ends += file.read(_END)
+    return any(mark in ends for mark in _MARKS)
 
 
 def image_size(path: Path) -> tuple[Size, Size]:
@@ -206,8 +219,14 @@ def _to_rgb(path: Path, image: Image.Image) -> npt.NDArray[np.uint8]:
         raise ImageError(f"{path}: floating-point pixels have no known range, use 8 or 16 bit")
     if image.mode not in _MODES:
         raise ImageError(f"{path}: colours in {image.mode} are not read, save it as RGB")
-    if image.mode == "I" and not _within_16_bits(image):
-        raise ImageError(f"{path}: 32-bit pixels have no known range, use 8 or 16 bit")
+    if image.mode.startswith("I"):
+        low, high = _extremes(image)
+        if low < 0 or high >= 1 << 16:
+            raise ImageError(f"{path}: 32-bit pixels have no known range, use 8 or 16 bit")
+        if 0 < high < 1 << 8:
+            raise ImageError(
+                f"{path}: 16-bit pixels of at most {high} of 65535 are all black, save it as 8 bit"
+            )
     if image.mode == "RGB" and not image.has_transparency_data:
         return np.array(image)
     # A strip at a time: conversions of a large image take several times its memory.
@@ -219,15 +238,21 @@ def _to_rgb(path: Path, image: Image.Image) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _within_16_bits(image: Image.Image) -> bool:
-    low, high = image.getextrema()
-    return bool(low >= 0 and high < 1 << 16)  # type: ignore[operator]
+def _extremes(image: Image.Image) -> tuple[int, int]:
+    if image.mode in ("I", "I;16"):
+        low, high = image.getextrema()
+    else:  # of the other orders of bytes Pillow has no range
+        values = np.asarray(image)
+        low, high = values.min(), values.max()
+    return int(low), int(high)  # type: ignore[arg-type]
 
 
 def _convert(image: Image.Image) -> npt.NDArray[np.uint8]:
     if image.mode.startswith("I"):  # 16-bit gray, also where it is held in 32 bits
-        gray = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return np.repeat((gray >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+        values = np.asarray(image).astype(np.int64)
+        gray = (values >> 8).astype(np.uint8)
+        gray[values == image.info.get("transparency", -1)] = 255
+        return np.repeat(gray[:, :, None], 3, axis=2)
     if image.has_transparency_data or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         opaque = image.convert("RGBA")
         white = Image.new("RGBA", opaque.size, "white")

@@ -38,6 +38,8 @@ SHAPES: tuple[Any, ...] = (
     *({"size": [2**31, 2**31], "counts": "0"}, {"counts": [1], "size": 3}),
     {"size": [150, 200], "counts": [15_000, 0, 0, 0, 15_000]},
     *({"size": [150, 200], "counts": [True, 29_999]}, {"size": [150.0, 200], "counts": [30_000]}),
+    *([{"size": [150, 200], "counts": [9.0, 9.0, 29_982.0]}], {"counts": ["1", 2.5]}),
+    *([["1", "nan", "1e9"] * 2], [{"x": 1, "y": []}] * 3, [[[[[[[1]]]]]]]),
 )
 
 
@@ -150,12 +152,17 @@ def labelme(path: Path) -> None:
     counted(read_labels(folder))
 
 
+MASK = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAkAAAAGAQAAAAA5vIloAAAAD0lEQVR4nGP838jEwICMABl9AYzPuhBz"
+    "AAAAAElFTkSuQmCC"
+)
 LABELME = {
     **{"imagePath": "sub\\a.jpg", "imageWidth": 200, "imageHeight": 150, "version": "5.0"},
     "shapes": [
         {"label": "cat", "points": [[9, 9], [90, 9], [90, 80]], "shape_type": "polygon"},
         {"label": "cat", "points": [[1, 1], [20, 30]], "shape_type": "rectangle", "group_id": 1},
         {"label": "cat", "points": [[50, 50], [50, 60]], "shape_type": "circle", "group_id": 1},
+        {"label": "dog", "points": [[5, 5], [13, 10]], "shape_type": "mask", "mask": MASK},
     ],
 }
 POINTS: tuple[Any, ...] = ([[0, 0]] * 5000, [[1e308, 1e308], [0, 0]], [[float("nan")] * 2] * 3)
@@ -174,7 +181,7 @@ def yolo(path: Path) -> None:
 
 
 YOLO = b"0 0.1 0.1 0.5 0.1 0.5 0.6\n1 0.5 0.5 0.2 0.2\n\n1 0.3 0.3 0.4 0.9 0.1 0.9 0.2 0.5\n"
-NAMES = b"path: x\nnames:\n  0: cat\n  1: 'a dog' # one\nnc: 2\n"
+NAMES = b"path: x\nnames:\n  0: cat\n  1: 'a dog' # one\nnc: 2\nkpt_shape: [1, 2]\n"
 
 
 def counted(found: LabelledSet) -> None:

@@ -55,6 +55,22 @@ def test_sixteen_bit_gray_keeps_its_range(tmp_path: Path, suffix: str) -> None:
     assert_array_equal(image, RAMP[:, :, None].repeat(3, axis=2))
 
 
+def test_transparent_gray_of_16_bits_is_white(tmp_path: Path) -> None:
+    values = RAMP.astype(np.uint16) * 257
+    image = read_image(save(tmp_path / "a.png", values, transparency=int(values[3, 5])))
+    assert_array_equal(image[..., 0], np.where(RAMP[3, 5] == RAMP, 255, RAMP))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, ">u2", np.int32])
+def test_eight_bits_in_more_are_not_black(tmp_path: Path, dtype: Any) -> None:
+    """The picture would be black throughout, which nobody would see in training."""
+    path = save(tmp_path / "a.tif", RAMP.astype(dtype))
+    with pytest.raises(ImageError, match="16-bit pixels of at most 164 of 65535 are all black"):
+        read_image(path)
+    black = read_image(save(tmp_path / "b.tif", np.zeros((4, 5), dtype)))
+    assert not black.any()
+
+
 def test_transparency_lies_on_white(tmp_path: Path) -> None:
     """Alpha channel and transparent palette colour alike."""
     array = np.zeros((4, 4, 4), np.uint8)
