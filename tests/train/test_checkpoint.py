@@ -65,7 +65,7 @@ def test_pickled_code_is_refused(tmp_path: Path) -> None:
         ({"format": None}, "format is None"),
         (
             {"family": "retina"},
-            "family is 'retina', known are deepmask, sharpmask: use",
+            "family is 'retina', known are deepmask, sharpmask, fpn-lite: use",
         ),
         ({"family": ["deepmask"]}, r"family is \['deepmask'\], known are"),
         ({"family": "sharpmask"}, r"missing \['refine_widths', 'sharp_size', 'skip_widths'\]"),
