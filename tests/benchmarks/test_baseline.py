@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
@@ -17,7 +19,8 @@ def test_same_proposals_as_the_runtime(exports: Exports, head: str) -> None:
     folder, _ = exports[head]
     picture = draw_picture(150, 203)
     with DeepMask.load(folder, engine="onnxruntime", device="cpu", threads=1) as model:
-        ours = model(picture, proposals=60, overlap=1.0)
+        manifest = replace(model.manifest, scale_prior=0.0)  # which the paper has not
+        ours = DeepMask(manifest, model.engine, model.choice)(picture, proposals=60, overlap=1.0)
         baseline = Baseline(folder.parent / "checkpoint.pt", model.manifest)
     theirs = baseline(picture, proposals=60)
     assert len(theirs) == 60

@@ -167,7 +167,9 @@ def test_int8_builds_from_the_symmetric_form(library: Library) -> None:
     store_as_single(form.model)
     picture = np.random.default_rng(0).uniform(0, 255, (1, 3, 224, 224)).astype(np.float32)
     model = symmetric(form, {"image": picture})
-    assert set(check_builds(library, form, model)) == {"INT8"}
+    built = check_builds(library, form, model)
+    assert set(built) == {"INT8", "FLOAT"}
+    assert built["FLOAT"] == 5, "the layer that scores, once a level"
 
 
 def test_an_int8_vgg_a_builds_from_the_symmetric_form(library: Library) -> None:

@@ -71,7 +71,7 @@ def test_a_full_disk_ends_export_and_training_in_one_line(inputs: Inputs, tmp_pa
 def test_a_folder_that_takes_nothing(inputs: Inputs, tmp_path: Path) -> None:
     code, errors = call(*batch(inputs, "--out", "/sys/p.json"), folder=tmp_path)
     assert (code, len(errors)) == (1, 1)
-    assert errors[0].startswith("Error: /sys/p.json: cannot be written (")
+    assert errors[0].startswith("Error: --out /sys/p.json: cannot be written (")
 
 
 def test_bad_files_among_many(inputs: Inputs, tmp_path: Path) -> None:

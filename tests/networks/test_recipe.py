@@ -34,7 +34,7 @@ def test_no_number_may_be_nan_infinite_or_far_below(name: str, value: float) -> 
         ({"average": 1.0}, "average is 1"),
         ({"near_negatives": 1.5}, "at least 0 and at most 1"),
         ({"optimiser": "lion"}, "sgd or adamw"),
-        ({"schedule": "step"}, "constant or cosine"),
+        ({"schedule": "step"}, "constant, cosine or cooldown"),
     ],
 )
 def test_settings_out_of_range_say_what_is_accepted(change: dict[str, Any], text: str) -> None:

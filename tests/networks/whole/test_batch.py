@@ -138,9 +138,9 @@ def test_proposals_lie_in_complete_pictures_and_not_in_crowds(network: FpnLite) 
 def test_a_few_steps_on_one_batch_lower_every_loss(network: FpnLite) -> None:
     net = network()
     batch = batch_of(pictures(), 1)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
     first: dict[str, float] = {}
-    for _ in range(25):
+    for _ in range(30):
         torch.manual_seed(0)
         given = losses(net, batch)
         first = first or {k: float(v.detach()) for k, v in given.items()}

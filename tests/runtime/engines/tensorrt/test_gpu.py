@@ -25,7 +25,7 @@ from deepmask.runtime.engines.choose import choose
 from deepmask.runtime.engines.tensorrt.cuda import open_device
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.views.grids import location_counts
-from deepmask.runtime.views.views import plan_views, render_view
+from deepmask.runtime.views.views import View, plan_views, render_view
 
 Picture = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
@@ -33,6 +33,7 @@ Array = npt.NDArray[Any]
 pytestmark = pytest.mark.gpu
 
 PRESETS = (
+    "fpn-lite",
     *("deepmask-vgg-a", "deepmask-full", "deepmask-r18", "w160-p4-d8-vgg", "w160-p4-d39"),
     *("w112-p4-d39", "w112-p3-d21", "w112-p3-d21-f128", "deepmask-ours", "deepmask-ours-head-a"),
     *("deepmask-ours-head-b", "sharpmask", "sharpmask-constant", "sharpmask-r18"),
@@ -79,23 +80,29 @@ def outputs(engine: Engine, manifest: Manifest, image: Picture) -> dict[str, Arr
     """Everything that the stages make of one view of an image, and of windows spread over it."""
     height, width = image.shape[:2]
     [view] = plan_views(height, width, (0.5,), manifest.views)
-    counts = location_counts(view, manifest.grids[0])
-    spread = np.linspace(0, counts[0] * counts[1] - 1, 40).astype(np.int64)
-    locations = np.stack(np.unravel_index(spread, counts), axis=1).astype(np.int64)
-    given: dict[str, Array] = {
-        "image": render_view(image, view, manifest.views),
-        "locations": locations,
-    }
-    tensors = {
-        name: engine.upload(given[role])
-        for role in given
-        for stage in manifest.stages
-        for name in stage.with_role(role)
-    }
+    (image_name,) = manifest.stages[0].with_role("image")
+    tensors: dict[str, Any] = {image_name: engine.upload(render_view(image, view, manifest.views))}
     made: dict[str, Any] = {}
-    for stage in manifest.stages:
+    for stage in manifest.view_stages:
         made |= engine.run(stage.name, {key: {**tensors, **made}[key] for key in stage.inputs})
-    return {name: engine.fetch(made[name]) for name in sorted(made)}
+    found = dict(made)
+    for chain in manifest.chains:
+        name = chain.tensor("locations")
+        tensors[name] = engine.upload(spread_windows(view, manifest, chain.grids[0], name))
+        given = {**tensors, **made}
+        for stage in chain.stages:
+            given |= engine.run(stage.name, {key: given[key] for key in stage.inputs})
+            found |= {f"{stage.name}: {output}": given[output] for output in stage.outputs}
+    return {name: engine.fetch(found[name]) for name in sorted(found)}
+
+
+def spread_windows(view: View, manifest: Manifest, grid: int, name: str) -> npt.NDArray[np.int64]:
+    """Forty locations of a grid, with as many columns as the tensor `name` has."""
+    counts = location_counts(view, manifest.grids[grid])
+    spread = np.linspace(0, counts[0] * counts[1] - 1, 40).astype(np.int64)
+    places = np.stack([np.full(40, grid), *np.unravel_index(spread, counts)], axis=1)
+    specs = [stage.inputs[name] for stage in manifest.window_stages if name in stage.inputs]
+    return np.ascontiguousarray(places[:, -int(specs[0].axes[1]) :], np.int64)
 
 
 @pytest.fixture(scope="module")
