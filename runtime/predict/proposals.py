@@ -41,7 +41,7 @@ class Proposals:
     """
 
     scores: npt.NDArray[np.float32]
-    encoded: Sequence[RLEMask]
+    encoded: Sequence[RLEMask] = field(repr=False)  # screenfuls
     image_size: tuple[int, int]
     seconds: Mapping[str, float] = field(default_factory=dict)
     labels: npt.NDArray[np.int64] | None = None
