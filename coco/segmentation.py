@@ -98,7 +98,7 @@ def extent(segmentation: Any, height: int, width: int) -> tuple[Box, float]:
         (left, top), (right, bottom) = every.min(0).tolist(), every.max(0).tolist()
         area = sum(map(_enclosed, corners))
         inside = left >= 0 and top >= 0 and right <= width and bottom <= height
-        if inside and area > _SURELY_SEEN:
+        if inside and area > _SURELY_SEEN and not any(map(_retraced, corners)):
             return (left, top, right - left, bottom - top), area
         rle = encode(segmentation, height, width)
         seen = float(coco_mask.area(rle))
@@ -126,6 +126,11 @@ _SURELY_SEEN = 64.0
 def _enclosed(corners: NDArray[np.float64]) -> float:
     x, y = (corners - corners[0]).T
     return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+
+
+def _retraced(corners: NDArray[np.float64]) -> bool:
+    # An outline that runs twice the same way is even: COCO's masks of it are empty.
+    return len(set(map(tuple, corners.tolist()))) < len(corners) - 1
 
 
 def _check_runs(segmentation: dict[str, Any], height: int, width: int) -> None:

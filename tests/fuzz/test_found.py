@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from deepmask import DeepMask, read_image
-from deepmask.coco.annotations import Problem
+from deepmask.coco.annotations import Problem, full_mask
 from deepmask.coco.errors import LabelError
+from deepmask.coco.formats import read_labels
 from deepmask.coco.reader import read_coco
 from deepmask.coco.segmentation import to_rle
 from deepmask.evaluate.contact_sheet import write_sheet
@@ -242,3 +243,16 @@ def test_formats_whose_decoders_hold_copies_have_a_lower_limit(tmp_path: Path) -
     with pytest.raises(ImageError, match=r"0\.2 megapixels, the limit is 0\.2 \("):
         read_image(tmp_path / "a.webp", max_pixels=3 * 200_000)
     assert read_image(tmp_path / "a.webp", max_pixels=3 * 240_000).shape == (400, 600, 3)
+
+
+def test_an_outline_traced_twice_is_no_object(tmp_path: Path) -> None:
+    """Its inside is even, and so no pixel's: it was an object without pixels."""
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    Image.new("L", (200, 150)).save(tmp_path / "images/a.png")
+    (tmp_path / "data.yaml").write_text("names: [a, b]")
+    line = "0 0.1 0.1 0.5 0.1 0.5 0.6 0.1 0.1 0.5 0.1 0.5 0.6\n"
+    (tmp_path / "labels/a.txt").write_text(line)
+    found = read_labels(tmp_path / "labels", tmp_path / "images")
+    assert all(full_mask(item).any() for item in found.objects)
+    assert len(found.objects) + len(found.ignored) == 1
