@@ -103,10 +103,10 @@ def _require_replaceable(path: Path, named: str, read: set[object], force: bool)
     if path.exists() and not path.is_file():
         raise RefusedError(f"{named}: is a device, expected the name of a file")
     if not force and not (path.is_file() and is_ours(path)):
-        raise RefusedError(
-            f"{named}: exists and was not made by {NAME}: give another name, or --force to "
-            "replace it"
-        )
+        made = f"and was not made by {NAME}"
+        if path.suffix == ".txt":  # YOLO's texts have no room for a mark
+            made = f"and cannot tell whether {NAME} made it or a person changed it"
+        raise RefusedError(f"{named}: exists {made}: give another name, or --force to replace it")
 
 
 def _identities(paths: Iterable[Path]) -> set[object]:

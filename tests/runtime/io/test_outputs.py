@@ -167,3 +167,10 @@ def test_a_file_that_cannot_be_read_counts_as_a_strangers(
     monkeypatch.setattr(outputs, "is_ours", refuse)
     with pytest.raises(UnwritableError, match="cannot be written"):
         require_writable({"--out": [path]}, [])
+
+
+def test_a_text_says_that_it_cannot_tell(tmp_path: Path) -> None:
+    """YOLO's labels have no room for a mark, so our own of before are refused with true words."""
+    (tmp_path / "a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.6\n")
+    with pytest.raises(RefusedError, match=r"exists and cannot tell whether deepmask-trt made it"):
+        require_writable({"--out": [tmp_path / "a.txt"]}, [])
