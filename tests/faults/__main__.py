@@ -8,6 +8,7 @@ from random import Random
 from signal import Signals
 
 import click
+import torch
 
 from tests.faults.commands import COMMANDS, Inputs
 from tests.faults.kill import kill_at_random
@@ -20,6 +21,7 @@ from tests.faults.kill import kill_at_random
 @click.option("--seed", type=int, default=0, show_default=True)
 def main(names: tuple[str, ...], kills: int, name_of: str, seed: int) -> None:
     """Kill each COMMAND, by default all, at random moments; raise if anything is wrong then."""
+    torch.set_num_threads(1)  # runs are forked, and OpenMP's threads do not survive that
     with tempfile.TemporaryDirectory(prefix="deepmask-faults-") as temporary:
         folder = Path(temporary)
         inputs = Inputs.make(folder / "inputs")
