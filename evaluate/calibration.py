@@ -34,7 +34,7 @@ def calibration_table(scores: Floats, ious: Floats) -> Table:
             block = block + blocks.pop()
         blocks.append(block)
     pairs = [(float(total / count), float(iou / count)) for total, iou, count in blocks]
-    return tuple((round(score, 5), round(min(1.0, iou), 4)) for score, iou in pairs)
+    return tuple((score, round(min(1.0, iou), 4)) for score, iou in pairs)
 
 
 def _bins(ascending: Floats) -> list[slice]:

@@ -19,6 +19,7 @@ from deepmask.coco.formats import read_labels
 from deepmask.evaluate.calibration import Table, calibration_table, reliability
 from deepmask.evaluate.matching import overlaps
 from deepmask.evaluate.proposals_json import to_candidates
+from deepmask.export.errors import ExportUsageError
 from deepmask.export.options import ExportOptions
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.predict.calibrate import calibrate
@@ -114,7 +115,12 @@ def _calibrated(
         scores.append(candidates.scores)
         ious.append(overlaps(candidates, image.objects, "segm").max(axis=1, initial=0.0))
     score, iou = np.concatenate(scores), np.concatenate(ious)
-    table = calibration_table(score, iou)
+    try:
+        table = calibration_table(score, iou)
+    except ValueError as error:
+        raise ExportUsageError(
+            f"--validation {validation.name}: {error}: give more pictures"
+        ) from error
     return table, reliability(calibrate(score, table), iou)
 
 

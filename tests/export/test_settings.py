@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deepmask.evaluate import calibration
 from deepmask.export import settings
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.options import ExportOptions, check_validation
@@ -98,3 +99,12 @@ def test_annotations_and_pictures_belong_together() -> None:
     for one in ("validation", "validation_images"):
         with pytest.raises(ExportUsageError, match="belong together: give both"):
             check_validation(ExportOptions(**{one: Path("a")}))  # type: ignore[arg-type]
+
+
+def test_too_few_proposals_to_calibrate_on_are_refused_in_one_line(
+    folder: Path, drawn: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "recall_of", best_at(overlap=0.8))
+    monkeypatch.setattr(calibration, "LEAST", 10**9)
+    with pytest.raises(ExportUsageError, match=r"^--validation \S+: \d+ proposals are too few to "):
+        chosen(folder, drawn, ExportOptions())
