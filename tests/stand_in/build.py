@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import platformdirs
 
@@ -24,14 +26,13 @@ _BINDINGS = Path(__file__).with_name("bindings.c")
 _LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
 _HEADERS = "nvidia-cuda-runtime"
 _PYCUDA = "pycuda>=2024.1"
-#: Quickly compiled; without curand, which is 77 MB; what the stand-in lacks is missed when called.
+#: Quickly compiled, and without curand, which is 77 MB.
 _SETTINGS = """
 CUDA_ROOT = {root!r}
 CUDA_INC_DIR = [{include!r}, {root!r}]
 CUDA_ENABLE_CURAND = False
-CUDADRV_LIB_DIR = [{library!r}]
+CUDADRV_LIB_DIR = [{root!r}]
 CXXFLAGS = ["-O0", "-g0", "-w"]
-LDFLAGS = ["-Wl,-z,lazy"]
 """
 #: A header that pycuda asks for and the wheel lacks.
 _PROFILER = """
@@ -54,11 +55,10 @@ def environment() -> dict[str, str]:
     """
     _require("gcc", "g++")
     headers = _kept("headers", _HEADERS, lambda folder: _install(_HEADERS, folder))
-    [include] = headers.rglob("cuda.h")
-    driver = _kept("driver", _DRIVER.read_text(), lambda folder: _compile(include.parent, folder))
-    pycuda = _kept(
-        "pycuda", _PYCUDA, lambda folder: _compile_pycuda(include.parent, driver, folder)
-    )
+    [include] = (path.parent for path in headers.rglob("cuda.h"))
+    pycuda = _kept("pycuda", _PYCUDA, lambda folder: _compile_pycuda(include, folder))
+    made_of = f"{_DRIVER.read_text()} {pycuda.name}"
+    driver = _kept("driver", made_of, lambda folder: _compile_driver(include, pycuda, folder))
     paths = {"LD_LIBRARY_PATH": driver, "PYTHONPATH": pycuda}
     joined = {
         name: os.pathsep.join(filter(None, [str(path), os.environ.get(name)]))
@@ -113,22 +113,36 @@ def _compile_libraries(major: int, folder: Path) -> None:
     for name in _LIBRARIES:
         path = folder / f"lib{name}.so.{major}"
         options = ["-shared", "-fPIC", f"-Wl,-soname,{path.name}", "-o", str(path)]
-        _run(["gcc", *options, str(_BINDINGS)], {})
+        _run(["gcc", *options, str(_BINDINGS)])
 
 
-def _compile(include: Path, folder: Path) -> None:
+def _compile_driver(include: Path, pycuda: Path, folder: Path) -> None:
+    """Compile the driver, and what it lacks of what pycuda is linked to, which Python asks for."""
     folder.mkdir()
-    options = ["-shared", "-fPIC", "-O1", "-g", "-Wall", "-Werror", "-Wl,-soname,libcuda.so.1"]
-    out = ["-o", str(folder / "libcuda.so.1"), str(_DRIVER), "-lpthread", "-ldl"]
-    _run(["gcc", *options, "-I", str(include), *out], {})
-    (folder / "libcuda.so").symlink_to("libcuda.so.1")
+    library, lacking = folder / "libcuda.so.1", folder / "lacking.c"
+    options = ["-shared", "-fPIC", "-O1", "-g", "-Wall", "-Werror", f"-Wl,-soname,{library.name}"]
+    compile_driver = ["gcc", *options, "-I", str(include), "-o", str(library), str(_DRIVER)]
+    _run(compile_driver)
+    [module] = pycuda.glob("pycuda/_driver.*.so")
+    names = sorted(_symbols("--undefined-only", module) - _symbols("--defined-only", library))
+    stubs = [f'int {name}(void) {{ return stand_in_missing("{name}"); }}' for name in names]
+    lacking.write_text("\n".join(["int stand_in_missing(const char *);", *stubs, ""]))
+    _run([*compile_driver, str(lacking)])
 
 
-def _compile_pycuda(include: Path, driver: Path, folder: Path) -> None:
+def _symbols(which: str, library: Path) -> set[str]:
+    """Return the names of the driver's functions in a library."""
+    lines = _run(["nm", "-D", which, str(library)]).splitlines()
+    return {line.split()[-1] for line in lines if re.fullmatch(r"cu[A-Z]\w+", line.split()[-1])}
+
+
+def _compile_pycuda(include: Path, folder: Path) -> None:
     """Take pycuda's source from PyPI; its settings are read from a file in the home folder."""
     with tempfile.TemporaryDirectory() as home:
         Path(home, "cudaProfiler.h").write_text(_PROFILER)
-        settings = _SETTINGS.format(root=home, include=str(include), library=str(driver))
+        empty = ["gcc", "-shared", "-Wl,-soname,libcuda.so.1", "-xc", os.devnull]
+        _run([*empty, "-o", str(Path(home, "libcuda.so"))])
+        settings = _SETTINGS.format(root=home, include=str(include))
         Path(home, ".aksetup-defaults.py").write_text(settings)
         # pip is not to keep this wheel: it is no pycuda for users.
         source = ["--no-cache-dir", "--no-deps", "--no-binary", "pycuda"]
@@ -141,7 +155,8 @@ def _pip(*arguments: str, **environ: str) -> None:
     _run([sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *arguments], environ)
 
 
-def _run(command: Sequence[str], environ: dict[str, str]) -> None:
+def _run(command: Sequence[str], environ: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Run a command; return what it printed. Raises `CannotBuild` if it fails."""
     done = subprocess.run(
         command,
         env={**os.environ, **environ},
@@ -152,3 +167,4 @@ def _run(command: Sequence[str], environ: dict[str, str]) -> None:
     if done.returncode:
         said = (done.stderr.strip() or "nothing").splitlines()[-1]
         raise CannotBuild(f"{' '.join(command)[:200]} failed: {said}")
+    return done.stdout

@@ -40,7 +40,7 @@ class StandIn:
             "fail": ([ctypes.c_long, ctypes.c_long], None),
         }
         for name, (arguments, result) in kinds.items():
-            function = self._driver[f"stand_in_{name}"]
+            function = getattr(self._driver, f"stand_in_{name}")
             function.argtypes, function.restype = arguments, result
 
     def count(self, function: str) -> int:
