@@ -2,10 +2,10 @@
 
 tf32       products of values that keep 10 bits of their mantissas; sums and all else in float32.
 fp16       the same, and every tensor keeps 10 bits, but for layers that an fp16 export spares.
-fp16-sums  that, and sums of products too: each 16 products are added in float32, their sums in fp16.
+fp16-sums  that, and sums of products too: each 16 are added in float32, to what has 10 bits.
 
-float16's range is not emulated: an fp16 export tells what goes beyond it. ONNX Runtime's own fp16 on
-CPUs computes in float32 between layers and leaves out the rounding (1.31), so it would not show this.
+float16's range is not emulated: an fp16 export tells what goes beyond it. ONNX Runtime's own fp16
+on CPUs (1.31) computes in float32 from layer to layer and does not round, so it shows none of this.
 """
 
 from __future__ import annotations

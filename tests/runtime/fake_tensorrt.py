@@ -7,6 +7,7 @@ given with garbage: if that memory is also a tensor's, results are wrong.
 
 from __future__ import annotations
 
+import functools
 import json
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -53,11 +54,16 @@ class Gpu(Protocol):
         """Do `work` when the stream gets there; `places` must be the same memory then."""
 
 
+@functools.lru_cache(8)
+def _session(path: str, changed: float) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
 class FakeEngine:
     def __init__(self, device: Gpu, path: str, shapes: list[dict[str, Any]]) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.session = _session(path, Path(path).stat().st_mtime)
         self.device = device
         self.inputs = {value.name: _TYPES[value.type] for value in self.session.get_inputs()}
         self.outputs = {value.name: _TYPES[value.type] for value in self.session.get_outputs()}

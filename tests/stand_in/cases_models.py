@@ -19,7 +19,7 @@ from deepmask.runtime.model.shipped import shipped_model
 from tests.runtime.fake_tensorrt import Picture, picture
 from tests.runtime.square_model import write_square_model
 from tests.stand_in.conftest import Load
-from tests.stand_in.driver import ILLEGAL_ADDRESS, OUT_OF_MEMORY, StandIn
+from tests.stand_in.driver import ILLEGAL_ADDRESS, INVALID_VALUE, OUT_OF_MEMORY, StandIn
 
 #: The shipped model on small views: it enlarges every picture.
 SIDE = 256
@@ -119,17 +119,16 @@ def failure(model: DeepMask, image: Picture) -> str:
         model(image, proposals=20)
     except EngineError as error:
         text = str(error)
-    gc.collect()
+        error.__traceback__ = None
     assert "\n" not in text
     return text
 
 
-@pytest.mark.parametrize("error", [OUT_OF_MEMORY, 1])
 def test_a_call_that_fails_harms_no_other_image(
-    squares: Path, load: Load, driver: StandIn, error: int, capfd: pytest.CaptureFixture[str]
+    squares: Path, load: Load, driver: StandIn, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Each call of the driver in turn, from the first image of a thread on."""
-    image = picture(0, 40, 50)
+    image = picture(0, 20, 30)
     with on_cpu(squares) as other:
         expected = other(image, proposals=20).to_coco(1)
     call = told = 0
@@ -137,14 +136,14 @@ def test_a_call_that_fails_harms_no_other_image(
         call += 1
         with load(squares) as model:
             before = driver.calls
-            with driver.failing(call, error):
+            with driver.failing(call, (OUT_OF_MEMORY, INVALID_VALUE)[call % 2]):
                 text = failure(model, image)
             told += text != ""
             if driver.calls - before < call:
                 break  # the image needs no more calls than this
             assert model(image, proposals=20).to_coco(1) == expected, f"call {call}: {text}"
     capfd.readouterr()  # pycuda tells of what could not be given back
-    assert call > 100
+    assert call > 50
     assert told > call / 3
 
 

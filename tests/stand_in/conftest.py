@@ -27,13 +27,13 @@ def the_driver() -> StandIn:
 
 @pytest.fixture
 def driver(the_driver: StandIn) -> Iterator[StandIn]:
-    """The driver, which must have nothing to complain of and hold nothing more at the end."""
-    held, violations = the_driver.held, the_driver.violations
+    """The driver, which must have nothing to complain of, and hold no more memory at the end."""
+    held, violations = the_driver.held[:2], the_driver.violations
     yield the_driver
     gc.collect()
     assert the_driver.errors == []
     assert the_driver.violations == violations, "see what the driver said on stderr"
-    assert the_driver.held == held
+    assert the_driver.held[:2] == held
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from tests.runtime.fake_gpu import Array
 from tests.runtime.fake_tensorrt import Places, size_of
 
 _WORK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-OUT_OF_MEMORY, ILLEGAL_ADDRESS = 2, 700
+INVALID_VALUE, OUT_OF_MEMORY, ILLEGAL_ADDRESS = 1, 2, 700
 
 
 class StandIn:
