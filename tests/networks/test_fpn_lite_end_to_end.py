@@ -70,7 +70,8 @@ def test_from_training_to_evaluation(request_of: Request, tmp_path: Path) -> Non
 
     folder = export(ExportRequest(last, tmp_path / "model")).folder
     assert same(read_trained(folder, TINY).weights, load_checkpoint(last).weights)
-    again = replace(request_of, base=folder, init=None, out=tmp_path / "again")
+    unmeasured = replace(request_of.data, val_annotations=None, val_images=None)
+    again = replace(request_of, data=unmeasured, base=folder, init=None, out=tmp_path / "again")
     assert train(again).step == 2
 
     for size in ((1, 1), (37, 211), (640, 480)):
