@@ -59,8 +59,8 @@ def _tensorrt(one: Library, driver_cuda: int) -> Iterator[str]:
     wanted = system_info.requirement(f"{name}-cu12") if driver_cuda == 12 else one.requirement
     if driver_cuda and built_for > driver_cuda:
         parts = [f"{name}-cu{built_for}{end}" for end in ("", "-libs", "-bindings")]
-        exchange = f"{_pip('uninstall', '-y', name, *parts)} && {_pip('install', wanted)}"
-        yield f"{name} is for CUDA {built_for}, the driver for {driver_cuda}; to exchange it: {exchange}"
+        fit = f"{name} is for CUDA {built_for}, the driver for {driver_cuda}; to exchange it"
+        yield f"{fit}: {_pip('uninstall', '-y', name, *parts)} && {_pip('install', wanted)}"
     elif not one.version:
         yield f"to get {one.name}: {_install(replace(one, requirement=wanted))}"
 

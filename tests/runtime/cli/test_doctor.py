@@ -95,6 +95,7 @@ def said(monkeypatch: Patch, capsys: pytest.CaptureFixture[str], model_folder: P
         cards = ([card], "") if card else ([], "nvidia-smi is not there, so no NVIDIA driver")
         monkeypatch.setattr(system_info, "library", library)
         monkeypatch.setattr(system_info, "shared_library", shared_library)
+        monkeypatch.setattr(system_info, "is_there", lambda module: False)
         monkeypatch.setattr(cuda, "may_have_gpu", lambda: hardware)
         monkeypatch.setattr(system_info, "providers", lambda: found)
         monkeypatch.setattr(system_info, "gpus", lambda: cards)
@@ -259,7 +260,7 @@ def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: Patch) -> No
     assert system_info.gpus() == ([], "nvidia-smi is not there, so no NVIDIA driver")
     tool.touch(0o755)
     for script, found in (
-        ("echo 'NVIDIA L4, 570.1, 20000 MiB, 23034 MiB'", ([CARD], "")),
+        ("echo 'NVIDIA L4, 580.65.06, 20000 MiB, 23034 MiB'", ([CARD], "")),
         ("echo 'no devices were found'; exit 6", ([], "nvidia-smi: no devices were found")),
     ):
         tool.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
