@@ -12,6 +12,7 @@ import click
 
 from deepmask.runtime.cli.batch import Outcome, Outcomes, Settings, run_batch
 from deepmask.runtime.cli.inputs import expand, names_of
+from deepmask.runtime.cli.labels import Labels, labels_of
 from deepmask.runtime.cli.main import Interrupted, one_interrupt
 from deepmask.runtime.cli.messages import say, say_aside
 from deepmask.runtime.cli.plan import plan_outputs
@@ -44,7 +45,8 @@ def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) 
     given = {name: options[name] for name in names}
     with progress_bar() as show:
         model = DeepMask.load(options["model"], **given, report=say_aside, progress=show)
-    settings = _settings(model, scales, options)
+    labels = labels_of(model.manifest, options)
+    settings = _settings(model, scales, labels, options)
     say("\n".join(model_lines(model, settings.scales)))
 
     def start(
@@ -63,7 +65,7 @@ def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) 
     with (
         one_interrupt(),
         model,
-        outputs.writers() as (writer, page),
+        outputs.writers(labels.by_id) as (writer, page),
         suppress(KeyboardInterrupt),
         progress_bar() as show,
         # Closed at once when interrupted: nothing may run on when the model is closed.
@@ -94,7 +96,9 @@ def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) 
     return 1 if failed else 0
 
 
-def _settings(model: DeepMask, scales: Scales | None, options: dict[str, Any]) -> Settings:
+def _settings(
+    model: DeepMask, scales: Scales | None, labels: Labels, options: dict[str, Any]
+) -> Settings:
     """Return how to treat each image: as the options say, else as the model does."""
     manifest = model.manifest
     return Settings(
@@ -104,6 +108,9 @@ def _settings(model: DeepMask, scales: Scales | None, options: dict[str, Any]) -
         overlap=manifest.overlap if options["overlap"] is None else options["overlap"],
         max_side=options["max_side"],
         max_pixels=options["max_pixels"],
+        labels=labels.wanted,
+        label_score=options["label_score"],
+        kept=labels.kept,
         objects=objects_arguments(options),
         kind=options["kind"],
         whole=options["proposals"] is not None and not options["objects"],

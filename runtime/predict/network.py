@@ -35,11 +35,11 @@ class Network:
         self.manifest = manifest
         self.engine = engine
         self._image = next(name for s in manifest.stages for name in s.with_role("image"))
-        windows = manifest.window_stages
-        self._kept = {grid.score for grid in manifest.grids}.union(*(s.inputs for s in windows))
+        readers = (*manifest.window_stages, *manifest.box_stages)
+        self._kept = {grid.score for grid in manifest.grids}.union(*(s.inputs for s in readers))
 
     def run_view(self, image: npt.NDArray[np.uint8], view: View, timer: StageTimer) -> Tensors:
-        """Run the stages of one view; return its scores and what masks need."""
+        """Run the stages of one view; return its scores, and what masks and names need."""
         with timer.host("resize"):
             buffer = self.engine.buffer(canvas_shape(view), np.float32)
             render_view(image, view, self.manifest.views, buffer.array)
