@@ -17,6 +17,7 @@ import onnxruntime as ort
 
 from deepmask.runtime.engines.base import Buffer, DeviceError, Engine, EngineError, check_names
 from deepmask.runtime.engines.device import gpu_index
+from deepmask.runtime.engines.host_memory import return_freed, window_bytes
 from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.errors import one_line
 from deepmask.runtime.model.manifest import Manifest, Stage
@@ -76,6 +77,10 @@ class OnnxRuntimeEngine(Engine):
             name: _open_session(folder / stage.file, stage, count, provider)
             for name, stage in self._stages.items()
         }
+        if self._device == "cpu":
+            self.window_bytes = window_bytes(folder / one.file for one in manifest.window_stages)
+            self.waiting_bytes = 0
+            return_freed()
         number = f" {self._index}" if self._index else ""
         where = (
             f"CUDA{number}" if self._device == "cuda" else f"CPU, {count} thread{'s' * (count > 1)}"
