@@ -218,8 +218,11 @@ def _check(
     data: DataFiles, preset: str, recipe: Recipe, as_json: bool, as_coco: Path | None
 ) -> int:
     from deepmask.coco.writer import write_coco
+    from deepmask.runtime.io.outputs import require_writable
     from deepmask.train.check import check_files, tell
 
+    if as_coco is not None:
+        require_writable({"--as-coco": [as_coco]}, [], force=None)
     checked = check_files(data, preset, recipe)
     tell(checked, say, as_json)
     if as_coco is not None:
