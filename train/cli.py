@@ -15,7 +15,7 @@ from deepmask.networks.presets import PRESETS, STUDIED, USED
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.cli.main import run_command
 from deepmask.runtime.cli.messages import is_quiet, say, warn
-from deepmask.runtime.cli.options import Number, labels_are_option
+from deepmask.runtime.cli.options import OUTPUT_FOLDER, Number, Output, labels_are_option
 from deepmask.train.cli_options import DEFAULT_PRESET, TrainCommand, known_preset
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     help="Checkpoint of the trained network that a preset goes on from; a sharpmask preset changes "
     "nothing of it. Required for such presets, unless --resume.",
 )
-@click.option("--out", type=FOLDER, help="Folder for last.pt, best.pt and log.csv.")
+@click.option("--out", type=OUTPUT_FOLDER, help="Folder for last.pt, best.pt and log.csv.")
 @click.option(
     "--resume",
     is_flag=False,
@@ -107,7 +107,7 @@ def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option("--json", "as_json", is_flag=True, help="Print what --check-data finds as JSON.")
 @click.option(
     "--as-coco",
-    type=FILE,
+    type=Output(path_type=Path, dir_okay=False),
     help="Write the training labels that --check-data finds usable to this COCO JSON.",
 )
 @click.option(

@@ -13,9 +13,6 @@ from deepmask.runtime.errors import OneLineError, UsageError, advice
 from deepmask.runtime.io.atomic import abort, new_file
 from deepmask.runtime.io.written import Written
 
-#: Stands for standard output where other tools take it.
-_STDOUT = Path("-")
-
 
 class RefusedError(UsageError):
     """An output that would replace what must stay."""
@@ -46,10 +43,11 @@ def require_writable(
     for flag, paths in outputs.items():
         for path in paths:
             named = f"{flag} {path}"
-            if path == _STDOUT:
-                raise RefusedError(f"{named}: results go to files only: give the name of a file")
             if (name := _spelled(path)) in taken:
-                raise RefusedError(f"{named}: is the same file as {taken[name]}: give another name")
+                same = f"is the same file as {taken[name]}: give another name"
+                if taken[name] == named:
+                    same = "two images would get this file: run them apart, or rename one"
+                raise RefusedError(f"{named}: {same}")
             taken[name] = named
             try:
                 _require_replaceable(path, named, read, None if force else written, force is None)
@@ -91,11 +89,16 @@ def _require_replaceable(
         raise UnwritableError(f"{named}: is a folder, expected the name of a file")
     if path.exists() and not path.is_file():
         raise RefusedError(f"{named}: is a device, expected the name of a file")
-    if written is not None and not (path.is_file() and written.has(path)):
+    if written is not None and not _may_go(path, written):
         raise RefusedError(
             f"{named}: exists and was not made by {NAME}, or was changed since: give another name"
             + ("" if alone else ", or --force to replace it")
         )
+
+
+def _may_go(path: Path, written: Written) -> bool:
+    """Tell whether a file is ours, or holds nothing to lose."""
+    return path.is_file() and (path.stat().st_size == 0 or written.has(path))
 
 
 def _identities(paths: Iterable[Path]) -> set[object]:

@@ -23,7 +23,7 @@ from deepmask.runtime.io.checksum import sha256_of
 RECORD = ".deepmask-written"
 #: Its first line. A file of that name that begins otherwise is somebody's, and left alone.
 _HEAD = (
-    f'["what {NAME} wrote here: it replaces these files as long as they are unchanged"]\n'.encode()
+    f'["written by {NAME}, which may replace these files as long as they are unchanged"]\n'.encode()
 )
 
 
@@ -34,12 +34,7 @@ class Written:
         self._known: dict[Path, dict[str, set[str]]] = {}
 
     def has(self, path: Path) -> bool:
-        """Tell whether a file is as this project wrote it. Raises `OSError` if it is not readable.
-
-        A file without content, which holds nothing to lose, counts as one.
-        """
-        if path.stat().st_size == 0:
-            return True
+        """Tell whether a file is as this project wrote it; raises `OSError` if it is unreadable."""
         folder = path.parent
         if folder not in self._known:
             self._known[folder] = _read(folder / RECORD)

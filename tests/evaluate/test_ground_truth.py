@@ -95,7 +95,7 @@ def test_what_is_left_out_is_counted_and_costs_no_other(
     assert truth.kinds == ("segm", "bbox")
     assert truth.objects(1).ids.tolist() == [5]
     assert truth.ignored == {reason: 1}
-    assert truth.note().startswith(f"note: l.json: 1 annotations are left out (1 {reason}): ")
+    assert truth.note().startswith(f"note: l.json: left out: 1 annotation (1 {reason}): ")
     assert text in truth.note()
     assert not coco_truth(write(tmp_path / "l.json", labels())).note()
 

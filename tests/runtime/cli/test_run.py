@@ -22,6 +22,7 @@ from PIL import Image
 from deepmask.runtime.cli.run import command
 from deepmask.runtime.engines.choose import DEVICES, ENGINES, choose
 from deepmask.runtime.io.images import MAX_PIXELS
+from deepmask.runtime.io.written import RECORD
 
 CPU = ("--model", "model", "--device", "cpu")
 COMMAND = str(Path(sys.executable).with_name("deepmask-trt-run"))
@@ -55,6 +56,7 @@ def test_one_image(folder: Path) -> None:
     options = ("--proposals", 50, "--out", "p.json", "--overlay", "o.png", "--top", 4, "--parts")
     done = run("pictures/a.png", *CPU, *options, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
+    assert "\nscales  2^" in done.stdout
     results = results_of(folder / "p.json")
     assert 0 < len(results) <= 50
     assert {result["image_id"] for result in results} == {1}
@@ -83,11 +85,12 @@ def test_auto_prints_what_it_chose_and_why(folder: Path) -> None:
 
 def test_folder_with_a_broken_file(folder: Path) -> None:
     (folder / "pictures" / "b.jpg").write_text("no picture")
-    done = run("pictures", "gone.jpg", *CPU, "--overlay", "drawn", cwd=folder)
+    (folder / "bad.jpg").touch()
+    done = run("pictures", "bad.jpg", *CPU, "--overlay", "drawn", cwd=folder)
     assert done.returncode == 1
     errors = done.stderr.splitlines()
     assert errors[0].startswith("Error: pictures/b.jpg: not an image that can be read")
-    assert errors[1] == "Error: gone.jpg: no such file"
+    assert errors[1] == "Error: bad.jpg: the file is empty"
     assert errors[2] == "Error: 2 of 5 images failed, the others are done"
     assert "mean time of 3 images, ms; two are in work at once and overlap" in done.stdout
     assert re.search(r"^3 images in \d+\.\d s, \d+\.\d\d images per second$", done.stdout, re.M)
@@ -98,7 +101,7 @@ def test_folder_with_a_broken_file(folder: Path) -> None:
     found = {result["image_id"] for result in results_of(folder / "proposals.json")}
     assert found == {42, 1, 3}
     drawn = sorted(path.name for path in (folder / "drawn" / "pictures").iterdir())
-    assert drawn == ["000000000042.png", "a.png", "c.png"]
+    assert drawn == [RECORD, "000000000042.png", "a.png", "c.png"]
 
 
 def test_folders_of_folders_and_what_they_hold_from_before(folder: Path) -> None:
@@ -125,6 +128,49 @@ def test_folders_of_folders_and_what_they_hold_from_before(folder: Path) -> None
     }
 
 
+def test_a_folder_that_holds_its_own_overlays(folder: Path) -> None:
+    """They are results, not photographs, until somebody draws in them."""
+    for name in ("a.png", "c.bmp"):
+        (folder / "pictures" / name).unlink()
+    for _ in range(2):
+        options = ("--overlay", "pictures", "--format", "labelme", "--parts")
+        done = run("pictures", "pictures/", "pictures/../pictures", *CPU, *options, cwd=folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert {path.name for path in (folder / "pictures").iterdir()} == {
+            *("000000000042.jpg", "000000000042.png", "000000000042.json", RECORD)
+        }
+    with (folder / "pictures" / "000000000042.png").open("ab") as file:
+        file.write(b"drawn in")
+    done = run("pictures", *CPU, "--overlay", "pictures", cwd=folder)
+    assert "000000000042.png: is an input, which is never replaced" in done.stderr
+    drawn = run("pictures/000000000042.jpg", *CPU, "--overlay", "drawn", cwd=folder)
+    assert drawn.returncode == 0
+    done = run("drawn", *CPU, cwd=folder)
+    assert "drawn: holds no images but those that deepmask-trt wrote; a pattern, as" in done.stderr
+    assert run("drawn/*", *CPU, cwd=folder).returncode == 0
+
+
+def test_another_tools_results_and_a_persons_corrections_stay(folder: Path) -> None:
+    """Though nothing in their content tells them from ours."""
+    shutil.copytree(folder / "pictures", folder / "mine")
+    for out, options in {
+        "p.json": ("--out", "p.json"),
+        "mine/a.json": ("--format", "labelme"),
+        "labels/a.txt": ("--format", "yolo-seg"),
+    }.items():
+        command = ("mine/a.png", *CPU, *options, "--parts")
+        assert run(*command, cwd=folder).returncode == 0
+        assert run(*command, cwd=folder).returncode == 0  # over its own
+        path = folder / out
+        theirs = path.read_bytes().replace(b"1", b"2")
+        path.write_bytes(theirs)
+        done = run(*command, cwd=folder)
+        assert (done.returncode, path.read_bytes()) == (2, theirs)
+        assert f"{out}: exists and was not made by deepmask-trt, or was chan" in done.stderr
+        assert run(*command, "--force", cwd=folder).returncode == 0
+        assert run(*command, cwd=folder).returncode == 0
+
+
 def test_a_strangers_file_is_replaced_by_force(folder: Path) -> None:
     mine = folder / "mine.json"
     mine.write_text('{"years": "of work"}')
@@ -143,6 +189,9 @@ def test_standard_input(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     assert images_of(folder / "proposals.json")[0]["file_name"] == "stdin"
     assert (folder / "drawn" / "stdin.png").is_file()
+    done = subprocess.run([COMMAND, "-", *CPU], cwd=folder, input=b"no", capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"Error: standard input: not an image that can be read (JPEG, ")
 
 
 def test_scales_zoom_and_threshold(folder: Path) -> None:
@@ -196,7 +245,7 @@ def test_coarse_masks_of_a_refined_model(folder: Path, refined_folder: Path) -> 
         (["a.png", "--colour"], 2, "--colour"),
         (["empty", "--model", "model"], 2, "empty: no images in this folder (.jpg, "),
         (["x" * 300, "--model", "model"], 2, "cannot be read (File name too long)"),
-        (["gone.png", "--model", "model"], 1, "gone.png: no such file"),
+        (["pictures", "gone.png", "--model", "no model"], 2, "gone.png: no such file"),
         (["pictures/a.png", "--model", "model", "--max-pixels", "9"], 1, "the limit is 9e-06"),
         (["pictures/a.png", *CPU, "--out", "pictures/a.png", "--force"], 2, "a.png: is an input"),
         (["pictures", *CPU, "--overlay", "pictures/../pictures"], 2, "pictures/a.png: is an input"),
@@ -206,6 +255,9 @@ def test_coarse_masks_of_a_refined_model(folder: Path, refined_folder: Path) -> 
             "is an input, which is nev",
         ),
         (["http://example.org/a.png"], 2, "http://example.org/a.png: is a URL; download it first"),
+        (["pictures/a.png", *CPU, "--out", "-"], 2, "results go to files"),
+        (["pictures/a.png", *CPU, "--html", "-"], 2, "results go to files"),
+        (["pictures/a.png", *CPU, "--overlay", "-"], 2, "results go to files"),
         (["pictures/*.gif"], 2, "pictures/*.gif: no image matches this pattern"),
         (["-", "a.png"], 2, "-: standard input is one image, give it alone"),
         (["pictures/a.png", "--model", "model", "--out", "empty"], 1, "empty: is a folder, exp"),
@@ -217,6 +269,7 @@ def test_coarse_masks_of_a_refined_model(folder: Path, refined_folder: Path) -> 
 )
 def test_errors_are_one_line(folder: Path, arguments: list[str], code: int, text: str) -> None:
     (folder / "empty").mkdir()
+    shutil.copy(folder / "pictures" / "a.png", folder)
     done = run(*arguments, cwd=folder)
     assert text in done.stderr
     assert done.stderr.startswith("Error: ")
