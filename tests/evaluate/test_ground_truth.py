@@ -58,7 +58,7 @@ def test_labels_without_masks_measure_boxes(tmp_path: Path) -> None:
         (labels(bbox=[1, 2, 3], segmentation=[]), "annotation 5, image 1: bbox must be four"),
         (labels(category_id="cat"), "annotation 5, image 1: category_id is 'cat'"),
         (labels(segmentation=[[1, 2, 3]]), "annotation 5, image 1: segmentation has a polygon"),
-        (labels(iscrowd=1), "no object to measure: 1 crowds"),
+        (labels(iscrowd=1), "no object to measure: 1 crowd,"),
         (
             labels(segmentation=[[8, 4, 20, 4, 20, 16, 8, 16]], bbox=[8, 4, 20, 16]),
             "bbox looks like corners x1, y1, x2, y2",
