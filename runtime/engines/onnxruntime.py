@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from deepmask.runtime.engines.base import Buffer, DeviceError, Engine, EngineError, check_names
+from deepmask.runtime.engines.host_memory import return_freed, window_bytes
 from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.errors import one_line
 from deepmask.runtime.model.manifest import Manifest, Stage
@@ -61,6 +62,10 @@ class OnnxRuntimeEngine(Engine):
             name: _open_session(folder / stage.file, stage, device, count)
             for name, stage in self._stages.items()
         }
+        if device == "cpu":
+            self.window_bytes = window_bytes(folder / one.file for one in manifest.window_stages)
+            self.waiting_bytes = 0
+            return_freed()
         where = "CUDA" if device == "cuda" else f"CPU, {count} thread{'s' * (count > 1)}"
         self.description = f"onnxruntime {ort.__version__} on {where}"
 
