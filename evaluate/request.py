@@ -23,8 +23,8 @@ class Request:
                    the annotated size decides, and where it cannot, what is shown.
     proposals_json COCO results to measure. Without, a model makes the proposals:
     model          its folder, or a shipped one's name; by default fpn-lite. `engine`, `device`,
-                   `cache`, `scales`, `threshold`, `overlap`, `zoom` and `coarse` say how it is
-                   run; None means the model's own value.
+                   `tf32`, `cache`, `scales`, `threshold`, `overlap`, `zoom` and `coarse` say how it
+                   is run; None means the model's own value.
     max_side       longest side that the model is to see; None: its own.
     boxes_json     COCO results whose boxes the model names, in place of its own proposals.
     proposals      maximum number of proposals of an image that count.
@@ -43,6 +43,7 @@ class Request:
     model: Path | None = None
     engine: str = "auto"
     device: str = "auto"
+    tf32: bool = True
     cache: Path | None = None
     proposals: int = 1000
     scales: Scales | None = None

@@ -13,7 +13,7 @@ import click
 from deepmask.runtime.cli.batch import Outcome, Outcomes, Settings, run_batch
 from deepmask.runtime.cli.inputs import expand, names_of
 from deepmask.runtime.cli.labels import Labels, labels_of
-from deepmask.runtime.cli.main import Interrupted, one_interrupt
+from deepmask.runtime.cli.main import Interrupted, one_interrupt, share_lock_fairly
 from deepmask.runtime.cli.messages import say, say_aside
 from deepmask.runtime.cli.plan import plan_outputs
 from deepmask.runtime.cli.progress import Rate, progress_bar
@@ -41,10 +41,13 @@ def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) 
     require_writable(outputs.by_option(), [*paths, *_files_of(options["model"])], options["force"])
     video = Video(paths[0], options["max_pixels"]) if is_video(paths[0]) else None
     counted, total = ("images", len(paths)) if video is None else ("frames", video.total)
-    names = ("engine", "device", "threads", "coarse", "max_side", "cache")
+    names = ("engine", "device", "threads", "coarse", "max_side", "zoom", "tf32", "cache")
     given = {name: options[name] for name in names}
     with progress_bar() as show:
-        model = DeepMask.load(options["model"], **given, report=say_aside, progress=show)
+        model = DeepMask.load(
+            options["model"], **given, scales=scales, report=say_aside, progress=show
+        )
+    share_lock_fairly(model.choice.device)
     labels = labels_of(model.manifest, options)
     settings = _settings(model, scales, labels, options)
     say("\n".join(model_lines(model, settings.scales)))

@@ -87,6 +87,9 @@ class DeepMask:
         threads: int = 0,
         coarse: bool = False,
         max_side: int | None = None,
+        scales: Scales | None = None,
+        zoom: int = 0,
+        tf32: bool = True,
         cache: str | Path | None = None,
         report: Callable[[str], None] = LOGGER.info,
         progress: Progress = no_progress,
@@ -96,14 +99,16 @@ class DeepMask:
         folder   its path, or the name of a shipped model, "fpn-lite-int8"; by default "fpn-lite".
         engine   one of `engines.choose.ENGINES`; only "auto" falls back, and `.choice.reason` says
                  why. "openvino-bf16" computes in bfloat16 what the model has in float32.
-        device   "auto", "cpu" or "cuda".
+        device   "auto", "cpu", "cuda" for the first GPU, "cuda:1" for the second.
         threads  of the CPU; 0 means one per core that this process may use. With more than one,
                  and on OpenVINO in any case, calls take turns with the network: two at once would
                  push each other out of the caches.
         coarse   leave out a SharpMask model's refinement: blunter masks, the same scores, sooner.
-        max_side, cache  for TensorRT, which builds plans once, in minutes: for the largest
-                 `max_side` that calls will ask for, at least the model's own, kept in the folder
-                 `cache` (by default among the user's caches).
+        max_side, scales, zoom, cache  for TensorRT, which builds plans once, in minutes: for the
+                 largest `max_side` and `scales` that calls will ask for, at least the model's own,
+                 and `zoom` larger ones; kept in the folder `cache` (by default among the user's).
+        tf32     on GPUs that can (compute capability 8.0), round what float32 products multiply to
+                 TF32, 10 bits: several times as fast.
         report, progress  are told what is built and why, and how far each build has come.
         Raises `ModelFolderError` or `EngineError`.
         """
@@ -114,7 +119,10 @@ class DeepMask:
         wanted = choose(engine, device, manifest.precision)
         if coarse:
             manifest = manifest.coarse_form()
-        building = Building(max_side or 0, None if cache is None else Path(cache), report, progress)
+        kept = None if cache is None else Path(cache)
+        own = manifest.views.scales
+        top = max(own.stop, (scales or own).zoomed(zoom).stop)
+        building = Building(max_side or 0, top, tf32, kept, report, progress)
         opened, choice = open_engine(wanted, manifest, path, threads, building)
         turns = choice.device == "cpu" and threads != 1
         count = threads or cores_available()
