@@ -15,7 +15,7 @@ from deepmask.networks.presets import PRESETS, STUDIED, USED
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.cli.main import run_command
 from deepmask.runtime.cli.messages import is_quiet, say, warn
-from deepmask.runtime.cli.options import Number, labels_are_option
+from deepmask.runtime.cli.options import OUTPUT_FOLDER, Number, Output, labels_are_option
 from deepmask.train.cli_options import DEFAULT_PRESET, TrainCommand, known_preset
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     "exported model, or the name of a shipped one, fpn-lite. A sharpmask preset goes on from the "
     "deepmask that it refines, needs it unless --resume, and changes nothing of it.",
 )
-@click.option("--out", type=FOLDER, help="Folder for last.pt, best.pt and log.csv.")
+@click.option("--out", type=OUTPUT_FOLDER, help="Folder for last.pt, best.pt and log.csv.")
 @click.option(
     "--resume",
     is_flag=False,
@@ -110,7 +110,7 @@ def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option("--json", "as_json", is_flag=True, help="Print what --check-data finds as JSON.")
 @click.option(
     "--as-coco",
-    type=FILE,
+    type=Output(path_type=Path, dir_okay=False),
     help="Write the training labels that --check-data finds usable to this COCO JSON.",
 )
 @click.option(
@@ -223,8 +223,11 @@ def _check(
     data: DataFiles, preset: str, recipe: Recipe, as_json: bool, as_coco: Path | None
 ) -> int:
     from deepmask.coco.writer import write_coco
+    from deepmask.runtime.io.outputs import require_writable
     from deepmask.train.check import check_files, tell
 
+    if as_coco is not None:
+        require_writable({"--as-coco": [as_coco]}, [], force=None)
     checked = check_files(data, preset, recipe)
     tell(checked, say, as_json)
     if as_coco is not None:
