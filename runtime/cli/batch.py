@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,10 +17,11 @@ import numpy.typing as npt
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.errors import printable
 from deepmask.runtime.io.atomic import remove_stale
-from deepmask.runtime.io.formats import format_contents
+from deepmask.runtime.io.formats import format_contents, remove_rest
 from deepmask.runtime.io.html_report import HtmlReport, picture_section
 from deepmask.runtime.io.images import ImageError, read_image
 from deepmask.runtime.io.results import ResultsWriter, image_ids, write_file, write_picture
+from deepmask.runtime.io.written import Written
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.predict.proposals import CocoResult, Proposals
@@ -35,6 +36,8 @@ Pixels = npt.NDArray[np.uint8]
 class Settings:
     """How to treat each image; the first five as in `DeepMask.__call__`.
 
+    labels, label_score  as in `DeepMask.__call__`, too.
+    kept     labels of the proposals to keep; None: all.
     objects  how to choose objects: the arguments of `Proposals.objects`.
     kind     of the files that are written, in `FOLDERS`; "coco" for none but COCO results.
     whole    write all proposals as results, not only the objects.
@@ -46,6 +49,9 @@ class Settings:
     overlap: float
     max_side: int | None
     max_pixels: int
+    labels: bool = False
+    label_score: float | None = None
+    kept: Collection[int] | None = None
     objects: Mapping[str, Any] = field(default_factory=dict)
     kind: str = "coco"
     whole: bool = True
@@ -148,21 +154,27 @@ def run_jobs(
     alone, and a folder less time. Closed early, it waits for what is in work.
     """
     waiting: deque[tuple[Job, Future[_Done]]] = deque()
+    finish = partial(_outcome, settings=settings, writer=writer, page=page, written=Written())
     with ThreadPoolExecutor(IN_WORK) as pool:
         try:
             for job in jobs:
                 future = pool.submit(_run_image, model, job, settings, page is not None)
                 waiting.append((job, future))
                 if len(waiting) == IN_WORK:
-                    yield _outcome(*waiting.popleft(), writer, page)
+                    yield finish(*waiting.popleft())
             while waiting:
-                yield _outcome(*waiting.popleft(), writer, page)
+                yield finish(*waiting.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _outcome(
-    job: Job, future: Future[_Done], writer: ResultsWriter | None, page: HtmlReport | None
+    job: Job,
+    future: Future[_Done],
+    settings: Settings,
+    writer: ResultsWriter | None,
+    page: HtmlReport | None,
+    written: Written,
 ) -> Outcome:
     """Wait for an image, and write its files; failures of the image are told, not raised."""
     try:
@@ -176,6 +188,8 @@ def _outcome(
         return Outcome(job.path, None, {}, said)
     for file, content in done.files:
         write_file(file, content)
+    if settings.kind == "cutout":
+        remove_rest(job.files, len(done.files), written)
     if job.draw is not None and done.overlay is not None:
         job.draw(done.overlay)
     if page is not None and done.section is not None:
@@ -196,14 +210,20 @@ def _run_image(model: DeepMask, job: Job, settings: Settings, with_page: bool) -
         threshold=settings.threshold,
         overlap=settings.overlap,
         max_side=settings.max_side,
+        labels=settings.labels,
+        label_score=settings.label_score,
     )
+    if settings.kept is not None:
+        proposals = proposals.labelled(settings.kept)
     found = time.perf_counter()
     objects = proposals.objects(**settings.objects)
     results = (proposals if settings.whole else objects).to_coco(job.image_id)
     end = time.perf_counter()
     encode = proposals.seconds.get("encode", 0.0) + end - found
     seconds |= {**proposals.seconds, "encode": encode, "total": end - start}
-    masks, scores = objects.encoded, objects.scores
+    masks, scores, classes = objects.encoded, objects.scores, objects.classes
+    numbers = () if classes is None else classes.numbers
+    contents = partial(format_contents, names=objects.names or (), numbers=numbers)
     return _Done(
         proposals,
         objects,
@@ -212,6 +232,8 @@ def _run_image(model: DeepMask, job: Job, settings: Settings, with_page: bool) -
         overlay=objects.draw(image) if job.draw is not None else None,
         files=[]
         if settings.kind == "coco"
-        else list(format_contents(settings.kind, job.files, job.path, image, masks, scores)),
-        section=picture_section(job.name, image, masks, scores) if with_page else None,
+        else list(contents(settings.kind, job.files, job.path, image, masks, scores)),
+        section=picture_section(job.name, image, masks, scores, objects.captions)
+        if with_page
+        else None,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from rlemasklib import RLEMask
 from deepmask.runtime.io.cutout import cut_out
 from deepmask.runtime.io.label_map import label_map
 from deepmask.runtime.io.labelme import labelme_json
+from deepmask.runtime.io.written import Written
 from deepmask.runtime.io.yolo import yolo_labels
 
 #: Formats, COCO's JSON apart, and the folder that each is written to; None: that of each picture.
@@ -33,6 +36,23 @@ def format_files(kind: str, picture: Path, folder: Path | None, name: str, top: 
     return [folder / f"{name}{_SUFFIXES[kind]}"]
 
 
+def remove_rest(files: Sequence[Path], count: int, written: Written) -> None:
+    """Remove cut-outs of one picture beyond the first `count`, which an earlier run left.
+
+    files    what `format_files` returned; an earlier run may have had more.
+    written  tells which are as they were written; others stay.
+    """
+    stem = files[0].name.removesuffix("-1.png")
+    for number in itertools.count(count + 1):
+        path = files[0].with_name(f"{stem}-{number}.png")
+        if path.is_file():
+            with suppress(OSError):
+                if written.has(path):
+                    path.unlink()
+        elif number > len(files):
+            return
+
+
 def format_contents(
     kind: str,
     files: Sequence[Path],
@@ -40,20 +60,23 @@ def format_contents(
     image: npt.NDArray[np.uint8],
     masks: Sequence[RLEMask],
     scores: npt.NDArray[np.float32],
+    names: Sequence[str] = (),
+    numbers: Sequence[int] = (),
 ) -> Iterator[tuple[Path, bytes]]:
     """Yield the files of a picture with their content.
 
     files   what `format_files` returned; cut-outs take as many as there are masks.
     image   (H, W, 3) uint8 RGB, the picture upright.
     masks   N objects, scores (N,), best first; none is empty.
+    names, numbers  of their categories, counted from 0; none if the model has no categories.
     """
     size = (image.shape[0], image.shape[1])
     if kind == "cutout":
         for file, mask in zip(files, masks, strict=False):
             yield file, cut_out(image, mask)
     elif kind == "labelme":
-        yield files[0], labelme_json(files[0], picture, masks, scores, size)
+        yield files[0], labelme_json(files[0], picture, masks, scores, size, names)
     elif kind == "yolo-seg":
-        yield files[0], yolo_labels(masks, size)
+        yield files[0], yolo_labels(masks, size, numbers)
     else:
         yield files[0], label_map(masks, size)

@@ -18,16 +18,17 @@ from PIL import Image
 from rlemasklib import RLEMask
 
 from deepmask.runtime.io.atomic import abort, commit, new_file, remove_stale
-from deepmask.runtime.io.outputs import MARK
+from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.io.overlay import colour
 from deepmask.runtime.io.polygons import Ring, outline
 from deepmask.runtime.io.results import ResultsError
+from deepmask.runtime.io.written import remember
 
 #: Longest side of the pictures in the page, in pixels: a hundred of them take about 30 MB.
 _LONGEST_SIDE = 1400
 _QUALITY = 82
-#: Where the page has its mark and its pictures.
-_MARK_PLACE, _PLACE = "<!-- mark -->", "<!-- pictures -->\n"
+#: Where the page has its pictures.
+_PLACE = "<!-- pictures -->\n"
 
 
 class HtmlReport:
@@ -41,7 +42,7 @@ class HtmlReport:
         """Begin the page; raises `ResultsError`."""
         self.path = path
         page = resources.files("deepmask.runtime.io").joinpath("report.html")
-        head, self._tail = page.read_text(encoding="utf-8").replace(_MARK_PLACE, MARK).split(_PLACE)
+        head, self._tail = page.read_text(encoding="utf-8").split(_PLACE)
         self._end = 0
         self._empty = True
         with self._errors():
@@ -63,6 +64,7 @@ class HtmlReport:
             return
         self._append(self._tail)
         with self._errors():
+            remember(self.path, sha256_of(self._temporary))
             commit(self._file, self._temporary, self.path)
         remove_stale(self.path)
 
@@ -90,11 +92,13 @@ def picture_section(
     image: npt.NDArray[np.uint8],
     masks: Sequence[RLEMask],
     scores: npt.NDArray[np.float32],
+    names: Sequence[str] = (),
 ) -> str:
     """Return a picture and its objects as a part of the page: the picture is inside, as JPEG.
 
     image  (H, W, 3) uint8 RGB; made smaller where it is large.
     masks  N objects, scores (N,), best first: object i has number i + 1.
+    names  of the objects; by default they have none.
     """
     height, width = image.shape[:2]
     content = {
@@ -105,6 +109,7 @@ def picture_section(
         "objects": [
             {
                 "number": index + 1,
+                "name": names[index] if names else "",
                 "score": round(float(scores[index]), 6),
                 "area": int(mask.area()),
                 "colour": "rgb({},{},{})".format(*colour(index).astype(int)),

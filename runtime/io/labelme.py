@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from rlemasklib import RLEMask
 
-from deepmask.runtime.io.outputs import MARK
 from deepmask.runtime.io.polygons import outline
 
-#: Of labelme, whose format this is. Labelme puts its own in this place when it saves a file: labels
-#: that were corrected by hand do not carry the mark, and are not replaced by the next run.
-_VERSION = f"5.5.0, {MARK}"
+#: Of labelme, whose format this is.
+_VERSION = "5.5.0"
 
 
 def labelme_json(
@@ -26,14 +24,16 @@ def labelme_json(
     masks: Sequence[RLEMask],
     scores: npt.NDArray[np.float32],
     size: tuple[int, int],
+    names: Sequence[str] = (),
 ) -> bytes:
     """Return the JSON for N masks, to be written as `target`; its path to `picture` is relative.
 
-    size  (height, width) of the picture, upright.
+    size   (height, width) of the picture, upright.
+    names  of the objects; by default all are an "object".
     Parts of one object are polygons of one `group_id`, which is its number from 1 on.
     """
     shapes = [
-        _shape(ring.tolist(), number, float(score))
+        _shape(ring.tolist(), number, float(score), names[number - 1] if names else "object")
         for number, (mask, score) in enumerate(zip(masks, scores, strict=True), 1)
         for ring in outline(mask)
     ]
@@ -49,9 +49,9 @@ def labelme_json(
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _shape(points: list[list[float]], number: int, score: float) -> dict[str, Any]:
+def _shape(points: list[list[float]], number: int, score: float, name: str) -> dict[str, Any]:
     return {
-        "label": "object",
+        "label": name,
         "points": points,
         "group_id": number,
         "description": f"score {score:.3f}",
