@@ -55,12 +55,12 @@ def _along(
 
 
 @functools.cache
-def view_graph(fill: float, output: str) -> bytes:
+def view_graph(fill: float, output: str, name: str = "views") -> bytes:
     """Return the ONNX graph that paints canvases: `output` is (1, 3, canvas height, canvas width).
 
     fill  gray value beside the scaled picture, see `Views`.
     """
-    graph = Graph("resize")
+    graph = Graph(name)
     graph.input(PICTURE, UINT8, ("H", "W", 3))
     graph.input(DOWN, FLOAT, ("height", NUMBERS))
     graph.input(ACROSS, FLOAT, ("width", NUMBERS))

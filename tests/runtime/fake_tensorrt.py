@@ -21,11 +21,10 @@ import onnxruntime as ort
 
 from deepmask import DeepMask
 from deepmask.runtime.engines.choose import Choice
-from deepmask.runtime.engines.tensorrt import plan_cache
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.engines.tensorrt.flavours import Library, Messages
+from deepmask.runtime.engines.tensorrt.graphs import stage_graph, view_stage
 from deepmask.runtime.engines.tensorrt.profile import profiles
-from deepmask.runtime.engines.tensorrt.view_stage import view_stage
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest
 from tests.runtime.fake_builder import ComputeCapability
@@ -248,9 +247,7 @@ def real_plans(manifest: Manifest, folder: Path, max_side: int = 640) -> Mapping
     """Plans of the graphs that TensorRT gets: pictures are resized, masks are float16."""
     painting, graph = view_stage(manifest)
     graphs = [(painting, graph)]
-    graphs += [
-        (stage, plan_cache._content(folder / stage.file, stage)) for stage in manifest.stages
-    ]
+    graphs += [(stage, stage_graph(folder / stage.file, stage)) for stage in manifest.stages]
     plans = {}
     for stage, content in graphs:
         shapes = [

@@ -18,11 +18,11 @@ import numpy.typing as npt
 from deepmask.runtime.engines.base import Buffer, Engine, EngineError
 from deepmask.runtime.engines.tensorrt.cuda import Device, Event
 from deepmask.runtime.engines.tensorrt.flavours import Library, started
+from deepmask.runtime.engines.tensorrt.graphs import RESIZE, view_stage
 from deepmask.runtime.engines.tensorrt.loaded_plan import LoadedPlan
 from deepmask.runtime.engines.tensorrt.profile import LARGEST
 from deepmask.runtime.engines.tensorrt.runtime_cache import open_runtime_cache
 from deepmask.runtime.engines.tensorrt.thread_context import DeviceTensor, ThreadContext
-from deepmask.runtime.engines.tensorrt.view_stage import RESIZE, view_stage
 from deepmask.runtime.model.manifest import Manifest, Views
 from deepmask.runtime.views.view_graph import ACROSS, DOWN, PICTURE, intervals
 from deepmask.runtime.views.views import View

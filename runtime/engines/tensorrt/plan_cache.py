@@ -23,13 +23,12 @@ from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.build import build_plan
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library
+from deepmask.runtime.engines.tensorrt.graphs import stage_graph, view_stage
 from deepmask.runtime.engines.tensorrt.memory import require_room
 from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
-from deepmask.runtime.engines.tensorrt.view_stage import view_stage
 from deepmask.runtime.errors import one_line
 from deepmask.runtime.io.atomic import TEMPORARY_END, atomic_write, remove_stale
 from deepmask.runtime.model.manifest import Manifest, Stage
-from deepmask.runtime.model.onnx_writer import with_half_output
 from deepmask.runtime.progress import Progress, no_progress
 
 try:
@@ -93,7 +92,7 @@ def model_plans(
     for stage in manifest.stages:
         identity = identify(library, gpu, manifest, stage, side, top, tf32)
         shapes = profiles(manifest, stage, side, identity["top"])
-        content = functools.partial(_content, folder / stage.file, stage)
+        content = functools.partial(stage_graph, folder / stage.file, stage)
         plans[stage.name] = own.get(stage, identity, shapes, content)
     stage, graph = view_stage(manifest)
     identity = identify(library, gpu, manifest, stage, side, top, tf32)
@@ -277,17 +276,6 @@ class _Plans:
                 with suppress(OSError):  # this file system has no locks
                     _lock(file.fileno(), self.report)
             yield
-
-
-def _content(path: Path, stage: Stage) -> bytes:
-    """Read a stage's graph. Its masks are given out in half the bytes: all that is on the way."""
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != stage.sha256:
-        raise EngineError(f"{path}: was changed since the model was loaded; start again")
-    for name, spec in stage.outputs.items():
-        if spec.role == "mask":
-            content = with_half_output(content, name, spec.axes)
-    return content
 
 
 def _lock(file: int, report: Callable[[str], None]) -> None:
