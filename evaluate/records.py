@@ -24,7 +24,8 @@ from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.first_twenty import Shown
 from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS, MAX_PROPOSALS, Ranks
 from deepmask.evaluate.published import TABLES
-from deepmask.runtime.io.atomic import atomic_write, remove_stale
+from deepmask.runtime.io.atomic import remove_stale
+from deepmask.runtime.io.written import write_known
 from deepmask.runtime.validation import ContentError, integer, mapping, text
 from deepmask.runtime.validation import number as checked_number
 
@@ -138,8 +139,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all; raises `OSError`."""
-    with atomic_write(path) as file:
-        file.write(text.encode())
+    write_known(path, text.encode())
     remove_stale(path)
 
 

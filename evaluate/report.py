@@ -15,6 +15,7 @@ from deepmask.evaluate.folder import METRICS_NAME, TABLE_NAME
 from deepmask.evaluate.metrics import AUC_COUNTS, LEVEL, RESAMPLES, SEED, Totals, summary
 from deepmask.evaluate.records import read_records, read_run, write_text
 from deepmask.evaluate.table import results_table, sizes_table
+from deepmask.runtime.errors import counted
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -64,14 +65,15 @@ def describe(metrics: dict[str, Any]) -> str:
         results_table(
             run["dataset"],
             [(metrics["name"], metrics)],
-            f"{run['annotations']['name']}, {metrics['images']} images, {objects} objects",
+            f"{run['annotations']['name']}, {counted(metrics['images'], 'images')}, "
+            f"{counted(objects, 'objects')}",
         ),
         "",
         sizes_table([(metrics["name"], metrics)]),
         "",
         f"AUC: mean AR at {len(AUC_COUNTS)} proposal counts, logarithmic from 1 to 1000. "
         f"Intervals: bootstrap over images, {RESAMPLES} resamples.",
-        f"{metrics['proposals_per_image']:.0f} proposals an image"
+        f"{counted(round(metrics['proposals_per_image']), 'proposals')} an image"
         + (
             f", {metrics['images_per_second']:.2f} images/s" if metrics["images_per_second"] else ""
         ),
@@ -88,9 +90,8 @@ def describe(metrics: dict[str, Any]) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left.items())
         lines.append(f"Left out of the annotations: {reasons}.")
     if metrics["images_missing"]:
-        lines.append(
-            f"PARTIAL: {metrics['images_missing']} of {run['images']} images are not measured."
-        )
+        images = counted(run["images"], "images")
+        lines.append(f"PARTIAL: not measured: {metrics['images_missing']} of {images}.")
     return "\n".join(lines)
 
 

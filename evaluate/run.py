@@ -21,6 +21,7 @@ from deepmask.evaluate.records import (
     repair,
     write_run,
 )
+from deepmask.runtime.errors import counted
 from deepmask.runtime.progress import Progress, no_progress
 
 #: What a resumed run may change: how many images it takes in.
@@ -79,9 +80,8 @@ def open_folder(
             )
     done = repair(folder)
     if beyond := done - set(image_ids):
-        raise EvalError(
-            f"{folder}: cannot be resumed: it holds {len(beyond)} images that this run leaves out"
-        )
+        more = counted(len(beyond), "images")
+        raise EvalError(f"{folder}: cannot be resumed: it holds {more} that this run leaves out")
     write_run(folder, run)
     return [image_id for image_id in image_ids if image_id not in done]
 

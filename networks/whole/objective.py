@@ -12,12 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead, Windows
+from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead
 from deepmask.networks.levels import SLOTS, STRIDES
 from deepmask.networks.whole.batch import Batch
 from deepmask.networks.whole.coverage import mask_ious, mask_targets
 from deepmask.networks.whole.losses import focal_sum, iou_loss, mask_loss, quality_sum
 from deepmask.networks.whole.recipe import FpnLiteRecipe
+from deepmask.networks.window_table import Windows
 
 #: Proposals a picture for the second look: of the best few, and of all that it will rank.
 BEST, BEST_DRAWN, RANKED, RANKED_DRAWN = 60, 20, 1000, 16
