@@ -73,7 +73,7 @@ class _Nodes:
 
     def __init__(self, kinds: dict[str, int]) -> None:
         self.nodes: list[NodeProto] = []
-        self.weights = [numpy_helper.from_array(_SPLIT, "emulation.split")]
+        self.weights = [numpy_helper.from_array(np.array(_SPLIT), "emulation.split")]
         self._rounded: dict[str, str] = {}
         self._kinds = kinds
 

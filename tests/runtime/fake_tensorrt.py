@@ -7,6 +7,7 @@ given with garbage: if that memory is also a tensor's, results are wrong.
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import weakref
@@ -24,6 +25,7 @@ from deepmask import DeepMask
 from deepmask.runtime.engines.choose import Choice
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.engines.tensorrt.flavours import Library, Messages
+from deepmask.runtime.engines.tensorrt.graphs import stage_graph, view_stage
 from deepmask.runtime.engines.tensorrt.profile import profiles
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest
@@ -55,15 +57,16 @@ class Gpu(Protocol):
 
 
 @functools.lru_cache(8)
-def _session(path: str, changed: float) -> ort.InferenceSession:
+def _session(graph: str | bytes, changed: float) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 class FakeEngine:
-    def __init__(self, device: Gpu, path: str, shapes: list[dict[str, Any]]) -> None:
-        self.session = _session(path, Path(path).stat().st_mtime)
+    def __init__(self, device: Gpu, graph: str | bytes, shapes: list[dict[str, Any]]) -> None:
+        changed = Path(graph).stat().st_mtime if isinstance(graph, str) else 0.0
+        self.session = _session(graph, changed)
         self.device = device
         self.inputs = {value.name: _TYPES[value.type] for value in self.session.get_inputs()}
         self.outputs = {value.name: _TYPES[value.type] for value in self.session.get_outputs()}
@@ -82,6 +85,9 @@ class FakeEngine:
             zeros = {name: np.zeros(shape, self.inputs[name]) for name, shape in shapes.items()}
             self._shapes_made[key] = {name: a.shape for name, a in self.run(zeros).items()}
         return self._shapes_made[key]
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return self.outputs[name]
 
     def get_tensor_profile_shape(self, name: str, index: int) -> Any:
         return self.shapes[index][name]
@@ -248,9 +254,12 @@ def fake_library(device: Gpu, flavour: str = "tensorrt") -> Library:
             except ValueError:
                 messages.add("Serialization assertion magicTagRead == kMAGIC_TAG failed")
                 return None
-            return FakeEngine(device, described["path"], described["profiles"])
+            graph = described.get("path") or base64.b64decode(described["graph"])
+            return FakeEngine(device, graph, described["profiles"])
 
-    module: Any = SimpleNamespace(Runtime=Runtime, ExecutionContextAllocationStrategy=Strategy)
+    module: Any = SimpleNamespace(
+        Runtime=Runtime, ExecutionContextAllocationStrategy=Strategy, nptype=lambda kind: kind
+    )
     if flavour == "tensorrt-rtx":
         module.ComputeCapability = ComputeCapability
         module.IRuntimeCache = FakeRuntimeCache
@@ -261,7 +270,7 @@ def fake_library(device: Gpu, flavour: str = "tensorrt") -> Library:
 def fake_plans(
     manifest: Manifest, folder: Path, max_side: int = 640, top: float | None = None
 ) -> Mapping[str, bytes]:
-    """Plans with the profiles that real ones get."""
+    """Plans with the profiles that real ones get, of the graphs as they are in the folder."""
     plans = {}
     for stage in manifest.stages:
         shapes = [
@@ -269,6 +278,22 @@ def fake_plans(
             for profile in profiles(manifest, stage, max_side, top)
         ]
         described = {"path": str(folder / stage.file), "profiles": shapes}
+        plans[stage.name] = json.dumps(described).encode()
+    return plans
+
+
+def real_plans(manifest: Manifest, folder: Path, max_side: int = 640) -> Mapping[str, bytes]:
+    """Plans of the graphs that TensorRT gets: pictures are resized, masks are float16."""
+    painting, graph = view_stage(manifest)
+    graphs = [(painting, graph)]
+    graphs += [(stage, stage_graph(folder / stage.file, stage)) for stage in manifest.stages]
+    plans = {}
+    for stage, content in graphs:
+        shapes = [
+            {key: (span.min, span.opt, span.max) for key, span in profile.items()}
+            for profile in profiles(manifest, stage, max_side)
+        ]
+        described = {"graph": base64.b64encode(content).decode(), "profiles": shapes}
         plans[stage.name] = json.dumps(described).encode()
     return plans
 

@@ -43,6 +43,7 @@ def call_all(flavour: str, module: ModuleType) -> set[str]:
         "num_optimization_profiles": 1,
         "get_tensor_profile_shape": lambda name, index: [shapes[name]] * 3,
         "get_tensor_shape": lambda name: (1, 1, 1, 1),
+        "get_tensor_dtype": module.DataType.HALF,
         "serialize": b"kernels",
     }
     checked = CheckedModule(module, answers)
@@ -53,7 +54,8 @@ def call_all(flavour: str, module: ModuleType) -> set[str]:
     targets = ["8.9"] if portable else []
     profile = {"image": Range(IMAGE, IMAGE, IMAGE)}
     check_gpu(library, FAKE)
-    build_plan(library, b"graph", "trunk", [profile], targets)
+    for tf32 in (True, False):
+        build_plan(library, b"graph", "trunk", [profile], targets, tf32=tf32)
     answers["parse"] = False
     with pytest.raises(EngineError, match="refuses graph trunk: text text: text"):
         build_plan(library, b"graph", "trunk", [profile], targets)

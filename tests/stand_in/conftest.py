@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -38,16 +38,17 @@ def driver(the_driver: StandIn) -> Iterator[StandIn]:
 
 @pytest.fixture
 def load(driver: StandIn) -> Load:
-    """Load a model folder on it; `form` changes its manifest."""
+    """Load a model folder on it; `form` changes its manifest, `plans_of` what is run."""
 
     def load(
         folder: Path,
         form: Callable[[Manifest], Manifest] = lambda manifest: manifest,
         max_side: int = 640,
         flavour: str = "tensorrt",
+        plans_of: Callable[..., Mapping[str, bytes]] = fake_plans,
     ) -> DeepMask:
         manifest = form(load_manifest(folder))
-        plans = fake_plans(manifest, folder, max_side)
+        plans = plans_of(manifest, folder, max_side)
         engine = TensorRTEngine(manifest, plans, fake_library(driver, flavour), open_device())
         return DeepMask(manifest, engine, Choice(flavour, "cuda"), threads=1)
 

@@ -89,7 +89,7 @@ class StandIn:
         return bool(self._driver.stand_in_runs_on(handle))
 
     def holds(self, address: int, size: int) -> bool:
-        return self._driver.stand_in_block(address, size) > 0
+        return bool(self._driver.stand_in_block(address, size))
 
     def read(self, address: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         return self._at(address, size_of(dtype, shape)).view(dtype).reshape(shape).copy()
