@@ -73,12 +73,32 @@ except Exception as error:
 )
 @cache_option
 @click.option(
+    "--self-test",
+    type=PATH,
+    metavar="FILE",
+    help="Try every engine with this model instead: compare it with the CPU, time it, and write "
+    "the figures to FILE, JSON to send. Takes minutes, with TensorRT tens of them.",
+)
+@click.option(
+    "--photo",
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="For --self-test: a photograph to compare on, beside five drawn pictures.",
+)
+@click.option(
     "--clear-cache",
     is_flag=True,
     help="Remove TensorRT's plans and do nothing else. They are built again when needed.",
 )
 def command(
-    engine: str, device: str, model: Path | None, cache: Path | None, clear_cache: bool
+    engine: str,
+    device: str,
+    model: Path | None,
+    cache: Path | None,
+    self_test: Path | None,
+    photo: tuple[Path, ...],
+    clear_cache: bool,
 ) -> None:
     """Show what deepmask-trt-run finds on this machine: Python, engines, GPU, memory, the model.
 
@@ -91,6 +111,13 @@ def command(
     if clear_cache:
         _clear(cache)
         return
+    if self_test is not None:
+        from deepmask.runtime.cli.self_test import run_self_test
+
+        run_self_test(engine, device, model, cache, self_test, photo)
+        return
+    if photo:
+        raise click.UsageError("--photo is for --self-test FILE: give that too")
     from deepmask.runtime.engines.tensorrt import cuda
 
     gpus, no_gpu = system_info.gpus()

@@ -29,7 +29,9 @@ from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt import progress
 from deepmask.runtime.engines.tensorrt.build import build_plan, strongly_typed, target_name
 from deepmask.runtime.engines.tensorrt.flavours import Library, load_library
+from deepmask.runtime.engines.tensorrt.graphs import stage_graph
 from deepmask.runtime.engines.tensorrt.progress import share_done
+from deepmask.runtime.model.shipped import shipped_model
 from tests.export.tensorrt_graphs import (
     Form,
     ends_of,
@@ -50,8 +52,8 @@ if importlib.util.find_spec("tensorrt_rtx") is None:
         allow_module_level=True,
     )
 
-#: Ampere (data centre and desktop), Ada, Blackwell. One plan holds all four.
-TARGETS = ("8.0", "8.6", "8.9", "12.0")
+#: Turing, Ampere, Ada, Blackwell. One plan holds all four.
+TARGETS = ("7.5", "8.6", "8.9", "12.0")
 #: Every kind of graph that a preset has, see `kind`.
 GRAPHS = [
     ("deepmask-r18", "trunk"),
@@ -155,6 +157,24 @@ def test_the_shipped_graphs_build_in_fp32_and_fp16(library: Library, name: str) 
     check_floats(library, form)
 
 
+@pytest.mark.parametrize("name", ["score", "mask-a", "mask-b"])
+def test_the_shipped_files_build_as_they_are(library: Library, name: str) -> None:
+    """Their weights are float16 behind a Cast, and inputs of layers to the parser.
+
+    The builder folds them: the plan is as large as that of float32 weights, with TF32 and without.
+    """
+    form = ends_of(shipped(name))
+    path = shipped_model() / form.stage.file
+    store_as_single(form.model)
+    sizes = []
+    for graph in (stage_graph(path, form.stage), form.model.SerializeToString()):
+        for tf32 in (True, False):
+            plan, warnings = build_plan(library, graph, name, form.profiles, TARGETS, tf32=tf32)
+            assert warnings == []
+            sizes.append(len(plan))
+    assert min(sizes) > 0.95 * max(sizes)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(FULL_SIZE not in os.environ, reason=f"takes ten minutes: set {FULL_SIZE}=1")
 @pytest.mark.parametrize(("preset", "name"), ALL_GRAPHS)
@@ -222,7 +242,7 @@ def test_every_preset_is_made_of_graphs_that_are_built() -> None:
 
 def test_targets_are_those_that_rtx_knows(library: Library) -> None:
     names = [target_name(library.module, one) for one in TARGETS]
-    assert names == ["SM80", "SM86", "SM89", "SM120"]
+    assert names == ["SM75", "SM86", "SM89", "SM120"]
     with pytest.raises(EngineError, match=r"cannot build for SM90; it can for SM75, SM80, .*SM120"):
         target_name(library.module, "9.0")
 

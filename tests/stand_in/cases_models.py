@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from deepmask import DeepMask
+from deepmask.runtime.doctor.self_test import Way, self_test
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.pool import PATIENCE
 from deepmask.runtime.model.manifest import Manifest
@@ -116,6 +117,15 @@ def test_four_threads_get_what_one_gets(model: DeepMask, driver: StandIn) -> Non
             assert found == expected[index:] + expected[:index]
     gc.collect()
     assert driver.held[2] == streams
+
+
+def test_the_self_test_passes(squares: Path, load: Load) -> None:
+    """And tells of the GPU's memory."""
+    way = Way("tensorrt", lambda: load(squares, max_side=1024, plans_of=real_plans))
+    [result] = self_test(lambda: on_cpu(squares), [way], times=1)
+    assert result.failed == []
+    assert result.found > 0.9
+    assert len(result.gpu_free) == 2
 
 
 def test_every_call_pushes_and_pops(model: DeepMask, driver: StandIn) -> None:
