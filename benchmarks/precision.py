@@ -20,13 +20,13 @@ from benchmarks.emulate import FORMS, emulate
 from deepmask.evaluate.evaluator import evaluate
 from deepmask.evaluate.request import Request
 from deepmask.export.onnx_graph import name_nodes
-from deepmask.export.precision.fp16 import KEPT
-from deepmask.export.precision.keep_float32 import layers_of, score_tail
+from deepmask.export.precision.fp16 import spared_by
 from deepmask.export.weights import store_as_single
 from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
 from deepmask.runtime.model.shipped import find_model
 
 PLAIN = "fp32"
+FIGURES = ("AR@10", "AR@100", "AR@1000", "AUC")
 PATH = click.Path(path_type=Path)
 
 
@@ -38,8 +38,7 @@ def write_emulated(source: Path, form: str, folder: Path) -> None:
         model = onnx.load(source / stage.file)
         store_as_single(model)
         name_nodes(model)
-        spared = [*layers_of(model, stage, *KEPT), *score_tail(model, stage)]
-        emulate(model, form, spared)
+        emulate(model, form, spared_by(model, stage))
         onnx.save_model(model, folder / stage.file)
     whole = replace(manifest, coarse=None) if manifest.coarse else manifest
     write_manifest(with_checksums(whole, folder), folder)
@@ -58,7 +57,8 @@ def measure(folder: Path, annotations: Path, images: Path, limit: int | None) ->
         )
     )
     assert done.metrics is not None
-    return {"pictures": done.measured, **{kind: done.metrics[kind] for kind in ("segm", "bbox")}}
+    kept = {kind: {name: done.metrics[kind][name] for name in FIGURES} for kind in ("segm", "bbox")}
+    return {"pictures": done.measured, **kept}
 
 
 @click.command()

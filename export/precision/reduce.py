@@ -20,8 +20,9 @@ from deepmask.export.precision.agreement import (
 )
 from deepmask.export.precision.calibration import Feed, feeds
 from deepmask.export.precision.calibration_set import COMPARED, Photographs, drawn_pictures
-from deepmask.export.precision.fp16 import convert_to_half
+from deepmask.export.precision.fp16 import convert_to_half, spared_by
 from deepmask.export.precision.int8 import INT8, SYMMETRIC, count_quantised, quantise
+from deepmask.export.precision.ranges import check_ranges
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.model.folder import with_checksums, write_manifest
 from deepmask.runtime.model.manifest import Manifest, Stage
@@ -45,9 +46,9 @@ def write_reduced(
 ) -> Manifest:
     """Write the model folder `reference`, of float32 graphs, to `out` in another precision.
 
-    int8 needs `photographs`; fp16 is compared on drawn pictures without. Every graph passes ONNX's
-    checker. The figures of the comparison are reported and kept in the manifest's `parity`; too low
-    an agreement is reported as a warning.
+    int8 needs `photographs`; fp16 is compared on drawn pictures without, and with them checked to
+    stay within float16's range. Every graph passes ONNX's checker. The figures of the comparison
+    are reported and kept in the manifest's `parity`; too low an agreement is reported as a warning.
     """
     with DeepMask.load(reference, engine="onnxruntime", device="cpu") as model:
         plain = model.manifest
@@ -59,7 +60,8 @@ def write_reduced(
             else:
                 files = photographs.calibrated if photographs else ()
                 inputs = feeds(stage, files, plain, model.engine, progress)
-                _convert(reference / stage.file, target, precision, stage, inputs)
+                if warning := _convert(reference / stage.file, target, precision, stage, inputs):
+                    report(warning)
             size = target.stat().st_size / 1e6
             report(f"{target.name:<17}{size:7.1f} MB, {_lowered(target, precision)}")
         manifest = with_checksums(replace(plain, precision=precision), out)
@@ -126,8 +128,12 @@ def _cut_from(stage: Stage, manifest: Manifest) -> Stage | None:
 
 def _convert(
     source: Path, target: Path, precision: str, stage: Stage, inputs: Iterable[Feed]
-) -> None:
+) -> str:
+    """Write a graph in a precision; return a warning, or ""."""
+    warning = ""
     if precision == FP16:
+        spared = spared_by(onnx.load(source), stage)
+        warning = check_ranges(source, spared, inputs, "the calibration pictures")
         convert_to_half(source, target, stage)
     else:
         quantise(source, target, stage, inputs, precision)
@@ -135,6 +141,7 @@ def _convert(
     strip(graph)
     onnx.save_model(graph, target)
     onnx.checker.check_model(target, full_check=True)
+    return warning
 
 
 def _pictures(photographs: Photographs | None) -> Iterator[Image]:

@@ -18,6 +18,10 @@ from deepmask.runtime.progress import Progress, no_progress
 #: A warning that asks for nothing: model.json says int64, and so it is given and taken.
 _HARMLESS = re.compile(r"Make sure (?:input|output) \S+ has Int64 binding")
 
+#: TensorRT for RTX (1.7.1) on compute capability 7.5, and what to do there.
+_NO_SINGLE = "FP32 GEMM is not supported"
+_ON_TURING = "; for this GPU export the model with --precision fp16, or use --engine tensorrt"
+
 
 def build_plan(
     library: Library,
@@ -114,4 +118,5 @@ def _parser_error(parser: Any) -> str:
 def _reason(messages: Sequence[str]) -> str:
     """Pick the message that tells most: of memory if that ran out, else the last one."""
     of_memory = [line for line in messages if "out of memory" in line.lower()]
-    return one_line([*messages, *of_memory][-1]) if messages else "it gave no reason"
+    reason = one_line([*messages, *of_memory][-1]) if messages else "it gave no reason"
+    return f"{reason}{_ON_TURING}" if _NO_SINGLE in reason else reason
