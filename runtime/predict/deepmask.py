@@ -188,7 +188,9 @@ class DeepMask:
         height, width = image.shape[:2]
         timer = StageTimer(self.engine)
         count = max(proposals, POOL) if limit < 1 else proposals
-        found, view, tensors = self._windows(image, count, scales, max_side, timer)
+        found, view, tensors = self._windows(
+            image, count, scales, max_side, timer, names=least is not None
+        )
         with timer.host("encode"):
             bound = log(cut / (1 - cut))
             runs = mask_runs(found.logits, bound, found.boxes, (height, width), self._threads)
@@ -230,7 +232,7 @@ class DeepMask:
         views = planned_views(image, (1.0,), self.manifest, max_side)
         timer = StageTimer(self.engine)
         with self._lifetime.call(), self._turn:
-            tensors = self._network.run_view(image, views[0], timer)
+            tensors = self._network.run_view(image, views[0], timer, proposals=False)
             size = (image.shape[0], image.shape[1])
             return self._labeller.classes(boxes, len(boxes), size, views[0], tensors, least, timer)
 
@@ -267,13 +269,18 @@ class DeepMask:
         scales: Scales | None,
         max_side: int | None,
         timer: StageTimer,
+        names: bool = False,
     ) -> tuple[Windows, View, Tensors]:
         """Return the windows; and the view that boxes are read in, with what its stages made."""
         manifest, network = self.manifest, self._network
         factors = (scales or manifest.views.scales).factors()
         views = planned_views(image, factors, manifest, max_side)
+        nearest = nearest_to_one(views)
         with self._turn:
-            tensors = [network.run_view(image, view, timer) for view in views]
+            tensors = [
+                network.run_view(image, view, timer, names=names and view is views[nearest])
+                for view in views
+            ]
             maps = network.score_maps(tensors, views)
             with timer.host("select"):
                 weighed = weigh_sizes(maps, views, manifest.grids, manifest.scale_prior)
@@ -286,5 +293,4 @@ class DeepMask:
                 selection, order = select_by_rank(selection, ranks, count)
                 logits = logits[order]
         windows = Windows(selection, selection.boxes(views, manifest.grids), logits)
-        nearest = nearest_to_one(views)
         return windows, views[nearest], tensors[nearest]
