@@ -9,7 +9,7 @@ import importlib.util
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from types import ModuleType
 from typing import Any
@@ -27,10 +27,10 @@ CUresult = IntEnum(
 )
 Attribute = IntEnum(
     "Attribute",
-    {
-        f"CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_{part}": n
-        for n, part in enumerate(("MAJOR", "MINOR"))
-    },
+    [
+        ("CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR", 0),
+        ("CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR", 1),
+    ],
 )
 
 
@@ -48,7 +48,7 @@ class Driver(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("cu"):
             raise AttributeError(name)
-        found: Any = {
+        known: dict[str, Callable[..., Any]] = {
             "cuDriverGetVersion": lambda: 12080,
             "cuDeviceGetCount": lambda: 1,
             "cuDeviceGet": lambda index: index,
@@ -66,7 +66,8 @@ class Driver(ModuleType):
             "cuMemcpyDtoHAsync": lambda to, start, size, _: self.copy(to, start, size),
             "cuMemFree": self.free,
             "cuMemFreeHost": self.free,
-        }.get(name, lambda *_: None)
+        }
+        found: Callable[..., Any] = known.get(name, lambda *_: None)
 
         def call(*arguments: Any) -> tuple[Any, ...]:
             self.calls[name] += 1
@@ -103,12 +104,13 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", driver)
     monkeypatch.delitem(sys.modules, NAME, raising=False)
-    absent = lambda name: None if name == "pycuda" else driver  # noqa: E731
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda n: absent(n) if n.startswith(("cuda", "py")) else found(n),
-    )
+
+    def spec(name: str) -> Any:
+        if name == "pycuda":
+            return None
+        return driver if name.startswith("cuda") else found(name)
+
+    monkeypatch.setattr(importlib.util, "find_spec", spec)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
     monkeypatch.setattr(cuda, "_opened", cuda._opened.__wrapped__)
     monkeypatch.setattr(cuda, "_STARTED_IN", [])
