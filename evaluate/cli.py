@@ -14,6 +14,7 @@ from deepmask.evaluate.request import Evaluation, Request
 from deepmask.runtime.cli.main import Group, Interrupted, one_interrupt, run_command
 from deepmask.runtime.cli.messages import say, say_aside
 from deepmask.runtime.cli.options import (
+    OUTPUT_FOLDER,
     cache_option,
     coarse_option,
     device_option,
@@ -23,20 +24,23 @@ from deepmask.runtime.cli.options import (
     overlap_option,
     parse_scales,
     scales_option,
+    tf32_option,
     threshold_option,
     zoom_option,
 )
 from deepmask.runtime.cli.progress import progress_bar
+from deepmask.runtime.errors import counted
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _LABELS = click.Path(exists=True, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 #: Options that only make sense when a model makes the proposals.
 _MODEL_OPTIONS = (
-    *("model", "engine", "device", "cache"),
-    *("scales", "threshold", "overlap", "zoom", "coarse"),
+    *("model", "engine", "device", "tf32", "cache"),
+    *("scales", "threshold", "overlap", "zoom", "coarse", "max_side"),
 )
+#: Of these, what has no effect on boxes that are given.
+_PROPOSING_OPTIONS = ("scales", "threshold", "overlap", "zoom", "coarse")
 #: Failed images that are named one by one.
 _NAMED_FAILURES = 5
 
@@ -46,6 +50,13 @@ _NAMED_FAILURES = 5
 @click.option("--images", type=_FOLDER, help="Folder of the images that the annotations name.")
 @labels_are_option
 @click.option(
+    "--categories",
+    default="",
+    metavar="NAMES",
+    help="Measure the objects of these categories only: ids or names between commas, voc for "
+    "PASCAL's 20, or all but these, as in 'not voc'. Others are as if nobody had labelled them.",
+)
+@click.option(
     "--voc",
     type=_FOLDER,
     help="PASCAL VOC 2007 folder to measure on instead of --annotations; boxes only.",
@@ -54,6 +65,7 @@ _NAMED_FAILURES = 5
 @model_option
 @engine_option
 @device_option
+@tf32_option
 @cache_option
 @click.option(
     "--proposals",
@@ -68,8 +80,19 @@ _NAMED_FAILURES = 5
 @zoom_option
 @coarse_option
 @click.option(
+    "--max-side",
+    type=click.IntRange(1),
+    help="Search a larger image as if its longer side had this many pixels.  "
+    "[default: the model's]",
+)
+@click.option(
+    "--boxes-json",
+    type=_FILE,
+    help="Let the model name these boxes, COCO results of any source, not its own proposals.",
+)
+@click.option(
     "--out",
-    type=_NEW_FOLDER,
+    type=OUTPUT_FOLDER,
     help="Folder to write records, metrics, table, figures and pictures to.",
 )
 @click.option("--name", help="Name of this run in tables.  [default: the model's or file's name]")
@@ -85,7 +108,8 @@ def command(context: click.Context, /, **options: Any) -> int:
     Runs a model over labelled images, or takes proposals that anything made, and reports
     class-agnostic average recall (AR) of masks and boxes at 10, 100 and 1000 proposals, the area
     under the recall curve (AUC), both by object size, recall at IoU 0.5 and 0.7, all with 95 %
-    intervals. Crowds are ignored, as COCO does.
+    intervals. Crowds are ignored, as COCO does. Where the proposals have categories, it reports
+    average precision (AP) of names too, as COCO and PASCAL VOC measure it.
 
     \b
       deepmask-eval --annotations val.json --images val/ --out runs/ours
@@ -124,7 +148,7 @@ def command(context: click.Context, /, **options: Any) -> int:
 
 @command.command(short_help="Compare several runs.")
 @click.argument("runs", nargs=-1, required=True, type=_FOLDER, metavar="RUN...")
-@click.option("--out", type=_NEW_FOLDER, help="Folder to write the table and the figure to.")
+@click.option("--out", type=OUTPUT_FOLDER, help="Folder to write the table and the figure to.")
 def compare(runs: tuple[Path, ...], out: Path | None) -> None:
     """Compare evaluations of the same objects in one table and one figure.
 
@@ -151,7 +175,7 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
 
 @command.command(short_help="Join the shards of one run.")
 @click.argument("parts", nargs=-1, required=True, type=_FOLDER, metavar="PART...")
-@click.option("--out", type=_NEW_FOLDER, required=True, help="Folder of the whole evaluation.")
+@click.option("--out", type=OUTPUT_FOLDER, required=True, help="Folder of the whole evaluation.")
 def merge(parts: tuple[Path, ...], out: Path) -> None:
     """Join the shards of one evaluation into a whole one, with its report.
 
@@ -175,7 +199,11 @@ def _request(options: dict[str, Any], given: list[str]) -> Request:
     request = Request(**{**options, "scales": scales, "shard": _shard(options["shard"])})
     useless = [name for name in given if name in _MODEL_OPTIONS]
     if request.proposals_json is not None and useless:
-        raise click.UsageError(f"--{useless[0]} has no effect on --proposals-json: leave it")
+        flag = useless[0].replace("_", "-")
+        raise click.UsageError(f"--{flag} has no effect on --proposals-json: leave it")
+    useless = [name for name in given if name in _PROPOSING_OPTIONS]
+    if request.boxes_json is not None and useless:
+        raise click.UsageError(f"--{useless[0]} has no effect on --boxes-json: leave it")
     return request
 
 
@@ -197,10 +225,12 @@ def _tell(result: Evaluation) -> int:
         click.echo(f"Error: {line}", err=True)
     if len(result.failures) > _NAMED_FAILURES:
         more = len(result.failures) - _NAMED_FAILURES
-        click.echo(f"Error: {more} more images failed", err=True)
+        click.echo(f"Error: {counted(more, 'more images')} failed", err=True)
     if result.interrupted:
         advice = "" if result.folder is None else "; the same command with --resume continues"
-        raise Interrupted(f"interrupted, {result.measured} of {result.images} images done{advice}")
+        raise Interrupted(
+            f"interrupted, {result.measured} of {counted(result.images, 'images')} done{advice}"
+        )
     return 1 if result.failures else 0
 
 

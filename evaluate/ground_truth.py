@@ -19,12 +19,14 @@ from deepmask.coco.annotations import (
     Problem,
     some_problems,
 )
+from deepmask.coco.categories import with_categories
 from deepmask.coco.errors import LabelError
 from deepmask.coco.formats import read_labels
 from deepmask.coco.segmentation import Rle, encode
 from deepmask.coco.voc import read_voc
 from deepmask.coco.yolo import is_yolo
 from deepmask.evaluate.errors import EvalError
+from deepmask.runtime.errors import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class GroundTruth:
     """A set to measure on. `kinds` is what can be measured: ("segm", "bbox") or ("bbox",).
 
     annotations  those that count, by image id; images without an object are absent.
+    crowds       of every image.
+    categories   names of the categories by id.
     problems     what is wrong with the set; what they leave out is not measured.
     ignored      how many annotations are left out, by reason.
     """
@@ -57,6 +61,8 @@ class GroundTruth:
     kinds: tuple[str, ...]
     pictures: Mapping[int, Image]
     annotations: Mapping[int, Sequence[Annotation]]
+    crowds: Mapping[int, Sequence[Annotation]] = field(default_factory=dict)
+    categories: Mapping[int, str] = field(default_factory=dict)
     problems: Sequence[Problem] = ()
     ignored: Mapping[Kind, int] = field(default_factory=dict)
 
@@ -64,28 +70,39 @@ class GroundTruth:
         """Return the objects of an image."""
         return objects_of(self.annotations.get(image_id, ()), "segm" in self.kinds)
 
+    def with_crowds(self, image_id: int) -> list[Annotation]:
+        """Return the objects and crowds of an image."""
+        objects = [one for one in self.annotations.get(image_id, ()) if not one.crowd]
+        return [*objects, *self.crowds.get(image_id, ())]
+
     def note(self) -> str:
         """Return one line that says what is left out, and what is wrong with what is not; or ""."""
         told = [problem for problem in self.problems if problem.effect != "note"]
         if not told:
             return ""
         reasons = ", ".join(f"{count} {kind}" for kind, count in self.ignored.items())
-        left = f"{sum(self.ignored.values())} annotations are left out ({reasons})"
+        left = f"left out: {counted(sum(self.ignored.values()), 'annotations')} ({reasons})"
         lost = sum(p.effect == "left out" and p.annotation is None for p in told)
-        what = left if reasons else f"{lost} images are left out" if lost else "mended"
+        what = left if reasons else f"left out: {counted(lost, 'images')}" if lost else "mended"
         return f"note: {self.name}: {what}: {some_problems(told)}"
 
 
 def coco_truth(
-    path: Path, images: Path | None = None, as_stored: bool | None = None
+    path: Path, images: Path | None = None, as_stored: bool | None = None, categories: str = ""
 ) -> GroundTruth:
     """Read labels of any format that `read_labels` knows; raises `EvalError` for what is none.
 
-    images  the folder of the pictures, for a format that has no sizes; paths are relative to it. A
-            picture that is missing otherwise is a failure of its own, when its turn comes.
+    images      the folder of the pictures, for a format that has no sizes; paths are relative to
+                it. A picture that is missing otherwise is a failure of its own, when its turn
+                comes.
+    categories  keep the objects of these only, see `with_categories`.
     """
     folder = images if is_yolo(path) else None
-    return _read(partial(read_labels, path, folder, as_stored), path, folder)
+
+    def read() -> LabelledSet:
+        return with_categories([read_labels(path, folder, as_stored)], categories)[0]
+
+    return _read(read, path, folder)
 
 
 def voc_truth(folder: Path) -> GroundTruth:
@@ -123,14 +140,17 @@ def _read(
     annotations: dict[int, list[Annotation]] = {}
     for item in found.objects:
         annotations.setdefault(item.image.id, []).append(item)
+    crowds: dict[int, list[Annotation]] = {}
     for item in found.instances:
+        if item.crowd:
+            crowds.setdefault(item.image.id, []).append(item)
         if item.crowd and item.image.id in annotations:
             annotations[item.image.id].append(item)
     if not annotations and (found.ignored or found.instances):
-        crowds = f"{len(found.instances)} crowds, " if found.instances else ""
+        told = f"{counted(len(found.instances), 'crowds')}, " if found.instances else ""
         why = f": {some_problems(found.problems)}" if found.problems else ""
-        left = f"{len(found.ignored)} annotations left out"
-        raise EvalError(f"{path}: no object to measure: {crowds}{left}{why}")
+        left = f"{counted(len(found.ignored), 'annotations')} left out"
+        raise EvalError(f"{path}: no object to measure: {told}{left}{why}")
     outlined = all(item.segmentation is not None for item in found.objects)
     pictures = {image.id: _relative(image, folder) for image in found.images}
     return GroundTruth(
@@ -140,6 +160,8 @@ def _read(
         ("segm", "bbox") if outlined and dataset == "coco" else ("bbox",),
         pictures,
         annotations,
+        crowds,
+        {**{one.category: str(one.category) for one in found.objects}, **found.categories},
         found.problems,
         Counter(item.reason for item in found.ignored),
     )

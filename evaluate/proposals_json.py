@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import pycocotools.mask as coco_mask
 
 from deepmask.coco.annotations import Image
 from deepmask.coco.segmentation import to_rle
 from deepmask.coco.values import brief, whole, xywh
+from deepmask.evaluate.detections import Detections, ranked
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.first_twenty import SHOWN
 from deepmask.evaluate.matching import MAX_PROPOSALS, Candidates
 
 _CHUNK = 1 << 20
@@ -27,8 +30,10 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 class ResultsFile:
     """A results file with an index of where the results of each image lie.
 
-    `has_masks` tells whether its results carry segmentations. Results of one image that lie
-    together, as every tool writes them, cost one index entry; shuffled files work too.
+    `has_masks` tells whether its results carry segmentations, `has_categories` whether categories
+    are told apart: there are several, or they have scores, as `deepmask-trt-run` writes them.
+    Results of one image that lie together, as every tool writes them, cost one index entry;
+    shuffled files work too.
     """
 
     def __init__(self, path: Path, pictures: Mapping[int, Image]) -> None:
@@ -38,6 +43,8 @@ class ResultsFile:
         self._spans: dict[int, list[tuple[int, int]]] = {}
         masked = boxed = 0
         last_image: int | None = None
+        categories: set[Any] = set()
+        scored = False
         try:
             for start, end, result in _walk(path):
                 image_id = self._image_of(result, start)
@@ -49,6 +56,9 @@ class ResultsFile:
                         f"{path}: some results have a segmentation and some have none, first at "
                         f"byte {start}: give one kind in one file"
                     )
+                scored |= "category_score" in result
+                if len(categories) < 2:
+                    categories.add(whole(result.get("category_id")))
                 spans = self._spans.setdefault(image_id, [])
                 if spans and last_image == image_id:
                     spans[-1] = (spans[-1][0], end)
@@ -60,6 +70,7 @@ class ResultsFile:
         if not self._spans:
             raise EvalError(f"{path}: holds no results")
         self.has_masks = masked > 0
+        self.has_categories = scored or len(categories) > 1
 
     def images(self) -> set[int]:
         """Return the ids of the images that have at least one result."""
@@ -70,6 +81,17 @@ class ResultsFile:
         picture = self._pictures[image_id]
         try:
             return to_candidates(self._read(image_id), picture, self.has_masks, limit)
+        except (ValueError, OSError) as error:
+            raise EvalError(f"{self.path}: image {image_id}: {error}") from None
+
+    def detections(
+        self, image_id: int, known: Collection[int]
+    ) -> tuple[Detections, Detections | None]:
+        """Return what `to_detections` makes of an image's results."""
+        try:
+            return to_detections(
+                self._read(image_id), self._pictures[image_id], self.has_masks, known
+            )
         except (ValueError, OSError) as error:
             raise EvalError(f"{self.path}: image {image_id}: {error}") from None
 
@@ -121,10 +143,40 @@ def to_candidates(
     return Candidates(np.array([scores[i] for i in order], np.float64), boxes, rles)
 
 
-def _score(index: int, result: dict[str, Any]) -> float:
-    score: Any = result.get("score")
+def to_detections(
+    results: list[dict[str, Any]], picture: Image, with_masks: bool, known: Collection[int]
+) -> tuple[Detections, Detections | None]:
+    """Convert the COCO results of one image that have a category of `known`, best first.
+
+    Results with a score of their category are ranked by both scores. The first `SHOWN` of these are
+    what a person sees, with that score; None where there are no such scores. Raises ValueError as
+    `to_candidates` does.
+    """
+    categories = [_category(index, result) for index, result in enumerate(results)]
+    chosen = [index for index, category in enumerate(categories) if category in known]
+    named = [{**results[index], "category_id": 1} for index in chosen]
+    scores = np.array([_score(index, results[index]) for index in chosen], np.float64)
+    likely: npt.NDArray[np.float64] | None = None
+    if all("category_score" in one for one in named):
+        likely = np.array([_score(i, results[i], "category_score") for i in chosen], np.float64)
+        scores = ranked(likely, np.clip(scores, 0, 1))
+        for one, score in zip(named, scores.tolist(), strict=True):
+            one["score"] = score
+    order = np.argsort(-scores, kind="stable")[:MAX_PROPOSALS]
+    ids = np.array(categories, np.int64)[chosen][order]
+    found = to_candidates(named, picture, with_masks)
+    detections = Detections(ids, found.scores, found.boxes, found.rles)
+    if likely is None:
+        return detections, None
+    rles = None if found.rles is None else found.rles[:SHOWN]
+    first = order[:SHOWN]
+    return detections, Detections(ids[:SHOWN], likely[first], found.boxes[:SHOWN], rles)
+
+
+def _score(index: int, result: dict[str, Any], key: str = "score") -> float:
+    score: Any = result.get(key)
     if type(score) not in (int, float) or not abs(score) < 1e300:
-        raise ValueError(f"result {index}: score must be a finite number, not {brief(score)}")
+        raise ValueError(f"result {index}: {key} must be a finite number, not {brief(score)}")
     return float(score)
 
 

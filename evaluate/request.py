@@ -21,10 +21,14 @@ class Request:
     images         folder of the images; a VOC folder has its own.
     labels_are     "shown" or "stored": what the labels belong to where EXIF turns an image; "auto":
                    the annotated size decides, and where it cannot, what is shown.
+    categories     measure objects of these only: ids or names between commas, voc for PASCAL's 20,
+                   or all but these after "not "; "" for all. Other objects are as not labelled.
     proposals_json COCO results to measure. Without, a model makes the proposals:
     model          its folder, or a shipped one's name; by default fpn-lite. `engine`, `device`,
-                   `cache`, `scales`, `threshold`, `overlap`, `zoom` and `coarse` say how it is
-                   run; None means the model's own value.
+                   `tf32`, `cache`, `scales`, `threshold`, `overlap`, `zoom` and `coarse` say how it
+                   is run; None means the model's own value.
+    max_side       longest side that the model is to see; None: its own.
+    boxes_json     COCO results whose boxes the model names, in place of its own proposals.
     proposals      maximum number of proposals of an image that count.
     out            folder to write to; by default nothing is kept.
     name           what tables call this run; by default the model's or the file's name.
@@ -37,10 +41,12 @@ class Request:
     voc: Path | None = None
     images: Path | None = None
     labels_are: str = "auto"
+    categories: str = ""
     proposals_json: Path | None = None
     model: Path | None = None
     engine: str = "auto"
     device: str = "auto"
+    tf32: bool = True
     cache: Path | None = None
     proposals: int = 1000
     scales: Scales | None = None
@@ -48,6 +54,8 @@ class Request:
     overlap: float | None = None
     zoom: int = 0
     coarse: bool = False
+    max_side: int | None = None
+    boxes_json: Path | None = None
     out: Path | None = None
     name: str | None = None
     limit: int | None = None
@@ -59,11 +67,15 @@ class Request:
             raise EvalUsageError("--annotations and --voc exclude each other: give one")
         if self.annotations is None and self.voc is None:
             raise EvalUsageError("--annotations (or --voc) is missing: what are the objects?")
+        if self.voc is not None and self.categories:
+            raise EvalUsageError("--categories goes with --annotations, not with --voc: leave it")
         if self.proposals_json is None and self.images is None and self.voc is None:
             raise EvalUsageError(
                 "--images is missing: the folder of images to run the model on "
                 "(or give --proposals-json)"
             )
+        if self.proposals_json is not None and self.boxes_json is not None:
+            raise EvalUsageError("--proposals-json and --boxes-json exclude each other: give one")
         for name, given in (("resume", self.resume), ("shard", self.shard != (1, 1))):
             if given and self.out is None:
                 raise EvalUsageError(f"--{name} needs --out, the folder that holds the records")

@@ -104,6 +104,7 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     validation    what is measured on fixed batches; None for nothing.
     base          the configuration of the trained network that one starts from (`--from`); None for
                   a family that starts from a pretrained trunk or from random weights (`--init`).
+                  Either may go on from a trained network like it.
     start_from    copies that trained network into the new one.
     with_scores_of  joins the masks of a network, configuration and weights, to the scores of
                   another, as one network of the family; None where that cannot be.

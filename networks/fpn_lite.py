@@ -21,7 +21,13 @@ from deepmask.networks.levels import SLOTS, Slot
 from deepmask.networks.network import Network, ParameterGroup, train_everything
 from deepmask.networks.whole.config import FpnLiteConfig
 from deepmask.networks.whole.recipe import FpnLiteRecipe
-from deepmask.networks.window_table import Layout, gather_windows, layout_of, table_of
+from deepmask.networks.window_table import (
+    Layout,
+    Windows,
+    gather_windows,
+    layout_of,
+    table_of,
+)
 
 #: Chance of an object at the start of training (thesis §5: focal loss is stable with it).
 PRIOR = 0.01
@@ -45,15 +51,6 @@ class Dense(NamedTuple):
     fine: Tensor
     context_layout: Layout
     fine_layout: Layout
-
-
-class Windows(NamedTuple):
-    """Windows of one slot: level, picture of the batch, and location. (K,) int64 each."""
-
-    level: Tensor
-    picture: Tensor
-    i: Tensor
-    j: Tensor
 
 
 class SlotHead(nn.Module):
@@ -257,6 +254,11 @@ def train_fpn_lite(network: FpnLite, recipe: FpnLiteRecipe) -> list[ParameterGro
     output by the learning rate times the sum of its inputs.
     """
     train_everything(network, recipe)
+    if recipe.second_only:
+        network.requires_grad_(False)
+        for module in (network.second, *(head.outline for head in network.heads)):
+            module.requires_grad_(True)
+        return [ParameterGroup([p for p in network.parameters() if p.requires_grad])]
     if recipe.freeze_stem:
         for parameter in network.trunk.stem_parameters():
             parameter.requires_grad_(False)

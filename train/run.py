@@ -17,17 +17,18 @@ from deepmask.networks.families import FAMILIES
 from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.network import Network
 from deepmask.networks.presets import PRESETS, Preset
+from deepmask.networks.processes import PeerLostError
 from deepmask.networks.recipe import Recipe
-from deepmask.runtime.errors import OneLineError, one_line
+from deepmask.runtime.errors import OneLineError, counted, one_line
 from deepmask.runtime.io.outputs import require_folder, require_writable
 from deepmask.runtime.progress import LOGGER
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.data import DataFiles, Report, read_sets
 from deepmask.train.device import Hardware, choose_hardware
 from deepmask.train.errors import TrainError, TrainUsageError
-from deepmask.train.initialise import initialise, initialise_from
+from deepmask.train.initialise import initialise, initialise_from, read_trained
 from deepmask.train.loop import BEST, LAST, LOG, Schedule, run_loop
-from deepmask.train.parallel import PeerLostError, Team, join, local_device
+from deepmask.train.parallel import Team, join, local_device
 from deepmask.train.provenance import changes, conditions
 from deepmask.train.recall import RecallImage, recall_images
 from deepmask.train.run_file import NAME as RUN_FILE
@@ -46,7 +47,8 @@ class Request:
     out        folder for last.pt, best.pt and log.csv.
     init       weights of a new run's trunk: a file, "imagenet" or "random"; see `initialise`. A
                network without a trunk takes "random" only.
-    base       checkpoint of the network to go on from, for a preset that refines one.
+    base       trained network to go on from, in place of `init`: a checkpoint, a model folder or
+               the name of a shipped model; see `read_trained`.
     resume     continue the run in `out` exactly where it stopped, whatever `init` and `base` are.
     device     "auto", "cpu", "cuda" or "cuda:N"; `precision` is "auto", "bf16" or "fp32".
     threads    threads that make batches.
@@ -142,14 +144,14 @@ def check_request(request: Request) -> None:
                 f"--from is missing: the checkpoint of the network that {name} refines"
             )
     else:
-        if request.base is not None:
+        if request.base is not None and request.init is not None:
             raise TrainUsageError(
-                f"--from is for the presets that refine a network, and {name} is none: leave it out"
+                f"--init {request.init} and --from {request.base} are two starts: give one"
             )
-        if not request.resume and request.init is None:
+        if not request.resume and request.init is None and request.base is None:
             raise TrainUsageError(
-                "--init is missing: a torchvision weights file, 'imagenet' to fetch one, "
-                "or 'random' to start from nothing"
+                "--init is missing: a file of ImageNet weights, 'imagenet' for the published ones, "
+                "or 'random' to start from nothing; or --from a trained network"
             )
     last = request.out / LAST
     if last.exists() and not request.resume:
@@ -223,7 +225,8 @@ def _run(
     processes = f"{team.size} processes, each on " if team.size > 1 else ""
     report(
         f"{request.preset}: {parameters / 1e6:.3g} M parameters on {processes}{hardware}; "
-        f"{len(labelled.images)} labelled images, {len(labelled.instances)} objects; "
+        f"{counted(len(labelled.images), 'labelled images')}, "
+        f"{counted(len(labelled.instances), 'objects')}; "
         f"steps {trainer.step} to {recipe.steps}"
     )
     out, threads, schedule = request.out, request.threads, request.schedule
@@ -232,7 +235,7 @@ def _run(
         name = signal.Signals(stopped).name
         report(f"{name}: saved {last} at step {trainer.step}; continue with --resume")
     else:
-        report(f"trained {recipe.steps} steps: {last}")
+        report(f"trained {counted(recipe.steps, 'steps')}: {last}")
     return Result(trainer.step, stopped, last)
 
 
@@ -252,7 +255,7 @@ def _measured_on(
 
 def _initialise(network: Network, request: Request) -> None:
     if request.base is not None:
-        initialise_from(network, load_checkpoint(request.base))
+        initialise_from(network, read_trained(request.base, network.config))
     elif request.init is not None:
         initialise(network, request.init)
 

@@ -22,6 +22,7 @@ from deepmask.runtime.cli.options import (
     overlap_option,
     parse_scales,
     scales_option,
+    tf32_option,
     threshold_option,
     zoom_option,
 )
@@ -33,6 +34,7 @@ from deepmask.runtime.cli.result_options import result_options
 @model_option
 @engine_option
 @device_option
+@tf32_option
 @cache_option
 @option(
     "--threads", type=click.IntRange(0), default=0, help="Number of CPU threads; 0: one per core."
@@ -88,7 +90,7 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     from deepmask.runtime.cli.one_run import run
 
     with with_stdin(images) as inputs:
-        return run(inputs, scales, options)
+        return run(inputs, scales, options, piped=STDIN in images)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

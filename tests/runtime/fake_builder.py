@@ -1,4 +1,4 @@
-"""TensorRT's builder as far as the runtime uses it. A "graph" is JSON, and so is a "plan".
+"""TensorRT's builder as far as the runtime uses it. A "graph" is ONNX around JSON, a "plan" JSON.
 
 A graph: {"inputs": {name: shape}}, and optionally "remark" and "refused" with what the parser says,
 "warns" and "fails" with what the builder says.
@@ -12,9 +12,30 @@ from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
 from deepmask.runtime.engines.tensorrt.flavours import Library, Messages
 
 ComputeCapability = IntEnum("ComputeCapability", "SM80 SM86 SM89 SM120")
+
+
+def graph_file(described: dict[str, Any]) -> bytes:
+    """An ONNX file that is a graph to this builder."""
+    content: bytes = onnx.ModelProto(doc_string=json.dumps(described)).SerializeToString()
+    return content
+
+
+def read_graph(content: bytes) -> dict[str, Any]:
+    """What `graph_file` wrote; of a real graph its inputs."""
+    model = onnx.ModelProto.FromString(content)
+    if model.doc_string:
+        return dict(json.loads(model.doc_string))
+    shapes = {
+        one.name: [size.dim_value or -1 for size in one.type.tensor_type.shape.dim]
+        for one in model.graph.input
+    }
+    return {"name": model.graph.name.split()[0], "inputs": shapes}
 
 
 class Network:
@@ -44,9 +65,13 @@ class Config:
     def __init__(self) -> None:
         self.profiles: list[Profile] = []
         self.cleared: list[str] = []
+        self.set: list[str] = []
         self.progress_monitor: Any = None
         self.num_compute_capabilities = 0
         self.targets: list[str] = []
+
+    def set_flag(self, flag: str) -> None:
+        self.set.append(flag)
 
     def clear_flag(self, flag: str) -> None:
         self.cleared.append(flag)
@@ -80,9 +105,9 @@ def fake_library(
 
         def parse(self, content: bytes) -> bool:
             try:
-                self._network.graph = json.loads(content)
+                self._network.graph = read_graph(content)
                 self._problem = self._network.graph.get("refused", "")
-            except ValueError:
+            except DecodeError:
                 self._problem = "Failed to parse the ONNX model.\nIt is no protobuf."
             if "remark" in self._network.graph:
                 messages.add(self._network.graph["remark"])
@@ -118,7 +143,8 @@ def fake_library(
                 return None
             shapes = [profile.shapes for profile in config.profiles]
             plan = {"graph": graph, "profiles": shapes, "targets": config.targets, "t": tactics}
-            return json.dumps({**plan, "flags": network.flags, "cleared": config.cleared}).encode()
+            plan |= {"flags": network.flags, "cleared": config.cleared, "set": config.set}
+            return json.dumps(plan).encode()
 
     module: Any = SimpleNamespace(
         Builder=Builder,
