@@ -26,13 +26,17 @@ LAYERS = [
     helper.make_node("Conv", ["y", "shared", "b2"], ["z"], "first"),
     helper.make_node("Conv", ["z", "shared", "b2"], ["out"], "second"),
 ]
-SHAPES = {"wide": (8, 3, 3, 3), "grouped": (12, 2, 3, 3), "shared": (12, 12, 1, 1)}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "wide": (8, 3, 3, 3),
+    "grouped": (12, 2, 3, 3),
+    "shared": (12, 12, 1, 1),
+}
 
 
 def model() -> onnx.ModelProto:
     random = np.random.default_rng(0)
-    values: Arrays = {name: random.normal(size=shape) for name, shape in SHAPES.items()}
-    values |= {f"b{k}": random.normal(size=count) for k, count in enumerate((8, 12, 12))}
+    shapes = SHAPES | {f"b{k}": (count,) for k, count in enumerate((8, 12, 12))}
+    values = {name: random.normal(size=shape) for name, shape in shapes.items()}
     graph = helper.make_graph(
         LAYERS,
         "graph",
@@ -55,7 +59,8 @@ def weights(of: onnx.ModelProto) -> Arrays:
 
 def rounded(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     scale = np.abs(weight).max(axis=(1, 2, 3), keepdims=True) / 127
-    return (np.rint(weight / scale) * scale).astype(np.float32)
+    result: npt.NDArray[np.float32] = (np.rint(weight / scale) * scale).astype(np.float32)
+    return result
 
 
 def means(of: onnx.ModelProto, name: str) -> npt.NDArray[np.float32]:
