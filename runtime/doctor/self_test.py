@@ -185,9 +185,9 @@ def _compare(
 def _outputs(model: DeepMask, picture: Picture, windows: Any = None) -> dict[str, Any]:
     """Return what the stages make of a picture, by name, and the windows whose masks are there."""
     network, timer = Network(model.manifest, model.engine), StageTimer(model.engine)
-    views = plan_views(
-        *picture.shape[:2], model.manifest.views.scales.factors(), model.manifest.views
-    )
+    height, width = picture.shape[:2]
+    factors = model.manifest.views.scales.factors()
+    views = plan_views(height, width, factors, model.manifest.views)
     view = views[len(views) // 2]
     tensors = network.run_view(network.picture(picture, timer), view, timer)
     maps = network.score_maps([tensors], [view])

@@ -6,7 +6,7 @@ once for as many masks as may wait there together: on a CPU, for those of one ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from math import prod
 from typing import Any
 
@@ -37,24 +37,35 @@ class Network:
         self.manifest = manifest
         self.engine = engine
         self._image = next(name for s in manifest.stages for name in s.with_role("image"))
-        readers = (*manifest.window_stages, *manifest.box_stages)
-        self._kept = {grid.score for grid in manifest.grids}.union(*(s.inputs for s in readers))
+        scores = {grid.score for grid in manifest.grids}
+        self._for_proposals = scores.union(*(stage.inputs for stage in manifest.window_stages))
+        self._for_names = set[str]().union(*(stage.inputs for stage in manifest.box_stages))
 
     def picture(self, image: npt.NDArray[np.uint8], timer: StageTimer) -> Any:
         """Give the engine a picture once for all its views."""
         with timer.device("resize"):
             return self.engine.picture(image)
 
-    def run_view(self, picture: Any, view: View, timer: StageTimer) -> Tensors:
-        """Run the stages of one view; return its scores, and what masks and names need."""
+    def run_view(
+        self,
+        picture: Any,
+        view: View,
+        timer: StageTimer,
+        *,
+        proposals: bool = True,
+        names: bool = True,
+    ) -> Tensors:
+        """Run the stages of one view that proposals, names or both need; return what they read."""
+        wanted = {name for name in self._for_proposals if proposals}
+        wanted |= {name for name in self._for_names if names}
+        stages = needed_stages(self.manifest.view_stages, wanted)
         with timer.device("resize"):
             canvas = self.engine.canvas(picture, view, self.manifest.views)
         tensors: Tensors = {self._image: canvas}
-        for index, stage in enumerate(self.manifest.view_stages):
+        for index, stage in enumerate(stages):
             with timer.device(stage.name):
                 tensors |= self._run(stage, tensors)
-            after = self.manifest.view_stages[index + 1 :]
-            later = self._kept.union(*(stage.inputs for stage in after))
+            later = wanted.union(*(after.inputs for after in stages[index + 1 :]))
             tensors = {name: tensor for name, tensor in tensors.items() if name in later}
         return tensors
 
@@ -204,6 +215,17 @@ def _all_finite(values: npt.NDArray[Any]) -> bool:
         exponent = np.uint16(0x7C00)
         return not ((values.view(np.uint16) & exponent) == exponent).any()
     return bool(np.isfinite(values).all())
+
+
+def needed_stages(stages: Sequence[Stage], wanted: Set[str]) -> list[Stage]:
+    """Return those of the stages, in order, that some tensors need to be made."""
+    names = set(wanted)
+    needed: list[Stage] = []
+    for stage in reversed(stages):
+        if names & stage.outputs.keys():
+            needed.insert(0, stage)
+            names |= stage.inputs.keys()
+    return needed
 
 
 def _read_along(axis: Axis, size: int, cells: int) -> int:

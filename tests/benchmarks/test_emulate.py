@@ -66,7 +66,7 @@ def expected(x: Array, form: str) -> Array:
 def test_ten_bits_are_those_of_float16() -> None:
     values = RNG.normal(size=1000).astype(np.float32)
     np.testing.assert_array_equal(rounded(values), half(values))
-    assert rounded(np.float32([1e20]))[0] == pytest.approx(1e20, rel=2**-11)
+    assert rounded(np.array([1e20], np.float32))[0] == pytest.approx(1e20, rel=2**-11)
 
 
 @pytest.mark.parametrize("form", FORMS)

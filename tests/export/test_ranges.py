@@ -27,7 +27,7 @@ def graph(tmp_path: Path) -> Path:
         helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"]),
         helper.make_tensor_value_info("shape", TensorProto.INT64, [1]),
     ]
-    weights = [numpy_helper.from_array(np.float32([1000]), "thousand")]
+    weights = [numpy_helper.from_array(np.array([1000], np.float32), "thousand")]
     made = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.save_model(model, tmp_path / "trunk.onnx")
