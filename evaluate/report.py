@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deepmask.evaluate.average_precision import ClassTotals
-from deepmask.evaluate.class_table import classes_table
+from deepmask.evaluate.average_precision import ClassTotals, trust
+from deepmask.evaluate.class_table import classes_table, names_table
 from deepmask.evaluate.first_twenty import FOUND, SHOWN, Shown
 from deepmask.evaluate.folder import METRICS_NAME, TABLE_NAME
 from deepmask.evaluate.metrics import AUC_COUNTS, LEVEL, RESAMPLES, SEED, Totals, summary
@@ -27,6 +27,7 @@ def measure(folder: Path) -> dict[str, Any]:
     shown = Shown()
     names = {int(one): name for one, name in run.get("categories", {}).items()}
     classes = {kind: ClassTotals() for kind in run["kinds"]} if names else {}
+    told: list[tuple[float, int]] = []
     for record in read_records(folder, run["kinds"]):
         images += 1
         proposals += record.proposals
@@ -36,11 +37,13 @@ def measure(folder: Path) -> dict[str, Any]:
         shown = shown + (record.shown or Shown())
         for kind, sums in totals.items():
             sums.add(record.image_id, record.ranks[kind])
+        told += record.names
         for kind, found in classes.items():
             found.add(record.image_id, record.classes.get(kind, ()))
     return {
         **{kind: summary(sums) for kind, sums in totals.items()},
         **({"classes": {k: one.summary(names) for k, one in classes.items()}} if names else {}),
+        **({"names": trust(told)} if told else {}),
         "first_masks": {"at_most": SHOWN, **asdict(shown)},
         "name": run["name"],
         "images": images,
@@ -77,6 +80,8 @@ def describe(metrics: dict[str, Any]) -> str:
     ]
     if "classes" in metrics:
         lines += ["", classes_table(run["dataset"], metrics["name"], metrics["classes"]), ""]
+    if "names" in metrics:
+        lines += [names_table(metrics["names"]), ""]
     if first := _first_masks(metrics.get("first_masks", {})):
         lines.append(first)
     if "segm" not in metrics and run["dataset"] == "coco":

@@ -171,11 +171,13 @@ def command(**options: Any) -> int:
     """Train a network on COCO-style annotations of any categories.
 
     \b
-    deepmask-train --preset deepmask-r18 \\
+    deepmask-train --from fpn-lite --steps 1000 --lr 2e-4 --out runs/tuned \\
         --train-annotations instances_train.json --train-images train/ \\
-        --val-annotations instances_val.json --val-images val/ \\
-        --init resnet18.pth --out runs/first
-    deepmask-train --resume runs/first
+        --val-annotations instances_val.json --val-images val/
+    deepmask-train --resume runs/tuned
+
+    --from goes on from a trained network, as the shipped one here; --init begins anew, from
+    ImageNet weights.
 
     The run folder receives run.json with these options, log.csv, last.pt and best.pt, the
     checkpoint of the highest mask AR@100 on whole validation images; deepmask-export reads either.
@@ -186,14 +188,14 @@ def command(**options: Any) -> int:
     changes; what it writes has both, the coarse masks and the sharp ones:
 
     \b
-    deepmask-train --preset sharpmask-r18 --from runs/first/best.pt --out runs/sharp \\
+    deepmask-train --preset sharpmask-r18 --from runs/r18/best.pt --out runs/sharp \\
         --train-annotations instances_train.json --train-images train/
 
     Several GPUs, or several machines, train one model as torchrun starts them; --batch is shared
     out among the processes, and losses and updates are those of one process with the whole batch:
 
     \b
-    torchrun --nproc-per-node 4 -m deepmask.train.cli --preset deepmask-vgg-a ...
+    torchrun --nproc-per-node 4 -m deepmask.train.cli --init imagenet ...
     """
     recipe = given_recipe(options)
     from deepmask.train.data import DataFiles

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +42,13 @@ class Windows:
 
     selection  where they are.
     boxes      (N, 4) float64: top, left, height, width in pixels of the picture.
-    logits     (N, mask_size, mask_size) float32: samples of each mask over its window.
+    logits     (N, mask_size, mask_size): samples of each mask over its window; float32, inside of a
+               call float16 where the engine gives out that.
     """
 
     selection: Selection
     boxes: npt.NDArray[np.float64]
-    logits: npt.NDArray[np.float32]
+    logits: npt.NDArray[Any]
 
 
 class DeepMask:
@@ -188,7 +190,8 @@ class DeepMask:
         height, width = image.shape[:2]
         timer = StageTimer(self.engine)
         count = max(proposals, POOL) if limit < 1 else proposals
-        found, view, tensors = self._windows(image, count, scales, max_side, timer)
+        named = least is not None
+        found, view, tensors = self._windows(image, count, scales, max_side, timer, named)
         with timer.host("encode"):
             bound = log(cut / (1 - cut))
             runs = mask_runs(found.logits, bound, found.boxes, (height, width), self._threads)
@@ -230,7 +233,8 @@ class DeepMask:
         views = planned_views(image, (1.0,), self.manifest, max_side)
         timer = StageTimer(self.engine)
         with self._lifetime.call(), self._turn:
-            tensors = self._network.run_view(image, views[0], timer)
+            picture = self._network.picture(image, timer)
+            tensors = self._network.run_view(picture, views[0], timer, proposals=False)
             size = (image.shape[0], image.shape[1])
             return self._labeller.classes(boxes, len(boxes), size, views[0], tensors, least, timer)
 
@@ -245,7 +249,9 @@ class DeepMask:
         """Return the best windows and their mask logits; arguments are those of a call."""
         check_call(image, proposals, None, 1.0, max_side)
         with self._lifetime.call():
-            return self._windows(image, proposals, scales, max_side, StageTimer(self.engine))[0]
+            timer = StageTimer(self.engine)
+            found = self._windows(image, proposals, scales, max_side, timer)[0]
+        return replace(found, logits=found.logits.astype(np.float32, copy=False))
 
     def close(self) -> None:
         """Give back the engine's memory, once calls under way are done; others are refused.
@@ -267,13 +273,18 @@ class DeepMask:
         scales: Scales | None,
         max_side: int | None,
         timer: StageTimer,
+        names: bool = False,
     ) -> tuple[Windows, View, Tensors]:
         """Return the windows; and the view that boxes are read in, with what its stages made."""
         manifest, network = self.manifest, self._network
         factors = (scales or manifest.views.scales).factors()
         views = planned_views(image, factors, manifest, max_side)
+        nearest = nearest_to_one(views)
         with self._turn:
-            tensors = [network.run_view(image, view, timer) for view in views]
+            picture = network.picture(image, timer)
+            with_names = [names and k == nearest for k in range(len(views))]
+            pairs = zip(views, with_names, strict=True)
+            tensors = [network.run_view(picture, view, timer, names=own) for view, own in pairs]
             maps = network.score_maps(tensors, views)
             with timer.host("select"):
                 weighed = weigh_sizes(maps, views, manifest.grids, manifest.scale_prior)
@@ -286,5 +297,4 @@ class DeepMask:
                 selection, order = select_by_rank(selection, ranks, count)
                 logits = logits[order]
         windows = Windows(selection, selection.boxes(views, manifest.grids), logits)
-        nearest = nearest_to_one(views)
         return windows, views[nearest], tensors[nearest]

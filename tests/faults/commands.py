@@ -96,7 +96,7 @@ class Training(Command):
 
     def arguments(self, folder: Path) -> list[str]:
         inputs = self.inputs
-        line = ["train", "--train-annotations", str(inputs.labels)]
+        line = ["train", "--preset", "deepmask-r18", "--train-annotations", str(inputs.labels)]
         line += ["--train-images", str(inputs.images), "--out", str(folder), "--precision", "fp32"]
         line += ["--steps", "6", "--batch", "4", "--negatives", "2", "--max-octaves", "6"]
         line += ["--save-seconds", "0", "--log-every", "1", "--init", "random"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deepmask.networks.fpn_lite import FpnLite
+from deepmask.networks.fpn_lite import FpnLite, train_fpn_lite
 from deepmask.networks.levels import SLOTS, STRIDES
 from deepmask.networks.whole.config import FpnLiteConfig
+from deepmask.networks.whole.recipe import FpnLiteRecipe
 from deepmask.networks.window_table import Windows
 from tests.networks.tiny_fpn import TINY
 
@@ -101,10 +102,25 @@ def test_every_part_learns() -> None:
         assert torch.isfinite(p.grad).all(), name
 
 
+def test_the_second_look_can_learn_alone() -> None:
+    network = FpnLite(TINY)
+    (group,) = train_fpn_lite(network, FpnLiteRecipe(second_only=True))
+    learning = {name for name, p in network.named_parameters() if p.requires_grad}
+    assert len(group.parameters) == len(learning)
+    assert {name.split(".")[0] for name in learning} == {"second", "heads"}
+    assert all(".outline." in name for name in learning if name.startswith("heads."))
+
+
 def test_the_first_score_starts_rare(network: FpnLite) -> None:
     dense = network.dense(torch.full((1, 3, 128, 128), 127.0).double())
     chance = torch.cat([torch.sigmoid(m).flatten() for m in dense.objectness])
     assert chance.mean() < 0.05
+
+
+def test_the_preset_has_its_parameters() -> None:
+    with torch.device("meta"):
+        network = FpnLite(FpnLiteConfig())
+    assert sum(p.numel() for p in network.parameters()) == 9_268_854
 
 
 def test_a_configuration_rebuilds_the_network(network: FpnLite) -> None:

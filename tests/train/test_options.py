@@ -74,8 +74,8 @@ def test_a_setting_of_another_recipe_is_told_to_have_no_effect(flag: str) -> Non
 
 
 def test_an_unknown_preset_is_named() -> None:
-    assert chosen_preset(["--preset", "nothing"]) == "deepmask-r18"
-    assert chosen_preset(["--preset"]) == "deepmask-r18"
+    assert chosen_preset(["--preset", "nothing"]) == "fpn-lite"
+    assert chosen_preset(["--preset"]) == "fpn-lite"
     with pytest.raises(click.UsageError, match="'nothing' is not one of '") as told:
         parsed("--preset", "nothing")
     to_use, _, of_a_study = told.value.message.partition("; nor a row of the thesis' tables: ")
