@@ -68,6 +68,11 @@ class TrainingData:
     cache_bytes: int = 10**9
 
 
+def keep_configuration(config: ConfigType, data: TrainingData) -> ConfigType:
+    """Return the configuration as it is, whatever there is to learn from."""
+    return config
+
+
 @dataclass(frozen=True)
 class Validation(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     """A measurement on fixed batches, while training goes on.
@@ -100,6 +105,9 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     dense         the graphs to export of a network in evaluation mode. See `fold_batchnorm` for
                   what is folded before.
     describe      what `model.json` says of a network of that configuration.
+    fitted        the configuration for the data to learn from, of the preset's: the same, unless
+                  the data decide on a part of it, such as categories. Raises ValueError, as
+                  `batches` does.
     trainable     puts the network in training mode and returns the parameters that learn.
     validation    what is measured on fixed batches; None for nothing.
     base          the configuration of the trained network that one starts from (`--from`); None for
@@ -118,6 +126,7 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     losses: Callable[[NetworkType, BatchType], Mapping[str, Tensor]]
     dense: Callable[[NetworkType], DenseModel]
     describe: Callable[[ConfigType], Description]
+    fitted: Callable[[ConfigType, TrainingData], ConfigType] = keep_configuration
     trainable: Callable[[NetworkType, RecipeType], Sequence[ParameterGroup]] = train_everything
     validation: Validation[ConfigType, RecipeType, NetworkType, BatchType] | None = None
     base: Callable[[ConfigType], NetworkConfig] | None = None

@@ -13,10 +13,10 @@ import torch
 
 from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.categories import with_categories
-from deepmask.networks.families import FAMILIES
+from deepmask.networks.families import FAMILIES, family_of
 from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.network import Network
-from deepmask.networks.presets import PRESETS, Preset
+from deepmask.networks.presets import PRESETS
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.errors import OneLineError, one_line
 from deepmask.runtime.io.outputs import require_folder, require_writable
@@ -189,23 +189,21 @@ def _run(
 ) -> Result:
     preset = PRESETS[request.preset]
     family, recipe = FAMILIES[preset.family], request.recipe or preset.recipe
-    torch.manual_seed(request.seed)
-    network = family.build(preset.config)
     labelled, *partly = with_categories(read_sets(request.data.training(), warn), recipe.categories)
-    make_batch = family.batches(
-        TrainingData(
-            labelled,
-            partly,
-            seed=request.seed,
-            rank=team.rank,
-            size=team.size,
-            cache_bytes=int(request.cache_gb * 1e9),
-        ),
-        preset.config,
-        recipe,
+    data = TrainingData(
+        labelled,
+        partly,
+        seed=request.seed,
+        rank=team.rank,
+        size=team.size,
+        cache_bytes=int(request.cache_gb * 1e9),
     )
+    config = family.fitted(preset.config, data)
+    torch.manual_seed(request.seed)
+    network = family.build(config)
+    make_batch = family.batches(data, config, recipe)
     held_out = read_sets(request.data.validation(), warn)
-    batches, images = _measured_on(held_out, preset, recipe, request) if team.leads else ([], [])
+    batches, images = _measured_on(held_out, network, recipe, request) if team.leads else ([], [])
     if not request.resume:
         _initialise(network, request)
     digests = [found.digest for found in (labelled, *partly)]
@@ -237,14 +235,14 @@ def _run(
 
 
 def _measured_on(
-    held_out: Sequence[LabelledSet], preset: Preset, recipe: Recipe, request: Request
+    held_out: Sequence[LabelledSet], network: Network, recipe: Recipe, request: Request
 ) -> tuple[Sequence[TensorBatch], Sequence[RecallImage]]:
     batches: Sequence[TensorBatch] = []
     images: Sequence[RecallImage] = []
-    validation = FAMILIES[preset.family].validation
+    validation = family_of(network.config).validation
     for found in held_out:
         if validation is not None:
-            batches = validation.batches(found, preset.config, recipe, request.val_samples)
+            batches = validation.batches(found, network.config, recipe, request.val_samples)
         if request.schedule.recall_every:
             images = recall_images(found, request.recall_images)
     return batches, images

@@ -27,6 +27,8 @@ from deepmask.runtime.model.manifest import VIEW, WINDOWS, Grid, Scales, TensorS
 
 #: Longer side in pixels at which a picture is seen.
 MAX_SIDE = 1024
+#: Probability above which a pixel belongs to a mask, chosen on validation pictures.
+THRESHOLD = 0.45
 SUFFIXES = "ab"
 
 
@@ -221,6 +223,6 @@ def describe_fpn_lite(config: FpnLiteConfig) -> Description:
             )
             for grid in grids()
         ),
-        threshold=0.45,
+        threshold=THRESHOLD,
         overlap=0.6,
     )

@@ -12,11 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from deepmask.networks.focal import focal_loss
 from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead, Windows
 from deepmask.networks.levels import SLOTS, STRIDES
 from deepmask.networks.whole.batch import Batch
 from deepmask.networks.whole.coverage import mask_ious, mask_targets
-from deepmask.networks.whole.losses import focal_sum, iou_loss, mask_loss, quality_sum
+from deepmask.networks.whole.losses import OBJECT_WEIGHT, iou_loss, mask_loss, quality_sum
 from deepmask.networks.whole.recipe import FpnLiteRecipe
 
 #: Proposals a picture for the second look: of the best few, and of all that it will rank.
@@ -58,10 +59,9 @@ def _score_losses(dense: Dense, batch: Batch) -> dict[str, Tensor]:
     objects = max(1, sum(int((label == 1).sum()) for label in batch.label))
     owned = max(1, sum(int(o.sum()) for o in batch.owned))
     return {
-        "objectness": _total(
-            [focal_sum(o.float(), t) for o, t in zip(dense.objectness, batch.label, strict=True)]
-        )
-        / objects,
+        "objectness": focal_loss(
+            [o.float() for o in dense.objectness], batch.label, objects, OBJECT_WEIGHT
+        ),
         "quality": _total(
             [
                 quality_sum(q.float(), t, w)
