@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deepmask.runtime.model.manifest import (
+    Category,
     Coarse,
     Grid,
     Manifest,
@@ -111,12 +112,13 @@ class Description:
     views: Views
     grids: tuple[Grid, ...]
     coarse_grids: tuple[Grid, ...] = ()
-    categories: tuple[str, ...] | None = None
+    categories: tuple[Category, ...] | None = None
     threshold: float = 0.2
     overlap: float = 1.0
     scale_prior: float = 0.0
     about: Mapping[str, Any] = field(default_factory=dict)
     calibration: tuple[tuple[float, float], ...] | None = None
+    label_score: float | None = None
 
     def with_defaults(
         self,
@@ -160,6 +162,7 @@ def manifest_of(
         coarse=Coarse(description.coarse_grids, stages(dense.coarse)) if dense.coarse else None,
         about={**description.about, **about},
         calibration=description.calibration,
+        label_score=description.label_score,
     )
 
 

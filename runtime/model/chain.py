@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deepmask.runtime.model.manifest import (
+    BOXES,
     VIEW,
     WINDOWS,
     Axis,
@@ -19,14 +20,16 @@ from deepmask.runtime.model.manifest import (
 _MADE_BY: Mapping[str, tuple[str, ...]] = {
     VIEW: ("map", "score"),
     WINDOWS: ("map", "mask", "rank"),
+    BOXES: ("map", "class", "delta"),
 }
-_GIVEN = {VIEW: "image", WINDOWS: "locations"}
+_GIVEN = {VIEW: "image", WINDOWS: "locations", BOXES: "boxes"}
 _Known = Mapping[str, TensorSpec]
 
 
-def check_chain(stages: Sequence[Stage], grids: Sequence[Grid]) -> None:
+def check_chain(stages: Sequence[Stage], grids: Sequence[Grid], categories: int) -> None:
     """Raise unless stages run in their order and end in what the runtime and the grids ask for.
 
+    categories  that the model tells apart; of none, no stage may run on boxes.
     Every tensor that is read must have been made before, once for each grid and in the same form.
     Raises `ModelFolderError`.
     """
@@ -43,6 +46,7 @@ def check_chain(stages: Sequence[Stage], grids: Sequence[Grid]) -> None:
         known = _run([*before, *chain.stages])
         _check_ends(known, chain, grids)
         _check_scores(known, grids)
+    _check_names(before, [stage for stage in stages if stage.per == BOXES], categories)
     if len({chain.tensor("rank") == "" for chain in chains}) > 1:
         raise ModelFolderError("some grids' windows get a rank and some none, expected all or none")
     made: dict[str, TensorSpec] = {}
@@ -57,11 +61,12 @@ def check_chain(stages: Sequence[Stage], grids: Sequence[Grid]) -> None:
 def _check_stages(stages: Sequence[Stage], grids: Sequence[Grid]) -> None:
     """Check the stages' order, and the grids they name."""
     names = {grid.name for grid in grids}
+    order = list(_GIVEN)
     last = VIEW
     for stage in stages:
-        if (last, stage.per) == (WINDOWS, VIEW):
+        if order.index(stage.per) < order.index(last):
             raise ModelFolderError(
-                f"stage {stage.name} runs per view, after one that runs on windows"
+                f"stage {stage.name} runs per {stage.per}, after one that runs on {last}"
             )
         last = stage.per
         if unknown := sorted(set(stage.grids or ()) - names):
@@ -103,6 +108,27 @@ def _check_scores(known: _Known, grids: Sequence[Grid]) -> None:
         if not isinstance(channels, int) or grid.channel >= channels:
             where = f"grid {grid.name} is channel {grid.channel} of {grid.score:.60}"
             raise ModelFolderError(f"{where}, which has {channels}")
+
+
+def _check_names(before: Sequence[Stage], stages: Sequence[Stage], categories: int) -> None:
+    """Check what the stages for boxes read of the runtime, and give to it."""
+    if (not stages) != (not categories):
+        raise ModelFolderError(
+            f"{categories} categories and {len(stages)} stages per {BOXES}, expected both or none"
+        )
+    if not stages:
+        return
+    known = _run([*before, *stages])
+    expected: dict[str, tuple[Axis, ...]] = {
+        "boxes": ("n", 4),
+        "class": ("n", categories + 1),
+        "delta": ("n", categories, 4),
+    }
+    for role, axes in expected.items():
+        found = [spec.axes for spec in known.values() if spec.role == role]
+        if found != [axes] and (role != "delta" or found):
+            wanted = f"one tensor with the role {role}, ({', '.join(map(str, axes))})"
+            raise ModelFolderError(f"expected {wanted}, in a stage that runs per {BOXES}")
 
 
 def _check_ends(known: _Known, chain: Chain, grids: Sequence[Grid]) -> None:

@@ -2,8 +2,9 @@
 
 A picture is scaled to one or several views (`Views`). Stages run on each view and end in score
 maps, one for each row of the table of grids (`Grid`). The best locations become windows, for which
-further stages make masks, and if they do, ranks. The runtime knows no stage or tensor by name;
-`docs/model-json.md` describes the file.
+further stages make masks, and if they do, ranks. A model that tells categories apart has stages for
+the boxes of masks. The runtime knows no stage or tensor by name; `docs/model-json.md` describes the
+file.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any
 
 from deepmask.runtime.errors import UsageError
 
-VIEW, WINDOWS = "view", "windows"
+VIEW, WINDOWS, BOXES = "view", "windows", "boxes"
 #: What a tensor is to the runtime. A "map" passes from a stage to later ones.
-ROLES = ("image", "locations", "map", "score", "mask", "rank")
+ROLES = ("image", "locations", "boxes", "map", "score", "mask", "rank", "class", "delta")
 #: Layers of a stage, named by the weights they read, that lower precisions treat apart:
 #: "normalisation", "score" and "hidden_score" (its last layer and the one before), "skips" (layers
 #: that make skip maps), "code" (in a stage for windows: the layer that ends a window's code).
@@ -39,8 +40,8 @@ class TensorSpec:
     dtype   "float32" or "int64".
     axes    fixed sizes, or names of sizes that change: "height" and "width" of the canvas in
             pixels, "height/N" and "width/N" in cells of N pixels, "rows" and "cols" of the first
-            grid's score map, "n" for windows, "any" for what only the stage knows: 1 to as many as
-            the canvas has pixels.
+            grid's score map, "n" for windows or boxes, "any" for what only the stage knows: 1 to as
+            many as the canvas has pixels.
     """
 
     role: str
@@ -53,7 +54,8 @@ class Stage:
     """One ONNX file of the folder.
 
     name     for messages and timing.
-    per      `VIEW`: runs once for each view; `WINDOWS`: once for each batch of windows.
+    per      `VIEW`: runs once for each view; `WINDOWS`: once for each batch of windows; `BOXES`:
+             once for the boxes of a picture's best masks.
     inputs, outputs  its tensors by name. Tensors of one name are one and the same.
     layers   weights by role, see `LAYER_ROLES`.
     grids    names of the grids whose windows it is for; None: all. Only of a stage for windows.
@@ -168,6 +170,17 @@ def window_chains(stages: Sequence[Stage], grids: Sequence[Grid]) -> tuple[Chain
 
 
 @dataclass(frozen=True)
+class Category:
+    """What a model calls some objects. Class logit k + 1 is that of the k-th category.
+
+    id    in results; that of the labels it was trained on.
+    """
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
 class Coarse:
     """The parts of a refined model that differ when its masks are left coarse."""
 
@@ -184,7 +197,8 @@ class Manifest:
     scale_prior  logits that a score gains for each octave that its window is larger in the picture.
     calibration  (score, value) pairs, scores ascending: what users see in place of a probability,
                  linear in between; None: the probability itself.
-    categories   names of what the model tells apart; None for class-agnostic models.
+    categories   what the model tells apart; None for class-agnostic models.
+    label_score  probability from which a category's name is given to a mask, by default.
     coarse       there if the masks are refined.
     about        where the model comes from: for people and tools, never used to run it.
     """
@@ -197,10 +211,11 @@ class Manifest:
     threshold: float
     overlap: float
     scale_prior: float
-    categories: tuple[str, ...] | None
+    categories: tuple[Category, ...] | None
     coarse: Coarse | None
     about: Mapping[str, Any]
     calibration: tuple[tuple[float, float], ...] | None = None
+    label_score: float | None = None
 
     @cached_property
     def view_stages(self) -> tuple[Stage, ...]:
@@ -211,6 +226,11 @@ class Manifest:
     def window_stages(self) -> tuple[Stage, ...]:
         """The stages that run on batches of windows, in order."""
         return tuple(stage for stage in self.stages if stage.per == WINDOWS)
+
+    @cached_property
+    def box_stages(self) -> tuple[Stage, ...]:
+        """The stages that run on the boxes of masks, in order; none of a class-agnostic model."""
+        return tuple(stage for stage in self.stages if stage.per == BOXES)
 
     @cached_property
     def chains(self) -> tuple[Chain, ...]:

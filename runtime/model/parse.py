@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
 from deepmask.runtime.model.chain import check_chain
 from deepmask.runtime.model.manifest import (
+    BOXES,
     LAYER_ROLES,
     ROLES,
     VIEW,
     WINDOWS,
     Axis,
+    Category,
     Coarse,
     Grid,
     Manifest,
@@ -28,13 +31,16 @@ from deepmask.runtime.model.manifest import (
 from deepmask.runtime.validation import boolean, check_keys, integer, items, mapping, number, text
 
 FORMAT = "deepmask-model/2"
+_OPTIONAL = ("categories", "label_score", "coarse", "calibration")
 #: Largest side of a mask: a thousand of them take a gigabyte.
 LARGEST_MASK = 512
 #: Most rows of the table of grids, stages, tensors of a stage, and axes of a tensor.
 MOST_GRIDS, MOST_STAGES, MOST_TENSORS, MOST_AXES = 64, 16, 64, 8
+#: Largest id of a category.
+MOST_ID = (1 << 31) - 1
 
-#: Most pairs of a calibration.
-MOST_PAIRS = 1000
+#: Most pairs of a calibration, and categories.
+MOST_PAIRS, MOST_CATEGORIES = 1000, 10_000
 
 _AXIS = re.compile(r"(height|width)(/[1-9]\d{0,3})?|rows|cols|n|any")
 #: Types of tensors by role; of the others float32.
@@ -49,18 +55,19 @@ def parse_manifest(content: dict[str, Any]) -> Manifest:
     Raises `ContentError` or `ModelFolderError` for a key, type, range or tensor that is not as it
     must be; the text is one line without the file's name.
     """
-    content = {"categories": None, "coarse": None, "calibration": None, **content}  # optional keys
+    content = {**dict.fromkeys(_OPTIONAL), **content}
     check_keys(content, {field.name for field in fields(Manifest)} | {"format"}, "")
     threshold = number(content, "threshold", 0, 1)
     if threshold in (0, 1):
         raise ModelFolderError(f"threshold is {threshold}, it must lie between 0 and 1")
     views = _views(mapping(content, "views"))
-    grids, stages = _parts(content, views)
+    categories = _categories(content)
+    grids, stages = _parts(content, views, categories)
     coarse = None
     if content["coarse"] is not None:
         values = mapping(content, "coarse")
         check_keys(values, {"grids", "stages"}, "coarse: ")
-        coarse = Coarse(*_parts(values, views))
+        coarse = Coarse(*_parts(values, views, categories))
     manifest = Manifest(
         name=text(content, "name"),
         precision=text(content, "precision"),
@@ -70,10 +77,11 @@ def parse_manifest(content: dict[str, Any]) -> Manifest:
         threshold=threshold,
         overlap=number(content, "overlap", 0, 1),
         scale_prior=number(content, "scale_prior", -10, 10),
-        categories=_categories(content),
+        categories=categories,
         coarse=coarse,
         about=mapping(content, "about"),
         calibration=_calibration(content),
+        label_score=_label_score(content),
     )
     if coarse is not None and manifest.coarse_form().ranks != manifest.ranks:
         raise ModelFolderError("coarse: only one of the two forms has ranks, expected the same")
@@ -97,11 +105,31 @@ def _scales(values: dict[str, Any]) -> Scales:
     return checked_scales(*(number(values, key, -100, 100) for key in ("start", "stop", "step")))
 
 
-def _categories(values: dict[str, Any]) -> tuple[str, ...] | None:
+def _categories(values: dict[str, Any]) -> tuple[Category, ...] | None:
     if values["categories"] is None:
         return None
-    names = items(values, "categories", 1, 10_000)
-    return tuple(text({"category": name}, "category") for name in names)
+    found = _rows(values, "categories", MOST_CATEGORIES, _category)
+    for what, all_of_them in (
+        ("id", [one.id for one in found]),
+        ("name", [one.name for one in found]),
+    ):
+        if twice := [one for one, count in Counter(all_of_them).items() if count > 1]:
+            raise ModelFolderError(f"two categories have the {what} {twice[0]!r:.60}")
+    return found
+
+
+def _category(values: dict[str, Any]) -> Category:
+    check_keys(values, {field.name for field in fields(Category)}, "categories: ")
+    name = text(values, "name")
+    if not name.strip():
+        raise ModelFolderError("the name of a category is blank, expected letters")
+    return Category(integer(values, "id", 0, MOST_ID), name)
+
+
+def _label_score(values: dict[str, Any]) -> float | None:
+    if (values["label_score"] is None) != (values["categories"] is None):
+        raise ModelFolderError("only one of categories and label_score is there, expected both")
+    return None if values["label_score"] is None else number(values, "label_score", 0, 1)
 
 
 def _calibration(values: dict[str, Any]) -> tuple[tuple[float, float], ...] | None:
@@ -121,11 +149,13 @@ def _calibration(values: dict[str, Any]) -> tuple[tuple[float, float], ...] | No
     return tuple(pairs)
 
 
-def _parts(values: dict[str, Any], views: Views) -> tuple[tuple[Grid, ...], tuple[Stage, ...]]:
+def _parts(
+    values: dict[str, Any], views: Views, categories: tuple[Category, ...] | None
+) -> tuple[tuple[Grid, ...], tuple[Stage, ...]]:
     """Parse the table of grids and the stages of a model or of its coarse form."""
     grids = _rows(values, "grids", MOST_GRIDS, lambda row: _grid(row, views))
     stages = _rows(values, "stages", MOST_STAGES, _stage)
-    check_chain(stages, grids)
+    check_chain(stages, grids, len(categories or ()))
     return grids, stages
 
 
@@ -166,14 +196,14 @@ def _stage(values: dict[str, Any]) -> Stage:
         )
     if not re.fullmatch(r"[0-9a-f]{64}", checksum):
         raise ModelFolderError(f"{where}sha256 is not 64 hexadecimal digits")
-    if per not in (VIEW, WINDOWS):
-        raise ModelFolderError(f"{where}per is {per!r:.60}, expected {VIEW} or {WINDOWS}")
+    if per not in (VIEW, WINDOWS, BOXES):
+        raise ModelFolderError(f"{where}per is {per!r:.60}, expected {VIEW}, {WINDOWS} or {BOXES}")
     inputs, outputs = (_tensors(values, side, where) for side in ("inputs", "outputs"))
     layers = _layers(mapping(values, "layers"), where)
     grids = None
     if values["grids"] is not None:
-        if per == VIEW:
-            raise ModelFolderError(f"{where}it has grids and runs per view: leave grids out")
+        if per != WINDOWS:
+            raise ModelFolderError(f"{where}it has grids and runs per {per}: leave grids out")
         names = items(values, "grids", 1, MOST_GRIDS)
         grids = tuple(text({f"{where}a grid": grid}, f"{where}a grid") for grid in names)
     return Stage(name, file, checksum, per, inputs, outputs, layers, grids)

@@ -33,7 +33,7 @@ def test_the_example_has_the_keys_of_the_format() -> None:
     assert match is not None
     example = json.loads(match[1])
     assert example.pop("format") == FORMAT
-    assert names(Manifest) - set(example) == {"categories", "calibration"}
+    assert names(Manifest) - set(example) == {"categories", "label_score", "calibration"}
     assert set(example["views"]) == names(Views)
     assert set(example["views"]["scales"]) == names(Scales)
     assert set(example["grids"][0]) == names(Grid)

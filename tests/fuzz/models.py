@@ -21,6 +21,7 @@ from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import ModelFolderError
 from tests.fuzz.mutations import EDGES, Target, damaged, damaged_json, exchanged
 from tests.runtime.chains_model import write_chains_model
+from tests.runtime.named_model import write_named_model
 from tests.runtime.square_model import write_square_model
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
@@ -46,6 +47,8 @@ def good(form: str) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="deepmask-fuzz-"))
     if form == "chains":
         return write_chains_model(folder)
+    if form == "named":
+        return write_named_model(folder)
     return write_square_model(folder, refined=form == "refined")
 
 
@@ -172,6 +175,7 @@ TARGETS = (
     _target("model.json", make_manifest, read_manifest, form="plain"),
     _target("model.json, refined", make_manifest, read_manifest, form="refined"),
     _target("model.json, chains", make_manifest, read_manifest, form="chains"),
+    _target("model.json, names", make_manifest, read_manifest, form="named"),
     _target("onnx graphs", make_graph, read_graph, form="plain"),
     _target("onnx graphs, refined", make_graph, read_graph, form="refined"),
     Target("plan descriptions", make_plan, read_plan, (Rebuild,)),

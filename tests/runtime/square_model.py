@@ -105,7 +105,7 @@ def stage_of(
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, folder / f"{file}.onnx")
     name = file.removeprefix("coarse_")
-    per = m.WINDOWS if "mask" in outputs else m.VIEW
+    per = m.WINDOWS if "mask" in outputs else m.BOXES if "boxes" in inputs else m.VIEW
     return m.Stage(name, f"{file}.onnx", "", per, inputs, outputs, dict(layers))
 
 

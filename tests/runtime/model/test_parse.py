@@ -44,6 +44,7 @@ def grid_beside(content: Content, **changes: Any) -> list[Any]:
 
 
 IMAGE = tensor("image", 1, 3, "height", "width")
+CAT = {"id": 1, "name": "cat"}
 VALUES: Rows = [
     ("name", GONE, "keys missing ['name'], unknown []"),
     ("extra", 1, "keys missing [], unknown ['extra']"),
@@ -57,7 +58,14 @@ VALUES: Rows = [
     ("about", [], "about is [], expected an object"),
     ("categories", [], "categories is [], expected a list of 1 to 10000 items"),
     ("categories", "cat", "categories is 'cat', expected a list"),
-    ("categories", ["cat", 3], "category is 3, expected a text"),
+    ("categories", ["cat"], "a row of categories is 'cat', expected an object"),
+    ("categories", [{"id": 1}], "categories: keys missing ['name'], unknown []"),
+    ("categories", [{"id": -1, "name": "cat"}], "id is -1, expected a whole number 0 to 21474"),
+    ("categories", [{"id": 1, "name": " "}], "the name of a category is blank"),
+    ("categories", [CAT, {**CAT, "id": 2}], "two categories have the name 'cat'"),
+    ("categories", [CAT, {**CAT, "name": "dog"}], "two categories have the id 1"),
+    ("categories", [CAT], "1 categories and 0 stages per boxes, expected both or none"),
+    ("label_score", 0.5, "only one of categories and label_score is there, expected both"),
     ("calibration", [], "calibration is [], expected a list of 1 to 1000 items"),
     ("calibration", [[0.5]], "a pair of calibration is [0.5], expected a list of 2 to 2 items"),
     ("calibration", [[0.5, 1.5]], "value is 1.5, expected a number from 0 to 1"),
@@ -114,7 +122,7 @@ ALL_STAGES: Rows = [
     ("stages", [[]], "a row of stages is [], expected an object"),
     ("stages.2", GONE, "expected one tensor with the role mask, (n, 16, 16)"),
     ("stages.2.per", GONE, "stages: keys missing ['per']"),
-    ("stages.2.per", "box", "stage mask: per is 'box', expected view or wind"),
+    ("stages.2.per", "box", "stage mask: per is 'box', expected view, windows or boxes"),
     ("stages.2.name", [], "name is [], expected a text"),
     ("stages.2.name", "trunk", "two stages have the same name: trunk, score"),
     ("stages.2.sha256", "0", "sha256 is not 64 hexadecimal digits"),
@@ -139,7 +147,7 @@ STAGES: Rows = [
 TENSORS: Rows = [
     (
         *("stages.0.inputs.image.role", "picture"),
-        "stage trunk: image: role is 'picture', expected image, locations, map, score, mask",
+        "stage trunk: image: role is 'picture', expected image, locations, boxes, map, score",
     ),
     ("stages.0.inputs.image.role", ["image"], "role is ['image'], exp"),
     ("stages.0.inputs.image.role", GONE, "image: keys missing ['role']"),
@@ -242,15 +250,13 @@ def test_what_is_wrong_is_named(
 
 
 def test_optional_keys(content: Content) -> None:
-    assert not {"categories", "coarse", "calibration"} & set(content)
+    assert not {"categories", "label_score", "coarse", "calibration"} & set(content)
     assert not any("grids" in stage for stage in content["stages"])
     manifest = parse_manifest(content)
     assert (manifest.categories, manifest.coarse) == (None, None)
     tables = [None, [[0, 0.1], [1, 0.1]]]
     found = [parse_manifest({**content, "calibration": table}).calibration for table in tables]
     assert found == [None, ((0, 0.1), (1, 0.1))]
-    named = parse_manifest({**content, "categories": ["cat", "dog"]})
-    assert named.categories == ("cat", "dog")
 
 
 def test_stages_may_share_what_they_read(content: Content) -> None:
