@@ -73,6 +73,11 @@ def keep_configuration(config: ConfigType, data: TrainingData) -> ConfigType:
     return config
 
 
+def no_own_trunk(config: NetworkConfig) -> bool:
+    """Say that a network has the trunk of what it starts from only."""
+    return False
+
+
 @dataclass(frozen=True)
 class Validation(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     """A measurement on fixed batches, while training goes on.
@@ -112,6 +117,8 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     validation    what is measured on fixed batches; None for nothing.
     base          the configuration of the trained network that one starts from (`--from`); None for
                   a family that starts from a pretrained trunk or from random weights (`--init`).
+    own_trunk     of a family with `base`: whether a network has a trunk of its own beside what it
+                  starts from, for `--init` to fill.
     start_from    copies that trained network into the new one.
     with_scores_of  joins the masks of a network, configuration and weights, to the scores of
                   another, as one network of the family; None where that cannot be.
@@ -130,6 +137,7 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     trainable: Callable[[NetworkType, RecipeType], Sequence[ParameterGroup]] = train_everything
     validation: Validation[ConfigType, RecipeType, NetworkType, BatchType] | None = None
     base: Callable[[ConfigType], NetworkConfig] | None = None
+    own_trunk: Callable[[ConfigType], bool] = no_own_trunk
     start_from: Callable[[NetworkType, Network], None] | None = None
     with_scores_of: (
         Callable[[ConfigType, Weights, NetworkConfig, Weights], tuple[ConfigType, Weights]] | None

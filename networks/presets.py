@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deepmask.networks.boxes.config import FastRcnnConfig
+from deepmask.networks.boxes.recipe import FastRcnnRecipe
 from deepmask.networks.patches.config import (
     DeepMaskConfig,
     constant_widths,
@@ -133,9 +135,31 @@ _FPN_LITE_RECIPE = FpnLiteRecipe(
     average=0.999,
 )
 
+_FAST_RCNN_LITE_RECIPE = FastRcnnRecipe(
+    steps=12_000,
+    batch=4,
+    optimiser="adamw",
+    lr=5e-4,
+    weight_decay=0.05,
+    schedule="cosine",
+    warmup=200,
+    clip=5.0,
+    average=0.999,
+)
+#: Fast R-CNN's (thesis §4.4.2): the learning rate falls in steps there.
+_FAST_RCNN_RECIPE = FastRcnnRecipe(
+    steps=80_000, batch=16, lr=0.02, weight_decay=1e-4, schedule="cosine", warmup=500
+)
+
 #: The networks to train and use.
 USED: Mapping[str, Preset] = {
     "fpn-lite": Preset("fpn-lite", FpnLiteConfig(), _FPN_LITE_RECIPE),
+    "fast-rcnn-lite": Preset(
+        "fast-rcnn",
+        FastRcnnConfig(name_trunk="efficientnet-lite0", roi=3, samples=4, hidden=512),
+        _FAST_RCNN_LITE_RECIPE,
+    ),
+    "fast-rcnn": Preset("fast-rcnn", FastRcnnConfig(), _FAST_RCNN_RECIPE),
     "deepmask-r18": Preset("deepmask", _R18, _R18_RECIPE),
     "sharpmask-r18": Preset(
         "sharpmask", sharpened(_R18, (32, 16, 8, 4, 4), (64, 64, 32, 16), 80), _SHARP_R18_RECIPE

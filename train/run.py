@@ -131,26 +131,25 @@ def check_request(request: Request) -> None:
     name, family = request.preset, FAMILIES[preset.family]
     if request.val_samples != Request.val_samples and family.validation is None:
         raise TrainUsageError(f"--val-patches has no effect on {name}: leave it out")
-    if family.base is not None:
-        if request.init is not None:
-            raise TrainUsageError(
-                f"--init is for presets that train a trunk, and {name} keeps that of --from: "
-                "leave it out"
-            )
-        if not request.resume and request.base is None:
-            raise TrainUsageError(
-                f"--from is missing: the checkpoint of the network that {name} refines"
-            )
-    else:
-        if request.base is not None:
-            raise TrainUsageError(
-                f"--from is for the presets that refine a network, and {name} is none: leave it out"
-            )
-        if not request.resume and request.init is None:
-            raise TrainUsageError(
-                "--init is missing: a torchvision weights file, 'imagenet' to fetch one, "
-                "or 'random' to start from nothing"
-            )
+    own_trunk = family.base is None or family.own_trunk(preset.config)
+    if not own_trunk and request.init is not None:
+        raise TrainUsageError(
+            f"--init is for presets that train a trunk, and {name} keeps that of --from: "
+            "leave it out"
+        )
+    if family.base is not None and not request.resume and request.base is None:
+        raise TrainUsageError(
+            f"--from is missing: the checkpoint of the network that {name} refines"
+        )
+    if family.base is None and request.base is not None:
+        raise TrainUsageError(
+            f"--from is for the presets that refine a network, and {name} is none: leave it out"
+        )
+    if own_trunk and not request.resume and request.init is None:
+        raise TrainUsageError(
+            "--init is missing: a torchvision weights file, 'imagenet' to fetch one, "
+            "or 'random' to start from nothing"
+        )
     last = request.out / LAST
     if last.exists() and not request.resume:
         raise TrainUsageError(f"{last} exists: continue with --resume, or choose another --out")
@@ -251,7 +250,7 @@ def _measured_on(
 def _initialise(network: Network, request: Request) -> None:
     if request.base is not None:
         initialise_from(network, load_checkpoint(request.base))
-    elif request.init is not None:
+    if request.init is not None:
         initialise(network, request.init)
 
 

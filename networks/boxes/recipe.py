@@ -11,12 +11,6 @@ from deepmask.networks.recipe import Recipe, knob
 class FastRcnnRecipe(Recipe):
     """The settings of Fast R-CNN. A batch is whole pictures, each seen as at test time."""
 
-    proposals: int = knob(
-        200, "Best proposals of the network below whose boxes are sampled from.", low=1
-    )
-    boxes: int = knob(
-        128, "Boxes of a picture that learn, at most a quarter of them objects'.", low=4
-    )
     complete_share: float = knob(
         0.62, "Share of the pictures that come from the set with every object labelled.", high=1
     )

@@ -18,7 +18,7 @@ from deepmask.networks.dense.graphs import (
     DenseModel,
     Description,
 )
-from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead, Windows
+from deepmask.networks.fpn_lite import Dense, Features, FpnLite, SlotHead, Windows
 from deepmask.networks.levels import SLOTS, STRIDES, grids
 from deepmask.networks.whole.config import FpnLiteConfig
 from deepmask.networks.whole.view import FILL
@@ -48,12 +48,16 @@ class ScoreStage(nn.Module):
         the rows of `context`; and `layout` (grids, 4) int64: for each grid the row of its level's
         cell (0, 0) and the pitch, in `context` and in `fine`.
         """
-        dense = self.network.dense(image)
+        return self.read(self.network.features(image), image.device)
+
+    def read(self, features: Features, device: torch.device) -> tuple[Tensor, ...]:
+        """Return the same of maps that are there."""
+        dense = self.network.read(features)
         both = list(zip(dense.objectness, dense.quality, strict=True))
         scores = [first_score(objectness, quality) for objectness, quality in both]
         pairs = [torch.stack(pair, 2).flatten(1, 2) for pair in both]
         first = table_of(pairs, dense.context_layout.margin)
-        layout = _layout(dense.context_layout, dense.fine_layout, image.device)
+        layout = _layout(dense.context_layout, dense.fine_layout, device)
         return *scores, dense.context, dense.fine, first, layout
 
 
