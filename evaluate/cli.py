@@ -23,6 +23,7 @@ from deepmask.runtime.cli.options import (
     overlap_option,
     parse_scales,
     scales_option,
+    tf32_option,
     threshold_option,
     zoom_option,
 )
@@ -34,7 +35,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 #: Options that only make sense when a model makes the proposals.
 _MODEL_OPTIONS = (
-    *("model", "engine", "device", "cache"),
+    *("model", "engine", "device", "tf32", "cache"),
     *("scales", "threshold", "overlap", "zoom", "coarse"),
 )
 #: Failed images that are named one by one.
@@ -54,6 +55,7 @@ _NAMED_FAILURES = 5
 @model_option
 @engine_option
 @device_option
+@tf32_option
 @cache_option
 @click.option(
     "--proposals",

@@ -23,8 +23,8 @@ class Request:
                    the annotated size decides, and where it cannot, what is shown.
     proposals_json COCO results to measure. Without, a model makes the proposals:
     model          its folder, or a shipped one's name; by default fpn-lite. `engine`, `device`,
-                   `cache`, `scales`, `threshold`, `overlap`, `zoom` and `coarse` say how it is
-                   run; None means the model's own value.
+                   `tf32`, `cache`, `scales`, `threshold`, `overlap`, `zoom` and `coarse` say how it
+                   is run; None means the model's own value.
     proposals      maximum number of proposals of an image that count.
     out            folder to write to; by default nothing is kept.
     name           what tables call this run; by default the model's or the file's name.
@@ -41,6 +41,7 @@ class Request:
     model: Path | None = None
     engine: str = "auto"
     device: str = "auto"
+    tf32: bool = True
     cache: Path | None = None
     proposals: int = 1000
     scales: Scales | None = None

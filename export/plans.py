@@ -45,13 +45,14 @@ class PlanBuilder:
         """Raises `ExportUsageError` or `ExportError` if no plan could be built."""
         self._options = options
         self._active: Callable[[], AbstractContextManager[None]] = nullcontext
+        self._free: Callable[[], int] = lambda: 0
         try:
             self._library = _library(options)
             self._gpus = [_target(self._library, target) for target in options.targets]
             if not options.targets:
                 device = open_device()
                 check_gpu(self._library, device.gpu)
-                self._gpus, self._active = [device.gpu], device.active
+                self._gpus, self._active, self._free = [device.gpu], device.active, device.free
         except DeviceError as error:
             rtx = f"TensorRT for RTX builds for a GPU elsewhere: --engine {RTX} --target sm89"
             raise ExportError(f"--build-engine: {error}; {rtx}") from error
@@ -74,7 +75,7 @@ class PlanBuilder:
             for form in forms:
                 try:
                     with self._active():
-                        get(form, folder, library, gpu, report=report)
+                        get(form, folder, library, gpu, report=report, free=self._free())
                 except EngineError as error:
                     raise ExportError(str(error)) from error
         report(f"plans are in {cache or default_folder()}")

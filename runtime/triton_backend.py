@@ -40,7 +40,8 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model of this version; Triton reports what this raises."""
         folder = Path(args["model_repository"], args["model_version"], MODEL)
-        device = "cuda" if args["model_instance_kind"] == "GPU" else "cpu"
+        on_gpu = args["model_instance_kind"] == "GPU"
+        device = f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu"
         self._model = DeepMask.load(folder, device=device)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +35,8 @@ Pixels = npt.NDArray[np.uint8]
 class Settings:
     """How to treat each image; the first five as in `DeepMask.__call__`.
 
+    labels, label_score  as in `DeepMask.__call__`, too.
+    kept     labels of the proposals to keep; None: all.
     objects  how to choose objects: the arguments of `Proposals.objects`.
     kind     of the files that are written, in `FOLDERS`; "coco" for none but COCO results.
     whole    write all proposals as results, not only the objects.
@@ -46,6 +48,9 @@ class Settings:
     overlap: float
     max_side: int | None
     max_pixels: int
+    labels: bool = False
+    label_score: float | None = None
+    kept: Collection[int] | None = None
     objects: Mapping[str, Any] = field(default_factory=dict)
     kind: str = "coco"
     whole: bool = True
@@ -196,14 +201,20 @@ def _run_image(model: DeepMask, job: Job, settings: Settings, with_page: bool) -
         threshold=settings.threshold,
         overlap=settings.overlap,
         max_side=settings.max_side,
+        labels=settings.labels,
+        label_score=settings.label_score,
     )
+    if settings.kept is not None:
+        proposals = proposals.labelled(settings.kept)
     found = time.perf_counter()
     objects = proposals.objects(**settings.objects)
     results = (proposals if settings.whole else objects).to_coco(job.image_id)
     end = time.perf_counter()
     encode = proposals.seconds.get("encode", 0.0) + end - found
     seconds |= {**proposals.seconds, "encode": encode, "total": end - start}
-    masks, scores = objects.encoded, objects.scores
+    masks, scores, classes = objects.encoded, objects.scores, objects.classes
+    numbers = () if classes is None else classes.numbers
+    contents = partial(format_contents, names=objects.names or (), numbers=numbers)
     return _Done(
         proposals,
         objects,
@@ -212,6 +223,8 @@ def _run_image(model: DeepMask, job: Job, settings: Settings, with_page: bool) -
         overlay=objects.draw(image) if job.draw is not None else None,
         files=[]
         if settings.kind == "coco"
-        else list(format_contents(settings.kind, job.files, job.path, image, masks, scores)),
-        section=picture_section(job.name, image, masks, scores) if with_page else None,
+        else list(contents(settings.kind, job.files, job.path, image, masks, scores)),
+        section=picture_section(job.name, image, masks, scores, objects.captions)
+        if with_page
+        else None,
     )

@@ -117,7 +117,8 @@ def command(
         if gpus and sys.stderr.isatty():
             say_aside("trying the engine; TensorRT builds for minutes the first time")
         problem = _try(engine, device, folder, cache)
-    for text in remedies(found, providers, gpu, works=bool(gpus)):
+    runs_cuda = system_info.driver_cuda(gpus)
+    for text in remedies(found, providers, gpu, bool(gpus), runs_cuda):
         say(text)
     if problem:
         raise OneLineError(f"{engine} cannot run: {problem}")

@@ -27,6 +27,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _received: list[int] = []
 
 
+def share_lock_fairly(device: str) -> None:
+    """Let threads wait less for Python's lock where a GPU is fed, in calls that let go of it.
+
+    At Python's own 5 ms, 80 such calls beside a thread of Python took 496 ms, at 1 ms 140, at
+    0.1 ms 35; alone 6.5.
+    """
+    if device != "cpu":
+        sys.setswitchinterval(1e-4)
+
+
 class Interrupted(OneLineError):
     """A command was stopped by Ctrl-C or SIGTERM; the text says what it left behind."""
 

@@ -12,7 +12,8 @@ import click
 
 from deepmask.runtime.cli.batch import Outcome, Outcomes, Settings, run_batch
 from deepmask.runtime.cli.inputs import expand, names_of
-from deepmask.runtime.cli.main import Interrupted, one_interrupt
+from deepmask.runtime.cli.labels import Labels, labels_of
+from deepmask.runtime.cli.main import Interrupted, one_interrupt, share_lock_fairly
 from deepmask.runtime.cli.messages import say, say_aside
 from deepmask.runtime.cli.plan import plan_outputs
 from deepmask.runtime.cli.progress import Rate, progress_bar
@@ -40,11 +41,15 @@ def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) 
     require_writable(outputs.by_option(), [*paths, *_files_of(options["model"])], options["force"])
     video = Video(paths[0], options["max_pixels"]) if is_video(paths[0]) else None
     counted, total = ("images", len(paths)) if video is None else ("frames", video.total)
-    names = ("engine", "device", "threads", "coarse", "max_side", "cache")
+    names = ("engine", "device", "threads", "coarse", "max_side", "zoom", "tf32", "cache")
     given = {name: options[name] for name in names}
     with progress_bar() as show:
-        model = DeepMask.load(options["model"], **given, report=say_aside, progress=show)
-    settings = _settings(model, scales, options)
+        model = DeepMask.load(
+            options["model"], **given, scales=scales, report=say_aside, progress=show
+        )
+    share_lock_fairly(model.choice.device)
+    labels = labels_of(model.manifest, options)
+    settings = _settings(model, scales, labels, options)
     say("\n".join(model_lines(model, settings.scales)))
 
     def start(
@@ -63,7 +68,7 @@ def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) 
     with (
         one_interrupt(),
         model,
-        outputs.writers() as (writer, page),
+        outputs.writers(labels.by_id) as (writer, page),
         suppress(KeyboardInterrupt),
         progress_bar() as show,
         # Closed at once when interrupted: nothing may run on when the model is closed.
@@ -94,7 +99,9 @@ def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) 
     return 1 if failed else 0
 
 
-def _settings(model: DeepMask, scales: Scales | None, options: dict[str, Any]) -> Settings:
+def _settings(
+    model: DeepMask, scales: Scales | None, labels: Labels, options: dict[str, Any]
+) -> Settings:
     """Return how to treat each image: as the options say, else as the model does."""
     manifest = model.manifest
     return Settings(
@@ -104,6 +111,9 @@ def _settings(model: DeepMask, scales: Scales | None, options: dict[str, Any]) -
         overlap=manifest.overlap if options["overlap"] is None else options["overlap"],
         max_side=options["max_side"],
         max_pixels=options["max_pixels"],
+        labels=labels.wanted,
+        label_score=options["label_score"],
+        kept=labels.kept,
         objects=objects_arguments(options),
         kind=options["kind"],
         whole=options["proposals"] is not None and not options["objects"],

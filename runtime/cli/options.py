@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from deepmask.runtime.engines.device import ACCEPTED, is_device
 from deepmask.runtime.model.manifest import ModelFolderError, Scales, checked_scales
 
 
@@ -24,6 +25,12 @@ class Number(click.FloatRange):
         return number
 
 
+def _checked_device(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not is_device(value):
+        raise click.BadParameter(f"{value!r} is no device; expected {ACCEPTED}")
+    return value
+
+
 #: A probability that leaves both outcomes possible.
 PROBABILITY = Number(0, 1, min_open=True, max_open=True)
 IOU = Number(0, 1)
@@ -33,12 +40,15 @@ PATH = click.Path(path_type=Path)
 #: Declares an option whose default is shown.
 option = partial(click.option, show_default=True)
 _ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime")
-_DEVICES = ("auto", "cpu", "cuda")
 engine_option = option(
     "--engine", type=click.Choice(_ENGINES), default="auto", help="Engine that runs the model."
 )
 device_option = option(
-    "--device", type=click.Choice(_DEVICES), default="auto", help="Device that the model runs on."
+    "--device",
+    callback=_checked_device,
+    metavar="[auto|cpu|cuda|cuda:N]",
+    default="auto",
+    help="Device that the model runs on; cuda:1 is the second GPU in CUDA's order.",
 )
 cache_option = click.option(
     "--cache",
@@ -69,6 +79,11 @@ overlap_option = click.option(
     type=IOU,
     help="Rank a proposal lower where its IoU with a better one is above this; 1: never.  "
     "[default: the model's]",
+)
+tf32_option = option(
+    "--tf32/--no-tf32",
+    default=True,
+    help="On GPUs that can, round float32 products to TF32, 10 bits: several times as fast.",
 )
 model_option = click.option(
     "--model",

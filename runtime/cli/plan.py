@@ -54,10 +54,17 @@ class Outputs:
         return [*told, *(str(path) for path in (overlay, self.page) if path is not None)]
 
     @contextmanager
-    def writers(self) -> Iterator[tuple[ResultsWriter | None, HtmlReport | None]]:
-        """Open the results and the page, which get their names when the block ends."""
+    def writers(
+        self, categories: Mapping[int, str]
+    ) -> Iterator[tuple[ResultsWriter | None, HtmlReport | None]]:
+        """Open the results and the page, which get their names when the block ends.
+
+        categories  names of those that results may have, by id.
+        """
         with (
-            nullcontext() if self.results is None else ResultsWriter(self.results) as writer,
+            nullcontext()
+            if self.results is None
+            else ResultsWriter(self.results, categories) as writer,
             nullcontext() if self.page is None else HtmlReport(self.page) as page,
         ):
             yield writer, page

@@ -49,9 +49,21 @@ def object_lines(proposals: Proposals, objects: Proposals) -> list[str]:
     lines = [
         f"{np.count_nonzero(proposals.areas)} proposals in {width} x {height} pixels, {count}:"
     ]
-    lines.append("object  score      x      y  width height      area")
+    names = objects.label_scores is not None
+    lines.append("object  score      x      y  width height      area" + names * "  name")
     for index in range(len(objects)):
         box = " ".join(f"{value:6.0f}" for value in objects.boxes[index])
         area = int(objects.areas[index])
-        lines.append(f"{index + 1:6d} {objects.scores[index]:6.3f} {box} {area:9d}")
+        line = (
+            f"{index + 1:6d} {objects.scores[index]:6.3f} {box} {area:9d}  {_name(objects, index)}"
+        )
+        lines.append(line.rstrip())
     return lines
+
+
+def _name(objects: Proposals, index: int) -> str:
+    """Return an object's name with its probability; "-" where the model is not sure."""
+    if objects.label_scores is None:
+        return ""
+    name = objects.captions[index]
+    return f"{name} {objects.label_scores[index]:.2f}" if name else "-"

@@ -62,6 +62,22 @@ _OPTIONS = (
         "--parts", is_flag=True, help="Keep parts of objects and groups of them as objects, too."
     ),
     click.option(
+        "--labels/--no-labels",
+        default=None,
+        help="Tell what the objects are.  [default: if the model has categories]",
+    ),
+    click.option(
+        "--categories",
+        metavar="NAME,NAME…",
+        help="Keep only what the model calls by these names, or ids, of its categories.",
+    ),
+    click.option(
+        "--label-score",
+        type=IOU,
+        help="Probability from which a category is named, else it is an object.  "
+        "[default: the model's]",
+    ),
+    click.option(
         "--flat",
         is_flag=True,
         help="Let no two objects share a pixel: the smaller one has it.",

@@ -22,6 +22,7 @@ from deepmask.runtime.cli.options import (
     overlap_option,
     parse_scales,
     scales_option,
+    tf32_option,
     threshold_option,
     zoom_option,
 )
@@ -33,6 +34,7 @@ from deepmask.runtime.cli.result_options import result_options
 @model_option
 @engine_option
 @device_option
+@tf32_option
 @cache_option
 @option(
     "--threads", type=click.IntRange(0), default=0, help="Number of CPU threads; 0: one per core."

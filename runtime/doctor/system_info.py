@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -134,6 +135,27 @@ def gpus() -> tuple[list[str], str]:
     rows = [[field.strip() for field in row.split(",")] for row in output.splitlines()]
     lines = [f"{r[0]}, driver {r[1]}, {r[2]} of {r[3]} free" for r in rows if len(r) == 4]
     return lines, "" if lines else "nvidia-smi lists none"
+
+
+def driver_cuda(lines: Sequence[str]) -> int:
+    """Return the major version of CUDA that the driver in lines of `gpus` runs; 0: not known."""
+    found = re.search(r", driver (\d+)\.", lines[0]) if lines else None
+    return 0 if found is None else 13 if int(found[1]) >= 580 else 12
+
+
+def built_for(package: str) -> int:
+    """Return the major version of CUDA that a pip package of NVIDIA's is for; 0: not known."""
+    for major in (12, 13):
+        for part in ("", "_libs", "_bindings"):
+            with suppress(importlib.metadata.PackageNotFoundError):
+                importlib.metadata.version(f"{package}_cu{major}{part}")
+                return major
+    return 0
+
+
+def is_there(module: str) -> bool:
+    """Return whether a module could be imported, without doing it."""
+    return _spec(module) is not None
 
 
 def cpu() -> str:

@@ -62,6 +62,10 @@ class Engine(ABC):
     description: str
     #: Most windows that one run of a stage takes.
     most_windows: int = sys.maxsize
+    #: Approximate memory for the windows of one run of a stage.
+    window_bytes: int = 96 << 20
+    #: Masks that may wait on the device, to be fetched together; of no use where none has to wait.
+    waiting_bytes: int = 64 << 20
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         engine = super().__new__(cls)

@@ -11,13 +11,13 @@ from types import ModuleType
 
 from deepmask.runtime.distribution import NAME, pip_install
 from deepmask.runtime.engines.base import DeviceError, Engine, EngineError
+from deepmask.runtime.engines.device import ACCEPTED, gpu_index, is_device
 from deepmask.runtime.engines.tensorrt import build, cuda, flavours, plan_cache
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.progress import Progress, no_progress
 
 ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime")
-DEVICES = ("auto", "cpu", "cuda")
 
 _TENSORRT = ("tensorrt", "tensorrt-rtx")
 _OPENVINO = ("openvino", "openvino-bf16")
@@ -29,7 +29,7 @@ _INSTALL = {
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine and a device.
+    """An engine and a device: "cpu", "cuda", "cuda:1".
 
     reason    why `auto` took nothing that it prefers; "" if it did.
     fallback  what to take if this one does not start; None where this was asked for.
@@ -43,9 +43,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class Building:
-    """How to build TensorRT's plans: arguments of `model_plans`."""
+    """How to build TensorRT's plans: arguments of `model_plans`. `tf32` is for CUDA too."""
 
     max_side: int = 0
+    top: float | None = None
+    tf32: bool = True
     cache: Path | None = None
     report: Callable[[str], None] = lambda line: None
     progress: Progress = no_progress
@@ -58,10 +60,10 @@ def choose(engine: str = "auto", device: str = "auto", precision: str = "fp32") 
     for int8, if it is installed, else ONNX Runtime (what each takes is in benchmarks/NOTES.md).
     Raises `EngineError` where what was asked for is not to be had.
     """
-    if engine not in ENGINES or device not in DEVICES:
+    if engine not in ENGINES or not is_device(device):
         raise EngineError(
             f"engine {engine!r} on device {device!r}: expected one of {', '.join(ENGINES)} "
-            f"on one of {', '.join(DEVICES)}"
+            f"on {ACCEPTED}"
         )
     usable, problems = [], []
     notes: list[str] = []
@@ -70,7 +72,7 @@ def choose(engine: str = "auto", device: str = "auto", precision: str = "fp32") 
             usable.append(Choice(name, where, _joined(*notes)))
             continue
         problems.append(problem)
-        if where != "cuda" or cuda.may_have_gpu():  # else there is nothing to miss
+        if where == "cpu" or cuda.may_have_gpu():  # else there is nothing to miss
             notes.append(problem)
     if not usable:
         raise EngineError(_refusal(engine, device, problems))
@@ -111,19 +113,20 @@ def open_engine(
 
 def _candidates(engine: str, device: str, precision: str) -> Iterator[tuple[str, str, str]]:
     """Yield engines and devices that were asked for, the best first, with what is missing."""
+    gpu = "cuda" if device == "auto" else device
     if engine in ("auto", *_TENSORRT) and device != "cpu":
-        no_gpu = _problem(cuda.open_device)
+        no_gpu = _problem(partial(cuda.open_device, gpu_index(gpu)))
         if engine == "auto" and no_gpu:
-            yield "tensorrt", "cuda", f"no TensorRT: {no_gpu}"
+            yield "tensorrt", gpu, f"no TensorRT: {no_gpu}"
         else:
             for name in _TENSORRT if engine == "auto" else (engine,):
-                missing = _problem(partial(_check_tensorrt, name))
-                yield name, "cuda", _joined(missing, no_gpu)
+                missing = _problem(partial(_check_tensorrt, name, gpu))
+                yield name, gpu, _joined(missing, no_gpu)
     if engine in ("auto", "onnxruntime"):
         missing = _problem(partial(_module, "onnxruntime"))
         if device != "cpu":
-            yield "onnxruntime", "cuda", missing or _module("onnxruntime").missing_cuda()
-    if device != "cuda":
+            yield "onnxruntime", gpu, missing or _module("onnxruntime").missing_cuda()
+    if device in ("auto", "cpu"):
         for name in _cpu_engines(engine, precision):
             yield name, "cpu", _problem(partial(_module, name))
 
@@ -140,16 +143,16 @@ def _refusal(engine: str, device: str, problems: list[str]) -> str:
     what = _joined(*problems)
     if engine in _TENSORRT and device == "cpu":
         return f"--engine {engine} runs on NVIDIA GPUs only; use --engine onnxruntime"
-    if engine in _OPENVINO and device == "cuda":
+    if engine in _OPENVINO and device not in ("auto", "cpu"):
         return f"--engine {engine} runs on CPUs only; use --device cpu"
     if engine in (*_TENSORRT, *_OPENVINO):
         return f"--engine {engine}: {what}; or use --engine onnxruntime"
-    return f"--device cuda: {what}; use --device cpu" if device == "cuda" else what
+    return what if device in ("auto", "cpu") else f"--device {device}: {what}; use --device cpu"
 
 
-def _check_tensorrt(flavour: str) -> None:
+def _check_tensorrt(flavour: str, device: str) -> None:
     library = flavours.load_library(flavour)
-    build.check_gpu(library, cuda.open_device().gpu)
+    build.check_gpu(library, cuda.open_device(gpu_index(device)).gpu)
 
 
 def _open(
@@ -157,14 +160,17 @@ def _open(
 ) -> Engine:
     opened: Engine
     if choice.engine in _TENSORRT:
-        library, device = flavours.load_library(choice.engine), cuda.open_device()
+        library = flavours.load_library(choice.engine)
+        device = cuda.open_device(gpu_index(choice.device))
         with device.active():
-            plans = plan_cache.model_plans(manifest, folder, library, device.gpu, **vars(building))
+            plans = plan_cache.model_plans(
+                manifest, folder, library, device.gpu, free=device.free(), **vars(building)
+            )
         cache = building.cache or plan_cache.default_folder()
         return TensorRTEngine(manifest, plans, library, device, cache, building.report)
     module = _module(choice.engine)
     if choice.engine == "onnxruntime":
-        opened = module.OnnxRuntimeEngine(manifest, folder, choice.device, threads)
+        opened = module.OnnxRuntimeEngine(manifest, folder, choice.device, threads, building.tf32)
     else:
         arithmetic = module.BFLOAT16 if choice.engine == "openvino-bf16" else module.FLOAT32
         opened = module.OpenVINOEngine(manifest, folder, arithmetic, threads)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import Buffer, Engine, EngineError, check_names
+from deepmask.runtime.engines.host_memory import return_freed, window_bytes
 from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.errors import one_line
 from deepmask.runtime.model.manifest import Manifest, Stage
@@ -44,6 +45,8 @@ def missing_bfloat16() -> str:
 class OpenVINOEngine(Engine):
     """The stages, compiled for the CPU; calls run one after another, each on all `threads`."""
 
+    waiting_bytes = 0
+
     def __init__(self, manifest: Manifest, folder: Path, arithmetic: str, threads: int) -> None:
         """Load the stages; see `open_engine`.
 
@@ -57,6 +60,8 @@ class OpenVINOEngine(Engine):
             name: _compile(core, folder / stage.file, stage, arithmetic, count)
             for name, stage in self._stages.items()
         }
+        self.window_bytes = window_bytes(folder / one.file for one in manifest.window_stages)
+        return_freed()
         version = ".".join(ov.__version__.split("-")[0].split(".")[:3])
         where = f"CPU, {count} thread{'s' * (count > 1)}"
         where += ", bfloat16" if arithmetic == BFLOAT16 else ""

@@ -40,20 +40,23 @@ def format_contents(
     image: npt.NDArray[np.uint8],
     masks: Sequence[RLEMask],
     scores: npt.NDArray[np.float32],
+    names: Sequence[str] = (),
+    numbers: Sequence[int] = (),
 ) -> Iterator[tuple[Path, bytes]]:
     """Yield the files of a picture with their content.
 
     files   what `format_files` returned; cut-outs take as many as there are masks.
     image   (H, W, 3) uint8 RGB, the picture upright.
     masks   N objects, scores (N,), best first; none is empty.
+    names, numbers  of their categories, counted from 0; none if the model has no categories.
     """
     size = (image.shape[0], image.shape[1])
     if kind == "cutout":
         for file, mask in zip(files, masks, strict=False):
             yield file, cut_out(image, mask)
     elif kind == "labelme":
-        yield files[0], labelme_json(files[0], picture, masks, scores, size)
+        yield files[0], labelme_json(files[0], picture, masks, scores, size, names)
     elif kind == "yolo-seg":
-        yield files[0], yolo_labels(masks, size)
+        yield files[0], yolo_labels(masks, size, numbers)
     else:
         yield files[0], label_map(masks, size)

@@ -90,11 +90,13 @@ def picture_section(
     image: npt.NDArray[np.uint8],
     masks: Sequence[RLEMask],
     scores: npt.NDArray[np.float32],
+    names: Sequence[str] = (),
 ) -> str:
     """Return a picture and its objects as a part of the page: the picture is inside, as JPEG.
 
     image  (H, W, 3) uint8 RGB; made smaller where it is large.
     masks  N objects, scores (N,), best first: object i has number i + 1.
+    names  of the objects; by default they have none.
     """
     height, width = image.shape[:2]
     content = {
@@ -105,6 +107,7 @@ def picture_section(
         "objects": [
             {
                 "number": index + 1,
+                "name": names[index] if names else "",
                 "score": round(float(scores[index]), 6),
                 "area": int(mask.area()),
                 "colour": "rgb({},{},{})".format(*colour(index).astype(int)),

@@ -26,14 +26,16 @@ def labelme_json(
     masks: Sequence[RLEMask],
     scores: npt.NDArray[np.float32],
     size: tuple[int, int],
+    names: Sequence[str] = (),
 ) -> bytes:
     """Return the JSON for N masks, to be written as `target`; its path to `picture` is relative.
 
-    size  (height, width) of the picture, upright.
+    size   (height, width) of the picture, upright.
+    names  of the objects; by default all are an "object".
     Parts of one object are polygons of one `group_id`, which is its number from 1 on.
     """
     shapes = [
-        _shape(ring.tolist(), number, float(score))
+        _shape(ring.tolist(), number, float(score), names[number - 1] if names else "object")
         for number, (mask, score) in enumerate(zip(masks, scores, strict=True), 1)
         for ring in outline(mask)
     ]
@@ -49,9 +51,9 @@ def labelme_json(
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def _shape(points: list[list[float]], number: int, score: float) -> dict[str, Any]:
+def _shape(points: list[list[float]], number: int, score: float, name: str) -> dict[str, Any]:
     return {
-        "label": "object",
+        "label": name,
         "points": points,
         "group_id": number,
         "description": f"score {score:.3f}",

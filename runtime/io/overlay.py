@@ -18,10 +18,14 @@ _GOLDEN = 0.618034  # successive hues this far apart stay distinct, however many
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def draw_masks(image: npt.NDArray[np.uint8], masks: Sequence[RLEMask]) -> npt.NDArray[np.uint8]:
+def draw_masks(
+    image: npt.NDArray[np.uint8], masks: Sequence[RLEMask], names: Sequence[str] = ()
+) -> npt.NDArray[np.uint8]:
     """Draw N masks on a copy of `image`, (H, W, 3) uint8 RGB, each with its number from 1 on.
 
     masks   at the image's resolution; empty ones are not drawn, but have a number.
+    names   written behind the numbers, "" for none; the font has ASCII's letters only, and a name
+            with others is left out.
     Paints larger masks first. Raises ValueError for an image of another size.
     """
     sizes = {mask.shape for mask in masks}
@@ -36,7 +40,8 @@ def draw_masks(image: npt.NDArray[np.uint8], masks: Sequence[RLEMask]) -> npt.ND
         _paint(canvas, mask, box, colour(index))
         places[index] = _deepest_pixel(mask, box)
     for index in order:
-        _write_number(canvas, index + 1, places[index], colour(index))
+        name = names[index] if names and names[index].isascii() else ""
+        _write(canvas, f"{index + 1} {name}".strip(), places[index], colour(index))
     return canvas
 
 
@@ -78,16 +83,16 @@ def _deepest_pixel(mask: npt.NDArray[np.bool_], box: npt.NDArray[np.float64]) ->
     return x + int(column) - 1, y + int(row) - 1
 
 
-def _write_number(
+def _write(
     canvas: npt.NDArray[np.uint8],
-    number: int,
+    text: str,
     place: tuple[int, int],
     colour: npt.NDArray[np.float32],
 ) -> None:
-    """Write black digits on a plate of the colour, centred on `place` (x, y), within the canvas."""
+    """Write black text on a plate of the colour, centred on `place` (x, y), within the canvas."""
     height, width = canvas.shape[:2]
     scale, stroke = max(height, width) / 1600 + 0.15, max(1, round(max(height, width) / 900))
-    (text_width, text_height), _ = cv2.getTextSize(str(number), _FONT, scale, stroke)
+    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, stroke)
     pad = stroke + 1
     plate_width, plate_height = text_width + 2 * pad, text_height + 2 * pad
     left = min(max(0, place[0] - plate_width // 2), max(0, width - plate_width))
@@ -97,4 +102,4 @@ def _write_number(
     cv2.rectangle(canvas, (left, top), (right, bottom), plate, cv2.FILLED)
     cv2.rectangle(canvas, (left, top), (right, bottom), (0, 0, 0), 1)
     origin = (left + pad, bottom - pad)
-    cv2.putText(canvas, str(number), origin, _FONT, scale, (0, 0, 0), stroke, cv2.LINE_AA)
+    cv2.putText(canvas, text, origin, _FONT, scale, (0, 0, 0), stroke, cv2.LINE_AA)

@@ -44,8 +44,11 @@ class ResultsWriter:
     added by then. Without any image no file appears.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open both temporary files, in a folder that is made if need be; raises `ResultsError`."""
+    def __init__(self, path: Path, categories: Mapping[int, str] = {1: "object"}) -> None:
+        """Open both temporary files, in a folder that is made if need be; raises `ResultsError`.
+
+        categories  names of those that results may have, by id.
+        """
         if path.is_dir():
             raise ResultsError(f"{path}: is a folder, expected the name of a JSON file")
         self.path, self.images_path = result_files(path)
@@ -54,10 +57,11 @@ class ResultsWriter:
         except OSError as error:
             raise ResultsError(f"{path}: cannot be written ({error.strerror})") from error
         head = f'{{"info": {{"description": "{MARK}"}}, "images": [\n'
-        categories = ', "categories": [{"id": 1, "name": "object"}], "annotations": []}\n'
+        known = json.dumps([{"id": one, "name": name} for one, name in categories.items()])
         self._results = _ArrayFile(self.path, "[\n", "\n]\n")
         try:
-            self._images = _ArrayFile(self.images_path, head, "\n]" + categories)
+            tail = f'\n], "categories": {known}, "annotations": []}}\n'
+            self._images = _ArrayFile(self.images_path, head, tail)
         except ResultsError:
             self._results.drop()
             raise

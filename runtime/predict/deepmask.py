@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
 from threading import Lock
@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.engines.base import Engine, EngineError
+from deepmask.runtime.engines.base import Engine
 from deepmask.runtime.engines.choose import Building, Choice, choose, open_engine
 from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.io import rle
@@ -20,20 +20,19 @@ from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest, Scales
 from deepmask.runtime.model.shipped import find_model
 from deepmask.runtime.predict.calibrate import calibrate
+from deepmask.runtime.predict.call import check_call, least_label_score, planned_views
+from deepmask.runtime.predict.classes import Classes
 from deepmask.runtime.predict.distinct import distinct_first
+from deepmask.runtime.predict.label_boxes import MOST_BOXES, BoxLabeller, nearest_to_one
 from deepmask.runtime.predict.lifetime import Lifetime
-from deepmask.runtime.predict.network import Network
+from deepmask.runtime.predict.network import Network, Tensors
 from deepmask.runtime.predict.proposals import Proposals
 from deepmask.runtime.predict.run_lengths import mask_runs
 from deepmask.runtime.predict.select import Selection, select_best, select_by_rank, weigh_sizes
 from deepmask.runtime.predict.soft_nms import POOL, demote_duplicates
 from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.progress import LOGGER, Progress, no_progress
-from deepmask.runtime.views.views import plan_views
-
-#: Most pixels that the canvases of a picture may have together; a photograph of 1333 pixels a side,
-#: zoomed twice, has half of it. A model's description must not decide how much memory is taken.
-_MAX_AREA = 128_000_000
+from deepmask.runtime.views.views import View
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,7 @@ class DeepMask:
         self.engine = engine
         self.choice = choice
         self._network = Network(manifest, engine)
+        self._labeller = BoxLabeller(manifest, engine)
         self._lifetime = Lifetime(engine.close)
         self._threads = threads
         self._turn: AbstractContextManager[object] = Lock() if turns else nullcontext()
@@ -87,6 +87,9 @@ class DeepMask:
         threads: int = 0,
         coarse: bool = False,
         max_side: int | None = None,
+        scales: Scales | None = None,
+        zoom: int = 0,
+        tf32: bool = True,
         cache: str | Path | None = None,
         report: Callable[[str], None] = LOGGER.info,
         progress: Progress = no_progress,
@@ -96,14 +99,16 @@ class DeepMask:
         folder   its path, or the name of a shipped model, "fpn-lite-int8"; by default "fpn-lite".
         engine   one of `engines.choose.ENGINES`; only "auto" falls back, and `.choice.reason` says
                  why. "openvino-bf16" computes in bfloat16 what the model has in float32.
-        device   "auto", "cpu" or "cuda".
+        device   "auto", "cpu", "cuda" for the first GPU, "cuda:1" for the second.
         threads  of the CPU; 0 means one per core that this process may use. With more than one,
                  and on OpenVINO in any case, calls take turns with the network: two at once would
                  push each other out of the caches.
         coarse   leave out a SharpMask model's refinement: blunter masks, the same scores, sooner.
-        max_side, cache  for TensorRT, which builds plans once, in minutes: for the largest
-                 `max_side` that calls will ask for, at least the model's own, kept in the folder
-                 `cache` (by default among the user's caches).
+        max_side, scales, zoom, cache  for TensorRT, which builds plans once, in minutes: for the
+                 largest `max_side` and `scales` that calls will ask for, at least the model's own,
+                 and `zoom` larger ones; kept in the folder `cache` (by default among the user's).
+        tf32     on GPUs that can (compute capability 8.0), round what float32 products multiply to
+                 TF32, 10 bits: several times as fast.
         report, progress  are told what is built and why, and how far each build has come.
         Raises `ModelFolderError` or `EngineError`.
         """
@@ -114,7 +119,10 @@ class DeepMask:
         wanted = choose(engine, device, manifest.precision)
         if coarse:
             manifest = manifest.coarse_form()
-        building = Building(max_side or 0, None if cache is None else Path(cache), report, progress)
+        kept = None if cache is None else Path(cache)
+        own = manifest.views.scales
+        top = max(own.stop, (scales or own).zoomed(zoom).stop)
+        building = Building(max_side or 0, top, tf32, kept, report, progress)
         opened, choice = open_engine(wanted, manifest, path, threads, building)
         turns = choice.device == "cpu" and threads != 1
         count = threads or cores_available()
@@ -125,7 +133,8 @@ class DeepMask:
         """Names of the stages of a picture's way, in order: the keys of `Proposals.seconds`."""
         of_views = (stage.name for stage in self.manifest.view_stages)
         of_windows = dict.fromkeys(chain.stages[-1].name for chain in self.manifest.chains)
-        return ("decode", "resize", *of_views, "select", *of_windows, "encode")
+        of_boxes = (stage.name for stage in self.manifest.box_stages[-1:])
+        return ("decode", "resize", *of_views, "select", *of_windows, "encode", *of_boxes)
 
     def __call__(
         self,
@@ -136,6 +145,8 @@ class DeepMask:
         threshold: float | None = None,
         overlap: float | None = None,
         max_side: int | None = None,
+        labels: bool | None = None,
+        label_score: float | None = None,
     ) -> Proposals:
         """Return the best proposals of an image, (H, W, 3) uint8 RGB.
 
@@ -146,6 +157,8 @@ class DeepMask:
                     default the model's own; 1 leaves the network's order (see `soft_nms`). Below 1
                     the first masks are distinct too (see `distinct`).
         max_side    longest side in pixels that scale 1 may have, by default the model's own.
+        labels      whether the best masks get a category; by default if the model has categories.
+        label_score  probability from which they are called by it, by default the model's own.
 
         All views are scored first, and only the best locations go through the mask stages; this is
         exact (DeepMask §3.3 computes every mask and then ranks). A model with a second look ranks
@@ -156,10 +169,11 @@ class DeepMask:
         overlap, and their sum is more than the time that has passed.
         """
         limit = self.manifest.overlap if overlap is None else overlap
-        _check_call(image, proposals, threshold, limit, max_side)
+        check_call(image, proposals, threshold, limit, max_side)
         cut = self.manifest.threshold if threshold is None else threshold
+        least = least_label_score(self.manifest, labels, label_score)
         with self._lifetime.call():
-            return self._propose(image, proposals, scales, cut, limit, max_side)
+            return self._propose(image, proposals, scales, cut, limit, max_side, least)
 
     def _propose(
         self,
@@ -169,11 +183,12 @@ class DeepMask:
         cut: float,
         limit: float,
         max_side: int | None,
+        least: float | None,
     ) -> Proposals:
         height, width = image.shape[:2]
         timer = StageTimer(self.engine)
         count = max(proposals, POOL) if limit < 1 else proposals
-        found = self._windows(image, count, scales, max_side, timer)
+        found, view, tensors = self._windows(image, count, scales, max_side, timer)
         with timer.host("encode"):
             bound = log(cut / (1 - cut))
             runs = mask_runs(found.logits, bound, found.boxes, (height, width), self._threads)
@@ -189,7 +204,35 @@ class DeepMask:
                 first = distinct_first([encoded[index] for index in order])
                 encoded = [encoded[index] for index in order[first[:proposals]]]
                 scores = np.minimum.accumulate(scores[first])
-        return Proposals(scores[:proposals], encoded, (height, width), timer.seconds())
+        result = Proposals(scores[:proposals], encoded, (height, width))
+        if least is not None:
+            with self._turn:
+                classes = self._labeller.classes(
+                    result.boxes, MOST_BOXES, (height, width), view, tensors, least, timer
+                )
+            result = replace(result, classes=classes)
+        return replace(result, seconds=timer.seconds())
+
+    def classify(
+        self,
+        image: npt.NDArray[np.uint8],
+        boxes: npt.NDArray[np.float64],
+        *,
+        max_side: int | None = None,
+    ) -> Classes:
+        """Return the categories of N given boxes, of any source: Fast R-CNN on proposals (§4).
+
+        image  (H, W, 3) uint8 RGB; boxes: (N, 4) XYWH in its pixels, within it.
+        Raises ValueError for a model without categories.
+        """
+        check_call(image, 1, None, 1.0, max_side)
+        least = least_label_score(self.manifest, True, None) or 0.0
+        views = planned_views(image, (1.0,), self.manifest, max_side)
+        timer = StageTimer(self.engine)
+        with self._lifetime.call(), self._turn:
+            tensors = self._network.run_view(image, views[0], timer)
+            size = (image.shape[0], image.shape[1])
+            return self._labeller.classes(boxes, len(boxes), size, views[0], tensors, least, timer)
 
     def windows(
         self,
@@ -200,9 +243,9 @@ class DeepMask:
         max_side: int | None = None,
     ) -> Windows:
         """Return the best windows and their mask logits; arguments are those of a call."""
-        _check_call(image, proposals, None, 1.0, max_side)
+        check_call(image, proposals, None, 1.0, max_side)
         with self._lifetime.call():
-            return self._windows(image, proposals, scales, max_side, StageTimer(self.engine))
+            return self._windows(image, proposals, scales, max_side, StageTimer(self.engine))[0]
 
     def close(self) -> None:
         """Give back the engine's memory, once calls under way are done; others are refused.
@@ -224,18 +267,11 @@ class DeepMask:
         scales: Scales | None,
         max_side: int | None,
         timer: StageTimer,
-    ) -> Windows:
+    ) -> tuple[Windows, View, Tensors]:
+        """Return the windows; and the view that boxes are read in, with what its stages made."""
         manifest, network = self.manifest, self._network
         factors = (scales or manifest.views.scales).factors()
-        height, width = image.shape[:2]
-        views = plan_views(height, width, factors, manifest.views, max_side)
-        area = sum(view.canvas_height * view.canvas_width for view in views)
-        if area > _MAX_AREA:
-            raise EngineError(
-                f"the scales of this image have {area / 1e6:.0f} megapixels, at most "
-                f"{_MAX_AREA / 1e6:g} are searched: fewer or smaller --scales, or a smaller "
-                "--max-side"
-            )
+        views = planned_views(image, factors, manifest, max_side)
         with self._turn:
             tensors = [network.run_view(image, view, timer) for view in views]
             maps = network.score_maps(tensors, views)
@@ -249,24 +285,6 @@ class DeepMask:
             with timer.host("select"):
                 selection, order = select_by_rank(selection, ranks, count)
                 logits = logits[order]
-        return Windows(selection, selection.boxes(views, manifest.grids), logits)
-
-
-def _check_call(
-    image: npt.NDArray[np.uint8],
-    proposals: int,
-    threshold: float | None,
-    overlap: float,
-    max_side: int | None,
-) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape[2:] != (3,):
-        shape, kind = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
-        raise ValueError(f"image is {kind} {shape}, expected uint8 (H, W, 3), RGB")
-    if image.size == 0:
-        raise ValueError(f"image has no pixels: {image.shape}")
-    if proposals < 1 or (max_side is not None and max_side < 1):
-        raise ValueError(f"proposals {proposals} and max_side {max_side} must be at least 1")
-    if threshold is not None and not 0 < threshold < 1:
-        raise ValueError(f"threshold is {threshold}, expected a probability between 0 and 1")
-    if not 0 <= overlap <= 1:
-        raise ValueError(f"overlap is {overlap}, expected an IoU, 0 to 1")
+        windows = Windows(selection, selection.boxes(views, manifest.grids), logits)
+        nearest = nearest_to_one(views)
+        return windows, views[nearest], tensors[nearest]

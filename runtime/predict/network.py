@@ -1,7 +1,7 @@
 """Run the stages of a model: views in, score maps, masks and ranks out.
 
 What the stages hand to each other stays on the engine's device. The host waits for scores once, and
-once for as many masks as may wait there together.
+once for as many masks as may wait there together: on a CPU, for those of one run.
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.views.grids import location_counts, map_shape
 from deepmask.runtime.views.views import View, canvas_shape, render_view
 
-#: Approximate memory for the windows of one run of a stage.
-_GATHER_BYTES = 96 << 20
+#: Windows run in multiples of so many: what is over is computed one by one, and rounds otherwise.
+_TOGETHER = 16
 #: Values that a stage holds per sample of a mask: a refinement ends in several maps of its size.
 _VALUES_PER_SAMPLE = 8
-#: Masks that may wait on the device, to be fetched together.
-_WAITING_BYTES = 64 << 20
 
 Tensors = dict[str, Tensor]  # of one view, by name
 Indices = npt.NDArray[np.int64]  # of windows in a selection
@@ -37,11 +35,11 @@ class Network:
         self.manifest = manifest
         self.engine = engine
         self._image = next(name for s in manifest.stages for name in s.with_role("image"))
-        windows = manifest.window_stages
-        self._kept = {grid.score for grid in manifest.grids}.union(*(s.inputs for s in windows))
+        readers = (*manifest.window_stages, *manifest.box_stages)
+        self._kept = {grid.score for grid in manifest.grids}.union(*(s.inputs for s in readers))
 
     def run_view(self, image: npt.NDArray[np.uint8], view: View, timer: StageTimer) -> Tensors:
-        """Run the stages of one view; return its scores and what masks need."""
+        """Run the stages of one view; return its scores, and what masks and names need."""
         with timer.host("resize"):
             buffer = self.engine.buffer(canvas_shape(view), np.float32)
             render_view(image, view, self.manifest.views, buffer.array)
@@ -102,7 +100,7 @@ class Network:
     ) -> None:
         """Put the results of a chain's windows, by role, where the windows are in `selection`."""
         names = {role: chain.tensor(role) for role in found}
-        most = _WAITING_BYTES // (4 * self.manifest.mask_size**2)
+        most = self.engine.waiting_bytes // (4 * self.manifest.mask_size**2)
         waiting: list[tuple[Indices, list[Tensor]]] = []  # with a tensor for each role of `found`
         with timer.host(chain.stages[-1].name):
             for part, given in self._batches(chain, selection, tensors):
@@ -115,7 +113,7 @@ class Network:
             self._collect(waiting, found)
 
     def windows_at_once(self, tensors: Tensors, chain: Chain) -> int:
-        """Return how many windows fit `_GATHER_BYTES` with what they gather and what becomes of it.
+        """Return how many windows one run takes, for what they gather and what becomes of it.
 
         A window is taken to read as many cells of any map as it has of its own grid, and of rows
         along an axis "any" four times as many: its cells of the next finer level.
@@ -137,7 +135,9 @@ class Network:
                         _read_along(axis, size, cells)
                         for axis, size in zip(spec.axes, shape, strict=True)
                     )
-        return min(max(1, _GATHER_BYTES // (4 * values)), self.engine.most_windows)
+        fit = self.engine.window_bytes // (4 * values)
+        fit -= fit % _TOGETHER if fit > _TOGETHER else 0
+        return min(max(1, fit), self.engine.most_windows)
 
     def _run(self, stage: Stage, tensors: Tensors) -> Tensors:
         return self.engine.run(stage.name, {name: tensors[name] for name in stage.inputs})

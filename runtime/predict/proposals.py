@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import index as index_of
@@ -14,10 +14,17 @@ from rlemasklib import RLEMask
 
 from deepmask.runtime.io import rle
 from deepmask.runtime.io.overlay import draw_masks
+from deepmask.runtime.predict.classes import Classes
 from deepmask.runtime.predict.objects import NMS, TOP, choose_objects, flatten
 
 
-class CocoResult(TypedDict):
+class ClassResult(TypedDict, total=False):
+    """What a model that has categories adds to a result: the probability of the most likely one."""
+
+    category_score: float
+
+
+class CocoResult(ClassResult):
     """One line of COCO's results format."""
 
     image_id: int
@@ -35,7 +42,7 @@ class Proposals:
     encoded     N masks at the picture's full resolution, as run lengths.
     image_size  (height, width) of the picture in pixels.
     seconds     time spent in each stage that made them.
-    labels      (N,) int64 indices into the model's categories; None for a class-agnostic model.
+    classes     what the model calls them; None for a class-agnostic model.
 
     No N×H×W array is ever made: `masks(i)` draws one, everything else goes through run lengths.
     """
@@ -44,7 +51,7 @@ class Proposals:
     encoded: Sequence[RLEMask] = field(repr=False)  # screenfuls
     image_size: tuple[int, int]
     seconds: Mapping[str, float] = field(default_factory=dict)
-    labels: npt.NDArray[np.int64] | None = None
+    classes: Classes | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -59,6 +66,21 @@ class Proposals:
         """(N,) pixels in each mask."""
         return rle.areas(self.encoded)
 
+    @property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """(N,) indices into `classes.categories`, -1 where the model is not sure; see `Classes`."""
+        return None if self.classes is None else self.classes.labels
+
+    @property
+    def label_scores(self) -> npt.NDArray[np.float32] | None:
+        """(N,) probability of each mask's most probable category."""
+        return None if self.classes is None else self.classes.label_scores
+
+    @property
+    def names(self) -> list[str] | None:
+        """N names, "object" where the model is not sure; None for a class-agnostic model."""
+        return None if self.classes is None else self.classes.names
+
     def masks(self, index: int) -> npt.NDArray[np.bool_]:
         """Draw mask `index` as (height, width) bool; it may be empty."""
         return rle.to_array(self.encoded[range(len(self))[index]])
@@ -70,17 +92,20 @@ class Proposals:
     def to_coco(self, image_id: int) -> list[CocoResult]:
         """Return COCO's results for this picture, best first; empty masks are left out.
 
-        The category of a class-agnostic model is 1, else the label's index plus 1.
+        The category of a class-agnostic model is 1. Else it is one of `listed(categories)`, and
+        `category_score` is the probability of the most probable one.
         """
-        categories = np.ones(len(self), np.int64) if self.labels is None else self.labels + 1
-        boxes = self.boxes.tolist()
+        classes, boxes = self.classes, self.boxes.tolist()
+        ids = [1] * len(self) if classes is None else classes.ids
+        likely = [_likely(classes, index) for index in range(len(self))]
         return [
             {
                 "image_id": index_of(image_id),
-                "category_id": int(categories[index]),
+                "category_id": ids[index],
                 "segmentation": rle.to_coco(self.encoded[index]),
                 "bbox": boxes[index],
-                "score": float(f"{self.scores[index]:.9g}"),  # tells one float32 from the next
+                "score": _short(self.scores[index]),
+                **likely[index],
             }
             for index in np.flatnonzero(self.areas).tolist()
         ]
@@ -116,16 +141,38 @@ class Proposals:
         return flattened._only(np.flatnonzero(flattened.areas).tolist())
 
     def draw(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Draw all masks on a copy of their picture, numbered from 1: draw `objects()`.
+        """Draw all masks on a copy of their picture, numbered from 1, with names: draw `objects()`.
 
         image  the (H, W, 3) uint8 RGB the proposals were made from.
         """
-        return draw_masks(image, self.encoded)
+        return draw_masks(image, self.encoded, self.captions)
+
+    def labelled(self, labels: Collection[int]) -> Proposals:
+        """Return the proposals that have one of these labels, indices into the categories."""
+        own = () if self.labels is None else self.labels.tolist()
+        return self._only([index for index, label in enumerate(own) if label in labels])
+
+    @property
+    def captions(self) -> list[str]:
+        """What to write beside each mask: its name, or ""; none of a class-agnostic model."""
+        own = () if self.labels is None else self.labels.tolist()
+        return [
+            "" if label < 0 else name for label, name in zip(own, self.names or (), strict=True)
+        ]
 
     def _only(self, chosen: list[int]) -> Proposals:
         return replace(
             self,
             scores=self.scores[chosen],
             encoded=[self.encoded[index] for index in chosen],
-            labels=None if self.labels is None else self.labels[chosen],
+            classes=None if self.classes is None else self.classes.only(chosen),
         )
+
+
+def _likely(classes: Classes | None, index: int) -> ClassResult:
+    return {} if classes is None else {"category_score": _short(classes.label_scores[index])}
+
+
+def _short(score: np.float32) -> float:
+    """Return the shortest decimal that tells one float32 from the next."""
+    return float(f"{score:.9g}")

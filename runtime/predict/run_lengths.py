@@ -49,9 +49,8 @@ def mask_runs(
 
     def of_part(first: int) -> list[Counts]:
         part = slice(first, first + _WINDOWS)
-        # Bilinear weights sum to one, so the threshold can be subtracted first.
-        samples = logits[part] - np.float32(threshold)
-        return _part_runs(samples, _Placed(boxes[part], *size, logits.shape[-1]))
+        placed = _Placed(boxes[part], *size, logits.shape[-1])
+        return _part_runs(logits[part], np.float32(threshold), placed)
 
     starts = range(0, len(boxes), _WINDOWS)
     if min(threads, len(starts)) > 1:
@@ -78,8 +77,8 @@ class _Cells:
 
     `window`, `left` and `event` say where: between mask columns left and left + 1, and between mask
     rows event - 1 and event; event 0 is the window's upper edge, event mask_size its lower one.
-    `corners` are the samples there: upper left, upper right, lower left, lower right; beyond the
-    window they are outside the mask.
+    `corners` are the samples there less the threshold: upper left, upper right, lower left, lower
+    right; beyond the window they are outside the mask.
     """
 
     window: Integers
@@ -95,9 +94,9 @@ class _Cells:
         return first, np.diff(first, append=len(new))
 
 
-def _part_runs(samples: Logits, placed: _Placed) -> list[Counts]:
-    """Return the counts of some windows, from their excess over the threshold."""
-    cells = _cells(samples)
+def _part_runs(samples: Logits, threshold: np.float32, placed: _Placed) -> list[Counts]:
+    """Return the counts of some windows; see `mask_runs`."""
+    cells = _cells(samples, threshold)
     first, number = cells.strips()
     strip, column = _columns(cells.window[first], cells.left[first], placed)
     before, after = _taps(cells, first[strip], column, placed)
@@ -119,30 +118,36 @@ def _part_runs(samples: Logits, placed: _Placed) -> list[Counts]:
     return _counts(_drop_pairs(ends), len(samples), pixels)
 
 
-def _cells(samples: Logits) -> _Cells:
+def _cells(samples: Logits, threshold: np.float32) -> _Cells:
     """Find the cells whose four samples are not all on one side of the threshold."""
     count, size = len(samples), samples.shape[1]
-    # Below each window, and so above the next, lies one row outside all masks.
-    padded = np.zeros((count + 1, size + 1, size), np.bool_)
-    np.greater(samples, 0, out=padded[1:, :size])
-    inside = padded.ravel()[size * size :]  # from the row above the first window
-    some, every = inside[1:] | inside[:-1], inside[1:] & inside[:-1]
-    mixed = np.greater(some[size:] | some[:-size], every[size:] & every[:-size])
-    upper, left = np.divmod(np.flatnonzero(mixed), size)
-    upper, left = upper[left < size - 1], left[left < size - 1]  # not from one row to the next
-    window, event = np.divmod(upper, size + 1)
-    # In 32 bits, which sort faster: `_WINDOWS` of the largest mask_size still fit.
-    key = np.sort(((window * size + left) * (size + 1) + event).astype(np.uint32))
-    strip, event = np.divmod(key.astype(np.int64), size + 1)
-    window, left = np.divmod(strip, size)
+    # Column after column, for that is the order of runs. Above each column, and so below the one
+    # before, lies one sample outside all masks; below the last lies one more.
+    padded = np.zeros(count * size * (size + 1) + 1, np.bool_)
+    columns = padded[:-1].reshape(count, size, size + 1)
+    columns[:, :, 1:] = np.greater(samples, threshold).transpose(0, 2, 1)
+    some, every = padded[1:] | padded[:-1], padded[1:] & padded[:-1]
+    of_pair = size + 1
+    mixed = (some[of_pair:] | some[:-of_pair]) ^ (every[of_pair:] & every[:-of_pair])
+    column, event = _divided(np.flatnonzero(mixed), of_pair)
+    window, left = _divided(column, size)
+    within = np.flatnonzero(left < size - 1)  # not from one window to the next
+    window, left, event = window[within], left[within], event[within]
 
     values = samples.ravel()
     above = (window * size + np.maximum(event - 1, 0)) * size + left
     below = (window * size + np.minimum(event, size - 1)) * size + left
     corners = np.stack([values[above], values[above + 1], values[below], values[below + 1]])
+    corners -= threshold  # bilinear weights sum to one, so it can be subtracted first
     corners[:2, event == 0] = -1
     corners[2:, event == size] = -1
     return _Cells(window, left, event, corners)
+
+
+def _divided(number: Integers, by: int) -> tuple[Integers, Integers]:
+    """Return quotient and rest; numpy's own `divmod` is much slower."""
+    quotient: Integers = number // by
+    return quotient, number - quotient * by
 
 
 def _columns(window: Integers, left: Integers, placed: _Placed) -> tuple[Integers, Integers]:
@@ -171,24 +176,25 @@ def _taps(
 
 def _rows(cells: _Cells, cell: Integers, high: Logits, low: Logits, placed: _Placed) -> Integers:
     """Return the first image row past each crossing, in `cell` from `high` to `low`."""
-    begin, length = placed.boxes[cells.window, ::2].T  # top and height
-    sample = (length / placed.size)[cell]  # in picture rows
-    upper = pixel_coordinate(cells.event - 1, begin, length, placed.size)
-    crossing = upper[cell] + high / (high - low) * sample
+    top, length = placed.boxes[:, ::2].T  # and height, of each window
+    window, event = cells.window[cell], cells.event[cell]
+    sample = (length / placed.size)[window]  # in picture rows
+    crossing = (event - 0.5) * sample + top[window] - 0.5  # the row of sample event - 1
+    crossing += high / (high - low) * sample
     row: Integers = np.floor(crossing).astype(np.int64) + 1
 
     nearest = np.rint(crossing)
     unsure = np.flatnonzero(np.abs(crossing - nearest) < _UNSURE * sample)
-    at, doubtful = cell[unsure], nearest[unsure].astype(np.int64)
-    coordinate = mask_coordinate(doubtful, begin[at], length[at], placed.size)
-    after = knot_fraction(coordinate, cells.event[at] - 1)
+    at, doubtful = window[unsure], nearest[unsure].astype(np.int64)
+    coordinate = mask_coordinate(doubtful, top[at], length[at], placed.size)
+    after = knot_fraction(coordinate, event[unsure] - 1)
     value = high[unsure] * (np.float32(1) - after) + low[unsure] * after
     row[unsure] = doubtful + ((value > 0) != (low[unsure] > 0))
 
-    start, stop = window_extent(begin, length, placed.height)
-    first = np.where(cells.event == placed.size, stop, start)
-    last = np.where(cells.event == 0, start, stop)
-    return np.clip(row, first[cell], last[cell], out=row)
+    start, stop = window_extent(top, length, placed.height)
+    first = np.where(event == placed.size, stop[window], start[window])
+    last = np.where(event == 0, start[window], stop[window])
+    return np.minimum(np.maximum(row, first, out=row), last, out=row)
 
 
 def _ranges(first: Integers, length: Integers) -> Integers:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heapreplace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,36 +27,62 @@ def demote_duplicates(
     pyramid find one object many times; those repeats leave the top of the list to other objects.
     """
     rivals = _rivals(boxes, overlap)
-    left: list[float] = scores.tolist()
-    waiting = [(-score, index) for index, score in enumerate(left)]  # sorted, so a heap
+    left = scores.astype(np.float32)  # a copy
+    waiting = [(-score, index) for index, score in enumerate(left.tolist())]
+    heapify(waiting)
     order, final = [], []
     while waiting:
-        negative, best = heappop(waiting)
-        if left[best] != -negative:
-            continue  # it was demoted since, or ranked
+        noted, best = waiting[0]
+        now = -left.item(best)
+        if now != noted:  # it was demoted since
+            heapreplace(waiting, (now, best))
+            continue
+        heappop(waiting)
         order.append(best)
-        final.append(left[best])
-        left[best] = -1.0
-        for index, kept in rivals[best]:
-            if left[index] > 0:
-                left[index] = float(np.float32(left[index] * kept))
-                heappush(waiting, (-left[index], index))
+        final.append(-now)
+        start, stop = rivals.edges[best], rivals.edges[best + 1]
+        if start < stop:
+            left[rivals.other[start:stop]] *= rivals.kept[start:stop]
     return np.array(order, np.int64), np.array(final, np.float32)
 
 
-def _rivals(boxes: npt.NDArray[np.float64], overlap: float) -> list[list[tuple[int, float]]]:
-    """List for each of N boxes the others of a higher IoU than `overlap`: index and 1 − IoU."""
-    rivals: list[list[tuple[int, float]]] = [[] for _ in boxes]
-    for start in range(0, len(boxes), _BLOCK):
-        iou = _iou(boxes[start : start + _BLOCK], boxes[start:])
+class _Rivals(NamedTuple):
+    """The boxes that overlap each box k too much: entries edges[k] to edges[k + 1] of the others.
+
+    other  their indices, int64.
+    kept   what is left of their score: 1 − IoU, float32.
+    """
+
+    edges: list[int]
+    other: npt.NDArray[np.int64]
+    kept: npt.NDArray[np.float32]
+
+
+def _rivals(boxes: npt.NDArray[np.float64], overlap: float) -> _Rivals:
+    """Find the others of a higher IoU than `overlap` for each of N boxes, XYWH."""
+    count = len(boxes)
+    area = boxes[:, 2] * boxes[:, 3]
+    by_area = np.argsort(area, kind="stable")
+    boxes, area = boxes[by_area], area[by_area]
+    # The IoU is at most the quotient of the areas: beyond these, others are too large.
+    last = np.searchsorted(area, area / max(0.99 * overlap, 1e-6), side="right")
+    some, others, kept = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        end = max(last[stop - 1], stop)
+        iou = _iou(boxes[start:stop], boxes[start:end])
         first, second = np.nonzero(iou > overlap)
-        kept = (1 - iou[first, second]).tolist()
-        pairs = zip((first + start).tolist(), (second + start).tolist(), kept, strict=True)
-        for one, other, share in pairs:
-            if one < other:
-                rivals[one].append((other, share))
-                rivals[other].append((one, share))
-    return rivals
+        ahead = second > first  # each pair once, and no box with itself
+        first, second = first[ahead], second[ahead]
+        some.append(by_area[first + start])
+        others.append(by_area[second + start])
+        kept.append(1 - iou[first, second])
+    one, other = np.concatenate(some), np.concatenate(others)
+    one, other = np.concatenate([one, other]), np.concatenate([other, one])
+    by_box = np.argsort(one, kind="stable")
+    edges = np.searchsorted(one[by_box], np.arange(count + 1)).tolist()
+    share = np.concatenate(kept)
+    return _Rivals(edges, other[by_box], np.concatenate([share, share])[by_box])
 
 
 def _iou(some: npt.NDArray[np.float64], others: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -40,7 +40,7 @@ def test_plans_are_built_for_a_gpu_that_is_not_here(tiny_checkpoint: Path, tmp_p
     done = run(tiny_checkpoint, "--out", out, *target, "--cache", cache)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"wrote {out}\nplans of tensorrt-rtx " in done.stdout
-    assert done.stdout.endswith(f"\nprecision fp32\nplans are in {cache}\n")
+    assert done.stdout.endswith(f"\nprecision fp32, products in TF32\nplans are in {cache}\n")
     said = [json.loads(path.read_bytes()) for path in cache.glob("*.json")]
     assert {one["graph"] for one in said} == set(load_manifest(out).files().values())
     assert {one["compute_capability"] for one in said} == {"8.9"}

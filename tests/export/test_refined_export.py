@@ -104,9 +104,8 @@ from pathlib import Path
 import numpy as np
 from deepmask import DeepMask
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict import network
-network._GATHER_BYTES = int(sys.argv[2])
 with DeepMask.load(sys.argv[1], engine="onnxruntime", device="cpu", threads=1) as model:
+    model.engine.window_bytes = int(sys.argv[2])
     found = model(np.zeros((400, 400, 3), np.uint8), proposals=2000, scales=Scales(1, 1, 1))
 print(len(found), int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024)
 """

@@ -44,9 +44,13 @@ class Config:
     def __init__(self) -> None:
         self.profiles: list[Profile] = []
         self.cleared: list[str] = []
+        self.set: list[str] = []
         self.progress_monitor: Any = None
         self.num_compute_capabilities = 0
         self.targets: list[str] = []
+
+    def set_flag(self, flag: str) -> None:
+        self.set.append(flag)
 
     def clear_flag(self, flag: str) -> None:
         self.cleared.append(flag)
@@ -118,7 +122,8 @@ def fake_library(
                 return None
             shapes = [profile.shapes for profile in config.profiles]
             plan = {"graph": graph, "profiles": shapes, "targets": config.targets, "t": tactics}
-            return json.dumps({**plan, "flags": network.flags, "cleared": config.cleared}).encode()
+            plan |= {"flags": network.flags, "cleared": config.cleared, "set": config.set}
+            return json.dumps(plan).encode()
 
     module: Any = SimpleNamespace(
         Builder=Builder,

@@ -210,16 +210,19 @@ def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
     if flavour == "tensorrt-rtx":
         module.ComputeCapability = ComputeCapability
         module.IRuntimeCache = FakeRuntimeCache
+        module.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(NONE="none")
     return Library(module, flavour, "10.99.0", "logger", messages)
 
 
-def fake_plans(manifest: Manifest, folder: Path, max_side: int = 640) -> Mapping[str, bytes]:
+def fake_plans(
+    manifest: Manifest, folder: Path, max_side: int = 640, top: float | None = None
+) -> Mapping[str, bytes]:
     """Plans with the profiles that real ones get."""
     plans = {}
     for stage in manifest.stages:
         shapes = [
             {key: (span.min, span.opt, span.max) for key, span in profile.items()}
-            for profile in profiles(manifest, stage, max_side)
+            for profile in profiles(manifest, stage, max_side, top)
         ]
         described = {"path": str(folder / stage.file), "profiles": shapes}
         plans[stage.name] = json.dumps(described).encode()

@@ -26,11 +26,13 @@ def build_plan(
     profiles: Sequence[Profile],
     targets: Sequence[str] = (),
     progress: Progress = no_progress,
+    tf32: bool = True,
 ) -> tuple[bytes, list[str]]:
     """Build the plan of a graph, the content of an ONNX file; `name` is for messages.
 
     Returns the plan and TensorRT's warnings. `targets` are compute capabilities like "8.9", which
-    TensorRT for RTX builds for without a GPU; none means the GPU that is there. Ctrl-C ends it.
+    TensorRT for RTX builds for without a GPU; none means the GPU that is there. `tf32`: see
+    `DeepMask.load`. Ctrl-C ends it.
     Raises `EngineError` if the graph is refused or the build fails.
     """
     trt = library.module
@@ -41,7 +43,7 @@ def build_plan(
     if not parser.parse(graph):
         raise EngineError(f"{library.flavour} refuses graph {name}: {_parser_error(parser)}")
     config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # fp32 is fp32: for speed there is fp16
+    (config.set_flag if tf32 else config.clear_flag)(trt.BuilderFlag.TF32)
     for profile in profiles:
         config.add_optimization_profile(_optimization_profile(builder, network, profile, name))
     if targets:

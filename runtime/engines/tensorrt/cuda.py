@@ -1,6 +1,7 @@
 """Drive a GPU through pycuda, in its primary context, which torch and other libraries share.
 
-The context is pushed for each use: pycuda's `autoinit` would bind one thread and fail in others.
+Where pycuda is not installed, NVIDIA's `cuda-bindings` serves in its place. The context is pushed
+for each use: pycuda's `autoinit` would bind one thread and fail in others.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import os
 import sys
 import weakref
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ from deepmask.runtime.errors import one_line
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 #: CU_STREAM_NON_BLOCKING: no waiting for what others, torch say, do in the default stream.
 _NON_BLOCKING = 1
-_INSTALL = pip_install("tensorrt")
+_INSTALL = f"{pip_install('tensorrt')}, or pip install cuda-bindings, which needs no compiler"
 #: NVIDIA's number among the makers of PCI devices.
 _NVIDIA = "0x10de"
 
@@ -179,26 +181,51 @@ def may_have_gpu() -> bool:
     return False
 
 
+#: The process that started CUDA, for a child made by `fork` cannot use it.
+_STARTED_IN: list[int] = []
+
+
+def open_device(index: int = 0) -> Device:
+    """Return GPU `index` of those that CUDA shows, opened once a process; raises `DeviceError`."""
+    if _STARTED_IN and _STARTED_IN[0] != os.getpid():
+        raise DeviceError(
+            "CUDA was started before this process was forked, and does not survive that: start "
+            "processes by multiprocessing's spawn, or load no model before the fork"
+        )
+    return _opened(index)
+
+
 @functools.cache
-def open_device() -> Device:
-    """Return the first GPU that CUDA shows, opened once a process; raises `DeviceError`."""
+def _opened(index: int) -> Device:
     try:
         ctypes.CDLL(_DRIVER)
     except OSError as error:
         raise DeviceError("no NVIDIA driver on this machine") from error
-    if importlib.util.find_spec("pycuda") is None:
-        raise DeviceError(f"pycuda is not installed: {_INSTALL}")
-    try:
-        driver = importlib.import_module("pycuda.driver")
-    except Exception as error:  # whatever a compiled module raises that does not fit
-        raise DeviceError(f"pycuda cannot be loaded: {one_line(error)}; {_INSTALL}") from error
+    driver = _driver()
     try:
         driver.init()
-        if not driver.Device.count():
-            raise DeviceError("no NVIDIA GPU is visible")
-        return Device(driver, 0)
+        _STARTED_IN[:] = [os.getpid()]
+        count = driver.Device.count()
+        if index >= count:
+            seen = f"cuda:{index} is not there, CUDA shows {count} GPU{'s' * (count > 1)}"
+            raise DeviceError(seen if count else "no NVIDIA GPU is visible")
+        return Device(driver, index)
     except driver.Error as error:  # a full GPU too: its context takes memory
         raise DeviceError(f"no NVIDIA GPU that works: {one_line(error)}") from error
+
+
+def _driver() -> Any:
+    """Import pycuda, or in its place what has the same interface; raises `DeviceError`."""
+    if importlib.util.find_spec("pycuda") is not None:
+        name, module = "pycuda", "pycuda.driver"
+    elif importlib.util.find_spec("cuda") and importlib.util.find_spec("cuda.bindings"):
+        name, module = "cuda-bindings", f"{__package__}.cuda_bindings"
+    else:
+        raise DeviceError(f"pycuda is not installed: {_INSTALL}")
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # whatever a compiled module raises that does not fit
+        raise DeviceError(f"{name} cannot be loaded: {one_line(error)}; {_INSTALL}") from error
 
 
 def _give_back(context: Any, held: list[Any]) -> None:

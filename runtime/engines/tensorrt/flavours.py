@@ -31,7 +31,7 @@ class Flavour(NamedTuple):
 
 
 FLAVOURS = {
-    "tensorrt": Flavour("tensorrt", (10, 16), (12, 0), False),
+    "tensorrt": Flavour("tensorrt", (10, 3), (12, 0), False),  # 10.3 is that of JetPack 6
     "tensorrt-rtx": Flavour("tensorrt_rtx", (1, 4), (2, 0), True),
 }
 

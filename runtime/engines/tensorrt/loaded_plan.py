@@ -17,6 +17,20 @@ from deepmask.runtime.engines.tensorrt.runtime_cache import RuntimeCache
 from deepmask.runtime.model.manifest import Stage
 
 
+class PlanContext:
+    """An execution context, and what it was told last: it is told again only what changes."""
+
+    def __init__(self, context: Any, profile: int) -> None:
+        self.context = context
+        self.profile = profile
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        #: The outputs' shapes, and bytes that activations need, for those.
+        self.made: dict[str, tuple[int, ...]] = {}
+        self.scratch = 0
+        self.addresses: dict[str, int] = {}
+        self.lent = (0, 0)
+
+
 class LoadedPlan:
     """The plan of one stage, loaded as the `ICudaEngine` `engine`."""
 
@@ -34,7 +48,7 @@ class LoadedPlan:
             for k in range(engine.num_optimization_profiles)
         ]
 
-    def create_context(self, profile: int, stream: int) -> Any:
+    def create_context(self, profile: int, stream: int) -> PlanContext:
         """Make an execution context for one profile, without memory for activations."""
         how = self._library.module.ExecutionContextAllocationStrategy.USER_MANAGED
         if self._cache is not None:
@@ -44,12 +58,18 @@ class LoadedPlan:
         self._require(context is not None, "made no execution context, for want of memory perhaps")
         taken = context.set_optimization_profile_async(profile, stream)
         self._require(taken, f"does not take profile {profile}")
-        return context
+        return PlanContext(context, profile)
 
-    def output_shapes(
-        self, context: Any, shapes: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, tuple[int, ...]]:
-        """Return the outputs' shapes for these inputs, which the context keeps."""
+    def prepare(self, own: PlanContext, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Give a context the inputs' shapes, from which it knows the outputs' and its memory.
+
+        Asking for the bytes that activations need lays that memory out. TensorRT answers 0 if it
+        fails as well as if nothing is needed: then the profile's most is taken. It is never 0, for
+        TensorRT runs no context without memory if other shapes of the plan need some.
+        """
+        if own.shapes == shapes:
+            return
+        context, own.shapes, own.lent = own.context, {}, (0, 0)
         for name, shape in shapes.items():
             taken = context.set_input_shape(name, shape)
             self._require(taken, f"does not take {name} of shape {shape}")
@@ -58,27 +78,29 @@ class LoadedPlan:
         except RuntimeError:
             self._require(False, "cannot infer shapes")
         self._require(not missing, f"does not know the shapes of {', '.join(missing)}")
-        return {name: tuple(context.get_tensor_shape(name)) for name in self.output_types}
-
-    def scratch_size(self, context: Any, profile: int) -> int:
-        """Return the bytes that activations need, for the shapes that the context was given.
-
-        Asking lays that memory out, so it is done for each run, before `enqueue`. TensorRT answers
-        0 if it fails as well as if nothing is needed: then the profile's most is taken. It is never
-        0, for TensorRT runs no context without memory if other shapes of the plan need some.
-        """
+        own.made = {name: tuple(context.get_tensor_shape(name)) for name in self.output_types}
         size = int(context.update_device_memory_size_for_shapes())
-        return max(1, size or int(self._engine.get_device_memory_size_for_profile_v2(profile)))
+        most = self._engine.get_device_memory_size_for_profile_v2
+        own.scratch = max(1, size or int(most(own.profile)))
+        own.shapes = dict(shapes)
 
     def enqueue(
-        self, context: Any, addresses: Mapping[str, int], scratch: int, size: int, stream: int
+        self, own: PlanContext, addresses: Mapping[str, int], scratch: tuple[int, int], stream: int
     ) -> None:
-        """Queue one run. All memory must stay until it is done; `scratch` is aligned to 256."""
+        """Queue one run. All memory must stay until it is done.
+
+        `scratch` is the address of memory for activations, aligned to 256, and its size.
+        """
         for name, address in addresses.items():
-            taken = context.set_tensor_address(name, address)
-            self._require(taken, f"does not take the address of {name}")
-        context.set_device_memory(scratch, size)
-        self._require(context.execute_async_v3(stream), "does not take this run")
+            if own.addresses.get(name) != address:
+                own.addresses.pop(name, None)
+                taken = own.context.set_tensor_address(name, address)
+                self._require(taken, f"does not take the address of {name}")
+                own.addresses[name] = address
+        if own.lent != scratch:
+            own.context.set_device_memory(*scratch)
+            own.lent = scratch
+        self._require(own.context.execute_async_v3(stream), "does not take this run")
 
     def keep_kernels(self, only_new: bool = False) -> None:
         """Keep what was compiled; if `only_new`, at no cost where no context is new."""

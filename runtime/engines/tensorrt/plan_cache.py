@@ -23,6 +23,7 @@ from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.build import build_plan
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library
+from deepmask.runtime.engines.tensorrt.memory import require_room
 from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
 from deepmask.runtime.errors import one_line
 from deepmask.runtime.io.atomic import TEMPORARY_END, atomic_write, remove_stale
@@ -35,7 +36,7 @@ except ImportError:  # Windows: two processes may both build
     fcntl = None  # type: ignore[assignment]
 
 #: The number changes with what a description holds, and with how plans are built.
-FORMAT = "deepmask-plan/3"
+FORMAT = "deepmask-plan/4"
 #: What stands for a GPU or driver that a plan is not bound to.
 ANY = "any"
 #: Operating system and processor: a plan is for those that it was built on.
@@ -58,6 +59,9 @@ def model_plans(
     *,
     cache: Path | None = None,
     max_side: int = 0,
+    top: float | None = None,
+    tf32: bool = True,
+    free: int = 0,
     report: Callable[[str], None] = lambda line: None,
     progress: Progress = no_progress,
 ) -> dict[str, bytes]:
@@ -65,6 +69,9 @@ def model_plans(
 
     cache      where plans are kept; by default among the user's caches.
     max_side   the longest side of scale 1 that must fit, in pixels; at least the model's own.
+    top        scales up to 2^`top` must fit; by default the model's own.
+    tf32       whether products may be rounded to TF32, see `DeepMask.load`.
+    free       bytes of memory that the GPU has left for what is built; 0: not known.
     report     is given a line for whatever a user must know, as that the cache cannot be written.
 
     What was built before Ctrl-C is kept. Raises `EngineError` if a plan cannot be built.
@@ -75,23 +82,31 @@ def model_plans(
             "export the checkpoint with --precision int8-symmetric for TensorRT"
         )
     # Each line is told once, also where none of the plans can be written.
-    own = _Plans(cache or default_folder(), library, functools.cache(report), progress)
+    folder_of_plans = cache or default_folder()
+    own = _Plans(folder_of_plans, library, functools.cache(report), progress, manifest, free)
     plans = {}
     side = max(max_side, manifest.views.max_side)
     for stage in manifest.stages:
-        identity = identify(library, gpu, manifest, stage, side)
-        shapes = profiles(manifest, stage, side)
-        plans[stage.name] = own.get(stage.name, identity, shapes, folder / stage.file)
-    report(f"precision {manifest.precision}")
+        identity = identify(library, gpu, manifest, stage, side, top, tf32)
+        shapes = profiles(manifest, stage, side, identity["top"])
+        plans[stage.name] = own.get(stage, identity, shapes, folder / stage.file)
+    rounded = tf32 and tuple(map(int, gpu.compute_capability.split("."))) >= (8, 0)
+    report(f"precision {manifest.precision}{', products in TF32' * rounded}")
     return plans
 
 
 def identify(
-    library: Library, gpu: Gpu, manifest: Manifest, stage: Stage, max_side: int
+    library: Library,
+    gpu: Gpu,
+    manifest: Manifest,
+    stage: Stage,
+    max_side: int,
+    top: float | None = None,
+    tf32: bool = True,
 ) -> Identity:
     """Return the identity of a plan on this platform, as it is written into its description.
 
-    `shapes` stands for the profiles, but for `max_side`, for which a larger one will do too.
+    `shapes` stands for the profiles, but for `max_side` and `top`, for which more will do too.
     """
     bound = not FLAVOURS[library.flavour].portable
     shapes = str(profiles(manifest, stage, manifest.views.max_side)).encode()
@@ -107,6 +122,8 @@ def identify(
         "graph": stage.sha256,
         "shapes": hashlib.sha256(shapes).hexdigest()[:16],
         "max_side": max_side,
+        "top": manifest.views.scales.stop if top is None else top,
+        "tf32": tf32,
     }
 
 
@@ -192,10 +209,12 @@ class _Plans:
     library: Library
     report: Callable[[str], None]
     progress: Progress
+    manifest: Manifest
+    free: int
 
-    def get(self, name: str, wanted: Identity, shapes: Sequence[Profile], graph: Path) -> bytes:
+    def get(self, stage: Stage, wanted: Identity, shapes: Sequence[Profile], graph: Path) -> bytes:
         """Find a plan, or build it of the graph in a file."""
-        found = find(self.folder, wanted)
+        name, found = stage.name, find(self.folder, wanted)
         if isinstance(found, bytes):
             return found
         with self._locked():
@@ -207,9 +226,14 @@ class _Plans:
             start, content = time.monotonic(), graph.read_bytes()
             if hashlib.sha256(content).hexdigest() != wanted["graph"]:
                 raise EngineError(f"{graph}: was changed since the model was loaded; start again")
+            if self.free:
+                most = wanted["max_side"], wanted["top"]
+                require_room(self.manifest, stage, content, *most, self.free)
             portable = FLAVOURS[self.library.flavour].portable
             targets = [wanted["compute_capability"]] if portable else []
-            plan, warnings = build_plan(self.library, content, name, shapes, targets, self.progress)
+            plan, warnings = build_plan(
+                self.library, content, name, shapes, targets, self.progress, wanted["tf32"]
+            )
             with self._writing():
                 keep(self.folder, wanted, plan)
         self.report(f"plan {name}: built in {time.monotonic() - start:.0f} s")
@@ -253,5 +277,5 @@ def _changes(found: Any, wanted: Identity) -> list[str]:
     return [
         one_line(f"built with {field.replace('_', ' ')} {found[field]}, this is {now}")
         for field, now in wanted.items()
-        if found[field] != now and not (field == "max_side" and found[field] > now)
+        if found[field] != now and not (field in ("max_side", "top") and found[field] > now)
     ]

@@ -7,7 +7,7 @@ there is one profile for each size at which a common photograph is seen.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log2, prod
 
 from deepmask.runtime.engines.base import EngineError
@@ -21,8 +21,6 @@ Shape = tuple[int, ...]
 COMMON = (480, 640)
 #: Windows of one run: the fewest, the usual and the most.
 WINDOWS = (1, 128, 256)
-#: Larger scales than the model's own that must fit too, see `Scales.zoomed`.
-ZOOMS = 2
 #: Optima are no closer than this power of two: more would be slow to build and no faster to run.
 _LEAST_STEP = 0.5
 
@@ -49,17 +47,25 @@ class Range:
 Profile = Mapping[str, Range]
 
 
-def profiles(manifest: Manifest, stage: Stage, max_side: int) -> list[Profile]:
+def profiles(
+    manifest: Manifest, stage: Stage, max_side: int, top: float | None = None
+) -> list[Profile]:
     """Return the profiles of a stage, smallest first; profile k of each is for the same views.
 
-    Any view of an image fits the last, if the image is searched at the model's scales, or up to
-    `ZOOMS` larger ones, and at no more than `max_side` pixels.
+    Any view of an image fits the last, if the image is searched at scales up to 2^`top`, by default
+    the model's own, and at no more than `max_side` pixels. Those between begin at half of what
+    the one before ends at: a picture far from square takes the last.
     """
+    own = manifest.views.scales.stop
+    buckets = _buckets(manifest, max_side, own if top is None else top)
     low = _view(manifest, (1, 1), 0)
-    return [
-        {name: _range(spec, (low, opt, high), manifest) for name, spec in stage.inputs.items()}
-        for opt, high in _buckets(manifest, max_side)
-    ]
+    found: list[Profile] = []
+    for index, (best, high) in enumerate(buckets):
+        inner = 0 < index < len(buckets) - 1
+        least = _half(buckets[index - 1][1], manifest) if inner else low
+        views = (least, best, high)
+        found.append({key: _range(spec, views, manifest) for key, spec in stage.inputs.items()})
+    return found
 
 
 def choose_profile(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[int]]) -> int:
@@ -71,17 +77,17 @@ def choose_profile(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[in
     limits = ", ".join(f"{name} {accepted}" for name, accepted in profiles[-1].items())
     raise EngineError(
         f"the plan was not built for {given}; it takes {limits}: "
-        "use a smaller --max-side or fewer --scales, or another engine"
+        "use a smaller --max-side, load the model for larger scales, or use another engine"
     )
 
 
-def _buckets(manifest: Manifest, max_side: int) -> list[tuple[View, View]]:
+def _buckets(manifest: Manifest, max_side: int, stop: float) -> list[tuple[View, View]]:
     """Pairs of the best and the largest view, in ascending order.
 
     A common photograph is at the best of each; a bucket ends half way to the next one, and the last
     holds whatever is larger. Buckets that end alike, as those of tiny pictures do, are one.
     """
-    scales = manifest.views.scales.zoomed(ZOOMS)
+    scales = replace(manifest.views.scales, stop=stop)
     top, step = log2(scales.factors()[-1]), max(scales.step, _LEAST_STEP)
     count = 1 + ceil((top - scales.start) / step - 1e-6)
     side = max_side if manifest.views.enlarge else min(max(COMMON), max_side)
@@ -98,6 +104,13 @@ def _buckets(manifest: Manifest, max_side: int) -> list[tuple[View, View]]:
 
 def _view(manifest: Manifest, size: tuple[int, int], power: float) -> View:
     return plan_views(*size, (2.0**power,), manifest.views, max(size))[0]
+
+
+def _half(view: View, manifest: Manifest) -> View:
+    """Return a view of half the sides."""
+    height, width = max(1, view.height // 2), max(1, view.width // 2)
+    views = replace(manifest.views, enlarge=False)
+    return plan_views(height, width, (1.0,), views, max(height, width))[0]
 
 
 def _range(spec: TensorSpec, views: tuple[View, View, View], manifest: Manifest) -> Range:

@@ -78,6 +78,9 @@ def open_runtime_cache(
     if cache is None or not config.set_runtime_cache(cache):
         report(f"Warning: kernels of {stage.name} are compiled again each time{library.said()}")
         return None
+    # Kernels made for single shapes would be compiled anew for each size of a picture, beside it.
+    kinds = library.module.DynamicShapesKernelSpecializationStrategy
+    config.dynamic_shapes_kernel_specialization_strategy = kinds.NONE
     strategy = library.module.ExecutionContextAllocationStrategy.USER_MANAGED
     config.set_execution_context_allocation_strategy(strategy)
     place = (library.flavour, library.version, PLATFORM, gpu.name, gpu.compute_capability)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from deepmask.runtime.engines.base import Buffer, EngineError
 from deepmask.runtime.engines.tensorrt.cuda import Device, Event, Memory, Pinned, Stream
-from deepmask.runtime.engines.tensorrt.loaded_plan import LoadedPlan
+from deepmask.runtime.engines.tensorrt.loaded_plan import LoadedPlan, PlanContext
 from deepmask.runtime.engines.tensorrt.pool import Lease, Pool
 from deepmask.runtime.engines.tensorrt.profile import choose_profile
 
@@ -44,7 +44,7 @@ class ThreadContext:
         # Pinned memory that queued copies still use, with the moment at which they are done.
         self._in_flight: deque[tuple[Event, list[Buffer]]] = deque()
         self._scratch: Lease[Memory] | None = None
-        self._contexts: dict[tuple[str, int], Any] = {}
+        self._contexts: dict[tuple[str, int], PlanContext] = {}
         weakref.finalize(self, _retire, device, self.stream, self._contexts)
 
     def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
@@ -70,11 +70,13 @@ class ThreadContext:
         shapes = {key: tensor.shape for key, tensor in inputs.items()}
         profile = choose_profile(plan.profiles, shapes)
         context = self._context(plan, profile)
-        made = plan.output_shapes(context, shapes)
-        outputs = {k: self._empty(shape, plan.output_types[k]) for k, shape in made.items()}
+        plan.prepare(context, shapes)
+        types = plan.output_types
+        outputs = {key: self._empty(shape, types[key]) for key, shape in context.made.items()}
         addresses = {key: t.lease.memory.address for key, t in {**inputs, **outputs}.items()}
-        scratch = self._scratch_of(plan.scratch_size(context, profile))
-        plan.enqueue(context, addresses, scratch.memory.address, scratch.size, self.stream.handle)
+        scratch = self._scratch_of(context.scratch)
+        lent = scratch.memory.address, scratch.size
+        plan.enqueue(context, addresses, lent, self.stream.handle)
         return outputs
 
     def fetch(self, tensors: Sequence[DeviceTensor]) -> list[Buffer]:
@@ -109,7 +111,7 @@ class ThreadContext:
             self._scratch = self._memory.take(size)
         return self._scratch
 
-    def _context(self, plan: LoadedPlan, profile: int) -> Any:
+    def _context(self, plan: LoadedPlan, profile: int) -> PlanContext:
         """One for each profile, so that none is switched; all are lent the same scratch memory."""
         key = (plan.name, profile)
         if key not in self._contexts:

@@ -20,7 +20,7 @@ from deepmask.runtime.io.checksum import sha256_of
 Patch = pytest.MonkeyPatch
 COMMAND = str(Path(sys.executable).with_name("deepmask-doctor"))
 ON_CPU = ("--engine", "onnxruntime", "--device", "cpu")
-CARD = "NVIDIA L4, driver 570.1, 20000 MiB of 23034 MiB free"
+CARD = "NVIDIA L4, driver 580.65.06, 20000 MiB of 23034 MiB free"
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="names of libraries are Linux's")
 
 
@@ -95,6 +95,7 @@ def said(monkeypatch: Patch, capsys: pytest.CaptureFixture[str], model_folder: P
         cards = ([card], "") if card else ([], "nvidia-smi is not there, so no NVIDIA driver")
         monkeypatch.setattr(system_info, "library", library)
         monkeypatch.setattr(system_info, "shared_library", shared_library)
+        monkeypatch.setattr(system_info, "is_there", lambda module: False)
         monkeypatch.setattr(cuda, "may_have_gpu", lambda: hardware)
         monkeypatch.setattr(system_info, "providers", lambda: found)
         monkeypatch.setattr(system_info, "gpus", lambda: cards)
@@ -149,6 +150,27 @@ def test_cudnn_and_the_driver_are_missed_where_they_would_be_used(said: Said) ->
     assert remedy.startswith(f"cudnn: {sys.executable} -m pip install 'onnxruntime-gpu[cuda")
     [remedy] = remedies(said(providers="CUDA", hardware=True))
     assert remedy.startswith("the driver: sudo ubuntu-drivers install")
+
+
+@pytest.mark.parametrize(("driver", "cuda_of"), [("535.104.05", 12), ("580.65.06", 13)])
+def test_tensorrt_is_for_the_drivers_cuda(driver: str, cuda_of: int, monkeypatch: Patch) -> None:
+    assert system_info.driver_cuda([f"NVIDIA L4, driver {driver}, 1 MiB of 2 MiB free"]) == cuda_of
+    assert system_info.driver_cuda([]) == 0
+    monkeypatch.setattr(system_info, "built_for", lambda package: 13)
+    there = Library("tensorrt", "11.4.0", "", "tensorrt<12", True)
+    hints = list(install_hints.remedies([there], [], gpu=True, driver_cuda=cuda_of))
+    if cuda_of == 13:
+        assert hints == []
+        return
+    [exchange] = hints
+    assert exchange.startswith("tensorrt is for CUDA 13, the driver for 12; to exchange it: ")
+    assert "uninstall -y tensorrt tensorrt-cu13 tensorrt-cu13-libs tensorrt-cu13-b" in exchange
+    assert "install 'tensorrt-cu12" in exchange or "install tensorrt-cu12" in exchange
+    monkeypatch.setattr(system_info, "built_for", lambda package: 0)
+    absent = Library("tensorrt_rtx", "", system_info.ABSENT, "tensorrt-rtx<2", True)
+    [hint] = install_hints.remedies([absent], [], gpu=True, driver_cuda=12)
+    assert hint.startswith(f"to get tensorrt_rtx: {sys.executable} -m pip install")
+    assert "tensorrt-rtx-cu12" in hint
 
 
 def test_what_does_not_load_is_installed_anew() -> None:
@@ -238,7 +260,7 @@ def test_gpus_are_read_from_nvidia_smi(tmp_path: Path, monkeypatch: Patch) -> No
     assert system_info.gpus() == ([], "nvidia-smi is not there, so no NVIDIA driver")
     tool.touch(0o755)
     for script, found in (
-        ("echo 'NVIDIA L4, 570.1, 20000 MiB, 23034 MiB'", ([CARD], "")),
+        ("echo 'NVIDIA L4, 580.65.06, 20000 MiB, 23034 MiB'", ([CARD], "")),
         ("echo 'no devices were found'; exit 6", ([], "nvidia-smi: no devices were found")),
     ):
         tool.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from deepmask.runtime.cli.run import command
-from deepmask.runtime.engines.choose import DEVICES, ENGINES, choose
+from deepmask.runtime.engines.choose import ENGINES, choose
 from deepmask.runtime.io.images import MAX_PIXELS
 
 CPU = ("--model", "model", "--device", "cpu")
@@ -256,8 +256,7 @@ def test_interrupted_run_keeps_what_was_done(folder: Path, sent: signal.Signals)
 def test_defaults_and_choices_are_the_librarys() -> None:
     """The command states them again so that --help needs no library; they must not drift."""
     options = {option.name: option for option in command.params}
-    for name, known in (("engine", ENGINES), ("device", DEVICES)):
-        choice = options[name].type
-        assert isinstance(choice, click.Choice)
-        assert tuple(choice.choices) == known
+    choice = options["engine"].type
+    assert isinstance(choice, click.Choice)
+    assert tuple(choice.choices) == ENGINES
     assert options["max_pixels"].default == MAX_PIXELS

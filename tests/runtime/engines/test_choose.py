@@ -17,7 +17,7 @@ from deepmask.runtime.engines import onnxruntime as ort_engine
 from deepmask.runtime.engines.base import DeviceError, EngineError
 from deepmask.runtime.engines.choose import Choice, choose
 from deepmask.runtime.engines.tensorrt import cuda, flavours, plan_cache
-from deepmask.runtime.model.manifest import Manifest, Stage
+from deepmask.runtime.model.manifest import Manifest, Scales, Stage
 from tests.runtime.fake_gpu import FAKE, FakeDevice
 from tests.runtime.fake_tensorrt import fake_library, fake_plans
 
@@ -27,7 +27,7 @@ Patch = pytest.MonkeyPatch
 @pytest.fixture
 def gpu(monkeypatch: Patch) -> FakeDevice:
     device = FakeDevice()
-    monkeypatch.setattr(cuda, "open_device", lambda: device)
+    monkeypatch.setattr(cuda, "open_device", lambda index=0: device)
     monkeypatch.setattr(cuda, "may_have_gpu", lambda: True)
     monkeypatch.setattr(flavours, "load_library", lambda flavour: fake_library(device, flavour))
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "")
@@ -140,12 +140,15 @@ def test_tensorrt_opens_what_the_cache_gives(
 
     def plans(manifest: Manifest, folder: Path, _: Any, gpu: Any, **rest: Any) -> Any:
         rest.pop("report")("building")
-        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "max_side": fits, "progress": told})
+        assert rest.pop("free") > 1 << 29
+        built_for = {"max_side": fits, "top": 2.0, "tf32": False}
+        assert (gpu, rest) == (FAKE, {"cache": tmp_path, "progress": told, **built_for})
         return fake_plans(manifest, folder)
 
     monkeypatch.setattr(plan_cache, "model_plans", plans)
     lines: list[str] = []
-    options: dict[str, Any] = {"report": lines.append, "progress": told}
+    larger = {"scales": Scales(-1.0, 1.0, 0.5), "zoom": 2, "tf32": False}
+    options: dict[str, Any] = {"report": lines.append, "progress": told, **larger}
     with DeepMask.load(model_folder, cache=tmp_path, max_side=asked, **options) as model:
         assert model.engine.description == "tensorrt 10.99.0 on Fake GPU"
         assert model(np.zeros((40, 40, 3), np.uint8)).image_size == (40, 40)
@@ -171,7 +174,8 @@ def test_plans_are_built_once_and_found_again(
 def test_auto_goes_on_to_the_next(gpu: FakeDevice, model_folder: Path, monkeypatch: Patch) -> None:
     refuse, start = Mock(side_effect=EngineError("this GPU is too new")), ort_engine._open_session
     monkeypatch.setattr(plan_cache, "model_plans", refuse)
-    monkeypatch.setattr(ort_engine, "_open_session", lambda a, b, _, d: start(a, b, "cpu", d))
+    cpu: tuple[str, dict[str, str]] = ("CPUExecutionProvider", {})
+    monkeypatch.setattr(ort_engine, "_open_session", lambda a, b, c, _: start(a, b, c, cpu))
     with DeepMask.load(model_folder) as model:
         assert (model.choice.engine, model.choice.device) == ("onnxruntime", "cuda")
         assert model.choice.reason == "this GPU is too new"
@@ -183,10 +187,12 @@ def test_a_device_that_does_not_start(no_gpu: None, model_folder: Path, monkeypa
     """The library has CUDA, the machine has not: `auto` says so and takes the CPU."""
     original = ort_engine._open_session
 
-    def without_gpu(path: Path, stage: Stage, device: str, threads: int) -> object:
-        if device == "cuda":
+    def without_gpu(path: Path, stage: Stage, threads: int, provider: Any) -> object:
+        if provider[0] == "CUDAExecutionProvider":
+            assert provider[1]["device_id"] in "01"
+            assert provider[1]["cudnn_conv_algo_search"] == "HEURISTIC"
             raise DeviceError("CUDA did not start")
-        return original(path, stage, device, threads)
+        return original(path, stage, threads, provider)
 
     monkeypatch.setattr(ort_engine, "_open_session", without_gpu)
     monkeypatch.setattr(ort_engine, "missing_cuda", lambda: "")
@@ -195,6 +201,23 @@ def test_a_device_that_does_not_start(no_gpu: None, model_folder: Path, monkeypa
         assert model.choice == Choice("onnxruntime", "cpu", expected)
     with pytest.raises(EngineError, match="--device cuda: CUDA did not start; use --device cpu"):
         DeepMask.load(model_folder, device="cuda")
+    with pytest.raises(EngineError, match="--device cuda:1: CUDA did not start; use --device cpu"):
+        DeepMask.load(model_folder, device="cuda:1")
+
+
+def test_a_gpu_is_taken_by_its_number(gpu: FakeDevice, monkeypatch: Patch) -> None:
+    asked: list[int] = []
+
+    def opened(index: int = 0) -> FakeDevice:
+        asked.append(index)
+        return gpu
+
+    monkeypatch.setattr(cuda, "open_device", opened)
+    assert order(choose("auto", "cuda:1"))[0] == ("tensorrt", "cuda:1")
+    assert set(asked) == {1}
+    for wrong in ("cuda:", "cuda:x", "gpu", "cuda:-1", "CUDA"):
+        with pytest.raises(EngineError, match=r"on auto, cpu, cuda or cuda:N"):
+            choose("auto", wrong)
 
 
 def test_an_onnxruntime_that_does_not_load_is_one_line(no_gpu: None, monkeypatch: Patch) -> None:

@@ -118,7 +118,7 @@ def test_refined_masks_are_exact(model: DeepMask, refined_folder: Path, monkeypa
     options: dict[str, Any] = {"proposals": 30, "scales": Scales(0, 0, 1)}
     with DeepMask.load(refined_folder, device="cpu", threads=1) as refined:
         sharp, fine = refined(image, **options), refined.windows(image, **options)
-        monkeypatch.setattr(network, "_GATHER_BYTES", 1)
+        monkeypatch.setattr(refined.engine, "window_bytes", 1)
         one_by_one = refined.windows(image, **options)
     with DeepMask.load(refined_folder, device="cpu", threads=1, coarse=True) as coarse:
         blunt, bluntly = coarse(image, **options), coarse.windows(image, **options)
@@ -229,6 +229,17 @@ def test_the_scale_prior_lifts_small_scales(model: DeepMask, scene: Callable[...
         assert moved[key] - logit == pytest.approx(0.5 * (2 - key[0]), abs=1e-5)
     with_prior, without = (one(image, scales=scales, overlap=1.0) for one in (lifted, model))
     assert with_prior.scores.max() > without.scores.max()
+
+
+def test_shipped_model_gives_the_same_bits_in_runs_of_any_length() -> None:
+    image = picture(2, 150, 200)
+    found = []
+    with DeepMask.load(engine="onnxruntime", device="cpu") as shipped:
+        for shipped.engine.window_bytes in (96 << 20, 3 << 20, 5 << 19):
+            found.append(shipped.windows(image, max_side=256))
+    for other in found[1:]:
+        assert_array_equal(other.selection.logit, found[0].selection.logit)
+        assert_array_equal(other.logits, found[0].logits)
 
 
 def test_shipped_model_finds_a_painted_disc() -> None:

@@ -14,6 +14,8 @@ from numpy.testing import assert_array_equal
 from pycocotools import mask as coco_mask
 
 from deepmask import DeepMask, Proposals
+from deepmask.runtime.model.manifest import Category
+from deepmask.runtime.predict.classes import Classes
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +62,29 @@ def test_coco_results(proposals: Proposals) -> None:
 
 
 def test_labels_become_categories(proposals: Proposals) -> None:
-    """COCO counts categories from 1; masks without a pixel are left out with theirs."""
-    labels = np.arange(len(proposals), dtype=np.int64) % 3
-    labelled = replace(proposals, labels=labels)
-    found = [result["category_id"] for result in labelled.to_coco(1)]
-    assert found == (labels[proposals.areas > 0] + 1).tolist()
-    assert set(found) == {1, 2, 3}
+    """Masks without a pixel are left out with theirs; -1 has a category of its own."""
+    labelled = with_labels(proposals)
+    labels = labelled.labels
+    assert labels is not None
+    found = labelled.to_coco(1)
+    ids = np.array([5, 9, 10])[labels[proposals.areas > 0]]
+    assert [result["category_id"] for result in found] == ids.tolist()
+    assert set(ids) == {5, 9, 10}
+    assert {result["category_score"] for result in found} == {0.25, 0.75}
+    kept = labelled.labelled([1])
+    assert kept.names == ["b"] * int((labels == 1).sum())
+    assert kept.scores.tolist() == proposals.scores[labels == 1].tolist()
+    assert kept.captions == kept.names
+    assert set(labelled.captions) == {"a", "b", ""}
+    assert set(labelled.objects(50).names or []) == {"a", "b", "object"}
+
+
+def with_labels(proposals: Proposals) -> Proposals:
+    """Every third mask is an "a", the next one a "b", the next one unsure."""
+    table = np.array([[0.75, 0], [0, 0.75], [0.25, 0]], np.float32)
+    scores = table[np.arange(len(proposals)) % 3]
+    categories = (Category(5, "a"), Category(9, "b"))
+    return replace(proposals, classes=Classes(categories, scores, None, 0.5))
 
 
 def test_overlay_shows_objects(proposals: Proposals, picture: npt.NDArray[np.uint8]) -> None:
@@ -102,10 +121,12 @@ def test_objects_are_the_best_of_those_that_are_alike(proposals: Proposals) -> N
 
 
 def test_labels_stay_with_their_objects(proposals: Proposals) -> None:
-    labelled = replace(proposals, labels=np.arange(len(proposals), dtype=np.int64))
-    objects = labelled.objects(4)
-    assert objects.labels is not None
-    assert_array_equal(labelled.scores[objects.labels], objects.scores)
+    scores = np.linspace(0, 1, len(proposals), dtype=np.float32)[:, None]
+    classes = Classes((Category(1, "a"),), scores, None, 0.5)
+    objects = replace(proposals, classes=classes).objects(4)
+    assert objects.label_scores is not None
+    index = np.rint(objects.label_scores * (len(proposals) - 1)).astype(int)
+    assert_array_equal(proposals.scores[index], objects.scores)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from numpy.testing import assert_array_equal
 from deepmask import DeepMask
 from deepmask.runtime.engines.base import Engine, EngineError
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict import network
 from deepmask.runtime.predict.network import Network
 from deepmask.runtime.predict.select import Selection
 from deepmask.runtime.views.grids import location_counts, map_shape
@@ -106,7 +105,7 @@ def test_batches_change_no_mask(three: DeepMask, monkeypatch: pytest.MonkeyPatch
     for at_once in (1, 7):
         monkeypatch.setattr(three.engine, "most_windows", at_once, raising=False)
         assert_array_equal(three.windows(image, proposals=100).logits, whole.logits)
-    monkeypatch.setattr(network, "_GATHER_BYTES", 1)
+    monkeypatch.setattr(three.engine, "window_bytes", 1)
     assert_array_equal(three.windows(image, proposals=100).logits, whole.logits)
 
 
@@ -119,7 +118,7 @@ def test_a_map_without_a_grids_channel_is_refused(three: DeepMask) -> None:
 
 def test_memory_bounds_the_windows_at_once(model: DeepMask) -> None:
     features = model.engine.upload(np.zeros((1, 256, 9, 9), np.float32))
-    expected = (96 << 20) // (4 * (256 * CELLS**2 + 8 * 16**2))
+    expected = (16 << 20) // (4 * (256 * CELLS**2 + 8 * 16**2)) // 16 * 16
     network = Network(model.manifest, model.engine)
     assert network.windows_at_once({"features": features}, model.manifest.chains[0]) == expected
 

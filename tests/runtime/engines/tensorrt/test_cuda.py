@@ -120,7 +120,7 @@ def pretend_pycuda(monkeypatch: Patch, context: Context) -> Any:
     monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(ctypes, "CDLL", lambda name: None)
-    monkeypatch.setattr(cuda, "open_device", cuda.open_device.__wrapped__)
+    monkeypatch.setattr(cuda, "_opened", cuda._opened.__wrapped__)
     return driver
 
 
@@ -227,9 +227,13 @@ def test_what_is_missing_is_named(monkeypatch: Patch, context: Context) -> None:
     del driver.Device.retain_primary_context
     driver.Device.count = lambda: 0
     assert problem() == "no NVIDIA GPU is visible"
+    driver.Device.count = lambda: 2
+    with pytest.raises(DeviceError, match=r"^cuda:2 is not there, CUDA shows 2 GPUs$"):
+        cuda.open_device(2)
     driver.init = lambda: raise_(driver.Error("cuInit failed: no CUDA-capable device\n"))
     assert problem() == "no NVIDIA GPU that works: cuInit failed: no CUDA-capable device"
-    install = "pip install 'deepmask-trt[tensorrt]'"
+    wheels = "pip install cuda-bindings, which needs no compiler"
+    install = f"pip install 'deepmask-trt[tensorrt]', or {wheels}"
     with monkeypatch.context() as patched:
         broken = ImportError("libcurand.so.10: cannot open")
         patched.setattr(importlib, "import_module", lambda name: raise_(broken))

@@ -152,7 +152,7 @@ def test_many_masks_come_in_few_parts(
 ) -> None:
     """What waits on the device is bounded, and a plan gets no more windows than it takes."""
     assert fake.engine.most_windows == WINDOWS[-1]
-    monkeypatch.setattr("deepmask.runtime.predict.network._WAITING_BYTES", 40 * MASK_SIZE**2 * 4)
+    monkeypatch.setattr(fake.engine, "waiting_bytes", 40 * MASK_SIZE**2 * 4)
     monkeypatch.setattr(fake.engine, "most_windows", 30)
     image = picture(1)
     assert_same(fake, model, image, 200)

@@ -48,7 +48,7 @@ def refusal(flavour: str = "tensorrt") -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("version", ["10.16.0.72", "10.16.1.11", "11.4.0.106"])
+@pytest.mark.parametrize("version", ["10.3.0", "10.16.1.11", "11.4.0.106"])
 def test_a_supported_version(version: str, pretend: Pretend) -> None:
     pretend(PRETENDED.format(version=version))
     library = load_library("tensorrt")
@@ -56,10 +56,10 @@ def test_a_supported_version(version: str, pretend: Pretend) -> None:
     assert load_library("tensorrt") is library  # one logger a process
 
 
-@pytest.mark.parametrize("version", ["8.6.1", "10.15.1.29", "12.0.0", "unknown"])
+@pytest.mark.parametrize("version", ["8.6.1", "10.2.0.19", "12.0.0", "unknown"])
 def test_another_version_is_refused(version: str, pretend: Pretend) -> None:
     pretend(PRETENDED.format(version=version))
-    told = f"tensorrt {version} is installed, accepted is >=10.16, <12: "
+    told = f"tensorrt {version} is installed, accepted is >=10.3, <12: "
     assert refusal() == f"{told}pip install 'deepmask-trt[tensorrt]'"
 
 

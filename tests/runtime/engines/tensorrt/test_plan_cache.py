@@ -42,13 +42,14 @@ def test_what_was_built_is_found_again(machine: Machine) -> None:
         **{"format": plan_cache.FORMAT, "flavour": "tensorrt", "version": "10.99.0"},
         **{"platform": plan_cache.PLATFORM, "gpu": "NVIDIA L4", "compute_capability": "8.9"},
         **{"driver": "12.8", "precision": "fp32", "max_side": 1333},
+        **{"top": machine.manifest.views.scales.stop, "tf32": True},
     }
     assert machine.built == STAGES
     assert machine.lines[:2] == ["plan trunk: building", "plan trunk: built in 0 s"]
-    assert machine.lines[-1] == "precision fp32"
+    assert machine.lines[-1] == "precision fp32, products in TF32"
     assert machine.plans() == first
     assert machine.built == []
-    assert machine.lines == ["precision fp32"]
+    assert machine.lines == ["precision fp32, products in TF32"]
 
 
 @pytest.mark.parametrize(
@@ -126,8 +127,8 @@ def test_whatever_a_name_says_the_description_is_compared(machine: Machine) -> N
     assert find(machine.folder, wanted) == b"plan"
     foreign = f"the description beside {path.with_suffix('.plan')} cannot be used"
     for field in wanted:
-        path.write_text(json.dumps({**good, field: 7}), encoding="utf-8")
-        told = f"built with {field.replace('_', ' ')} 7, this is {wanted[field]}"
+        path.write_text(json.dumps({**good, field: -7}), encoding="utf-8")
+        told = f"built with {field.replace('_', ' ')} -7, this is {wanted[field]}"
         assert find(machine.folder, wanted) == told
         path.write_text(json.dumps({**good, field: "two\nlines"}), encoding="utf-8")
         assert "\n" not in str(find(machine.folder, wanted))

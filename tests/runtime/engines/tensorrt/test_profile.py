@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.engines.tensorrt.profile import WINDOWS, ZOOMS, choose_profile
+from deepmask.runtime.engines.tensorrt.profile import WINDOWS, choose_profile
 from deepmask.runtime.engines.tensorrt.profile import profiles as profiles_of
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest, Scales
@@ -18,6 +18,8 @@ from deepmask.runtime.views.views import View, plan_views
 from tests.runtime.chains_model import write_chains_model
 
 MAX_SIDE = 1333
+#: Most larger scales, see `Scales.zoomed`.
+ZOOMS = 2
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,7 @@ def test_every_view_of_every_image_fits(manifest: Manifest, data: st.DataObject)
     manifest = with_scales(manifest, scales, enlarge)
     factors = scales.zoomed(zooms).factors()
     for stage in manifest.stages:
-        found = profiles_of(manifest, stage, max_side)
+        found = profiles_of(manifest, stage, max_side, scales.zoomed(zooms).stop)
         for view in plan_views(*size, factors, manifest.views, max_side):
             shapes = shapes_of(view, windows)
             choose_profile(found, {name: shapes[name] for name in stage.inputs})
@@ -62,8 +64,10 @@ def test_every_view_of_every_image_fits(manifest: Manifest, data: st.DataObject)
 @pytest.mark.parametrize("zooms", range(ZOOMS + 1))
 def test_common_photographs_are_optimal(manifest: Manifest, zooms: int, enlarge: bool) -> None:
     manifest = with_scales(manifest, manifest.views.scales, enlarge)
-    found = profiles_of(manifest, manifest.stage("trunk"), MAX_SIDE)
-    factors = manifest.views.scales.zoomed(zooms).factors()
+    scales = manifest.views.scales.zoomed(zooms)
+    found = profiles_of(manifest, manifest.stage("trunk"), MAX_SIDE, scales.stop)
+    assert len(found) == len(scales.factors())
+    factors = scales.factors()
     for index, view in enumerate(plan_views(480, 640, factors, manifest.views, MAX_SIDE)):
         shape = (1, 3, view.canvas_height, view.canvas_width)
         assert choose_profile(found, {"image": shape}) == index
@@ -95,8 +99,8 @@ def test_a_free_axis_has_room_for_any_table(tmp_path: Path) -> None:
     """From one row to as many as the canvas has pixels, which is at most that of the profile."""
     chains = load_manifest(write_chains_model(tmp_path))
     chains = replace(chains, views=replace(chains.views, enlarge=True, max_side=1024))
-    found = profiles_of(chains, chains.stage("mask-small"), 1024)
-    images = profiles_of(chains, chains.stage("trunk"), 1024)
+    found = profiles_of(chains, chains.stage("mask-small"), 1024, 1.0)
+    images = profiles_of(chains, chains.stage("trunk"), 1024, 1.0)
     assert len(found) == len(images) > 1
     for profile, image in zip(found, images, strict=True):
         _, _, height, width = image["image"].max
