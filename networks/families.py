@@ -14,8 +14,8 @@ from deepmask.networks.dense.fast_rcnn import dense_fast_rcnn, describe_fast_rcn
 from deepmask.networks.dense.fpn_lite import dense_fpn_lite, describe_fpn_lite
 from deepmask.networks.dense.graphs import DenseModel, Description
 from deepmask.networks.dense.sharpmask import dense_sharpmask, describe_sharpmask
-from deepmask.networks.fast_rcnn import FastRcnn, start_from_proposals, train_head
 from deepmask.networks.family import AnyFamily, Family, Validation
+from deepmask.networks.fast_rcnn import FastRcnn, start_from_proposals, train_head
 from deepmask.networks.fpn_lite import FpnLite, train_fpn_lite
 from deepmask.networks.network import Network
 from deepmask.networks.patches.batches import masks_and_scores, masks_only

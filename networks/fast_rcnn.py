@@ -21,8 +21,8 @@ from deepmask.networks.levels import STRIDES
 from deepmask.networks.network import Network, ParameterGroup
 from deepmask.networks.roi_align import roi_align
 
-#: √(w·h) in pixels from which a box is read at stride 16 (§4.4.2): our pictures are 1024 px wide, the
-#: thesis' 800 px high.
+#: √(w·h) in pixels from which a box is read at stride 16 (§4.4.2): our pictures are 1024 px wide,
+#: the thesis' 800 px high.
 CANONICAL = 224
 
 
@@ -47,11 +47,17 @@ class NameTrunk(nn.Module):
 class BoxHead(nn.Module):
     """Two hidden layers, then a name and, for each category, a better box."""
 
-    def __init__(self, inputs: int, hidden: int, categories: int) -> None:
+    def __init__(self, inputs: int, config: FastRcnnConfig) -> None:
         """`inputs`: values a box. Starts with all names alike, and boxes as they are."""
         super().__init__()
+        hidden, categories = config.hidden, len(config.category_ids)
         self.hidden = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+            nn.Linear(inputs, hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
         )
         self.category = nn.Linear(hidden, categories + 1)
         self.offset = nn.Linear(hidden, categories * 4)
@@ -77,8 +83,7 @@ class FastRcnn(Network):
         self.base = FpnLite(config.base())
         self.namer = NameTrunk(int(config.name_trunk[-1])) if config.name_trunk else None
         widths = self.namer.widths if self.namer else (config.width,)
-        categories = len(config.category_ids)
-        self.head = BoxHead(sum(widths) * config.roi**2, config.hidden, categories)
+        self.head = BoxHead(sum(widths) * config.roi**2, config)
 
     def pretrained_part(self) -> EfficientNetLite | None:
         return self.namer.trunk if self.namer else None

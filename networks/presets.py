@@ -140,7 +140,7 @@ _FAST_RCNN_LITE_RECIPE = FastRcnnRecipe(
     batch=4,
     optimiser="adamw",
     lr=5e-4,
-    weight_decay=0.05,
+    weight_decay=0.1,
     schedule="cosine",
     warmup=200,
     clip=5.0,
@@ -156,7 +156,7 @@ USED: Mapping[str, Preset] = {
     "fpn-lite": Preset("fpn-lite", FpnLiteConfig(), _FPN_LITE_RECIPE),
     "fast-rcnn-lite": Preset(
         "fast-rcnn",
-        FastRcnnConfig(name_trunk="efficientnet-lite0", roi=3, samples=4, hidden=512),
+        FastRcnnConfig(name_trunk="efficientnet-lite0", roi=2, samples=6, hidden=512, dropout=0.4),
         _FAST_RCNN_LITE_RECIPE,
     ),
     "fast-rcnn": Preset("fast-rcnn", FastRcnnConfig(), _FAST_RCNN_RECIPE),

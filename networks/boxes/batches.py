@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.annotations import Image as Labelled
+from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.pictures import read_picture
 from deepmask.coco.values import Box
 from deepmask.networks.boxes.config import FastRcnnConfig

@@ -17,6 +17,7 @@ class FastRcnnConfig(FpnLiteConfig):
     roi             cells a side of a box's features (7 there), from `samples` bilinear samples a
                     cell, a side.
     hidden          width of each of the two hidden layers (1024 there).
+    dropout         share of their values that training leaves out.
     category_ids    of the categories in the labels, and `category_names` beside them; training
                     takes both from its labels.
     """
@@ -25,6 +26,7 @@ class FastRcnnConfig(FpnLiteConfig):
     roi: int = 7
     samples: int = 2
     hidden: int = 1024
+    dropout: float = 0.0
     category_ids: tuple[int, ...] = (1,)
     category_names: tuple[str, ...] = ("object",)
 
@@ -34,6 +36,8 @@ class FastRcnnConfig(FpnLiteConfig):
         for name in ("roi", "samples", "hidden"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, it must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout is {self.dropout}, it must be at least 0 and below 1")
         ids, names = self.category_ids, self.category_names
         if not ids or len(ids) != len(names):
             raise ConfigError(
@@ -45,7 +49,9 @@ class FastRcnnConfig(FpnLiteConfig):
 
     def base(self) -> FpnLiteConfig:
         """Return the configuration of the network that proposes."""
-        return FpnLiteConfig(**{item.name: getattr(self, item.name) for item in fields(FpnLiteConfig)})
+        return FpnLiteConfig(
+            **{item.name: getattr(self, item.name) for item in fields(FpnLiteConfig)}
+        )
 
     def has_own_trunk(self) -> bool:
         """Return whether boxes are read from a trunk beside that of the network that proposes."""

@@ -33,7 +33,7 @@ def test_a_box_of_224_pixels_is_read_at_stride_16() -> None:
     ("preset", "expected"),
     [
         ("fast-rcnn", (49 * 128 + 1) * 1024 + 1025 * 1024 + 1025 * (81 + 320)),
-        ("fast-rcnn-lite", (9 * (112 + 320) + 1) * 512 + 513 * 512 + 513 * (81 + 320)),
+        ("fast-rcnn-lite", (4 * (112 + 320) + 1) * 512 + 513 * 512 + 513 * (81 + 320)),
     ],
 )
 def test_heads_have_as_many_parameters_as_they_should(preset: str, expected: int) -> None:
@@ -89,6 +89,7 @@ def test_the_base_is_copied_whole() -> None:
         ({"category_names": ("a", "a")}, "two categories have the same name"),
         ({"name_trunk": "vgg-a"}, "name_trunk 'vgg-a' is not one of"),
         ({"roi": 0}, "roi is 0"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
     ],
 )
 def test_what_cannot_be_built_is_refused(change: dict[str, object], words: str) -> None:

@@ -42,9 +42,7 @@ def test_an_export_names_boxes_as_the_network_does(config: FastRcnnConfig, tmp_p
     assert [spec.axes for spec in stage.outputs.values()] == [("n", 3), ("n", 2, 4)]
     measured = manifest.about["parity"]["pictures"]
     assert all(one["names"] < 1e-4 for one in measured)
-    operators = {
-        node.op_type for node in onnx.load(tmp_path / "model" / "boxes.onnx").graph.node
-    }
+    operators = {node.op_type for node in onnx.load(tmp_path / "model" / "boxes.onnx").graph.node}
     assert "GridSample" in operators
     assert operators & {"If", "Loop", "Scan", "RoiAlign"} == set()
 
