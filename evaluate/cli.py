@@ -36,8 +36,10 @@ _NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 #: Options that only make sense when a model makes the proposals.
 _MODEL_OPTIONS = (
     *("model", "engine", "device", "tf32", "cache"),
-    *("scales", "threshold", "overlap", "zoom", "coarse"),
+    *("scales", "threshold", "overlap", "zoom", "coarse", "max_side"),
 )
+#: Of these, what has no effect on boxes that are given.
+_PROPOSING_OPTIONS = ("scales", "threshold", "overlap", "zoom", "coarse")
 #: Failed images that are named one by one.
 _NAMED_FAILURES = 5
 
@@ -70,6 +72,17 @@ _NAMED_FAILURES = 5
 @zoom_option
 @coarse_option
 @click.option(
+    "--max-side",
+    type=click.IntRange(1),
+    help="Search a larger image as if its longer side had this many pixels.  "
+    "[default: the model's]",
+)
+@click.option(
+    "--boxes-json",
+    type=_FILE,
+    help="Let the model name these boxes, COCO results of any source, not its own proposals.",
+)
+@click.option(
     "--out",
     type=_NEW_FOLDER,
     help="Folder to write records, metrics, table, figures and pictures to.",
@@ -87,7 +100,8 @@ def command(context: click.Context, /, **options: Any) -> int:
     Runs a model over labelled images, or takes proposals that anything made, and reports
     class-agnostic average recall (AR) of masks and boxes at 10, 100 and 1000 proposals, the area
     under the recall curve (AUC), both by object size, recall at IoU 0.5 and 0.7, all with 95 %
-    intervals. Crowds are ignored, as COCO does.
+    intervals. Crowds are ignored, as COCO does. Where the proposals have categories, it reports
+    average precision (AP) of names too, as COCO and PASCAL VOC measure it.
 
     \b
       deepmask-eval --annotations val.json --images val/ --out runs/ours
@@ -177,7 +191,11 @@ def _request(options: dict[str, Any], given: list[str]) -> Request:
     request = Request(**{**options, "scales": scales, "shard": _shard(options["shard"])})
     useless = [name for name in given if name in _MODEL_OPTIONS]
     if request.proposals_json is not None and useless:
-        raise click.UsageError(f"--{useless[0]} has no effect on --proposals-json: leave it")
+        flag = useless[0].replace("_", "-")
+        raise click.UsageError(f"--{flag} has no effect on --proposals-json: leave it")
+    useless = [name for name in given if name in _PROPOSING_OPTIONS]
+    if request.boxes_json is not None and useless:
+        raise click.UsageError(f"--{useless[0]} has no effect on --boxes-json: leave it")
     return request
 
 

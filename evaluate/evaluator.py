@@ -23,7 +23,7 @@ from deepmask.evaluate.records import repair
 from deepmask.evaluate.report import measure, write_metrics
 from deepmask.evaluate.request import Evaluation, Request
 from deepmask.evaluate.run import Outcome, Watcher, evaluate_images, open_folder, select
-from deepmask.evaluate.sources import FileSource, ModelSource
+from deepmask.evaluate.sources import BoxSource, FileSource, ModelSource
 from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.errors import OneLineError, UsageError, printable, system_problem
 from deepmask.runtime.io.outputs import require_folder
@@ -31,6 +31,8 @@ from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.progress import LOGGER, Progress, no_progress
 
 Report = Callable[[str], None]
+#: Categories that a model lacks, named one by one.
+_NAMED_UNKNOWN = 5
 
 
 def evaluate(
@@ -93,14 +95,17 @@ def _evaluate(request: Request, report: Report, progress: Progress) -> Evaluatio
             if turned:
                 report(undecided_note(turned))
         kinds = tuple(k for k in truth.kinds if k == "bbox" or source.has_masks)
-        if isinstance(source, FileSource):
+        if isinstance(source, FileSource | BoxSource):
             _note_missing(source, image_ids, report)
+        if source.has_categories and not isinstance(source, FileSource):
+            _note_unknown(source, report)
         run = {
             "name": printable(request.name or name),
             "dataset": truth.dataset,
             "annotations": {"name": printable(truth.name), "sha256": truth.digest},
             **({"left_out": dict(truth.ignored)} if truth.ignored else {}),
             "kinds": list(kinds),
+            **({"categories": _names(truth)} if source.has_categories else {}),
             "limit": request.limit,
             "shard": list(request.shard),
             "images": len(image_ids),
@@ -130,16 +135,18 @@ def _source(
     stack: ExitStack,
     report: Report,
     progress: Progress,
-) -> tuple[str, FileSource | ModelSource]:
+) -> tuple[str, FileSource | ModelSource | BoxSource]:
+    labels = truth.categories
     if request.proposals_json is not None:
         path = request.proposals_json
-        return path.stem, FileSource(path, truth.pictures, request.proposals)
+        return path.stem, FileSource(path, truth.pictures, request.proposals, labels)
     model = stack.enter_context(
         DeepMask.load(
             request.model,
             engine=request.engine,
             device=request.device,
             coarse=request.coarse,
+            max_side=request.max_side,
             scales=request.scales,
             zoom=request.zoom,
             tf32=request.tf32,
@@ -151,6 +158,16 @@ def _source(
     choice = model.choice
     why = f" ({choice.reason})" if choice.reason else ""
     report(f"{model.manifest.name} on {choice.engine}, {choice.device}{why}")
+    if request.boxes_json is not None:
+        if model.manifest.categories is None:
+            raise EvalUsageError(
+                f"--boxes-json: {model.manifest.name} has no categories to name boxes with: give "
+                "the --model of one that has"
+            )
+        boxes = FileSource(request.boxes_json, truth.pictures, request.proposals)
+        name = f"{model.manifest.name}, {request.boxes_json.stem}"
+        folder = _image_folder(request)
+        return name, BoxSource(model, folder, boxes, max_side=request.max_side, labels=labels)
     scales = request.scales or model.manifest.views.scales
     return model.manifest.name, ModelSource(
         model,
@@ -159,6 +176,8 @@ def _source(
         scales=scales.zoomed(request.zoom),
         threshold=request.threshold or model.manifest.threshold,
         overlap=model.manifest.overlap if request.overlap is None else request.overlap,
+        max_side=request.max_side,
+        labels=labels,
     )
 
 
@@ -169,13 +188,26 @@ def _image_folder(request: Request) -> Path:
     return request.voc / IMAGES
 
 
-def _note_missing(source: FileSource, image_ids: Sequence[int], report: Report) -> None:
+def _note_missing(source: FileSource | BoxSource, image_ids: Sequence[int], report: Report) -> None:
     missing = len(set(image_ids) - source.images())
     if missing:
         report(
             f"note: {missing} of {len(image_ids)} images have no proposals; "
             "their objects count as missed"
         )
+
+
+def _note_unknown(source: ModelSource | BoxSource, report: Report) -> None:
+    if source.unknown:
+        names = ", ".join(source.unknown[:_NAMED_UNKNOWN])
+        left = len(source.unknown) - _NAMED_UNKNOWN
+        more = f" and {left} more" if left > 0 else ""
+        report(f"note: the model has no {names}{more}: it finds none of these by name")
+
+
+def _names(truth: GroundTruth) -> dict[str, str]:
+    """Return the names of the labels' categories, by id as JSON has it."""
+    return {str(one): printable(name) for one, name in sorted(truth.categories.items())}
 
 
 def _tile_writer(

@@ -47,6 +47,8 @@ class GroundTruth:
     """A set to measure on. `kinds` is what can be measured: ("segm", "bbox") or ("bbox",).
 
     annotations  those that count, by image id; images without an object are absent.
+    crowds       of every image.
+    categories   names of the categories by id.
     problems     what is wrong with the set; what they leave out is not measured.
     ignored      how many annotations are left out, by reason.
     """
@@ -57,12 +59,19 @@ class GroundTruth:
     kinds: tuple[str, ...]
     pictures: Mapping[int, Image]
     annotations: Mapping[int, Sequence[Annotation]]
+    crowds: Mapping[int, Sequence[Annotation]] = field(default_factory=dict)
+    categories: Mapping[int, str] = field(default_factory=dict)
     problems: Sequence[Problem] = ()
     ignored: Mapping[Kind, int] = field(default_factory=dict)
 
     def objects(self, image_id: int) -> Objects:
         """Return the objects of an image."""
         return objects_of(self.annotations.get(image_id, ()), "segm" in self.kinds)
+
+    def with_crowds(self, image_id: int) -> list[Annotation]:
+        """Return the objects and crowds of an image."""
+        objects = [one for one in self.annotations.get(image_id, ()) if not one.crowd]
+        return [*objects, *self.crowds.get(image_id, ())]
 
     def note(self) -> str:
         """Return one line that says what is left out, and what is wrong with what is not; or ""."""
@@ -123,14 +132,17 @@ def _read(
     annotations: dict[int, list[Annotation]] = {}
     for item in found.objects:
         annotations.setdefault(item.image.id, []).append(item)
+    crowds: dict[int, list[Annotation]] = {}
     for item in found.instances:
+        if item.crowd:
+            crowds.setdefault(item.image.id, []).append(item)
         if item.crowd and item.image.id in annotations:
             annotations[item.image.id].append(item)
     if not annotations and (found.ignored or found.instances):
-        crowds = f"{len(found.instances)} crowds, " if found.instances else ""
+        told = f"{len(found.instances)} crowds, " if found.instances else ""
         why = f": {some_problems(found.problems)}" if found.problems else ""
         left = f"{len(found.ignored)} annotations left out"
-        raise EvalError(f"{path}: no object to measure: {crowds}{left}{why}")
+        raise EvalError(f"{path}: no object to measure: {told}{left}{why}")
     outlined = all(item.segmentation is not None for item in found.objects)
     pictures = {image.id: _relative(image, folder) for image in found.images}
     return GroundTruth(
@@ -140,6 +152,8 @@ def _read(
         ("segm", "bbox") if outlined and dataset == "coco" else ("bbox",),
         pictures,
         annotations,
+        crowds,
+        {**{one.category: str(one.category) for one in found.objects}, **found.categories},
         found.problems,
         Counter(item.reason for item in found.ignored),
     )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pycocotools.mask as coco_mask
 
 from deepmask.coco.segmentation import Rle
+from deepmask.evaluate.detections import Detections
 from deepmask.evaluate.ground_truth import Objects
 
 #: IoU 0.5, 0.55, …, 0.95, the very floats of pycocotools' Params.
@@ -38,11 +39,13 @@ class Candidates:
     """The proposals of one image, best first, at most `MAX_PROPOSALS`.
 
     scores (d,) float64, boxes (d, 4) float64 XYWH, rles: d masks, or None for boxes only.
+    detections: what of them is called by which category; None without categories.
     """
 
     scores: npt.NDArray[np.float64]
     boxes: npt.NDArray[np.float64]
     rles: list[Rle] | None
+    detections: Detections | None = None
 
 
 def rank_matches(candidates: Candidates, objects: Objects, kinds: tuple[str, ...]) -> Ranks:

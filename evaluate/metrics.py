@@ -57,9 +57,7 @@ class Totals:
 
     def add(self, image_id: int, ranks: Mapping[str, npt.NDArray[np.int64]]) -> None:
         """Count one image, given its ranks by area range."""
-        generator = np.random.default_rng([self._seed, image_id % (1 << 64)])
-        weights = generator.poisson(1.0, self._resamples).astype(np.float64)
-        self._weights.append(np.concatenate(([1.0], weights)))
+        self._weights.append(image_weights(image_id, self._resamples, self._seed))
         self._vectors.append(np.concatenate([_tally(ranks[area]) for area in _AREAS]))
         self.images += 1
         if len(self._vectors) == _BLOCK:
@@ -78,6 +76,13 @@ class Totals:
         if self._vectors:
             self._sums += np.stack(self._weights, axis=1) @ np.stack(self._vectors)
             self._weights, self._vectors = [], []
+
+
+def image_weights(image_id: int, resamples: int, seed: int) -> Floats:
+    """Return how often an image counts: once, then in each bootstrap replica, (1 + resamples,)."""
+    generator = np.random.default_rng([seed, image_id % (1 << 64)])
+    weights = generator.poisson(1.0, resamples).astype(np.float64)
+    return np.concatenate(([1.0], weights))
 
 
 def total(records: Iterable[Record], kinds: Iterable[str]) -> dict[str, Totals]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -14,6 +14,7 @@ import pycocotools.mask as coco_mask
 from deepmask.coco.annotations import Image
 from deepmask.coco.segmentation import to_rle
 from deepmask.coco.values import brief, whole, xywh
+from deepmask.evaluate.detections import Detections
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import MAX_PROPOSALS, Candidates
 
@@ -27,8 +28,10 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 class ResultsFile:
     """A results file with an index of where the results of each image lie.
 
-    `has_masks` tells whether its results carry segmentations. Results of one image that lie
-    together, as every tool writes them, cost one index entry; shuffled files work too.
+    `has_masks` tells whether its results carry segmentations, `has_categories` whether categories
+    are told apart: there are several, or they have scores, as `deepmask-trt-run` writes them.
+    Results of one image that lie together, as every tool writes them, cost one index entry;
+    shuffled files work too.
     """
 
     def __init__(self, path: Path, pictures: Mapping[int, Image]) -> None:
@@ -38,6 +41,8 @@ class ResultsFile:
         self._spans: dict[int, list[tuple[int, int]]] = {}
         masked = boxed = 0
         last_image: int | None = None
+        categories: set[Any] = set()
+        scored = False
         try:
             for start, end, result in _walk(path):
                 image_id = self._image_of(result, start)
@@ -49,6 +54,9 @@ class ResultsFile:
                         f"{path}: some results have a segmentation and some have none, first at "
                         f"byte {start}: give one kind in one file"
                     )
+                scored |= "category_score" in result
+                if len(categories) < 2:
+                    categories.add(whole(result.get("category_id")))
                 spans = self._spans.setdefault(image_id, [])
                 if spans and last_image == image_id:
                     spans[-1] = (spans[-1][0], end)
@@ -60,6 +68,7 @@ class ResultsFile:
         if not self._spans:
             raise EvalError(f"{path}: holds no results")
         self.has_masks = masked > 0
+        self.has_categories = scored or len(categories) > 1
 
     def images(self) -> set[int]:
         """Return the ids of the images that have at least one result."""
@@ -70,6 +79,15 @@ class ResultsFile:
         picture = self._pictures[image_id]
         try:
             return to_candidates(self._read(image_id), picture, self.has_masks, limit)
+        except (ValueError, OSError) as error:
+            raise EvalError(f"{self.path}: image {image_id}: {error}") from None
+
+    def detections(self, image_id: int, known: Collection[int]) -> Detections:
+        """Return an image's results of `known` categories, ids of the labels."""
+        try:
+            return to_detections(
+                self._read(image_id), self._pictures[image_id], self.has_masks, known
+            )
         except (ValueError, OSError) as error:
             raise EvalError(f"{self.path}: image {image_id}: {error}") from None
 
@@ -119,6 +137,27 @@ def to_candidates(
             )
         boxes[row] = box
     return Candidates(np.array([scores[i] for i in order], np.float64), boxes, rles)
+
+
+def to_detections(
+    results: list[dict[str, Any]], picture: Image, with_masks: bool, known: Collection[int]
+) -> Detections:
+    """Convert the COCO results of one image that have a category of `known`.
+
+    The score is that of the category where it has one. Raises ValueError as `to_candidates` does.
+    """
+    categories = [_category(index, result) for index, result in enumerate(results)]
+    chosen = [index for index, category in enumerate(categories) if category in known]
+    named = [
+        {**results[index], "score": results[index].get("category_score", results[index]["score"])}
+        for index in chosen
+    ]
+    candidates = to_candidates([{**one, "category_id": 1} for one in named], picture, with_masks)
+    order = np.argsort(-np.array([_score(i, one) for i, one in enumerate(named)]), kind="stable")
+    ids = np.array([categories[index] for index in chosen], np.int64)
+    return Detections(
+        ids[order][:MAX_PROPOSALS], candidates.scores, candidates.boxes, candidates.rles
+    )
 
 
 def _score(index: int, result: dict[str, Any]) -> float:

@@ -99,6 +99,30 @@ VOC: tuple[Published, ...] = _rows(
     """,
 )
 
+#: Columns of AP, and published rows of them: COCO's, and PASCAL VOC's mean AP at IoU 0.5.
+AP_COLUMNS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+VOC_AP_COLUMNS = ("VOC_AP11", "VOC_AP")
+
+COCO_AP: tuple[Published, ...] = _rows(
+    "thesis",
+    """
+    Fast R-CNN on FPN, ResNet-50, own proposals | .339 .569 - - - -
+    Faster R-CNN on FPN, ResNet-50, shared      | .343 .572 - - - -
+    RetinaNet, ResNet-50, 500 px                | .325 .509 .348 .139 .358 .467
+    RetinaNet, ResNet-50, 800 px                | .357 .550 .385 .189 .389 .463
+    RetinaNet, ResNet-101, 800 px               | .378 .575 .408 .202 .411 .492
+    """,
+)
+#: Fast R-CNN, VGG-16 (DeepMask §4): with Selective Search and with DeepMask's proposals.
+VOC_AP: tuple[Published, ...] = _rows(
+    "DeepMask",
+    """
+    Fast R-CNN, 2000 of Selective Search | .669 -
+    Fast R-CNN, 100 of DeepMask          | .682 -
+    Fast R-CNN, 500 of DeepMask          | .699 -
+    """,
+)
+
 #: By the kind of data set: where measured, the columns, the rows.
 TABLES: Mapping[str, tuple[str, tuple[tuple[str, str], ...], tuple[Published, ...]]] = {
     "coco": (COCO_SET, COCO_COLUMNS, COCO),

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from deepmask.evaluate.class_matching import ClassMatches
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.first_twenty import Shown
 from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS, MAX_PROPOSALS, Ranks
 from deepmask.evaluate.published import TABLES
 from deepmask.runtime.io.atomic import atomic_write, remove_stale
-from deepmask.runtime.validation import ContentError, integer, mapping
+from deepmask.runtime.validation import ContentError, integer, mapping, text
 from deepmask.runtime.validation import number as checked_number
 
 RUN_NAME = "run.json"
@@ -40,6 +42,7 @@ class Record:
     proposals  how many there were.
     ranks      the proposals that found its objects, see `matching`.
     shown      what its first masks are; None for boxes only.
+    classes    by kind what its detections of each category found; empty without categories.
     """
 
     image_id: int
@@ -47,6 +50,7 @@ class Record:
     proposals: int
     ranks: Ranks
     shown: Shown | None = None
+    classes: Mapping[str, Sequence[ClassMatches]] = field(default_factory=dict)
 
 
 class RecordWriter(AbstractContextManager["RecordWriter"]):
@@ -70,6 +74,7 @@ class RecordWriter(AbstractContextManager["RecordWriter"]):
             "proposals": record.proposals,
             "ranks": ranks,
             **({} if record.shown is None else {"shown": asdict(record.shown)}),
+            **({"classes": _class_rows(record.classes)} if record.classes else {}),
         }
         self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
@@ -146,6 +151,9 @@ def _check_run(run: dict[str, Any]) -> None:
     if not isinstance(kinds, list) or not kinds or not all(k in list(_KINDS) for k in kinds):
         raise ContentError(f"kinds are {kinds!r:.60}, expected some of {', '.join(_KINDS)}")
     integer(mapping(run, "source"), "proposals", 1, MAX_PROPOSALS)
+    for category, name in mapping({"categories": {}, **run}, "categories").items():
+        if not re.fullmatch(r"-?\d{1,20}", category) or not text({"name": name}, "name"):
+            raise ContentError(f"categories have {category!r:.60}, expected ids and names")
     for key in ("images", "images_of_all_shards"):
         integer(run, key, 0, 1 << 53)
     for reason in mapping({"left_out": {}, **run}, "left_out"):
@@ -175,7 +183,11 @@ def _parse(path: Path, number: int, line: bytes, kinds: Sequence[str]) -> Record
         if shown is not None:
             names = [item.name for item in fields(Shown)]
             shown = Shown(**{name: integer(shown, name, 0, 1 << 53) for name in names})
-        return Record(int(entry["image_id"]), seconds, proposals, ranks, shown)
+        classes = {
+            kind: [_class_matches(row) for row in rows]
+            for kind, rows in mapping({"classes": {}, **entry}, "classes").items()
+        }
+        return Record(int(entry["image_id"]), seconds, proposals, ranks, shown, classes)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise EvalError(
             f"{path}: line {number} is not a record: was the file edited, or a run killed? "
@@ -188,3 +200,31 @@ def _ranks(rows: Any) -> npt.NDArray[np.int64]:
     if ranks.size and not (ranks.min() >= 0 and ranks.max() <= MAX_PROPOSALS):
         raise ValueError("a rank lies outside 0…1000")
     return ranks
+
+
+def _class_rows(classes: Mapping[str, Sequence[ClassMatches]]) -> dict[str, list[Any]]:
+    """Return matches as JSON: each a list of the fields' values in order."""
+    return {kind: [astuple(one) for one in matches] for kind, matches in classes.items()}
+
+
+def _class_matches(row: Any) -> ClassMatches:
+    """Read what `_class_rows` wrote; raises ValueError or TypeError for anything else."""
+    category, scores, hits, spared, objects, voc, voc_objects = row
+    areas, count = len(AREA_RANGES), len(scores)
+    numbers = [*hits, *spared]
+    flags = [int(flag) for of_area in numbers for flag in of_area]
+    fits = len(hits) == len(spared) == len(objects) == areas
+    fits &= all(len(of_area) == count for of_area in (*numbers, voc))
+    fits &= all(0 <= flag < 1 << len(IOU_THRESHOLDS) for flag in flags)
+    fits &= all(abs(score) < 1e300 for score in scores) and set(voc) <= {-1, 0, 1}
+    if not fits or min(*objects, voc_objects) < 0:
+        raise ValueError("not the matches of a category")
+    return ClassMatches(
+        int(category),
+        tuple(map(float, scores)),
+        tuple(tuple(map(int, of_area)) for of_area in hits),
+        tuple(tuple(map(int, of_area)) for of_area in spared),
+        tuple(map(int, objects)),
+        tuple(map(int, voc)),
+        int(voc_objects),
+    )

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from deepmask.evaluate.average_precision import ClassTotals
+from deepmask.evaluate.class_table import classes_table
 from deepmask.evaluate.first_twenty import FOUND, SHOWN, Shown
 from deepmask.evaluate.folder import METRICS_NAME, TABLE_NAME
 from deepmask.evaluate.metrics import AUC_COUNTS, LEVEL, RESAMPLES, SEED, Totals, summary
@@ -22,6 +24,8 @@ def measure(folder: Path) -> dict[str, Any]:
     images = proposals = timed = 0
     seconds = 0.0
     shown = Shown()
+    names = {int(one): name for one, name in run.get("categories", {}).items()}
+    classes = {kind: ClassTotals() for kind in run["kinds"]} if names else {}
     for record in read_records(folder, run["kinds"]):
         images += 1
         proposals += record.proposals
@@ -31,8 +35,11 @@ def measure(folder: Path) -> dict[str, Any]:
         shown = shown + (record.shown or Shown())
         for kind, sums in totals.items():
             sums.add(record.image_id, record.ranks[kind])
+        for kind, found in classes.items():
+            found.add(record.image_id, record.classes.get(kind, ()))
     return {
         **{kind: summary(sums) for kind, sums in totals.items()},
+        **({"classes": {k: one.summary(names) for k, one in classes.items()}} if names else {}),
         "first_masks": {"at_most": SHOWN, **asdict(shown)},
         "name": run["name"],
         "images": images,
@@ -66,6 +73,8 @@ def describe(metrics: dict[str, Any]) -> str:
             f", {metrics['images_per_second']:.2f} images/s" if metrics["images_per_second"] else ""
         ),
     ]
+    if "classes" in metrics:
+        lines += ["", classes_table(run["dataset"], metrics["name"], metrics["classes"]), ""]
     if first := _first_masks(metrics.get("first_masks", {})):
         lines.append(first)
     if "segm" not in metrics and run["dataset"] == "coco":

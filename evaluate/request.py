@@ -25,6 +25,8 @@ class Request:
     model          its folder, or a shipped one's name; by default fpn-lite. `engine`, `device`,
                    `tf32`, `cache`, `scales`, `threshold`, `overlap`, `zoom` and `coarse` say how it
                    is run; None means the model's own value.
+    max_side       longest side that the model is to see; None: its own.
+    boxes_json     COCO results whose boxes the model names, in place of its own proposals.
     proposals      maximum number of proposals of an image that count.
     out            folder to write to; by default nothing is kept.
     name           what tables call this run; by default the model's or the file's name.
@@ -49,6 +51,8 @@ class Request:
     overlap: float | None = None
     zoom: int = 0
     coarse: bool = False
+    max_side: int | None = None
+    boxes_json: Path | None = None
     out: Path | None = None
     name: str | None = None
     limit: int | None = None
@@ -65,6 +69,8 @@ class Request:
                 "--images is missing: the folder of images to run the model on "
                 "(or give --proposals-json)"
             )
+        if self.proposals_json is not None and self.boxes_json is not None:
+            raise EvalUsageError("--proposals-json and --boxes-json exclude each other: give one")
         for name, given in (("resume", self.resume), ("shard", self.shard != (1, 1))):
             if given and self.out is None:
                 raise EvalUsageError(f"--{name} needs --out, the folder that holds the records")

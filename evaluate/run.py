@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deepmask.coco.annotations import Image
+from deepmask.evaluate.class_matching import ClassMatches, match_classes
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.first_twenty import Shown, count_shown
 from deepmask.evaluate.ground_truth import GroundTruth, Objects
@@ -116,12 +117,23 @@ def evaluate_images(
                 if watch is not None:
                     watch(picture, objects, candidates)
                 shown = _shown(candidates, objects)
-                writer.write(Record(image_id, seconds, len(candidates.scores), ranks, shown))
+                classes = _classes(candidates, truth, image_id, kinds)
+                count = len(candidates.scores)
+                writer.write(Record(image_id, seconds, count, ranks, shown, classes))
                 outcome.done += 1
             progress("images", len(image_ids), len(image_ids))
         except KeyboardInterrupt:
             outcome.interrupted = True
     return outcome
+
+
+def _classes(
+    candidates: Candidates, truth: GroundTruth, image_id: int, kinds: tuple[str, ...]
+) -> dict[str, list[ClassMatches]]:
+    if candidates.detections is None:
+        return {}
+    annotations = truth.with_crowds(image_id)
+    return {kind: match_classes(candidates.detections, annotations, kind) for kind in kinds}
 
 
 def _shown(candidates: Candidates, objects: Objects) -> Shown | None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from deepmask.coco.annotations import Image
 from deepmask.coco.errors import LabelError
 from deepmask.coco.pictures import read_picture
+from deepmask.coco.segmentation import Rle
+from deepmask.evaluate.detections import Detections, detections_of, ids_of
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import Candidates
 from deepmask.evaluate.proposals_json import ResultsFile, to_candidates
@@ -19,19 +24,32 @@ from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.io.checksum import sha256_of
 
 if TYPE_CHECKING:
-    from deepmask.runtime.model.manifest import Scales
+    from deepmask.runtime.model.manifest import Manifest, Scales
+    from deepmask.runtime.predict.classes import Classes
     from deepmask.runtime.predict.deepmask import DeepMask
 
 
 class FileSource:
     """Take proposals from a COCO results file."""
 
-    def __init__(self, path: Path, pictures: Mapping[int, Image], limit: int) -> None:
-        """Index the file; `limit` is how many proposals of an image to take."""
+    def __init__(
+        self,
+        path: Path,
+        pictures: Mapping[int, Image],
+        limit: int,
+        labels: Mapping[int, str] = {},
+    ) -> None:
+        """Index the file.
+
+        limit   how many proposals of an image to take.
+        labels  names of the labels' categories: detections are results of one of these.
+        """
         self._path = path
+        self._labels = labels
         self._limit = limit
         self._file = ResultsFile(path, pictures)
         self.has_masks = self._file.has_masks
+        self.has_categories = self._file.has_categories
 
     def images(self) -> set[int]:
         """Return the ids of the images that the file has proposals for."""
@@ -39,7 +57,11 @@ class FileSource:
 
     def propose(self, picture: Image) -> tuple[Candidates, None]:
         """Return an image's proposals; none if the file has none."""
-        return self._file.candidates(picture.id, self._limit), None
+        found = self._file.candidates(picture.id, self._limit)
+        if not self.has_categories:
+            return found, None
+        named = self._file.detections(picture.id, self._labels.keys())
+        return replace(found, detections=named), None
 
     def about(self) -> dict[str, Any]:
         """Return what `run.json` keeps of this source."""
@@ -61,12 +83,24 @@ class ModelSource:
         scales: Scales,
         threshold: float,
         overlap: float,
+        max_side: int | None = None,
+        labels: Mapping[int, str] = {},
     ) -> None:
-        """`images` is the folder that file names of the annotations are relative to."""
+        """`images` is the folder that file names of the annotations are relative to.
+
+        labels  names of the labels' categories, which the model's are compared with.
+        """
         self._propose = partial(
-            model, proposals=proposals, scales=scales, threshold=threshold, overlap=overlap
+            model,
+            proposals=proposals,
+            scales=scales,
+            threshold=threshold,
+            overlap=overlap,
+            max_side=max_side,
         )
         self._manifest = model.manifest
+        self.has_categories = model.manifest.categories is not None
+        self._ids, self.unknown = ids_of(model.manifest.categories or (), labels)
         self._images = images
         self._warm = False
 
@@ -75,22 +109,101 @@ class ModelSource:
         start = time.perf_counter()
         try:
             image = read_picture(picture, self._images)
-            results = self._propose(image).to_coco(picture.id)
+            proposals = self._propose(image)
+            results = proposals.to_coco(picture.id)
         except (LabelError, EngineError) as error:
             raise EvalError(f"image {picture.id}: {error}") from None
         seconds = time.perf_counter() - start
         timed, self._warm = self._warm, True
         candidates = to_candidates([dict(result) for result in results], picture, True)
+        if proposals.classes is not None:
+            rows = np.flatnonzero(proposals.areas)[: len(candidates.scores)].tolist()
+            classes = proposals.classes.only(rows)
+            named = _named(classes, candidates.boxes, candidates.rles, self._ids)
+            candidates = replace(candidates, detections=named)
         return candidates, seconds if timed else None
 
     def about(self) -> dict[str, Any]:
         """Return what `run.json` keeps of this source."""
         manifest, given = self._manifest, self._propose.keywords
         return {
-            "model": manifest.name,
-            "precision": manifest.precision,
-            "graphs": {stage.name: stage.sha256 for stage in manifest.stages},
-            **given,
+            **_about_model(manifest),
+            **{name: value for name, value in given.items() if value is not None},
             "scales": asdict(given["scales"]),
             "scale_prior": manifest.scale_prior,
         }
+
+
+class BoxSource:
+    """Name the boxes of a COCO results file with a model: Fast R-CNN on proposals of any source."""
+
+    has_masks = False
+    has_categories = True
+
+    def __init__(
+        self,
+        model: DeepMask,
+        images: Path,
+        boxes: FileSource,
+        *,
+        max_side: int | None = None,
+        labels: Mapping[int, str] = {},
+    ) -> None:
+        """`boxes` gives as many boxes of an image as count; the rest as for a `ModelSource`."""
+        self._classify = partial(model.classify, max_side=max_side)
+        self._manifest = model.manifest
+        self._boxes = boxes
+        self._images = images
+        self._ids, self.unknown = ids_of(model.manifest.categories or (), labels)
+
+    def images(self) -> set[int]:
+        """Return the ids of the images that the file has boxes for."""
+        return self._boxes.images()
+
+    def propose(self, picture: Image) -> tuple[Candidates, None]:
+        """Return an image's boxes, and what the model calls them."""
+        candidates, _ = self._boxes.propose(picture)
+        try:
+            image = read_picture(picture, self._images)
+            boxes = _within(candidates.boxes, picture)
+            classes = self._classify(image, boxes)
+        except (LabelError, EngineError) as error:
+            raise EvalError(f"image {picture.id}: {error}") from None
+        named = _named(classes, boxes, None, self._ids)
+        return Candidates(candidates.scores, candidates.boxes, None, named), None
+
+    def about(self) -> dict[str, Any]:
+        """Return what `run.json` keeps of this source."""
+        given = {name: value for name, value in self._classify.keywords.items() if value}
+        return {**_about_model(self._manifest), **self._boxes.about(), **given}
+
+
+def _about_model(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "model": manifest.name,
+        "precision": manifest.precision,
+        "graphs": {stage.name: stage.sha256 for stage in manifest.stages},
+    }
+
+
+def _named(
+    classes: Classes,
+    boxes: npt.NDArray[np.float64],
+    rles: Sequence[Rle] | None,
+    ids: Sequence[int | None],
+) -> Detections:
+    """Return the detections among proposals; their own boxes serve where none is better."""
+    asked = np.flatnonzero(classes.scores.any(axis=1))
+    scores = classes.scores[asked]
+    own = np.repeat(boxes[asked, None], scores.shape[1], axis=1)
+    better = own.astype(np.float32) if classes.boxes is None else classes.boxes[asked]
+    masks = None if rles is None else [rles[index] for index in asked.tolist()]
+    return detections_of(scores, better, masks, ids)
+
+
+def _within(boxes: npt.NDArray[np.float64], picture: Image) -> npt.NDArray[np.float64]:
+    """Return (N, 4) XYWH cut to the picture."""
+    limit = np.array([picture.width, picture.height], np.float64)
+    low = np.clip(boxes[:, :2], 0, limit)
+    high = np.clip(boxes[:, :2] + boxes[:, 2:], 0, limit)
+    return np.concatenate([low, high - low], axis=1)

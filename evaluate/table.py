@@ -25,14 +25,14 @@ def results_table(dataset: str, runs: Sequence[tuple[str, Metrics]], measured_on
     keep = [TABLES[dataset][1].index(column) for column in columns]
     rows: list[tuple[str, list[str]] | str] = [f"measured: {measured_on}"]
     for name, metrics in runs:
-        rows.append((name, [_figure(metrics.get(kind, {}).get(key)) for kind, key in columns]))
+        rows.append((name, [figure(metrics.get(kind, {}).get(key)) for kind, key in columns]))
         bounds = [metrics.get(kind, {}).get("intervals", {}).get(key) for kind, key in columns]
-        rows.append(("  95 % from", [_figure(bound and bound[0]) for bound in bounds]))
-        rows.append(("       to", [_figure(bound and bound[1]) for bound in bounds]))
+        rows.append(("  95 % from", [figure(bound and bound[0]) for bound in bounds]))
+        rows.append(("       to", [figure(bound and bound[1]) for bound in bounds]))
     rows.append(f"published, on other data ({place}); not comparable figure by figure:")
     for row in published:
         method = row.method if row.source == "DeepMask" else f"{row.method} ({row.source})"
-        rows.append((method, [_figure(row.values[index]) for index in keep]))
+        rows.append((method, [figure(row.values[index]) for index in keep]))
     return _layout(columns, rows)
 
 
@@ -72,7 +72,7 @@ def sizes_table(runs: Sequence[tuple[str, Metrics]]) -> str:
         lines.append(f"{group + ', recall':<{width}}" + "".join(parts).rstrip())
         lines.append(" " * width + counts)
         for name, values in measured:
-            lines.append(f"{name:<{width}}" + "".join(f"{_figure(values[k]):>7}" for k in keys))
+            lines.append(f"{name:<{width}}" + "".join(f"{figure(values[k]):>7}" for k in keys))
     return "\n".join(lines)
 
 
@@ -108,8 +108,8 @@ def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.3f}".replace("0.", ".", 1)
 
 
-def _figure(value: float | None) -> str:
-    """Print 0.1534 as the papers do: .153."""
+def figure(value: float | None) -> str:
+    """Return 0.1534 as the papers print it: .153."""
     if value is None:
         return "-"
     return f"{value:.3f}".removeprefix("0")

@@ -12,11 +12,13 @@ from deepmask.networks.deepmask import DeepMaskNetwork, train_deepmask
 from deepmask.networks.dense.deepmask import dense_deepmask, describe_deepmask
 from deepmask.networks.dense.fast_rcnn import dense_fast_rcnn, describe_fast_rcnn
 from deepmask.networks.dense.fpn_lite import dense_fpn_lite, describe_fpn_lite
+from deepmask.networks.dense.fpn_masks import dense_fpn_masks, describe_fpn_masks
 from deepmask.networks.dense.graphs import DenseModel, Description
 from deepmask.networks.dense.sharpmask import dense_sharpmask, describe_sharpmask
 from deepmask.networks.family import AnyFamily, Family, Validation
 from deepmask.networks.fast_rcnn import FastRcnn, start_from_proposals, train_head
 from deepmask.networks.fpn_lite import FpnLite, train_fpn_lite
+from deepmask.networks.fpn_masks import FpnMasks, train_fpn_masks
 from deepmask.networks.network import Network
 from deepmask.networks.patches.batches import masks_and_scores, masks_only
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
@@ -34,7 +36,10 @@ from deepmask.networks.sharpmask import SharpMaskNetwork, start_from, train_refi
 from deepmask.networks.whole import objective as whole_objective
 from deepmask.networks.whole.batches import whole_batches
 from deepmask.networks.whole.config import FpnLiteConfig
-from deepmask.networks.whole.recipe import FpnLiteRecipe
+from deepmask.networks.whole.masks_batch import masks_batches
+from deepmask.networks.whole.masks_config import FpnMasksConfig
+from deepmask.networks.whole.masks_objective import masks_losses, masks_weights
+from deepmask.networks.whole.recipe import FpnLiteRecipe, FpnMasksRecipe
 
 FAMILIES: dict[str, AnyFamily] = {
     "deepmask": Family(
@@ -94,6 +99,18 @@ FAMILIES: dict[str, AnyFamily] = {
         base=FastRcnnConfig.base,
         own_trunk=FastRcnnConfig.has_own_trunk,
         start_from=start_from_proposals,
+    ),
+    "fpn-masks": Family(
+        config=FpnMasksConfig,
+        recipe=FpnMasksRecipe,
+        units="crops",
+        build=FpnMasks,
+        batches=masks_batches,
+        loss_weights=masks_weights,
+        losses=masks_losses,
+        dense=dense_fpn_masks,
+        describe=describe_fpn_masks,
+        trainable=train_fpn_masks,
     ),
 }
 

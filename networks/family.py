@@ -117,6 +117,7 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     validation    what is measured on fixed batches; None for nothing.
     base          the configuration of the trained network that one starts from (`--from`); None for
                   a family that starts from a pretrained trunk or from random weights (`--init`).
+                  Either may go on from a trained network like it.
     own_trunk     of a family with `base`: whether a network has a trunk of its own beside what it
                   starts from, for `--init` to fill.
     start_from    copies that trained network into the new one.

@@ -9,27 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class FeaturePyramid(nn.Module):
-    """Maps of one width at strides 8 to 128 from a trunk's maps at strides 8, 16 and 32.
+class TopDown(nn.Module):
+    """Maps of one width from a trunk's maps, each of twice the stride of the one before (§4.3).
 
-    Top-down with lateral 1×1 convolutions and a 3×3 convolution on each merged map, as in §4.3;
-    ReLU after it, because everything that reads a level is convolutional too. Strides 64 and 128
-    are convolutions of the level before. Their kernel is 4×4 so that a coarse cell is centred on
-    its four finer ones (3×3 would be off by half a finer cell).
+    Lateral 1×1 convolutions, added from the coarsest map on, and a 3×3 convolution on each sum.
     """
 
     def __init__(self, widths: Sequence[int], width: int) -> None:
-        """`widths`: the trunk's at strides 8, 16 and 32; `width`: every level's (d in §4.3)."""
+        """`widths`: of the trunk's maps, finest first; `width`: of every level (d in §4.3)."""
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(w, width, 1) for w in widths)
         self.merge = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in widths)
-        self.down = nn.ModuleList(nn.Conv2d(width, width, 4, 2, padding=1) for _ in range(2))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """(N, C, H/8, W/8), /16, /32 → five maps (N, width, H/s, W/s), s = 8, 16, 32, 64, 128.
-
-        H and W are multiples of 128.
-        """
+        """(N, C, h, w) of each stride → as many maps (N, width, h, w)."""
         merged: list[Tensor] = []
         above: Tensor | None = None
         for lateral, bottom_up in zip(reversed(self.lateral), reversed(maps), strict=True):
@@ -38,7 +31,28 @@ class FeaturePyramid(nn.Module):
                 x = x + F.interpolate(above, scale_factor=2.0, mode="nearest")
             merged.insert(0, x)
             above = x
-        levels = [torch.relu(conv(x)) for conv, x in zip(self.merge, merged, strict=True)]
+        return [conv(x) for conv, x in zip(self.merge, merged, strict=True)]
+
+
+class FeaturePyramid(TopDown):
+    """Maps of one width at strides 8 to 128 from a trunk's maps at strides 8, 16 and 32.
+
+    ReLU after each, because everything that reads a level is convolutional too. Strides 64 and 128
+    are convolutions of the level before. Their kernel is 4×4 so that a coarse cell is centred on
+    its four finer ones (3×3 would be off by half a finer cell).
+    """
+
+    def __init__(self, widths: Sequence[int], width: int) -> None:
+        """`widths`: the trunk's at strides 8, 16 and 32; `width`: every level's."""
+        super().__init__(widths, width)
+        self.down = nn.ModuleList(nn.Conv2d(width, width, 4, 2, padding=1) for _ in range(2))
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """(N, C, H/8, W/8), /16, /32 → five maps (N, width, H/s, W/s), s = 8, 16, 32, 64, 128.
+
+        H and W are multiples of 128.
+        """
+        levels = [torch.relu(level) for level in super().forward(maps)]
         for conv in self.down:
             levels.append(torch.relu(conv(levels[-1])))
         return levels

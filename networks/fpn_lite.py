@@ -22,7 +22,13 @@ from deepmask.networks.levels import SLOTS, Slot
 from deepmask.networks.network import Network, ParameterGroup, train_everything
 from deepmask.networks.whole.config import FpnLiteConfig
 from deepmask.networks.whole.recipe import FpnLiteRecipe
-from deepmask.networks.window_table import Layout, gather_windows, layout_of, table_of
+from deepmask.networks.window_table import (
+    Layout,
+    Windows,
+    gather_windows,
+    layout_of,
+    table_of,
+)
 
 #: Chance of an object at the start of training (thesis §5: focal loss is stable with it).
 PRIOR = 0.01
@@ -55,15 +61,6 @@ class Features(NamedTuple):
     trunk: Sequence[Tensor]
     #: (N, width, H/s, W/s) each: the pyramid's at strides 8 to 128.
     levels: list[Tensor]
-
-
-class Windows(NamedTuple):
-    """Windows of one slot: level, picture of the batch, and location. (K,) int64 each."""
-
-    level: Tensor
-    picture: Tensor
-    i: Tensor
-    j: Tensor
 
 
 class SlotHead(nn.Module):

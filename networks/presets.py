@@ -24,7 +24,8 @@ from deepmask.networks.patches.config import (
 )
 from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 from deepmask.networks.whole.config import FpnLiteConfig
-from deepmask.networks.whole.recipe import FpnLiteRecipe
+from deepmask.networks.whole.masks_config import FpnMasksConfig
+from deepmask.networks.whole.recipe import FpnLiteRecipe, FpnMasksRecipe
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,19 @@ _FAST_RCNN_RECIPE = FastRcnnRecipe(
     steps=80_000, batch=16, lr=0.02, weight_decay=1e-4, schedule="cosine", warmup=500
 )
 
+#: Table 4.6's. Batches are 16 whole pictures; optimiser and length are those of chapter 5.
+_FPN_MASKS = FpnMasksConfig()
+_FPN_MASKS_RECIPE = FpnMasksRecipe(
+    steps=90_000,
+    batch=48,
+    whole_share=1.0,
+    lr=0.01,
+    weight_decay=1e-4,
+    schedule="cosine",
+    warmup=500,
+    trunk_lr=1.0,
+)
+
 #: The networks to train and use.
 USED: Mapping[str, Preset] = {
     "fpn-lite": Preset("fpn-lite", FpnLiteConfig(), _FPN_LITE_RECIPE),
@@ -181,5 +195,9 @@ STUDIED: Mapping[str, Preset] = {
     "sharpmask-constant": Preset(
         "sharpmask", replace(_SHARP, refine_widths=constant_widths(4)), _REFINED
     ),
+    "fpn-masks-5x5": Preset("fpn-masks", replace(_FPN_MASKS, heads=(5,)), _FPN_MASKS_RECIPE),
+    "fpn-masks-7x7": Preset("fpn-masks", replace(_FPN_MASKS, heads=(7,)), _FPN_MASKS_RECIPE),
+    "fpn-masks": Preset("fpn-masks", _FPN_MASKS, _FPN_MASKS_RECIPE),
+    "fpn-masks-28x28": Preset("fpn-masks", replace(_FPN_MASKS, mask_size=28), _FPN_MASKS_RECIPE),
 }
 PRESETS: dict[str, Preset] = {**USED, **STUDIED}

@@ -9,10 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+class Windows(NamedTuple):
+    """Windows of one size: level, picture of the batch, and location. (K,) int64 each."""
+
+    level: Tensor
+    picture: Tensor
+    i: Tensor
+    j: Tensor
 
 
 @dataclass(frozen=True)
@@ -88,3 +98,19 @@ def gather_windows(table: Tensor, first: Tensor, pitch: Tensor, size: int) -> Te
     steps = torch.arange(size, device=table.device)
     rows = first[:, None, None] + steps[None, :, None] * pitch[:, None, None] + steps
     return F.embedding(rows, table).permute(0, 3, 1, 2)
+
+
+def layout_rows(layouts: Sequence[Layout], grids: int, device: torch.device) -> Tensor:
+    """Say in a tensor where the levels lie, `grids` rows for each level: (levels · grids, 2·n).
+
+    Two int64 columns for each of the n tables: the row of the level's cell (0, 0), and the pitch.
+    """
+    rows = []
+    for level in range(len(layouts[0].heights)):
+        columns = []
+        for layout in layouts:
+            start, pitch = layout.starts[level], layout.pitches[level]
+            columns += [start + layout.margin * (pitch + 1), pitch]
+        row = torch.stack([torch.scalar_tensor(v, dtype=torch.int64) for v in columns])
+        rows += [row] * grids
+    return torch.stack(rows).to(device)

@@ -32,6 +32,7 @@ def shortened(name: str) -> str:
     text = text.replace("cp ../.venv/lib/python3*/site-packages/skimage/data/", f"cp {data_dir}/")
     text = text.replace("practice_set.py", "practice_set.py --train 6 --val 4")
     text = text.replace("--init imagenet", "--init resnet18.pth --negatives 2")
+    text = text.replace("--steps 300", "--steps 1 --batch 1 --whole-share 0")
     return text.replace("--steps 100", SHORT).replace("--steps 120", "--steps 3")
 
 
@@ -53,7 +54,7 @@ def names_in(folder: Path) -> set[str]:
 
 
 #: The page's blocks in its order, but for the first two and the last, which are run apart.
-WALK = ("try", "run", "python", "practice", "train", "refine", "export", "measure")
+WALK = ("try", "run", "python", "practice", "finetune", "train", "refine", "export", "measure")
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,7 @@ def test_the_walk_leaves_its_files(walked: tuple[Path, dict[str, str]]) -> None:
     folder, _ = walked
     run = {"best.pt", "last.pt", "log.csv", "run.json"}
     assert names_in(folder / "runs" / "mine") == run
+    assert names_in(folder / "runs" / "tuned") == run
     assert load_checkpoint(folder / "runs" / "mine" / "last.pt").training["step"] == 3
     graphs = {"mask.onnx", "score.onnx", "trunk.onnx"}
     for name in ("mine", "fast", "mine-int8"):

@@ -78,16 +78,19 @@ def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @labels_are_option
 @click.option(
     "--init",
-    help="ImageNet weights for the trunk: a file with torchvision's names, or 'imagenet' to "
-    "fetch torchvision's own, or 'random' to start from nothing, as a network without a trunk "
-    "does. Required unless --resume or --from.",
+    help="ImageNet weights for the trunk: 'imagenet' for the published ones, of an fpn-lite those "
+    "of a package from pip, of others torchvision's, which are fetched; or a file of them; or "
+    "'random' to start from nothing, as a network without a trunk does. Required unless --resume "
+    "or --from.",
 )
 @click.option(
     "--from",
     "base",
-    type=FILE,
-    help="Checkpoint of the trained network that a preset goes on from; a sharpmask preset changes "
-    "nothing of it. Required for such presets, unless --resume.",
+    type=click.Path(path_type=Path),
+    metavar="WHERE",
+    help="Trained network of the same preset to go on from: a checkpoint, the folder of an "
+    "exported model, or the name of a shipped one, fpn-lite. A sharpmask preset goes on from the "
+    "deepmask that it refines, needs it unless --resume, and changes nothing of it.",
 )
 @click.option("--out", type=FOLDER, help="Folder for last.pt, best.pt and log.csv.")
 @click.option(

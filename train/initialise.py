@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from deepmask.networks.families import family_name, family_of
+from deepmask.networks.config import NetworkConfig
+from deepmask.networks.families import build, family_name, family_of
 from deepmask.networks.network import Network
 from deepmask.networks.trunks import InitialiseError
-from deepmask.train.checkpoint import Checkpoint
+from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.manifest import ModelFolderError
+from deepmask.runtime.model.shipped import find_model, shipped_names
+from deepmask.train.checkpoint import Checkpoint, load_checkpoint
+from deepmask.train.graph_weights import graph_files, read_graph_weights
 from deepmask.train.safe_load import read_tensors
 
 RANDOM, IMAGENET = "random", "imagenet"
@@ -73,19 +78,34 @@ def _file_of(package: str) -> Path:
     return files[0]
 
 
-def initialise_from(network: Network, base: Checkpoint) -> None:
-    """Copy a trained network into one that goes on from it.
+def read_trained(where: Path, config: NetworkConfig) -> Checkpoint:
+    """Read the trained network that one of this configuration is to go on from.
 
-    Raises `InitialiseError` unless `base` is the network that this one is to go on from.
+    where   a checkpoint, a model folder, or the name of a shipped model.
+    Raises `CheckpointError` or `ModelFolderError` for what is none, `InitialiseError` for a model
+    that no such network can go on from.
     """
-    family = family_of(network.config)
-    if family.base is None or family.start_from is None:
-        raise InitialiseError("this network does not go on from a trained one")
-    start = family.base(network.config)
-    if type(base.model) is not type(start):
+    return load_checkpoint(where) if where.is_file() else _exported(where, _starts(config))
+
+
+def _starts(config: NetworkConfig) -> list[NetworkConfig]:
+    """Return what a network can go on from: one like it, and the one its family starts from."""
+    base = family_of(config).base
+    return [config, base(config)] if base else [config]
+
+
+def initialise_from(network: Network, base: Checkpoint) -> None:
+    """Copy a trained network into a new one: one like it, or the one that its family starts from.
+
+    Raises `InitialiseError` for another network.
+    """
+    family, config = family_of(network.config), network.config
+    starts = _starts(config)
+    start = next((one for one in starts if type(one) is type(base.model)), None)
+    if start is None:
         raise InitialiseError(
             f"the checkpoint's network is of the family {base.family}: give one of the family "
-            f"{family_name(start)}"
+            f"{' or '.join(family_name(one) for one in reversed(starts))}"
         )
     wanted, found = start.to_dict(), base.model.to_dict()
     differing = [
@@ -97,4 +117,28 @@ def initialise_from(network: Network, base: Checkpoint) -> None:
         raise InitialiseError(
             f"the checkpoint's network is not the one to go on from: {'; '.join(differing)}"
         )
-    family.start_from(network, base.build())
+    if start is config or family.start_from is None:
+        network.load_state_dict(base.build().state_dict())
+    else:
+        family.start_from(network, base.build())
+
+
+def _exported(where: Path, configs: Sequence[NetworkConfig]) -> Checkpoint:
+    """Return the weights of an exported model, as the network of one of these configurations."""
+    try:
+        folder = find_model(where)
+    except ModelFolderError:
+        raise InitialiseError(
+            f"--from {where}: no such checkpoint or model folder, and no shipped model of that "
+            f"name: {' or '.join(shipped_names())}"
+        ) from None
+    files = set(load_manifest(folder).files())
+    for config in configs:
+        network = build(config)
+        if graph_files(network) == files:
+            read_graph_weights(network, folder)
+            return Checkpoint(config, network.state_dict(), {})
+    raise InitialiseError(
+        f"{folder} is a model of another family than {family_name(configs[-1])}: its graphs are "
+        f"{', '.join(sorted(files))}"
+    )

@@ -16,7 +16,7 @@ from deepmask.coco.categories import with_categories
 from deepmask.networks.families import FAMILIES, family_of
 from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.network import Network
-from deepmask.networks.presets import PRESETS
+from deepmask.networks.presets import PRESETS, Preset
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.errors import OneLineError, one_line
 from deepmask.runtime.io.outputs import require_folder, require_writable
@@ -25,7 +25,7 @@ from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.data import DataFiles, Report, read_sets
 from deepmask.train.device import Hardware, choose_hardware
 from deepmask.train.errors import TrainError, TrainUsageError
-from deepmask.train.initialise import initialise, initialise_from
+from deepmask.train.initialise import initialise, initialise_from, read_trained
 from deepmask.train.loop import BEST, LAST, LOG, Schedule, run_loop
 from deepmask.train.parallel import PeerLostError, Team, join, local_device
 from deepmask.train.provenance import changes, conditions
@@ -46,7 +46,8 @@ class Request:
     out        folder for last.pt, best.pt and log.csv.
     init       weights of a new run's trunk: a file, "imagenet" or "random"; see `initialise`. A
                network without a trunk takes "random" only.
-    base       checkpoint of the network to go on from, for a preset that refines one.
+    base       trained network to go on from, in place of `init`: a checkpoint, a model folder or
+               the name of a shipped model; see `read_trained`.
     resume     continue the run in `out` exactly where it stopped, whatever `init` and `base` are.
     device     "auto", "cpu", "cuda" or "cuda:N"; `precision` is "auto", "bf16" or "fp32".
     threads    threads that make batches.
@@ -131,25 +132,7 @@ def check_request(request: Request) -> None:
     name, family = request.preset, FAMILIES[preset.family]
     if request.val_samples != Request.val_samples and family.validation is None:
         raise TrainUsageError(f"--val-patches has no effect on {name}: leave it out")
-    own_trunk = family.base is None or family.own_trunk(preset.config)
-    if not own_trunk and request.init is not None:
-        raise TrainUsageError(
-            f"--init is for presets that train a trunk, and {name} keeps that of --from: "
-            "leave it out"
-        )
-    if family.base is not None and not request.resume and request.base is None:
-        raise TrainUsageError(
-            f"--from is missing: the checkpoint of the network that {name} refines"
-        )
-    if family.base is None and request.base is not None:
-        raise TrainUsageError(
-            f"--from is for the presets that refine a network, and {name} is none: leave it out"
-        )
-    if own_trunk and not request.resume and request.init is None:
-        raise TrainUsageError(
-            "--init is missing: a torchvision weights file, 'imagenet' to fetch one, "
-            "or 'random' to start from nothing"
-        )
+    _check_start(request, preset)
     last = request.out / LAST
     if last.exists() and not request.resume:
         raise TrainUsageError(f"{last} exists: continue with --resume, or choose another --out")
@@ -157,6 +140,34 @@ def check_request(request: Request) -> None:
         require_folder("--out", request.out)
     else:
         _require_free(request)
+
+
+def _check_start(request: Request, preset: Preset) -> None:
+    """Check what the weights of a new run begin with."""
+    name, family = request.preset, FAMILIES[preset.family]
+    refines = family.base is not None
+    if refines and not family.own_trunk(preset.config) and request.init is not None:
+        raise TrainUsageError(
+            f"--init is for presets that train a trunk, and {name} keeps that of --from: "
+            "leave it out"
+        )
+    if not refines and request.base is not None and request.init is not None:
+        raise TrainUsageError(
+            f"--init {request.init} and --from {request.base} are two starts: give one"
+        )
+    if request.resume:
+        return
+    if refines and request.base is None:
+        raise TrainUsageError(
+            f"--from is missing: the checkpoint of the network that {name} refines"
+        )
+    if request.init is None and (
+        family.own_trunk(preset.config) if refines else request.base is None
+    ):
+        raise TrainUsageError(
+            "--init is missing: a file of ImageNet weights, 'imagenet' for the published ones, "
+            f"or 'random' to start from nothing{'' if refines else '; or --from a trained network'}"
+        )
 
 
 def _require_free(request: Request) -> None:
@@ -249,7 +260,7 @@ def _measured_on(
 
 def _initialise(network: Network, request: Request) -> None:
     if request.base is not None:
-        initialise_from(network, load_checkpoint(request.base))
+        initialise_from(network, read_trained(request.base, network.config))
     if request.init is not None:
         initialise(network, request.init)
 

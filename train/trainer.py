@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -186,6 +187,7 @@ class Trainer:
         then = {
             "family": checkpoint.family,
             **checkpoint.model.to_dict(),
+            **{item.name: item.default for item in fields(self.recipe)},  # where none was kept
             **training["recipe"],
             "seed": training["seed"],
         }

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from deepmask.networks.dense.fpn_lite import THRESHOLD, first_score
-from deepmask.networks.fpn_lite import Dense, FpnLite, Windows
+from deepmask.networks.fpn_lite import Dense, FpnLite
 from deepmask.networks.levels import SLOTS, STRIDES
+from deepmask.networks.window_table import Windows
 
 
 @torch.no_grad()

@@ -18,11 +18,11 @@ from deepmask.networks.dense.graphs import (
     DenseModel,
     Description,
 )
-from deepmask.networks.fpn_lite import Dense, Features, FpnLite, SlotHead, Windows
+from deepmask.networks.fpn_lite import Dense, Features, FpnLite, SlotHead
 from deepmask.networks.levels import SLOTS, STRIDES, grids
 from deepmask.networks.whole.config import FpnLiteConfig
 from deepmask.networks.whole.view import FILL
-from deepmask.networks.window_table import Layout, gather_windows, table_of
+from deepmask.networks.window_table import Windows, gather_windows, layout_rows, table_of
 from deepmask.runtime.model.manifest import VIEW, WINDOWS, Grid, Scales, TensorSpec, Views
 
 #: Longer side in pixels at which a picture is seen.
@@ -57,7 +57,8 @@ class ScoreStage(nn.Module):
         scores = [first_score(objectness, quality) for objectness, quality in both]
         pairs = [torch.stack(pair, 2).flatten(1, 2) for pair in both]
         first = table_of(pairs, dense.context_layout.margin)
-        layout = _layout(dense.context_layout, dense.fine_layout, device)
+        layouts = [dense.context_layout, dense.fine_layout]
+        layout = layout_rows(layouts, len(SLOTS), device)
         return *scores, dense.context, dense.fine, first, layout
 
 
@@ -79,18 +80,6 @@ def final_score(objectness: Tensor, quality: Tensor, iou: Tensor) -> Tensor:
 def _log_sum_exp(*logs: Tensor) -> Tensor:
     # In logarithms no probability near 0 or 1 is rounded, in float16 neither.
     return torch.logsumexp(torch.stack(logs), 0)
-
-
-def _layout(context: Layout, fine: Layout, device: torch.device) -> Tensor:
-    rows = []
-    for level in range(len(STRIDES)):
-        columns = []
-        for layout in (context, fine):
-            start, pitch = layout.starts[level], layout.pitches[level]
-            columns += [start + layout.margin * (pitch + 1), pitch]
-        row = torch.stack([torch.scalar_tensor(v, dtype=torch.int64) for v in columns])
-        rows += [row] * len(SLOTS)
-    return torch.stack(rows).to(device)
 
 
 class MaskStage(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Iterator
 from typing import TypeVar
 
@@ -70,6 +71,29 @@ def fold_batchnorm(model: Model) -> Model:
         setattr(parent, conv_name, fuse_conv_bn_eval(conv, norm))
         setattr(parent, norm_name, nn.Identity())
     return folded
+
+
+def unfold_batchnorm(model: nn.Module, folded: nn.Module) -> None:
+    """Give a network the weights of a copy of it that `fold_batchnorm` made, and that has changed.
+
+    Each BatchNorm, whose statistics training keeps, then only adds what was its convolution's bias.
+    """
+    state = {**model.state_dict(), **folded.state_dict()}
+    names = {id(module): name for name, module in model.named_modules()}
+    for parent, conv_name, norm_name in _convolutions_before_batchnorm(model):
+        norm = parent.get_submodule(norm_name)
+        conv = parent.get_submodule(conv_name)
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert isinstance(conv, nn.Conv2d)
+        bias = state.pop(f"{names[id(conv)]}.bias")
+        prefix = names[id(norm)]
+        state |= {
+            f"{prefix}.weight": torch.full_like(bias, math.sqrt(1 + norm.eps)),
+            f"{prefix}.bias": bias,
+            f"{prefix}.running_mean": torch.zeros_like(bias),
+            f"{prefix}.running_var": torch.ones_like(bias),
+        }
+    model.load_state_dict(state)
 
 
 def _convolutions_before_batchnorm(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:

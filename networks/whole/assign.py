@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.networks.levels import SLOTS, STRIDES
+from deepmask.networks.whole.look import Objects
 
 #: (levels, slots): the larger side of the object that sits best in a window, in pixels.
 CANONICAL = np.array([[slot.scale * stride for slot in SLOTS] for stride in STRIDES])
@@ -26,20 +27,6 @@ NEAR_OCTAVES, NEAR_CELLS = 0.6, 1.25
 SPARED_OCTAVES, SPARED_CELLS = 0.75, 1.6
 #: Octaves that weigh as much as a cell when two objects want a window.
 OCTAVES_A_CELL = 0.35
-
-
-@dataclass(frozen=True)
-class Objects:
-    """What lies in a view of a picture. Boxes are (x0, y0, x1, y1) in pixels of the view."""
-
-    #: (n, 4) float64: box of the visible part.
-    boxes: npt.NDArray[np.float64]
-    #: (n,) bool: false for objects too small, or cut too short, to learn: they are ignored.
-    usable: npt.NDArray[np.bool_]
-    #: (m, 4): regions of crowds.
-    crowds: npt.NDArray[np.float64]
-    #: Whether every object of every category is labelled: if not, nothing is background.
-    complete: bool
 
 
 @dataclass(frozen=True)

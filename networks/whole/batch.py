@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,52 +12,10 @@ from torch import Tensor
 
 from deepmask.networks.family import TensorBatch
 from deepmask.networks.levels import STRIDES
-from deepmask.networks.whole.assign import LevelTargets, Objects, assign, choose_windows
-from deepmask.networks.whole.bitmaps import paint_object, visible_box
+from deepmask.networks.whole.assign import LevelTargets, assign, choose_windows
 from deepmask.networks.whole.coverage import coverage
-from deepmask.networks.whole.view import Image, View, paint, random_view, recoloured
-
-#: Objects of fewer pixels are regions to ignore; smaller or less visible ones learn nothing either.
-LEAST_PIXELS, LEAST_SIDE, LEAST_SHARE = 12, 8, 0.5
-#: A large object has this share of a crop's side.
-LARGE = (0.4, 0.95)
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """An object of a picture, as COCO describes it."""
-
-    box: tuple[float, float, float, float]
-    segmentation: Sequence[Sequence[float]] | Mapping[str, Any]
-    area: float
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A training picture. `read` gives it as (H, W, 3) uint8 RGB."""
-
-    read: Callable[[], Image]
-    height: int
-    width: int
-    objects: Sequence[Labelled]
-    crowds: Sequence[tuple[float, float, float, float]]
-    complete: bool
-
-
-@dataclass(frozen=True)
-class Framing:
-    """How pictures are framed.
-
-    canvas   height and width, multiples of 128.
-    octaves  longer side of the whole view: 1024 px times two to the power of these, uniformly.
-    focused  share of the views that have an object near the middle.
-    large    share of those in which the object fills the canvas, as far as `octaves` allow.
-    """
-
-    canvas: tuple[int, int]
-    octaves: tuple[float, float]
-    focused: float = 0.0
-    large: float = 0.0
+from deepmask.networks.whole.look import Look, Objects, objects_of
+from deepmask.networks.whole.view import Image
 
 
 @dataclass(frozen=True)
@@ -96,79 +53,23 @@ class _Sample:
 
 
 def make_batch(
-    pictures: Sequence[Picture],
-    framing: Framing,
+    looks: Sequence[Look],
     generators: Sequence[np.random.Generator],
     windows_each: int = 8,
     windows_most: int = 72,
     weight: float = 1.0,
 ) -> Batch:
-    """Draw a view of each picture, by a generator of its own, and make its targets.
+    """Make the targets of looks at pictures, whose windows are drawn by a generator of their own.
 
     At most `windows_each` windows an object, `windows_most` a picture, teach masks.
     """
     samples = []
-    for picture, rng in zip(pictures, generators, strict=True):
-        image, bitmaps, objects = _look(picture, framing, rng)
-        targets = assign(objects, *framing.canvas)
+    for seen, rng in zip(looks, generators, strict=True):
+        bitmaps, objects = objects_of(seen)
+        targets = assign(objects, *seen.image.shape[:2])
         windows = choose_windows(targets, rng, windows_each, windows_most)
-        samples.append(_Sample(image, bitmaps, objects, targets, windows))
+        samples.append(_Sample(seen.image, bitmaps, objects, targets, windows))
     return _collate(samples, weight)
-
-
-def _look(
-    picture: Picture, framing: Framing, rng: np.random.Generator
-) -> tuple[Image, npt.NDArray[np.uint8], Objects]:
-    """Draw a view of a picture; paint it and its objects."""
-    size = (picture.height, picture.width)
-    view = _random_view(picture, framing, rng)
-    image = paint(recoloured(picture.read(), rng), view, framing.canvas)
-    bitmaps, boxes, usable, specks = [], [], [], []
-    for thing in picture.objects:
-        if not _touches(thing, view):
-            continue
-        bitmap = paint_object(thing.segmentation, size, view, framing.canvas)
-        seen = int(np.count_nonzero(bitmap))
-        box = visible_box(bitmap)
-        if seen < LEAST_PIXELS:
-            specks += [box] if seen else []
-            continue
-        whole = thing.area * view.scale_x * view.scale_y
-        large = max(box[2] - box[0], box[3] - box[1]) >= LEAST_SIDE
-        bitmaps.append(bitmap)
-        boxes.append(box)
-        usable.append(large and seen >= LEAST_SHARE * whole)
-    objects = Objects(
-        np.array(boxes, np.float64).reshape(-1, 4),
-        np.array(usable, bool),
-        np.concatenate(
-            [
-                view.boxes(np.array(picture.crowds, np.float64).reshape(-1, 4)),
-                np.array(specks, np.float64).reshape(-1, 4),
-            ]
-        ),
-        picture.complete,
-    )
-    empty = np.zeros((0, *framing.canvas), np.uint8)
-    return image, np.stack(bitmaps) if bitmaps else empty, objects
-
-
-def _random_view(picture: Picture, framing: Framing, rng: np.random.Generator) -> View:
-    size = (picture.height, picture.width)
-    octaves, focus = rng.uniform(*framing.octaves), None
-    if picture.objects and rng.random() < framing.focused:
-        x, y, width, height = picture.objects[int(rng.integers(len(picture.objects)))].box
-        focus = (x + width / 2, y + height / 2)
-        if rng.random() < framing.large:
-            side = rng.uniform(*LARGE) * min(framing.canvas)
-            filled = np.log2(max(size) * side / max(1.0, width, height) / 1024)
-            octaves = float(np.clip(filled, *framing.octaves))
-    return random_view(size, framing.canvas, 1024 * 2**octaves, focus, rng)
-
-
-def _touches(thing: Labelled, view: View) -> bool:
-    x0, y0, x1, y1 = view.boxes(np.array([thing.box], np.float64))[0]
-    return bool(x1 > 0 and y1 > 0 and x0 < view.width and y0 < view.height)
 
 
 def _collate(samples: Sequence[_Sample], weight: float) -> Batch:

@@ -1,4 +1,4 @@
-"""Batches of `fpn-lite`: pictures drawn from labelled sets, a pure function of seed and step."""
+"""Looks at pictures drawn from labelled sets, and batches of them: functions of seed and step."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.pictures import read_picture
 from deepmask.networks.family import TrainingData
 from deepmask.networks.patches.crops import ByteCache
-from deepmask.networks.whole.batch import Batch, Framing, Labelled, Picture, make_batch
+from deepmask.networks.whole.batch import Batch, make_batch
 from deepmask.networks.whole.config import FpnLiteConfig
-from deepmask.networks.whole.recipe import FpnLiteRecipe
+from deepmask.networks.whole.look import Framing, Labelled, Look, Picture, look, pasted
+from deepmask.networks.whole.recipe import FpnLiteRecipe, WholeRecipe
 from deepmask.networks.whole.view import Image
 
 CROP = 512
-LYING = Framing((768, 1024), (-0.5, 0.2))
-STANDING = Framing((1024, 768), (-0.5, 0.2))
+#: Height and width of the canvas of a whole picture that is wider than high.
+LYING = (768, 1024)
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,35 @@ class Pool:
         return len(self.complete) + len(self.partly)
 
 
+@dataclass(frozen=True)
+class Looks:
+    """A batch's looks at pictures, or one process's share of them; `count` are the whole batch's.
+
+    Each has a generator, for what else is random about it.
+    """
+
+    looks: Sequence[Look]
+    generators: Sequence[np.random.Generator]
+    count: int
+
+
 def whole_batches(
     data: TrainingData, config: FpnLiteConfig, recipe: FpnLiteRecipe
 ) -> Callable[[int], Batch]:
-    """Return the function from a step to its batch.
+    """Return the function from a step to its batch; raises ValueError as `whole_looks` does."""
+    draw = whole_looks(data, recipe)
+
+    def batch(step: int) -> Batch:
+        drawn = draw(step)
+        share = len(drawn.looks) / drawn.count
+        each, most = recipe.windows_each, recipe.windows_most
+        return make_batch(drawn.looks, drawn.generators, each, most, share)
+
+    return batch
+
+
+def whole_looks(data: TrainingData, recipe: WholeRecipe) -> Callable[[int], Looks]:
+    """Return the function from a step to its looks.
 
     Raises ValueError for sets without an object, and for a batch with fewer whole pictures than
     there are processes.
@@ -63,37 +89,40 @@ def whole_batches(
             f"batch is {recipe.batch} crops, or {_whole_pictures(recipe)} whole pictures: raise "
             f"--batch so that each of {data.size} processes has one"
         )
-    crops = Framing((CROP, CROP), (-1.4, 0.5), focused=0.75, large=recipe.large_objects)
+    wider = recipe.scale_jitter
+    crops = Framing((CROP, CROP), (-1.4 - wider, 0.5 + wider), 0.75, recipe.large_objects)
+    lying, standing = (
+        Framing(canvas, (-0.5 - wider, 0.2 + wider)) for canvas in (LYING, LYING[::-1])
+    )
     pools = {
-        LYING: pool.only(lambda picture: picture.width >= picture.height),
-        STANDING: pool.only(lambda picture: picture.width < picture.height),
+        lying: pool.only(lambda picture: picture.width >= picture.height),
+        standing: pool.only(lambda picture: picture.width < picture.height),
     }
 
-    def batch(step: int) -> Batch:
+    def looks(step: int) -> Looks:
         rng = np.random.default_rng((data.seed, step))
         framing, drawn_from, count = crops, pool, recipe.batch
         if rng.random() < recipe.whole_share:
-            lying = bool(rng.random() * len(pool) < len(pools[LYING]))
-            framing = LYING if lying else STANDING
+            framing = lying if bool(rng.random() * len(pool) < len(pools[lying])) else standing
             drawn_from, count = pools[framing], _whole_pictures(recipe)
-        mine = range(data.rank, count, data.size)
-        generators = [np.random.default_rng((data.seed, step, k)) for k in mine]
-        pictures = [drawn_from.draw(recipe.complete_share, each) for each in generators]
-        return make_batch(
-            pictures,
-            framing,
-            generators,
-            recipe.windows_each,
-            recipe.windows_most,
-            len(pictures) / count,
-        )
+        generators = [
+            np.random.default_rng((data.seed, step, k)) for k in range(data.rank, count, data.size)
+        ]
+        seen = [_look(drawn_from, framing, recipe, each) for each in generators]
+        return Looks(seen, generators, count)
 
-    return batch
+    return looks
 
 
-def _whole_pictures(recipe: FpnLiteRecipe) -> int:
-    pixels = LYING.canvas[0] * LYING.canvas[1]
-    return max(1, round(recipe.batch * CROP**2 / pixels))
+def _look(pool: Pool, framing: Framing, recipe: WholeRecipe, rng: np.random.Generator) -> Look:
+    seen = look(pool.draw(recipe.complete_share, rng), framing, rng)
+    if recipe.copy_paste and rng.random() < recipe.copy_paste:
+        seen = pasted(seen, look(pool.draw(recipe.complete_share, rng), framing, rng), rng)
+    return seen
+
+
+def _whole_pictures(recipe: WholeRecipe) -> int:
+    return max(1, round(recipe.batch * CROP**2 / (LYING[0] * LYING[1])))
 
 
 def _pictures(found: LabelledSet, cache: ByteCache[Image], complete: bool) -> list[Picture]:

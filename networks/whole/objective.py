@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from deepmask.networks.focal import focal_loss
-from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead, Windows
+from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead
 from deepmask.networks.levels import SLOTS, STRIDES
 from deepmask.networks.whole.batch import Batch
 from deepmask.networks.whole.coverage import mask_ious, mask_targets
 from deepmask.networks.whole.losses import OBJECT_WEIGHT, iou_loss, mask_loss, quality_sum
 from deepmask.networks.whole.recipe import FpnLiteRecipe
+from deepmask.networks.window_table import Windows
 
 #: Proposals a picture for the second look: of the best few, and of all that it will rank.
 BEST, BEST_DRAWN, RANKED, RANKED_DRAWN = 60, 20, 1000, 16

@@ -20,7 +20,8 @@ from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import Sampler, is_negative
 from deepmask.networks.presets import PRESETS
-from deepmask.networks.whole.assign import Objects, assign
+from deepmask.networks.whole.assign import assign
+from deepmask.networks.whole.look import Objects
 from tests.evaluate.scenes import encode, rectangle, write
 
 WIDTH, HEIGHT = 640, 512

@@ -168,10 +168,12 @@ def figures_only(metrics: Json) -> Json:
 def measure(folder: Path, labels: Json, results: list[Json], limit: int = 1000) -> Json:
     """The metrics of these results on these labels, through files in the folder."""
     truth = coco_truth(write(folder / "labels.json", labels))
-    source = FileSource(write(folder / "results.json", results), truth.pictures, limit)
+    path = write(folder / "results.json", results)
+    source = FileSource(path, truth.pictures, limit, truth.categories)
     count = len(truth.pictures)
     run: Json = {"name": "test", "dataset": "coco", "kinds": list(truth.kinds)}
     run |= {"annotations": {"name": "labels.json"}, "source": {"proposals": limit}}
+    run |= {"categories": {str(one): name for one, name in truth.categories.items()}}
     run |= {"images": count, "images_of_all_shards": count, "shard": [1, 1]}
     todo = open_folder(folder / "out", run, sorted(truth.pictures), resume=False)
     outcome = evaluate_images(truth, source, truth.kinds, folder / "out", todo)

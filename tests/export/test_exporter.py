@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import numpy_helper
 
 from deepmask.export import cli, exporter, parity
@@ -20,14 +21,17 @@ from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.options import ExportOptions
-from deepmask.export.parity import PICTURE_SIZES
+from deepmask.export.parity import PICTURE_SIZES, relative_error
 from deepmask.networks.dense.graphs import example_inputs
 from deepmask.networks.families import dense_model, describe
 from deepmask.networks.patches.config import DeepMaskConfig
+from deepmask.networks.trunks import InitialiseError
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.model.shipped import shipped_model
+from deepmask.train.checkpoint import load_checkpoint
+from deepmask.train.initialise import read_trained
 from tests.export.conftest import (
     FULL_LIKE,
     PAPER_LIKE,
@@ -139,6 +143,20 @@ def test_models_with_a_pooled_score_head_export(config: DeepMaskConfig, tmp_path
     assert (manifest.name, manifest.threshold) == ("paper", 0.1)
     assert manifest.views.scales == Scales(-1, 0, 0.25)
     assert manifest.about["score_head"] == "pooled"
+    with pytest.raises(InitialiseError, match="as it is trained: give the checkpoint"):
+        read_trained(tmp_path / "model", config)  # windows are columns in another order there
+
+
+def test_weights_come_back_with_batchnorm_as_what_is_left_of_it(
+    r18_export: Path, r18_checkpoint: Path
+) -> None:
+    trained = load_checkpoint(r18_checkpoint).build()
+    found = read_trained(r18_export, trained.config).build()
+    patches = 255 * torch.rand(2, 3, 192, 192)
+    exact = not r18_export.name.endswith("fp16")
+    with torch.no_grad():
+        for one, other in zip(found(patches), trained(patches), strict=True):
+            assert relative_error(one.numpy(), other.numpy()) < (1e-5 if exact else 1e-2)
 
 
 def test_an_export_that_deviates_fails_and_leaves_what_was_there(

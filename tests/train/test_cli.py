@@ -100,7 +100,7 @@ def test_mistakes_and_failures_are_one_line(drawn: tuple[Path, Path], tmp_path: 
         "belong together": (2, [*plain, "--val-images", tmp_path]),
         "negatives is 9": (2, [*plain, "--batch", 9, "--negatives", 9]),
         "negatives is 0, it must be at least 1": (2, [*plain, "--negatives", 0]),
-        "--from is for the presets that refine": (2, [*plain, "--from", other]),
+        "random and --from": (2, [*plain, "--from", other]),
         "--from is missing": (2, sharp),
         "--init is for presets that train a trunk": (2, [*sharp, "--init", "random"]),
         "--negatives has no effect": (2, [*sharp, "--negatives", 2]),
@@ -110,7 +110,7 @@ def test_mistakes_and_failures_are_one_line(drawn: tuple[Path, Path], tmp_path: 
         "x/last.pt: no such checkpoint file": (1, [*start, "--resume"]),
         "x and --out y are two folders": (2, [*data(drawn), "--out", "y", "--resume", "x"]),
         "Missing option '--train-annotations'": (2, ["--resume", tmp_path / "x"]),
-        "none: no such checkpoint file": (1, [*sharp, "--from", missing]),
+        "none: no such checkpoint or model folder": (1, [*sharp, "--from", missing]),
         "patch is 112, not 160; trunk is": (1, [*sharp, "--from", other]),
     }
     for text, (code, arguments) in cases.items():

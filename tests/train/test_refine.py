@@ -34,6 +34,7 @@ from deepmask.train.checkpoint import Checkpoint
 from deepmask.train.initialise import initialise_from
 from deepmask.train.losses import validate
 from deepmask.train.trainer import Trainer
+from tests.networks.tiny_fpn import TINY as TINY_FPN
 from tests.train.small import CPU, same
 
 Maker = Callable[[int], PatchBatch]
@@ -204,9 +205,17 @@ def test_another_base_is_refused_and_named(base: Checkpoint, tiny_refined: Sharp
     other = SharpMaskNetwork(replace(tiny_refined, rank=8, padding="reflect"))
     with pytest.raises(InitialiseError, match="rank is 16, not 8; padding is zero, not reflect"):
         initialise_from(other, base)
-    again = Checkpoint(tiny_refined, SharpMaskNetwork(tiny_refined).state_dict(), {})
-    with pytest.raises(InitialiseError, match="family sharpmask: give one of the family deepmask"):
-        initialise_from(SharpMaskNetwork(tiny_refined), again)
+    foreign = Checkpoint(TINY_FPN, {}, {})
+    text = "family fpn-lite: give one of the family deepmask or sharpmask"
+    with pytest.raises(InitialiseError, match=text):
+        initialise_from(SharpMaskNetwork(tiny_refined), foreign)
+
+
+def test_a_refined_network_goes_on_from_one_like_it(tiny_refined: SharpMaskConfig) -> None:
+    torch.manual_seed(5)
+    trained, new = SharpMaskNetwork(tiny_refined), SharpMaskNetwork(tiny_refined)
+    initialise_from(new, Checkpoint(tiny_refined, trained.state_dict(), {}))
+    assert same(new.state_dict(), trained.state_dict())
 
 
 def test_recall_is_measured_on_the_sharp_masks(tiny_refined: SharpMaskConfig) -> None:

@@ -110,7 +110,7 @@ def test_a_run_is_not_resumed_by_another_family(
     [
         ({"preset": "toy-65"}, "--preset toy-65 is not known; there are "),
         ({"init": None}, "--init is missing"),
-        ({"base": Path("x.pt")}, "--from is for the presets that refine"),
+        ({"base": Path("x.pt")}, r"--init random and --from x\.pt are two starts: give one"),
         ({"device": "tpu"}, "device is 'tpu'"),
     ],
 )

@@ -14,10 +14,10 @@ from deepmask.networks.whole.assign import (
     CANONICAL,
     CORE_CELLS,
     LevelTargets,
-    Objects,
     assign,
     choose_windows,
 )
+from deepmask.networks.whole.look import Objects
 
 CANVAS = 512
 

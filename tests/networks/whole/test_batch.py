@@ -11,8 +11,9 @@ import torch
 
 from deepmask.networks.fpn_lite import FpnLite
 from deepmask.networks.levels import SLOTS, STRIDES
-from deepmask.networks.whole.batch import Batch, Framing, Labelled, Picture, make_batch
+from deepmask.networks.whole.batch import Batch, make_batch
 from deepmask.networks.whole.coverage import mask_targets
+from deepmask.networks.whole.look import Framing, Labelled, Picture, look
 from deepmask.networks.whole.objective import losses, propose, weights
 from deepmask.networks.whole.recipe import FpnLiteRecipe
 from tests.networks.tiny_fpn import TINY
@@ -43,7 +44,8 @@ def pictures() -> list[Picture]:
 def batch_of(found: list[Picture], seed: int) -> Batch:
     """A batch of the first three pictures."""
     generators = [np.random.default_rng((seed, k)) for k in range(3)]
-    return make_batch(found[:3], FRAMING, generators)
+    looks = [look(p, FRAMING, rng) for p, rng in zip(found[:3], generators, strict=True)]
+    return make_batch(looks, generators)
 
 
 def tensors(batch: Batch) -> list[torch.Tensor]:
