@@ -170,7 +170,7 @@ USED: Mapping[str, Preset] = {
     "fpn-lite": Preset("fpn-lite", FpnLiteConfig(), _FPN_LITE_RECIPE),
     "fast-rcnn-lite": Preset(
         "fast-rcnn",
-        FastRcnnConfig(name_trunk="efficientnet-lite0", roi=2, samples=6, hidden=512, dropout=0.4),
+        FastRcnnConfig(name_trunk="efficientnet-lite0", roi=2, samples=6, hidden=384, dropout=0.4),
         _FAST_RCNN_LITE_RECIPE,
     ),
     "fast-rcnn": Preset("fast-rcnn", FastRcnnConfig(), _FAST_RCNN_RECIPE),

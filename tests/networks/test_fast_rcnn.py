@@ -33,7 +33,7 @@ def test_a_box_of_224_pixels_is_read_at_stride_16() -> None:
     ("preset", "expected"),
     [
         ("fast-rcnn", (49 * 128 + 1) * 1024 + 1025 * 1024 + 1025 * (81 + 320)),
-        ("fast-rcnn-lite", (4 * (112 + 320) + 1) * 512 + 513 * 512 + 513 * (81 + 320)),
+        ("fast-rcnn-lite", (4 * (112 + 320) + 1) * 384 + 385 * 384 + 385 * (81 + 320)),
     ],
 )
 def test_heads_have_as_many_parameters_as_they_should(preset: str, expected: int) -> None:
