@@ -26,7 +26,7 @@ from deepmask.evaluate.figures import draw_recall
 from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import RECORDS_NAME, RUN_NAME, read_records, read_run, write_text
 from deepmask.runtime.errors import OneLineError
-from deepmask.runtime.io.outputs import MARK, require_writable
+from deepmask.runtime.io.outputs import require_writable
 from deepmask.runtime.io.results import write_picture
 from deepmask.runtime.model.shipped import SHIPPED_MODEL
 
@@ -130,10 +130,10 @@ def main() -> None:
 
 def _write(runs: Sequence[Path], out: Path) -> None:
     written = [out / name for name in (TABLE, *PICTURES)]
-    require_writable({"--out": written}, [])
+    require_writable({"--out": written}, [], force=None)
     comparison = compare(stored(runs))
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / TABLE, f"<!-- {MARK} -->\n{table(comparison)}\n")
+    write_text(out / TABLE, f"{table(comparison)}\n")
     _draw(comparison, out)
     print(f"wrote {', '.join(path.name for path in written)} in {out}")
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.report import Record, read_records
 from deepmask.runtime.errors import OneLineError
-from deepmask.runtime.io.outputs import MARK, require_writable
+from deepmask.runtime.io.outputs import require_writable
+from deepmask.runtime.io.written import write_known
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -91,14 +93,16 @@ def main() -> None:
     if path is None:
         parser.error(f"no results in {RESULTS.name}/ yet; run pytest benchmarks/ --benchmark")
     try:
-        require_writable({"--out": [given.out]}, [path])
+        require_writable({"--out": [given.out]}, [path], force=None)
     except OneLineError as error:
         parser.error(str(error))
     records = read_records(path)
     if not any(record.group == "latency" for record in records):
         parser.error(f"{path}: no latencies in it; run pytest benchmarks/ --benchmark")
     mpl.use("Agg")
-    draw(records).savefig(given.out, dpi=150, metadata={"Software": MARK})
+    picture = io.BytesIO()
+    draw(records).savefig(picture, dpi=150, format=given.out.suffix[1:] or "png")
+    write_known(given.out, picture.getvalue())
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from deepmask.evaluate.ground_truth import GroundTruth, coco_truth
 from deepmask.evaluate.records import write_text
 from deepmask.runtime.distribution import pip_install
 from deepmask.runtime.errors import OneLineError
-from deepmask.runtime.io.outputs import MARK, require_writable
+from deepmask.runtime.io.outputs import require_writable
 from deepmask.runtime.io.results import ResultsWriter, result_files
 
 MODES = ("fast", "quality", "single")
@@ -152,7 +152,6 @@ def write(journal: Journal, truth: GroundTruth, out: Path, about: dict[str, Any]
     about |= {"images": len(seconds)}
     if seconds:
         about |= {"processor_seconds": {"mean": mean(seconds), "median": median(seconds)}}
-    about |= {"software": MARK}
     write_text(out.with_suffix(".about.json"), json.dumps(about, indent=1) + "\n")
     return about
 
@@ -186,7 +185,7 @@ def main() -> None:
 
 def _search_and_write(given: argparse.Namespace) -> list[str]:
     about = given.out.with_suffix(".about.json")
-    require_writable({"--out": [*result_files(given.out), about]}, [given.annotations])
+    require_writable({"--out": [*result_files(given.out), about]}, [given.annotations], None)
     cv2.setNumThreads(given.threads)
     truth = coco_truth(given.annotations)
     settings = {

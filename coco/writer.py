@@ -9,7 +9,7 @@ from typing import Any
 from deepmask.coco.annotations import Annotation, Image, LabelledSet
 from deepmask.coco.segmentation import encode
 from deepmask.coco.values import Box
-from deepmask.runtime.io.atomic import atomic_write
+from deepmask.runtime.io.written import write_known
 
 
 def write_coco(path: Path, found: LabelledSet, images: Path | None = None) -> None:
@@ -33,8 +33,7 @@ def write_coco(path: Path, found: LabelledSet, images: Path | None = None) -> No
         "annotations": [*map(_entry, found.instances), *_spared(found)],
         "categories": _categories(found),
     }
-    with atomic_write(path) as file:
-        file.write(json.dumps(content).encode())
+    write_known(path, json.dumps(content).encode())
 
 
 def _entry(item: Annotation) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.evaluate.class_matching import ClassMatches
+from deepmask.evaluate.class_matching import RIGHT, WRONG, ClassMatches
 from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS
 from deepmask.evaluate.metrics import SEED, image_weights, interval, number_or_none
 
@@ -56,7 +56,7 @@ class ClassTotals:
             of_category.matches.append(one)
 
     def summary(self, names: Mapping[int, str]) -> dict[str, Any]:
-        """Return what `metrics.json` holds: AP by IoU and size, by category, and of names.
+        """Return what `metrics.json` holds of one kind: AP by IoU and size, and by category.
 
         names  of the categories of the labels; those without an object have no AP.
         """
@@ -84,25 +84,26 @@ class ClassTotals:
                 }
                 for category, one in sorted(counted.items(), key=lambda pair: -pair[1]["objects"])
             ],
-            "names": self._trust(),
         }
 
-    def _trust(self) -> dict[str, Any]:
-        """Count the detections from each of `SCORES` on, and those of them that are right."""
-        scores, right = [np.empty(0)], [np.empty(0, bool)]
-        for found in self._categories.values():
-            for one in found.matches:
-                counted = np.array(one.spared[0], np.int64) & 1 == 0
-                scores.append(np.array(one.scores)[counted])
-                right.append((np.array(one.hits[0], np.int64) & 1 == 1)[counted])
-        every, hit = np.concatenate(scores), np.concatenate(right)
-        rows = []
-        for least in SCORES:
-            above = every >= least
-            named, correct = int(above.sum()), int(hit[above].sum())
-            precision = correct / named if named else None
-            rows.append({"score": least, "named": named, "right": correct, "precision": precision})
-        return {"rows": rows, "trusted_from": _trusted_from(rows)}
+
+def trust(names: Sequence[tuple[float, int]]) -> dict[str, Any]:
+    """Return how many of the names with a probability from each of `SCORES` on are right.
+
+    names  probability and outcome of each, see `judge_names`.
+    """
+    rows = []
+    for least in SCORES:
+        told = [outcome for score, outcome in names if score >= least]
+        named, right, wrong = len(told), told.count(RIGHT), told.count(WRONG)
+        rows.append(
+            {
+                **{"score": least, "named": named, "right": right, "wrong": wrong},
+                "precision": right / named if named else None,
+                "of_objects": right / (right + wrong) if right + wrong else None,
+            }
+        )
+    return {"rows": rows, "trusted_from": _trusted_from(rows)}
 
 
 def _trusted_from(rows: Sequence[Mapping[str, Any]]) -> float | None:

@@ -21,6 +21,8 @@ from deepmask.coco.segmentation import encode
 from deepmask.evaluate.detections import Detections
 from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS
 
+#: What becomes of a name: no labelled object is there, it is called something else, or it is right.
+NOTHING, WRONG, RIGHT = 0, 1, 2
 #: Most detections of a category in an image, as in pycocotools' Params.
 MOST = 100
 VOC_IOU = 0.5
@@ -140,3 +142,29 @@ def _found(detections: Detections, index: int, kind: str) -> dict[str, Any]:
     area = box[2] * box[3] if mask is None else float(coco_mask.area(mask))
     score = float(detections.scores[index])
     return {"id": index + 1, "score": score, "bbox": box, "area": area, "segmentation": mask}
+
+
+def judge_names(
+    names: Detections, annotations: Sequence[Annotation], kind: str
+) -> list[tuple[float, int]]:
+    """Return (probability, outcome) of each name that a person sees on an image.
+
+    It is right if an object of its category, or a crowd of them, overlaps it by an IoU of
+    `VOC_IOU`; of a crowd, by that share of its own.
+    """
+    given = [one for one in annotations if kind == "bbox" or one.segmentation is not None]
+    truths = [_truth(one, number, kind) for number, one in enumerate(given, 1)]
+    shown = [_found(names, index, kind) for index in range(len(names.scores))]
+    if not shown or not truths:
+        return [(float(score), NOTHING) for score in names.scores]
+    key = "segmentation" if kind == "segm" else "bbox"
+    crowds = np.array([one["iscrowd"] for one in truths], np.uint8)
+    ious = coco_mask.iou([one[key] for one in shown], [one[key] for one in truths], crowds)
+    categories = np.array([one.category for one in given])
+    told = []
+    for index, row in enumerate(np.asarray(ious, np.float64).reshape(len(shown), len(truths))):
+        there = row >= VOC_IOU
+        right = bool((there & (categories == names.categories[index])).any())
+        outcome = RIGHT if right else WRONG if there.any() else NOTHING
+        told.append((float(names.scores[index]), outcome))
+    return told

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepmask.evaluate.average_precision import SCORES, TRUSTED
+from deepmask.evaluate.average_precision import FEWEST, RESAMPLES, SCORES, TRUSTED
 from deepmask.evaluate.published import AP_COLUMNS, COCO_AP, VOC_AP, VOC_AP_COLUMNS
 from deepmask.evaluate.table import figure
 
@@ -34,12 +34,12 @@ def classes_table(dataset: str, name: str, classes: Mapping[str, Mapping[str, An
         bounds = [found["intervals"][key] for key in columns]
         lines.append(_row("  95 % from", [one[0] for one in bounds], width))
         lines.append(_row("       to", [one[1] for one in bounds], width))
+    lines.append(f"Intervals: bootstrap over images, {RESAMPLES} resamples.")
     lines.append("published, on other data; not comparable figure by figure:")
     for row in published:
         values = (*row.values, *empty) if dataset == "coco" else (*empty, *row.values)
         lines.append(_row(row.method, values, width))
-    first = next(iter(classes.values()))
-    return "\n".join([*lines, "", *_by_category(classes), "", *_trust(first["names"])])
+    return "\n".join([*lines, "", *_by_category(classes)])
 
 
 def _by_category(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -70,19 +70,23 @@ def _by_category(classes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _trust(names: Mapping[str, Any]) -> list[str]:
-    """Tell how many names from a score on are right, and from which score they can be trusted."""
+def names_table(names: Mapping[str, Any]) -> str:
+    """Return how many names from a score on are right, and from which score they can be trusted."""
     rows = [row for row in names["rows"] if row["score"] in _SHOWN_SCORES]
-    lines = [
-        "names with a score of at least"
-        + "".join(f"{figure(row['score']).rstrip('0'):>7}" for row in rows),
-        "  right (object, IoU 0.5)     "
-        + "".join(f"{figure(row['precision']):>7}" for row in rows),
-        "  names                       " + "".join(f"{row['named']:>7}" for row in rows),
-    ]
     least = names["trusted_from"]
-    told = "at no score" if least is None else f"from a score of {least:g} on"
-    return [*lines, f"{TRUSTED:.0%} of the names are right {told}."]
+    if least is None:
+        told = f"From no probability on are {TRUSTED:.0%} of the names right, of {FEWEST} or more."
+    else:
+        told = f"From a probability of {least:g} on at least {TRUSTED:.0%} of the names are right."
+    cells = {
+        "": [figure(row["score"])[:3] for row in rows],
+        "  right (IoU 0.5)": [figure(row["precision"]) for row in rows],
+        "  right of labelled objects": [figure(row["of_objects"]) for row in rows],
+        "  names": [str(row["named"]) for row in rows],
+    }
+    lines = [f"{label:<28}" + "".join(f"{cell:>7}" for cell in own) for label, own in cells.items()]
+    lines[0] = "names, by their probability " + lines[0][28:]
+    return "\n".join([*lines, told])
 
 
 def _row(name: str, values: Sequence[float | None], width: int) -> str:

@@ -14,6 +14,7 @@ from deepmask.evaluate.request import Evaluation, Request
 from deepmask.runtime.cli.main import Group, Interrupted, one_interrupt, run_command
 from deepmask.runtime.cli.messages import say, say_aside
 from deepmask.runtime.cli.options import (
+    OUTPUT_FOLDER,
     cache_option,
     coarse_option,
     device_option,
@@ -28,11 +29,11 @@ from deepmask.runtime.cli.options import (
     zoom_option,
 )
 from deepmask.runtime.cli.progress import progress_bar
+from deepmask.runtime.errors import counted
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _LABELS = click.Path(exists=True, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
 #: Options that only make sense when a model makes the proposals.
 _MODEL_OPTIONS = (
     *("model", "engine", "device", "tf32", "cache"),
@@ -84,7 +85,7 @@ _NAMED_FAILURES = 5
 )
 @click.option(
     "--out",
-    type=_NEW_FOLDER,
+    type=OUTPUT_FOLDER,
     help="Folder to write records, metrics, table, figures and pictures to.",
 )
 @click.option("--name", help="Name of this run in tables.  [default: the model's or file's name]")
@@ -140,7 +141,7 @@ def command(context: click.Context, /, **options: Any) -> int:
 
 @command.command(short_help="Compare several runs.")
 @click.argument("runs", nargs=-1, required=True, type=_FOLDER, metavar="RUN...")
-@click.option("--out", type=_NEW_FOLDER, help="Folder to write the table and the figure to.")
+@click.option("--out", type=OUTPUT_FOLDER, help="Folder to write the table and the figure to.")
 def compare(runs: tuple[Path, ...], out: Path | None) -> None:
     """Compare evaluations of the same objects in one table and one figure.
 
@@ -167,7 +168,7 @@ def compare(runs: tuple[Path, ...], out: Path | None) -> None:
 
 @command.command(short_help="Join the shards of one run.")
 @click.argument("parts", nargs=-1, required=True, type=_FOLDER, metavar="PART...")
-@click.option("--out", type=_NEW_FOLDER, required=True, help="Folder of the whole evaluation.")
+@click.option("--out", type=OUTPUT_FOLDER, required=True, help="Folder of the whole evaluation.")
 def merge(parts: tuple[Path, ...], out: Path) -> None:
     """Join the shards of one evaluation into a whole one, with its report.
 
@@ -217,10 +218,12 @@ def _tell(result: Evaluation) -> int:
         click.echo(f"Error: {line}", err=True)
     if len(result.failures) > _NAMED_FAILURES:
         more = len(result.failures) - _NAMED_FAILURES
-        click.echo(f"Error: {more} more images failed", err=True)
+        click.echo(f"Error: {counted(more, 'more images')} failed", err=True)
     if result.interrupted:
         advice = "" if result.folder is None else "; the same command with --resume continues"
-        raise Interrupted(f"interrupted, {result.measured} of {result.images} images done{advice}")
+        raise Interrupted(
+            f"interrupted, {result.measured} of {counted(result.images, 'images')} done{advice}"
+        )
     return 1 if result.failures else 0
 
 

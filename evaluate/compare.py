@@ -19,6 +19,7 @@ from deepmask.evaluate.metrics import Floats, interval, measures, number_or_none
 from deepmask.evaluate.published import TABLES
 from deepmask.evaluate.records import read_records, read_run, write_text
 from deepmask.evaluate.table import differences_table, results_table, sizes_table
+from deepmask.runtime.errors import counted
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def describe(comparison: Comparison) -> str:
     """Return the comparison's tables, as printed and kept in `table.txt`."""
     runs, first = comparison.runs, comparison.runs[0][0]
     columns = TABLES[comparison.dataset][1]
-    place = f"{comparison.annotations}, the {comparison.images} images that all runs have"
+    place = f"{comparison.annotations}, {counted(comparison.images, 'images')} in all runs"
     return "\n".join(
         [
             results_table(comparison.dataset, runs, place),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 #: and an image has so many detections at most. The least score changes AP little: it is a bound on
 #: the work.
 NMS, MOST, LEAST = 0.5, 100, 0.01
+#: A detection is ranked by the probability of its category times so high a power of the proposal's
+#: own score: on COCO's validation pictures AP is higher with 2 than with 0.5 or 1.
+_POWER = 2
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,14 +41,14 @@ class Detections:
 
 
 def detections_of(
-    scores: npt.NDArray[np.float32],
+    scores: Floats,
     boxes: npt.NDArray[np.float32],
     rles: Sequence[Rle] | None,
     ids: Sequence[int | None],
 ) -> Detections:
     """Return the detections among n proposals, each of which may be one of several categories.
 
-    scores  (n, C) probabilities; boxes: (n, C, 4) XYWH, the box if it is of that category.
+    scores  (n, C) to rank by; boxes: (n, C, 4) XYWH, the box if it is of that category.
     rles    the masks of the proposals; None for boxes only.
     ids     of the C categories in the labels; None: the labels do not have it.
     """
@@ -63,10 +66,16 @@ def detections_of(
     known = np.array([-1 if one is None else one for one in ids], np.int64)
     return Detections(
         known[columns],
-        scores[rows, columns].astype(np.float64),
+        scores[rows, columns],
         boxes[rows, columns].astype(np.float64),
         None if rles is None else [rles[row] for row in rows.tolist()],
     )
+
+
+def ranked(label_scores: npt.ArrayLike, scores: npt.ArrayLike) -> Floats:
+    """Return what detections are ranked by: that it is of the category, and is an object at all."""
+    found: Floats = np.asarray(label_scores, np.float64) * np.asarray(scores, np.float64) ** _POWER
+    return found
 
 
 def ids_of(

@@ -25,7 +25,7 @@ from deepmask.evaluate.request import Evaluation, Request
 from deepmask.evaluate.run import Outcome, Watcher, evaluate_images, open_folder, select
 from deepmask.evaluate.sources import BoxSource, FileSource, ModelSource
 from deepmask.runtime.distribution import pip_install
-from deepmask.runtime.errors import OneLineError, UsageError, printable, system_problem
+from deepmask.runtime.errors import OneLineError, UsageError, counted, printable, system_problem
 from deepmask.runtime.io.outputs import require_folder
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.progress import LOGGER, Progress, no_progress
@@ -192,8 +192,8 @@ def _note_missing(source: FileSource | BoxSource, image_ids: Sequence[int], repo
     missing = len(set(image_ids) - source.images())
     if missing:
         report(
-            f"note: {missing} of {len(image_ids)} images have no proposals; "
-            "their objects count as missed"
+            f"note: no proposals in {missing} of {counted(len(image_ids), 'images')}, "
+            "whose objects count as missed"
         )
 
 

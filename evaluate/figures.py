@@ -6,6 +6,7 @@ that draw import matplotlib.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from deepmask.evaluate.folder import COMPARISON_FIGURE, FIGURES
 from deepmask.evaluate.metrics import COUNTS
 from deepmask.evaluate.published import TABLES
-from deepmask.runtime.io.atomic import atomic_write, remove_stale
-from deepmask.runtime.io.outputs import MARK
+from deepmask.runtime.distribution import NAME
+from deepmask.runtime.io.atomic import remove_stale
+from deepmask.runtime.io.written import write_known
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,10 +51,11 @@ _STYLE: Any = {
 }
 
 
+_SOFTWARE = f"made by {NAME}"
 #: Options of a picture file by its suffix; no date, so that equal figures are equal files.
 _FORMATS: Mapping[str, dict[str, Any]] = {
-    ".png": {"dpi": 160, "metadata": {"Software": MARK}},
-    ".svg": {"metadata": {"Date": None, "Creator": MARK}},
+    ".png": {"dpi": 160, "metadata": {"Software": _SOFTWARE}},
+    ".svg": {"metadata": {"Date": None, "Creator": _SOFTWARE}},
 }
 
 
@@ -242,6 +245,7 @@ def _lay_out(figure: Figure) -> None:
 
 
 def _write(figure: Figure, path: Path) -> None:
-    with atomic_write(path) as file:
-        figure.savefig(file, format=path.suffix[1:], **_FORMATS[path.suffix])
+    file = io.BytesIO()
+    figure.savefig(file, format=path.suffix[1:], **_FORMATS[path.suffix])
+    write_known(path, file.getvalue())
     remove_stale(path)

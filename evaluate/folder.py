@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from deepmask.evaluate.errors import EvalError, EvalUsageError
 from deepmask.evaluate.records import RECORDS_NAME, RUN_NAME, read_records, read_run
 from deepmask.runtime.io.outputs import require_folder
+from deepmask.runtime.io.written import Written
 
 METRICS_NAME = "metrics.json"
 TABLE_NAME = "table.txt"
@@ -30,7 +30,7 @@ def require_evaluation_folder(folder: Path) -> None:
     require_folder("--out", folder)
     if not (_is_evaluation(folder) or _holds_records_only(folder)):
         names = [RUN_NAME, RECORDS_NAME, METRICS_NAME, TABLE_NAME, SHEET_NAME, TILES_FOLDER]
-        _require_absent(folder, [*names, *_pictures(*FIGURES)])
+        _require_free(folder, [*names, *_pictures(*FIGURES)])
 
 
 def require_comparison_folder(folder: Path, runs: Sequence[Path]) -> None:
@@ -43,9 +43,7 @@ def require_comparison_folder(folder: Path, runs: Sequence[Path]) -> None:
         raise EvalUsageError(f"{folder}: holds an evaluation, with a table: choose another --out")
     if folder.exists() and any(folder.samefile(run) for run in runs):
         raise EvalUsageError(f"{folder}: is compared: choose another --out")
-    if not _is_comparison(folder):
-        names = [COMPARISON_NAME, TABLE_NAME, *_pictures(COMPARISON_FIGURE)]
-        _require_absent(folder, names)
+    _require_free(folder, [COMPARISON_NAME, TABLE_NAME, *_pictures(COMPARISON_FIGURE)])
 
 
 def _is_evaluation(folder: Path) -> bool:
@@ -63,20 +61,17 @@ def _holds_records_only(folder: Path) -> bool:
     return False
 
 
-def _is_comparison(folder: Path) -> bool:
-    with suppress(OSError, ValueError, RecursionError):
-        content = json.loads((folder / COMPARISON_NAME).read_bytes())
-        return isinstance(content, dict) and {"runs", "minus", "differences"} <= content.keys()
-    return False
-
-
 def _pictures(*stems: str) -> list[str]:
     return [f"{stem}{suffix}" for stem in stems for suffix in (".png", ".svg")]
 
 
-def _require_absent(folder: Path, names: Sequence[str]) -> None:
+def _require_free(folder: Path, names: Sequence[str]) -> None:
+    """Raise `EvalError` for a file that would be replaced, and is not as it was written."""
+    written = Written()
     for name in names:
-        if (folder / name).exists():
+        path = folder / name
+        if path.exists() and not (path.is_file() and written.has(path)):
             raise EvalError(
-                f"{folder / name}: exists and was not made by deepmask-eval: choose another --out"
+                f"{path}: exists and was not made by deepmask-eval, or was changed since: "
+                "choose another --out"
             )

@@ -25,6 +25,7 @@ from deepmask.coco.segmentation import Rle, encode
 from deepmask.coco.voc import read_voc
 from deepmask.coco.yolo import is_yolo
 from deepmask.evaluate.errors import EvalError
+from deepmask.runtime.errors import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,9 @@ class GroundTruth:
         if not told:
             return ""
         reasons = ", ".join(f"{count} {kind}" for kind, count in self.ignored.items())
-        left = f"{sum(self.ignored.values())} annotations are left out ({reasons})"
+        left = f"left out: {counted(sum(self.ignored.values()), 'annotations')} ({reasons})"
         lost = sum(p.effect == "left out" and p.annotation is None for p in told)
-        what = left if reasons else f"{lost} images are left out" if lost else "mended"
+        what = left if reasons else f"left out: {counted(lost, 'images')}" if lost else "mended"
         return f"note: {self.name}: {what}: {some_problems(told)}"
 
 
@@ -139,9 +140,9 @@ def _read(
         if item.crowd and item.image.id in annotations:
             annotations[item.image.id].append(item)
     if not annotations and (found.ignored or found.instances):
-        told = f"{len(found.instances)} crowds, " if found.instances else ""
+        told = f"{counted(len(found.instances), 'crowds')}, " if found.instances else ""
         why = f": {some_problems(found.problems)}" if found.problems else ""
-        left = f"{len(found.ignored)} annotations left out"
+        left = f"{counted(len(found.ignored), 'annotations')} left out"
         raise EvalError(f"{path}: no object to measure: {told}{left}{why}")
     outlined = all(item.segmentation is not None for item in found.objects)
     pictures = {image.id: _relative(image, folder) for image in found.images}

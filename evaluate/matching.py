@@ -40,12 +40,14 @@ class Candidates:
 
     scores (d,) float64, boxes (d, 4) float64 XYWH, rles: d masks, or None for boxes only.
     detections: what of them is called by which category; None without categories.
+    names: what a person sees of them, each with its most probable category and that probability.
     """
 
     scores: npt.NDArray[np.float64]
     boxes: npt.NDArray[np.float64]
     rles: list[Rle] | None
     detections: Detections | None = None
+    names: Detections | None = None
 
 
 def rank_matches(candidates: Candidates, objects: Objects, kinds: tuple[str, ...]) -> Ranks:

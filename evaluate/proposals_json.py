@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import pycocotools.mask as coco_mask
 
 from deepmask.coco.annotations import Image
 from deepmask.coco.segmentation import to_rle
 from deepmask.coco.values import brief, whole, xywh
-from deepmask.evaluate.detections import Detections
+from deepmask.evaluate.detections import Detections, ranked
 from deepmask.evaluate.errors import EvalError
+from deepmask.evaluate.first_twenty import SHOWN
 from deepmask.evaluate.matching import MAX_PROPOSALS, Candidates
 
 _CHUNK = 1 << 20
@@ -82,8 +84,10 @@ class ResultsFile:
         except (ValueError, OSError) as error:
             raise EvalError(f"{self.path}: image {image_id}: {error}") from None
 
-    def detections(self, image_id: int, known: Collection[int]) -> Detections:
-        """Return an image's results of `known` categories, ids of the labels."""
+    def detections(
+        self, image_id: int, known: Collection[int]
+    ) -> tuple[Detections, Detections | None]:
+        """Return what `to_detections` makes of an image's results."""
         try:
             return to_detections(
                 self._read(image_id), self._pictures[image_id], self.has_masks, known
@@ -141,29 +145,38 @@ def to_candidates(
 
 def to_detections(
     results: list[dict[str, Any]], picture: Image, with_masks: bool, known: Collection[int]
-) -> Detections:
-    """Convert the COCO results of one image that have a category of `known`.
+) -> tuple[Detections, Detections | None]:
+    """Convert the COCO results of one image that have a category of `known`, best first.
 
-    The score is that of the category where it has one. Raises ValueError as `to_candidates` does.
+    Results with a score of their category are ranked by both scores. The first `SHOWN` of these are
+    what a person sees, with that score; None where there are no such scores. Raises ValueError as
+    `to_candidates` does.
     """
     categories = [_category(index, result) for index, result in enumerate(results)]
     chosen = [index for index, category in enumerate(categories) if category in known]
-    named = [
-        {**results[index], "score": results[index].get("category_score", results[index]["score"])}
-        for index in chosen
-    ]
-    candidates = to_candidates([{**one, "category_id": 1} for one in named], picture, with_masks)
-    order = np.argsort(-np.array([_score(i, one) for i, one in enumerate(named)]), kind="stable")
-    ids = np.array([categories[index] for index in chosen], np.int64)
-    return Detections(
-        ids[order][:MAX_PROPOSALS], candidates.scores, candidates.boxes, candidates.rles
-    )
+    named = [{**results[index], "category_id": 1} for index in chosen]
+    scores = np.array([_score(index, results[index]) for index in chosen], np.float64)
+    likely: npt.NDArray[np.float64] | None = None
+    if all("category_score" in one for one in named):
+        likely = np.array([_score(i, results[i], "category_score") for i in chosen], np.float64)
+        scores = ranked(likely, np.clip(scores, 0, 1))
+        for one, score in zip(named, scores.tolist(), strict=True):
+            one["score"] = score
+    order = np.argsort(-scores, kind="stable")[:MAX_PROPOSALS]
+    ids = np.array(categories, np.int64)[chosen][order]
+    found = to_candidates(named, picture, with_masks)
+    detections = Detections(ids, found.scores, found.boxes, found.rles)
+    if likely is None:
+        return detections, None
+    rles = None if found.rles is None else found.rles[:SHOWN]
+    first = order[:SHOWN]
+    return detections, Detections(ids[:SHOWN], likely[first], found.boxes[:SHOWN], rles)
 
 
-def _score(index: int, result: dict[str, Any]) -> float:
-    score: Any = result.get("score")
+def _score(index: int, result: dict[str, Any], key: str = "score") -> float:
+    score: Any = result.get(key)
     if type(score) not in (int, float) or not abs(score) < 1e300:
-        raise ValueError(f"result {index}: score must be a finite number, not {brief(score)}")
+        raise ValueError(f"result {index}: {key} must be a finite number, not {brief(score)}")
     return float(score)
 
 

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.evaluate.class_matching import ClassMatches
+from deepmask.evaluate.class_matching import NOTHING, RIGHT, WRONG, ClassMatches
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.first_twenty import Shown
 from deepmask.evaluate.matching import AREA_RANGES, IOU_THRESHOLDS, MAX_PROPOSALS, Ranks
 from deepmask.evaluate.published import TABLES
-from deepmask.runtime.io.atomic import atomic_write, remove_stale
+from deepmask.runtime.io.atomic import remove_stale
+from deepmask.runtime.io.written import write_known
 from deepmask.runtime.validation import ContentError, integer, mapping, text
 from deepmask.runtime.validation import number as checked_number
 
@@ -43,6 +44,7 @@ class Record:
     ranks      the proposals that found its objects, see `matching`.
     shown      what its first masks are; None for boxes only.
     classes    by kind what its detections of each category found; empty without categories.
+    names      probability and outcome of each name on it, see `judge_names`.
     """
 
     image_id: int
@@ -51,6 +53,7 @@ class Record:
     ranks: Ranks
     shown: Shown | None = None
     classes: Mapping[str, Sequence[ClassMatches]] = field(default_factory=dict)
+    names: Sequence[tuple[float, int]] = ()
 
 
 class RecordWriter(AbstractContextManager["RecordWriter"]):
@@ -75,6 +78,7 @@ class RecordWriter(AbstractContextManager["RecordWriter"]):
             "ranks": ranks,
             **({} if record.shown is None else {"shown": asdict(record.shown)}),
             **({"classes": _class_rows(record.classes)} if record.classes else {}),
+            **({"names": record.names} if record.names else {}),
         }
         self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
         self._file.flush()
@@ -135,8 +139,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all; raises `OSError`."""
-    with atomic_write(path) as file:
-        file.write(text.encode())
+    write_known(path, text.encode())
     remove_stale(path)
 
 
@@ -187,7 +190,8 @@ def _parse(path: Path, number: int, line: bytes, kinds: Sequence[str]) -> Record
             kind: [_class_matches(row) for row in rows]
             for kind, rows in mapping({"classes": {}, **entry}, "classes").items()
         }
-        return Record(int(entry["image_id"]), seconds, proposals, ranks, shown, classes)
+        named = [_name(*pair) for pair in entry.get("names", ())]
+        return Record(int(entry["image_id"]), seconds, proposals, ranks, shown, classes, named)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise EvalError(
             f"{path}: line {number} is not a record: was the file edited, or a run killed? "
@@ -200,6 +204,12 @@ def _ranks(rows: Any) -> npt.NDArray[np.int64]:
     if ranks.size and not (ranks.min() >= 0 and ranks.max() <= MAX_PROPOSALS):
         raise ValueError("a rank lies outside 0…1000")
     return ranks
+
+
+def _name(score: Any, outcome: Any) -> tuple[float, int]:
+    if outcome not in (NOTHING, WRONG, RIGHT) or not 0 <= score <= 1:
+        raise ValueError("not a name")
+    return float(score), int(outcome)
 
 
 def _class_rows(classes: Mapping[str, Sequence[ClassMatches]]) -> dict[str, list[Any]]:

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deepmask.evaluate.average_precision import ClassTotals
-from deepmask.evaluate.class_table import classes_table
+from deepmask.evaluate.average_precision import ClassTotals, trust
+from deepmask.evaluate.class_table import classes_table, names_table
 from deepmask.evaluate.first_twenty import FOUND, SHOWN, Shown
 from deepmask.evaluate.folder import METRICS_NAME, TABLE_NAME
 from deepmask.evaluate.metrics import AUC_COUNTS, LEVEL, RESAMPLES, SEED, Totals, summary
 from deepmask.evaluate.records import read_records, read_run, write_text
 from deepmask.evaluate.table import results_table, sizes_table
+from deepmask.runtime.errors import counted
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def measure(folder: Path) -> dict[str, Any]:
     shown = Shown()
     names = {int(one): name for one, name in run.get("categories", {}).items()}
     classes = {kind: ClassTotals() for kind in run["kinds"]} if names else {}
+    told: list[tuple[float, int]] = []
     for record in read_records(folder, run["kinds"]):
         images += 1
         proposals += record.proposals
@@ -35,11 +37,13 @@ def measure(folder: Path) -> dict[str, Any]:
         shown = shown + (record.shown or Shown())
         for kind, sums in totals.items():
             sums.add(record.image_id, record.ranks[kind])
+        told += record.names
         for kind, found in classes.items():
             found.add(record.image_id, record.classes.get(kind, ()))
     return {
         **{kind: summary(sums) for kind, sums in totals.items()},
         **({"classes": {k: one.summary(names) for k, one in classes.items()}} if names else {}),
+        **({"names": trust(told)} if told else {}),
         "first_masks": {"at_most": SHOWN, **asdict(shown)},
         "name": run["name"],
         "images": images,
@@ -61,20 +65,23 @@ def describe(metrics: dict[str, Any]) -> str:
         results_table(
             run["dataset"],
             [(metrics["name"], metrics)],
-            f"{run['annotations']['name']}, {metrics['images']} images, {objects} objects",
+            f"{run['annotations']['name']}, {counted(metrics['images'], 'images')}, "
+            f"{counted(objects, 'objects')}",
         ),
         "",
         sizes_table([(metrics["name"], metrics)]),
         "",
         f"AUC: mean AR at {len(AUC_COUNTS)} proposal counts, logarithmic from 1 to 1000. "
         f"Intervals: bootstrap over images, {RESAMPLES} resamples.",
-        f"{metrics['proposals_per_image']:.0f} proposals an image"
+        f"{counted(round(metrics['proposals_per_image']), 'proposals')} an image"
         + (
             f", {metrics['images_per_second']:.2f} images/s" if metrics["images_per_second"] else ""
         ),
     ]
     if "classes" in metrics:
         lines += ["", classes_table(run["dataset"], metrics["name"], metrics["classes"]), ""]
+    if "names" in metrics:
+        lines += [names_table(metrics["names"]), ""]
     if first := _first_masks(metrics.get("first_masks", {})):
         lines.append(first)
     if "segm" not in metrics and run["dataset"] == "coco":
@@ -83,9 +90,8 @@ def describe(metrics: dict[str, Any]) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left.items())
         lines.append(f"Left out of the annotations: {reasons}.")
     if metrics["images_missing"]:
-        lines.append(
-            f"PARTIAL: {metrics['images_missing']} of {run['images']} images are not measured."
-        )
+        images = counted(run["images"], "images")
+        lines.append(f"PARTIAL: not measured: {metrics['images_missing']} of {images}.")
     return "\n".join(lines)
 
 

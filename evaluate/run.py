@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deepmask.coco.annotations import Image
-from deepmask.evaluate.class_matching import ClassMatches, match_classes
+from deepmask.evaluate.class_matching import ClassMatches, judge_names, match_classes
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.first_twenty import Shown, count_shown
 from deepmask.evaluate.ground_truth import GroundTruth, Objects
@@ -21,6 +21,7 @@ from deepmask.evaluate.records import (
     repair,
     write_run,
 )
+from deepmask.runtime.errors import counted
 from deepmask.runtime.progress import Progress, no_progress
 
 #: What a resumed run may change: how many images it takes in.
@@ -79,9 +80,8 @@ def open_folder(
             )
     done = repair(folder)
     if beyond := done - set(image_ids):
-        raise EvalError(
-            f"{folder}: cannot be resumed: it holds {len(beyond)} images that this run leaves out"
-        )
+        more = counted(len(beyond), "images")
+        raise EvalError(f"{folder}: cannot be resumed: it holds {more} that this run leaves out")
     write_run(folder, run)
     return [image_id for image_id in image_ids if image_id not in done]
 
@@ -118,8 +118,9 @@ def evaluate_images(
                     watch(picture, objects, candidates)
                 shown = _shown(candidates, objects)
                 classes = _classes(candidates, truth, image_id, kinds)
+                names = _names(candidates, truth, image_id, kinds)
                 count = len(candidates.scores)
-                writer.write(Record(image_id, seconds, count, ranks, shown, classes))
+                writer.write(Record(image_id, seconds, count, ranks, shown, classes, names))
                 outcome.done += 1
             progress("images", len(image_ids), len(image_ids))
         except KeyboardInterrupt:
@@ -134,6 +135,14 @@ def _classes(
         return {}
     annotations = truth.with_crowds(image_id)
     return {kind: match_classes(candidates.detections, annotations, kind) for kind in kinds}
+
+
+def _names(
+    candidates: Candidates, truth: GroundTruth, image_id: int, kinds: tuple[str, ...]
+) -> list[tuple[float, int]]:
+    if candidates.names is None:
+        return []
+    return judge_names(candidates.names, truth.with_crowds(image_id), kinds[0])
 
 
 def _shown(candidates: Candidates, objects: Objects) -> Shown | None:

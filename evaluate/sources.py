@@ -15,8 +15,7 @@ import numpy.typing as npt
 from deepmask.coco.annotations import Image
 from deepmask.coco.errors import LabelError
 from deepmask.coco.pictures import read_picture
-from deepmask.coco.segmentation import Rle
-from deepmask.evaluate.detections import Detections, detections_of, ids_of
+from deepmask.evaluate.detections import Detections, detections_of, ids_of, ranked
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.matching import Candidates
 from deepmask.evaluate.proposals_json import ResultsFile, to_candidates
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from deepmask.runtime.model.manifest import Manifest, Scales
     from deepmask.runtime.predict.classes import Classes
     from deepmask.runtime.predict.deepmask import DeepMask
+    from deepmask.runtime.predict.proposals import Proposals
 
 
 class FileSource:
@@ -60,8 +60,8 @@ class FileSource:
         found = self._file.candidates(picture.id, self._limit)
         if not self.has_categories:
             return found, None
-        named = self._file.detections(picture.id, self._labels.keys())
-        return replace(found, detections=named), None
+        named, names = self._file.detections(picture.id, self._labels.keys())
+        return replace(found, detections=named, names=names), None
 
     def about(self) -> dict[str, Any]:
         """Return what `run.json` keeps of this source."""
@@ -119,8 +119,9 @@ class ModelSource:
         if proposals.classes is not None:
             rows = np.flatnonzero(proposals.areas)[: len(candidates.scores)].tolist()
             classes = proposals.classes.only(rows)
-            named = _named(classes, candidates.boxes, candidates.rles, self._ids)
-            candidates = replace(candidates, detections=named)
+            named = _named(classes, candidates, self._ids)
+            names = _names(proposals.objects(), picture, self._ids)
+            candidates = replace(candidates, detections=named, names=names)
         return candidates, seconds if timed else None
 
     def about(self) -> dict[str, Any]:
@@ -165,11 +166,13 @@ class BoxSource:
         candidates, _ = self._boxes.propose(picture)
         try:
             image = read_picture(picture, self._images)
-            boxes = _within(candidates.boxes, picture)
-            classes = self._classify(image, boxes)
+            given = Candidates(
+                np.ones(len(candidates.boxes)), _within(candidates.boxes, picture), None
+            )
+            classes = self._classify(image, given.boxes)
         except (LabelError, EngineError) as error:
             raise EvalError(f"image {picture.id}: {error}") from None
-        named = _named(classes, boxes, None, self._ids)
+        named = _named(classes, given, self._ids)
         return Candidates(candidates.scores, candidates.boxes, None, named), None
 
     def about(self) -> dict[str, Any]:
@@ -186,19 +189,26 @@ def _about_model(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _named(
-    classes: Classes,
-    boxes: npt.NDArray[np.float64],
-    rles: Sequence[Rle] | None,
-    ids: Sequence[int | None],
-) -> Detections:
+def _named(classes: Classes, candidates: Candidates, ids: Sequence[int | None]) -> Detections:
     """Return the detections among proposals; their own boxes serve where none is better."""
     asked = np.flatnonzero(classes.scores.any(axis=1))
-    scores = classes.scores[asked]
-    own = np.repeat(boxes[asked, None], scores.shape[1], axis=1)
+    scores = ranked(classes.scores[asked], candidates.scores[asked, None])
+    own = np.repeat(candidates.boxes[asked, None], scores.shape[1], axis=1)
     better = own.astype(np.float32) if classes.boxes is None else classes.boxes[asked]
+    rles = candidates.rles
     masks = None if rles is None else [rles[index] for index in asked.tolist()]
     return detections_of(scores, better, masks, ids)
+
+
+def _names(objects: Proposals, picture: Image, ids: Sequence[int | None]) -> Detections:
+    """Return the objects of a picture, each with its most probable category, sure or not."""
+    results = [dict(one) for one in objects.to_coco(picture.id)]
+    shown = to_candidates(results, picture, True)
+    assert objects.classes is not None
+    best = objects.classes.scores.argmax(axis=1)
+    categories = [-1 if ids[k] is None else ids[k] for k in best.tolist()]
+    scores = objects.classes.label_scores.astype(np.float64)
+    return Detections(np.array(categories, np.int64), scores, shown.boxes, shown.rles)
 
 
 def _within(boxes: npt.NDArray[np.float64], picture: Image) -> npt.NDArray[np.float64]:

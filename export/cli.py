@@ -16,6 +16,8 @@ from deepmask.runtime.cli.main import Command, run_command
 from deepmask.runtime.cli.messages import say
 from deepmask.runtime.cli.options import (
     IOU,
+    OUTPUT,
+    OUTPUT_FOLDER,
     PATH,
     PROBABILITY,
     Number,
@@ -32,7 +34,7 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
 @click.argument("checkpoint", metavar="CHECKPOINT|MODEL", type=PATH)
 @click.option(
     "--out",
-    type=PATH,
+    type=OUTPUT,
     metavar="DIR",
     help="Model folder to write. An exported model that is there is replaced, anything else is "
     "not.  [default: beside the checkpoint and named after it; for a MODEL with its precision]",
@@ -136,7 +138,7 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
 @cache_option
 @click.option(
     "--triton",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OUTPUT_FOLDER,
     metavar="DIR",
     help="Also add the model to DIR, a model repository for NVIDIA Triton, as its next version.",
 )

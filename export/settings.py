@@ -21,6 +21,7 @@ from deepmask.evaluate.matching import overlaps
 from deepmask.evaluate.proposals_json import to_candidates
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.options import ExportOptions
+from deepmask.runtime.errors import counted
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.predict.calibrate import calibrate
 from deepmask.runtime.predict.deepmask import DeepMask
@@ -87,7 +88,10 @@ def with_measured_settings(
             report(f"{name.replace('_', ' '):<12} {best:g}, of {_listed(found)}")
         plain = replace(manifest, calibration=None)
         table, means = _calibrated(DeepMask(plain, model.engine, model.choice), validation)
-    report(f"mean mask AR {highest:.3f} on {len(validation.images)} pictures, {first:.3f} before")
+    report(
+        f"mean mask AR {highest:.3f} on "
+        f"{counted(len(validation.images), 'pictures')}, {first:.3f} before"
+    )
     report(f"scores stand for the expected IoU: {', '.join(f'{iou:.2f}' for _, iou in table)}")
     record = {
         "annotations": validation.name,

@@ -6,6 +6,8 @@ channels before the window's linear code (512 where not said). `deepmask-ours` i
 `sharpmask` refines it by schedule (b), `sharpmask-constant` by (a). Those with r18 are light forms
 on a ResNet-18, trained within hours on two CPU cores. `sharpmask-r18` ends at half the patch's
 size, where masks can be right to an IoU of 0.99.
+
+`fpn-lite` sees a picture once. `fpn-masks` and those named after it are table 4.6's.
 """
 
 from __future__ import annotations

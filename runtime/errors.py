@@ -48,6 +48,11 @@ def one_line(said: object) -> str:
     return printable(" ".join(str(said).split())[:300]) or type(said).__name__
 
 
+def counted(number: int, things: str) -> str:
+    """Return a number with what it counts, as in "2 images" and "1 image"."""
+    return f"{number} {things.removesuffix('s') if number == 1 else things}"
+
+
 def system_problem(error: OSError) -> str:
     """Return one line for an operating system's error: the file, the reason, and what to do."""
     given = (error.filename, error.filename2)

@@ -15,7 +15,7 @@ from deepmask.networks.presets import PRESETS, STUDIED, USED
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.cli.main import run_command
 from deepmask.runtime.cli.messages import is_quiet, say, warn
-from deepmask.runtime.cli.options import Number, labels_are_option
+from deepmask.runtime.cli.options import OUTPUT_FOLDER, Number, Output, labels_are_option
 from deepmask.train.cli_options import DEFAULT_PRESET, TrainCommand, known_preset
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
     "exported model, or the name of a shipped one, fpn-lite. A sharpmask preset goes on from the "
     "deepmask that it refines, needs it unless --resume, and changes nothing of it.",
 )
-@click.option("--out", type=FOLDER, help="Folder for last.pt, best.pt and log.csv.")
+@click.option("--out", type=OUTPUT_FOLDER, help="Folder for last.pt, best.pt and log.csv.")
 @click.option(
     "--resume",
     is_flag=False,
@@ -110,7 +110,7 @@ def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option("--json", "as_json", is_flag=True, help="Print what --check-data finds as JSON.")
 @click.option(
     "--as-coco",
-    type=FILE,
+    type=Output(path_type=Path, dir_okay=False),
     help="Write the training labels that --check-data finds usable to this COCO JSON.",
 )
 @click.option(
@@ -171,11 +171,13 @@ def command(**options: Any) -> int:
     """Train a network on COCO-style annotations of any categories.
 
     \b
-    deepmask-train --preset deepmask-r18 \\
+    deepmask-train --from fpn-lite --steps 1000 --lr 2e-4 --out runs/tuned \\
         --train-annotations instances_train.json --train-images train/ \\
-        --val-annotations instances_val.json --val-images val/ \\
-        --init resnet18.pth --out runs/first
-    deepmask-train --resume runs/first
+        --val-annotations instances_val.json --val-images val/
+    deepmask-train --resume runs/tuned
+
+    --from goes on from a trained network, as the shipped one here; --init begins anew, from
+    ImageNet weights.
 
     The run folder receives run.json with these options, log.csv, last.pt and best.pt, the
     checkpoint of the highest mask AR@100 on whole validation images; deepmask-export reads either.
@@ -186,14 +188,14 @@ def command(**options: Any) -> int:
     changes; what it writes has both, the coarse masks and the sharp ones:
 
     \b
-    deepmask-train --preset sharpmask-r18 --from runs/first/best.pt --out runs/sharp \\
+    deepmask-train --preset sharpmask-r18 --from runs/r18/best.pt --out runs/sharp \\
         --train-annotations instances_train.json --train-images train/
 
     Several GPUs, or several machines, train one model as torchrun starts them; --batch is shared
     out among the processes, and losses and updates are those of one process with the whole batch:
 
     \b
-    torchrun --nproc-per-node 4 -m deepmask.train.cli --preset deepmask-vgg-a ...
+    torchrun --nproc-per-node 4 -m deepmask.train.cli --init imagenet ...
     """
     recipe = given_recipe(options)
     from deepmask.train.data import DataFiles
@@ -221,8 +223,11 @@ def _check(
     data: DataFiles, preset: str, recipe: Recipe, as_json: bool, as_coco: Path | None
 ) -> int:
     from deepmask.coco.writer import write_coco
+    from deepmask.runtime.io.outputs import require_writable
     from deepmask.train.check import check_files, tell
 
+    if as_coco is not None:
+        require_writable({"--as-coco": [as_coco]}, [], force=None)
     checked = check_files(data, preset, recipe)
     tell(checked, say, as_json)
     if as_coco is not None:

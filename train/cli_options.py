@@ -14,7 +14,7 @@ from deepmask.networks.recipe import Recipe
 from deepmask.runtime.cli.main import Command
 from deepmask.train.run_file import read_settings
 
-DEFAULT_PRESET = "deepmask-r18"
+DEFAULT_PRESET = "fpn-lite"
 _RECIPE_OPTIONS = "deepmask.train.recipe_options"
 
 

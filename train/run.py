@@ -18,7 +18,7 @@ from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.network import Network
 from deepmask.networks.presets import PRESETS, Preset
 from deepmask.networks.recipe import Recipe
-from deepmask.runtime.errors import OneLineError, one_line
+from deepmask.runtime.errors import OneLineError, counted, one_line
 from deepmask.runtime.io.outputs import require_folder, require_writable
 from deepmask.runtime.progress import LOGGER
 from deepmask.train.checkpoint import load_checkpoint
@@ -231,7 +231,8 @@ def _run(
     processes = f"{team.size} processes, each on " if team.size > 1 else ""
     report(
         f"{request.preset}: {parameters / 1e6:.3g} M parameters on {processes}{hardware}; "
-        f"{len(labelled.images)} labelled images, {len(labelled.instances)} objects; "
+        f"{counted(len(labelled.images), 'labelled images')}, "
+        f"{counted(len(labelled.instances), 'objects')}; "
         f"steps {trainer.step} to {recipe.steps}"
     )
     out, threads, schedule = request.out, request.threads, request.schedule
@@ -240,7 +241,7 @@ def _run(
         name = signal.Signals(stopped).name
         report(f"{name}: saved {last} at step {trainer.step}; continue with --resume")
     else:
-        report(f"trained {recipe.steps} steps: {last}")
+        report(f"trained {counted(recipe.steps, 'steps')}: {last}")
     return Result(trainer.step, stopped, last)
 
 

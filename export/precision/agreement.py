@@ -106,7 +106,7 @@ def _logits(reference: DeepMask, reduced: DeepMask, image: Image) -> list[tuple[
     found: list[list[Logits]] = []
     for model in (reference, reduced):
         network, timer = Network(model.manifest, model.engine), StageTimer(model.engine)
-        tensors = [network.run_view(image, view, timer)]
+        tensors = [network.run_view(network.picture(image, timer), view, timer)]
         maps = network.score_maps(tensors, [view])
         chosen = chosen or select_best(maps, MASKS_COMPARED)
         masks, ranks = network.masks(chosen, tensors, timer)

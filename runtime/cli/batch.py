@@ -17,10 +17,11 @@ import numpy.typing as npt
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.errors import printable
 from deepmask.runtime.io.atomic import remove_stale
-from deepmask.runtime.io.formats import format_contents
+from deepmask.runtime.io.formats import format_contents, remove_rest
 from deepmask.runtime.io.html_report import HtmlReport, picture_section
 from deepmask.runtime.io.images import ImageError, read_image
 from deepmask.runtime.io.results import ResultsWriter, image_ids, write_file, write_picture
+from deepmask.runtime.io.written import Written
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.predict.proposals import CocoResult, Proposals
@@ -153,21 +154,27 @@ def run_jobs(
     alone, and a folder less time. Closed early, it waits for what is in work.
     """
     waiting: deque[tuple[Job, Future[_Done]]] = deque()
+    finish = partial(_outcome, settings=settings, writer=writer, page=page, written=Written())
     with ThreadPoolExecutor(IN_WORK) as pool:
         try:
             for job in jobs:
                 future = pool.submit(_run_image, model, job, settings, page is not None)
                 waiting.append((job, future))
                 if len(waiting) == IN_WORK:
-                    yield _outcome(*waiting.popleft(), writer, page)
+                    yield finish(*waiting.popleft())
             while waiting:
-                yield _outcome(*waiting.popleft(), writer, page)
+                yield finish(*waiting.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _outcome(
-    job: Job, future: Future[_Done], writer: ResultsWriter | None, page: HtmlReport | None
+    job: Job,
+    future: Future[_Done],
+    settings: Settings,
+    writer: ResultsWriter | None,
+    page: HtmlReport | None,
+    written: Written,
 ) -> Outcome:
     """Wait for an image, and write its files; failures of the image are told, not raised."""
     try:
@@ -181,6 +188,8 @@ def _outcome(
         return Outcome(job.path, None, {}, said)
     for file, content in done.files:
         write_file(file, content)
+    if settings.kind == "cutout":
+        remove_rest(job.files, len(done.files), written)
     if job.draw is not None and done.overlay is not None:
         job.draw(done.overlay)
     if page is not None and done.section is not None:

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from glob import glob, has_magic
 from pathlib import Path
 
+from deepmask.runtime.distribution import NAME
 from deepmask.runtime.errors import UsageError
 from deepmask.runtime.io.images import SUFFIXES
+from deepmask.runtime.io.written import Written
 
 #: Stands for standard input among the inputs.
 STDIN = Path("-")
@@ -54,8 +56,9 @@ def expand(
     recursive  look in the folders of folders, too.
     leave_out  folders within them to pass over: results that are written there are no inputs.
 
-    Hidden files and folders are passed over. Raises `InputError` for a folder without images, a
-    pattern that nothing matches, a URL, and for what cannot be read.
+    Hidden files and folders are passed over, and in folders what an earlier run wrote there. A file
+    that is named twice is taken once. Raises `InputError` for a folder without images, a pattern
+    that nothing matches, a file that is not there, a URL, and for what cannot be read.
     """
     paths: list[Path] = []
     for given in inputs:
@@ -67,11 +70,16 @@ def expand(
                 paths += _images_in(given, recursive, leave_out)
             elif has_magic(str(given)) and not given.exists():
                 paths += _matching(given)
-            else:
+            elif given.exists() or str(given).isdecimal():  # the number of a camera
                 paths.append(given)
+            else:
+                raise InputError(f"{given}: no such file")
         except OSError as error:
             raise InputError(f"{given}: cannot be read ({error.strerror})") from error
-    return paths
+    first: dict[str, Path] = {}
+    for path in paths:  # a link is another name, so none is followed
+        first.setdefault(os.path.abspath(path), path)  # noqa: PTH100
+    return list(first.values())
 
 
 def names_of(paths: Sequence[Path], inputs: Sequence[Path]) -> list[str]:
@@ -91,7 +99,7 @@ def names_of(paths: Sequence[Path], inputs: Sequence[Path]) -> list[str]:
 
 def _images_in(folder: Path, recursive: bool, leave_out: Sequence[Path]) -> list[Path]:
     passed = set(map(os.path.realpath, leave_out))
-    images: list[Path] = []
+    found: list[Path] = []
     for place, below, files in os.walk(folder, onerror=_raise):
         seen = [one for one in below if not one.startswith(".")]
         below[:] = [
@@ -99,8 +107,18 @@ def _images_in(folder: Path, recursive: bool, leave_out: Sequence[Path]) -> list
             for one in sorted(seen)
             if recursive and os.path.realpath(Path(place, one)) not in passed
         ]
-        names = [one for one in files if Path(one).suffix.lower() in SUFFIXES]
-        images += [Path(place, one) for one in sorted(names) if not one.startswith(".")]
+        found += [
+            Path(place, one)
+            for one in sorted(files)
+            if Path(one).suffix.lower() in SUFFIXES and not one.startswith(".")
+        ]
+    written = Written()
+    images = [path for path in found if not written.has(path)]
+    if found and not images:
+        raise InputError(
+            f"{folder}: holds no images but those that {NAME} wrote; a pattern, as in "
+            f"'{folder}/*', takes them as any others"
+        )
     if not images:
         where = "in or below this folder" if recursive else "in this folder"
         more = "" if recursive else "; --recursive also searches the folders in it"

@@ -20,7 +20,7 @@ from deepmask.runtime.cli.progress import Rate, progress_bar
 from deepmask.runtime.cli.report import model_lines, object_lines, time_lines
 from deepmask.runtime.cli.result_options import POOL, objects_arguments
 from deepmask.runtime.cli.video import run_video
-from deepmask.runtime.errors import OneLineError
+from deepmask.runtime.errors import OneLineError, counted
 from deepmask.runtime.io.html_report import HtmlReport
 from deepmask.runtime.io.outputs import require_writable
 from deepmask.runtime.io.results import ResultsWriter
@@ -28,11 +28,17 @@ from deepmask.runtime.io.video import Video, is_video
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import DeepMask
 
+#: What messages call an image that was piped to standard input.
+_PIPED = "standard input"
 
-def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) -> int:
+
+def run(
+    inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any], piped: bool = False
+) -> int:
     """Run images, or one video, through a model; return the exit code.
 
     options  of the command, by name; `scales` are those it was given.
+    piped    the only input is a copy of what came from standard input.
     """
     leave_out = [folder for folder in (options["overlay"], options["out"]) if folder is not None]
     paths = expand(inputs, options["recursive"], leave_out)
@@ -40,7 +46,7 @@ def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) 
     outputs = plan_outputs(paths, called, options)
     require_writable(outputs.by_option(), [*paths, *_files_of(options["model"])], options["force"])
     video = Video(paths[0], options["max_pixels"]) if is_video(paths[0]) else None
-    counted, total = ("images", len(paths)) if video is None else ("frames", video.total)
+    things, total = ("images", len(paths)) if video is None else ("frames", video.total)
     names = ("engine", "device", "threads", "coarse", "max_side", "zoom", "tf32", "cache")
     given = {name: options[name] for name in names}
     with progress_bar() as show:
@@ -64,7 +70,7 @@ def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) 
 
     outcomes: list[Outcome] = []
     finished = False
-    rate = Rate(counted)
+    rate = Rate(things)
     with (
         one_interrupt(),
         model,
@@ -78,7 +84,7 @@ def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) 
             # Proposals are large: only a single image's are shown, and so kept.
             is_shown = total == 1 and video is None
             outcomes.append(outcome if is_shown else replace(outcome, proposals=None, objects=None))
-            show(counted, len(outcomes), total)
+            show(things, len(outcomes), total)
             if not total:
                 rate.now_and_then(len(outcomes))
         finished = True
@@ -87,15 +93,17 @@ def run(inputs: Sequence[Path], scales: Scales | None, options: dict[str, Any]) 
     if done:
         if total != 1:
             say(rate.line(len(done)))
-        _tell(model, done, counted, outputs.written(options["overlay"]))
+        _tell(model, done, things, outputs.written(options["overlay"]))
+    in_all = counted(total, things) if total else f"unknown {things}"
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
-        click.echo(f"Error: {outcome.error}", err=True)
+        told = outcome.error.replace(str(outcome.path), _PIPED) if piped else outcome.error
+        click.echo(f"Error: {told}", err=True)
     if not finished:
         kept = len(done) if writer is None else writer.images
-        raise Interrupted(f"interrupted after {kept} of {total or 'unknown'} {counted}")
+        raise Interrupted(f"interrupted after {kept} of {in_all}")
     if failed and total > 1:
-        raise OneLineError(f"{len(failed)} of {total} {counted} failed, the others are done")
+        raise OneLineError(f"{len(failed)} of {in_all} failed, the others are done")
     return 1 if failed else 0
 
 
@@ -120,9 +128,9 @@ def _settings(
     )
 
 
-def _tell(model: DeepMask, done: Sequence[Outcome], counted: str, written: Sequence[str]) -> None:
+def _tell(model: DeepMask, done: Sequence[Outcome], things: str, written: Sequence[str]) -> None:
     """Print the time of each stage, the files, and the objects of a single image."""
-    say("\n".join(time_lines(model.stages, [outcome.seconds for outcome in done], counted)))
+    say("\n".join(time_lines(model.stages, [outcome.seconds for outcome in done], things)))
     say("\n".join(f"wrote {name}" for name in written))
     proposals, objects = done[0].proposals, done[0].objects
     if proposals is not None and objects is not None:

@@ -25,6 +25,15 @@ class Number(click.FloatRange):
         return number
 
 
+class Output(click.Path):
+    """A file or folder to write to; never "-", which elsewhere stands for standard output."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value) == "-":
+            self.fail("- is standard output elsewhere, here results go to files", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def _checked_device(_: click.Context, __: click.Parameter, value: str) -> str:
     if not is_device(value):
         raise click.BadParameter(f"{value!r} is no device; expected {ACCEPTED}")
@@ -35,6 +44,8 @@ def _checked_device(_: click.Context, __: click.Parameter, value: str) -> str:
 PROBABILITY = Number(0, 1, min_open=True, max_open=True)
 IOU = Number(0, 1)
 PATH = click.Path(path_type=Path)
+OUTPUT = Output(path_type=Path)
+OUTPUT_FOLDER = Output(path_type=Path, file_okay=False)
 
 #: The options that say how a model is run; `None` stands for the model's own value.
 #: Declares an option whose default is shown.

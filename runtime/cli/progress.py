@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from deepmask.runtime.cli.messages import is_quiet, say_aside
+from deepmask.runtime.errors import counted
 from deepmask.runtime.progress import Progress, no_progress
 
 #: Seconds between two lines where there is no terminal.
@@ -30,21 +31,21 @@ def progress_bar() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         rates: dict[str, Rate] = {}
 
-        def tell(counted: str, done: int, total: int) -> None:
+        def tell(things: str, done: int, total: int) -> None:
             if total > 1:
-                rates.setdefault(counted, Rate(counted)).now_and_then(done, total)
+                rates.setdefault(things, Rate(things)).now_and_then(done, total)
 
         yield tell
         return
     with ExitStack() as stack:
         shown: list[tuple[str, Any]] = []
 
-        def show(counted: str, done: int, total: int) -> None:
+        def show(things: str, done: int, total: int) -> None:
             if total < 2:
                 return
-            if not shown or shown[-1][0] != counted:
+            if not shown or shown[-1][0] != things:
                 stack.close()  # the bar before
-                shown.append((counted, stack.enter_context(_bar(counted, total))))
+                shown.append((things, stack.enter_context(_bar(things, total))))
             bar = shown[-1][1]
             bar.update(max(0, done - bar.pos))
             if done == total:  # what is printed next gets a line of its own
@@ -55,15 +56,15 @@ def progress_bar() -> Iterator[Progress]:
 
 
 class Rate:
-    """Tell how fast things are done, from now on; `counted` is what they are called."""
+    """Tell how fast things are done, from now on; `things` are what is counted."""
 
-    def __init__(self, counted: str) -> None:
-        self._counted = counted
+    def __init__(self, things: str) -> None:
+        self._things = things
         self._start = self._told = time.monotonic()
 
     def line(self, done: int) -> str:
         """Return how many are done, the time that took and how many come in a second."""
-        return f"{done} {self._counted} {self._pace(done, self._counted)}"
+        return f"{counted(done, self._things)} {self._pace(done, self._things)}"
 
     def now_and_then(self, done: int, total: int = 0) -> None:
         """Print to standard error how far it is, if ten seconds have passed since the last time."""
@@ -76,24 +77,24 @@ class Rate:
             return
         left = (now - self._start) * (total - done) / max(1, done)
         pace = self._pace(done)
-        say_aside(f"{self._counted}: {done} of {total} {pace}, {_minutes(left)} left")
+        say_aside(f"{self._things}: {done} of {total} {pace}, {_minutes(left)} left")
 
-    def _pace(self, done: int, counted: str = "") -> str:
+    def _pace(self, done: int, things: str = "") -> str:
         passed = max(time.monotonic() - self._start, 1e-9)
-        return " ".join(f"in {passed:.1f} s, {done / passed:.2f} {counted} per second".split())
+        return " ".join(f"in {passed:.1f} s, {done / passed:.2f} {things} per second".split())
 
 
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def _bar(counted: str, total: int) -> Any:
+def _bar(things: str, total: int) -> Any:
     start = time.monotonic()
 
     def rate(done: int | None) -> str:
         return f"{bar.pos / max(1e-9, time.monotonic() - start):.1f}/s"
 
     bar = click.progressbar(
-        length=total, label=counted, show_pos=True, item_show_func=rate, file=sys.stderr
+        length=total, label=things, show_pos=True, item_show_func=rate, file=sys.stderr
     )
     return bar

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from deepmask.runtime.errors import counted
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.predict.proposals import Proposals
@@ -14,15 +15,20 @@ from deepmask.runtime.predict.proposals import Proposals
 def model_lines(model: DeepMask, scales: Scales) -> list[str]:
     """Describe the model, engine and scales in use."""
     manifest, reason = model.manifest, model.choice.reason
-    return [
+    lines = [
         f"model   {manifest.name}, {manifest.precision}",
         f"engine  {model.engine.description}" + (f" (auto: {reason})" if reason else ""),
-        f"scales  2^{scales.start:g} … 2^{scales.stop:g} in steps of 2^{scales.step:g}",
     ]
+    if len(scales.factors()) > 1:
+        steps = f" … 2^{scales.stop:g} in steps of 2^{scales.step:g}"
+        lines.append(f"scales  2^{scales.start:g}{steps}")
+    elif scales != manifest.views.scales:
+        lines.append(f"scale   2^{scales.start:g}")
+    return lines
 
 
 def time_lines(
-    stages: Sequence[str], seconds: Sequence[Mapping[str, float]], counted: str = "images"
+    stages: Sequence[str], seconds: Sequence[Mapping[str, float]], things: str = "images"
 ) -> list[str]:
     """Tabulate the milliseconds of each stage and in all: of one image, or the mean of several.
 
@@ -33,7 +39,7 @@ def time_lines(
     means = {name: 1e3 * float(np.mean([run.get(name, 0.0) for run in seconds])) for name in names}
     title = "time, ms"
     if len(seconds) > 1:
-        title = f"mean time of {len(seconds)} {counted}, ms; two are in work at once and overlap"
+        title = f"mean time of {len(seconds)} {things}, ms; two are in work at once and overlap"
     return [
         title,
         "  " + " ".join(f"{name:>8}" for name in means),
@@ -44,11 +50,10 @@ def time_lines(
 def object_lines(proposals: Proposals, objects: Proposals) -> list[str]:
     """List the objects among the proposals, one a line, numbered as in the picture."""
     height, width = proposals.image_size
-    count = f"{len(objects)} object{'s' * (len(objects) != 1)}"
     # As many as are written: a proposal may have no pixel above the threshold.
-    lines = [
-        f"{np.count_nonzero(proposals.areas)} proposals in {width} x {height} pixels, {count}:"
-    ]
+    among = counted(int(np.count_nonzero(proposals.areas)), "proposals")
+    found = counted(len(objects), "objects")
+    lines = [f"{among} in {width} x {height} pixels, {found}:"]
     names = objects.label_scores is not None
     lines.append("object  score      x      y  width height      area" + names * "  name")
     for index in range(len(objects)):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from deepmask.runtime.cli.options import IOU, PATH, option
+from deepmask.runtime.cli.options import IOU, OUTPUT, option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,20 +92,20 @@ _OPTIONS = (
     ),
     click.option(
         "--out",
-        type=PATH,
+        type=OUTPUT,
         help="File of COCO results; a second file, OUT with the suffix .images.json, tells which "
         "image each image_id is. For another format the folder.  [default: proposals.json; "
         "labelme: beside each image; yolo-seg: labels; png: masks; cutout: cutouts]",
     ),
     click.option(
         "--overlay",
-        type=PATH,
+        type=OUTPUT,
         help="Picture to draw the objects in; for several images a folder of such pictures, for a "
         "video a video.",
     ),
     click.option(
         "--html",
-        type=PATH,
+        type=OUTPUT,
         metavar="FILE",
         help="Page that shows all images with their objects in a browser, without any other file.",
     ),

@@ -90,7 +90,7 @@ def command(images: tuple[Path, ...], **options: Any) -> int:
     from deepmask.runtime.cli.one_run import run
 
     with with_stdin(images) as inputs:
-        return run(inputs, scales, options)
+        return run(inputs, scales, options, piped=STDIN in images)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

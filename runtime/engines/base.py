@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.errors import UsageError
-from deepmask.runtime.model.manifest import Stage
+from deepmask.runtime.model.manifest import Stage, Views
+from deepmask.runtime.views.views import View, canvas_shape, render_view
 
 #: A tensor on the engine's device. Only the engine that made it can read it; it is freed when it is
 #: no longer referenced.
@@ -66,6 +67,8 @@ class Engine(ABC):
     window_bytes: int = 96 << 20
     #: Masks that may wait on the device, to be fetched together; of no use where none has to wait.
     waiting_bytes: int = 64 << 20
+    #: Type that mask logits have when they are fetched: float32, or float16.
+    mask_dtype: np.dtype[Any] = np.dtype(np.float32)
 
     def __new__(cls, *_: Any, **__: Any) -> Any:
         engine = super().__new__(cls)
@@ -73,7 +76,7 @@ class Engine(ABC):
         return engine
 
     def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
-        """Return host memory for a tensor, float32 or int64, with any content."""
+        """Return host memory for a tensor, float32, int64 or uint8, with any content."""
         return Buffer(np.empty(shape, dtype))
 
     @abstractmethod
@@ -81,9 +84,19 @@ class Engine(ABC):
         """Return a tensor with the buffer's content; the buffer must not be used afterwards."""
 
     def upload(self, array: npt.NDArray[Any]) -> Tensor:
-        """Copy `array` (float32 or int64, contiguous or not) to a tensor."""
+        """Copy `array` (float32, int64 or uint8, contiguous or not) to a tensor."""
         buffer = self.buffer(array.shape, array.dtype)
         np.copyto(buffer.array, array)
+        return self.send(buffer)
+
+    def picture(self, image: npt.NDArray[np.uint8]) -> Any:
+        """Take a picture, (H, W, 3) RGB, whose views are wanted; returns what `canvas` is given."""
+        return image
+
+    def canvas(self, picture: Any, view: View, views: Views) -> Tensor:
+        """Return the canvas of a view, see `render_view`: by default it is painted on the host."""
+        buffer = self.buffer(canvas_shape(view), np.float32)
+        render_view(picture, view, views, buffer.array)
         return self.send(buffer)
 
     @abstractmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from rlemasklib import RLEMask
 from deepmask.runtime.io.cutout import cut_out
 from deepmask.runtime.io.label_map import label_map
 from deepmask.runtime.io.labelme import labelme_json
+from deepmask.runtime.io.written import Written
 from deepmask.runtime.io.yolo import yolo_labels
 
 #: Formats, COCO's JSON apart, and the folder that each is written to; None: that of each picture.
@@ -31,6 +34,23 @@ def format_files(kind: str, picture: Path, folder: Path | None, name: str, top: 
     if kind == "cutout":
         return [folder / f"{name}-{number}.png" for number in range(1, top + 1)]
     return [folder / f"{name}{_SUFFIXES[kind]}"]
+
+
+def remove_rest(files: Sequence[Path], count: int, written: Written) -> None:
+    """Remove cut-outs of one picture beyond the first `count`, which an earlier run left.
+
+    files    what `format_files` returned; an earlier run may have had more.
+    written  tells which are as they were written; others stay.
+    """
+    stem = files[0].name.removesuffix("-1.png")
+    for number in itertools.count(count + 1):
+        path = files[0].with_name(f"{stem}-{number}.png")
+        if path.is_file():
+            with suppress(OSError):
+                if written.has(path):
+                    path.unlink()
+        elif number > len(files):
+            return
 
 
 def format_contents(

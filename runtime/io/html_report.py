@@ -18,16 +18,17 @@ from PIL import Image
 from rlemasklib import RLEMask
 
 from deepmask.runtime.io.atomic import abort, commit, new_file, remove_stale
-from deepmask.runtime.io.outputs import MARK
+from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.io.overlay import colour
 from deepmask.runtime.io.polygons import Ring, outline
 from deepmask.runtime.io.results import ResultsError
+from deepmask.runtime.io.written import remember
 
 #: Longest side of the pictures in the page, in pixels: a hundred of them take about 30 MB.
 _LONGEST_SIDE = 1400
 _QUALITY = 82
-#: Where the page has its mark and its pictures.
-_MARK_PLACE, _PLACE = "<!-- mark -->", "<!-- pictures -->\n"
+#: Where the page has its pictures.
+_PLACE = "<!-- pictures -->\n"
 
 
 class HtmlReport:
@@ -41,7 +42,7 @@ class HtmlReport:
         """Begin the page; raises `ResultsError`."""
         self.path = path
         page = resources.files("deepmask.runtime.io").joinpath("report.html")
-        head, self._tail = page.read_text(encoding="utf-8").replace(_MARK_PLACE, MARK).split(_PLACE)
+        head, self._tail = page.read_text(encoding="utf-8").split(_PLACE)
         self._end = 0
         self._empty = True
         with self._errors():
@@ -63,6 +64,7 @@ class HtmlReport:
             return
         self._append(self._tail)
         with self._errors():
+            remember(self.path, sha256_of(self._temporary))
             commit(self._file, self._temporary, self.path)
         remove_stale(self.path)
 

@@ -12,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from rlemasklib import RLEMask
 
-from deepmask.runtime.io.outputs import MARK
 from deepmask.runtime.io.polygons import outline
 
-#: Of labelme, whose format this is. Labelme puts its own in this place when it saves a file: labels
-#: that were corrected by hand do not carry the mark, and are not replaced by the next run.
-_VERSION = f"5.5.0, {MARK}"
+#: Of labelme, whose format this is.
+_VERSION = "5.5.0"
 
 
 def labelme_json(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -12,13 +11,7 @@ from pathlib import Path
 from deepmask.runtime.distribution import NAME
 from deepmask.runtime.errors import OneLineError, UsageError, advice
 from deepmask.runtime.io.atomic import abort, new_file
-
-#: What pictures and JSON of this project carry, so that they are known by their content.
-MARK = f"made by {NAME}"
-#: Bytes at either end of a file in which a mark is looked for: some formats keep text at the end.
-_ENDS = 4096
-#: How COCO results of `ResultsWriter` begin: a list of results has no place for a mark.
-_RESULTS = re.compile(rb'\[\n(\{"image_id":\d+,"category_id":\d+,"(segmentation|bbox)":|\n\]\n)')
+from deepmask.runtime.io.written import Written
 
 
 class RefusedError(UsageError):
@@ -30,14 +23,15 @@ class UnwritableError(OneLineError):
 
 
 def require_writable(
-    outputs: Mapping[str, Iterable[Path]], inputs: Iterable[Path], force: bool = False
+    outputs: Mapping[str, Iterable[Path]], inputs: Iterable[Path], force: bool | None = False
 ) -> None:
     """Check that files can be written, without loss, before there is anything to write.
 
     outputs  the files that each option will write, by the option's name.
     inputs   files that are read. None is ever replaced, whatever links, spellings of a path or
              file systems that ignore case make of its name.
-    force    replace other files too, as `is_ours` does not recognise.
+    force    replace files too that this project did not write, or that were changed since;
+             None where the command has no --force to advise.
 
     Missing folders are not made, only the nearest one that is there is tried. Raises `RefusedError`
     or `UnwritableError`.
@@ -45,14 +39,18 @@ def require_writable(
     read = _identities(inputs)
     taken: dict[str, str] = {}
     tried: set[Path] = set()
+    written = Written()
     for flag, paths in outputs.items():
         for path in paths:
             named = f"{flag} {path}"
             if (name := _spelled(path)) in taken:
-                raise RefusedError(f"{named}: is the same file as {taken[name]}: give another name")
+                same = f"is the same file as {taken[name]}: give another name"
+                if taken[name] == named:
+                    same = "two images would get this file: run them apart, or rename one"
+                raise RefusedError(f"{named}: {same}")
             taken[name] = named
             try:
-                _require_replaceable(path, named, read, force)
+                _require_replaceable(path, named, read, None if force else written, force is None)
                 _try_folder(path.parent, tried)
             except OSError as error:
                 raise _unwritable(named, error) from error
@@ -69,29 +67,18 @@ def require_folder(flag: str, folder: Path) -> None:
         raise _unwritable(f"{flag} {folder}", error) from error
 
 
-def is_ours(path: Path) -> bool:
-    """Tell by its content whether this project wrote a file: by a mark, or the form of results.
-
-    An empty file, which holds nothing to lose, counts as one. Raises `OSError` for a file that
-    cannot be read.
-    """
-    with path.open("rb") as file:
-        head = file.read(_ENDS)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _ENDS))
-        tail = file.read(_ENDS)
-    if not size:
-        return True
-    mark = MARK.encode()
-    return mark in head or mark in tail or _RESULTS.match(head) is not None
-
-
 def _unwritable(named: str, error: OSError) -> UnwritableError:
     reason = error.strerror or error
     return UnwritableError(f"{named}: cannot be written ({reason}): {advice(error)}")
 
 
-def _require_replaceable(path: Path, named: str, read: set[object], force: bool) -> None:
+def _require_replaceable(
+    path: Path, named: str, read: set[object], written: Written | None, alone: bool
+) -> None:
+    """Raise unless a file may be written; without `written`, whatever is there.
+
+    alone  the command has no --force.
+    """
     if not os.path.lexists(path):
         return
     if not _identities([path]).isdisjoint(read):
@@ -102,11 +89,16 @@ def _require_replaceable(path: Path, named: str, read: set[object], force: bool)
         raise UnwritableError(f"{named}: is a folder, expected the name of a file")
     if path.exists() and not path.is_file():
         raise RefusedError(f"{named}: is a device, expected the name of a file")
-    if not force and not (path.is_file() and is_ours(path)):
-        made = f"and was not made by {NAME}"
-        if path.suffix == ".txt":  # YOLO's texts have no room for a mark
-            made = f"and cannot tell whether {NAME} made it or a person changed it"
-        raise RefusedError(f"{named}: exists {made}: give another name, or --force to replace it")
+    if written is not None and not _may_go(path, written):
+        raise RefusedError(
+            f"{named}: exists and was not made by {NAME}, or was changed since: give another name"
+            + ("" if alone else ", or --force to replace it")
+        )
+
+
+def _may_go(path: Path, written: Written) -> bool:
+    """Tell whether a file is ours, or holds nothing to lose."""
+    return path.is_file() and (path.stat().st_size == 0 or written.has(path))
 
 
 def _identities(paths: Iterable[Path]) -> set[object]:

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
-from PIL.PngImagePlugin import PngInfo
+from PIL import Image
 
+from deepmask.runtime.distribution import NAME
 from deepmask.runtime.errors import OneLineError
-from deepmask.runtime.io.atomic import abort, atomic_write, commit, new_file, remove_stale
-from deepmask.runtime.io.outputs import MARK
+from deepmask.runtime.io.atomic import abort, commit, new_file, remove_stale
+from deepmask.runtime.io.checksum import sha256_of
+from deepmask.runtime.io.written import remember, write_known
 
 #: Suffixes of pictures that can be written, and Pillow's names of their formats.
 PICTURES: Mapping[str, str] = {
@@ -56,7 +57,7 @@ class ResultsWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ResultsError(f"{path}: cannot be written ({error.strerror})") from error
-        head = f'{{"info": {{"description": "{MARK}"}}, "images": [\n'
+        head = f'{{"info": {{"description": "made by {NAME}"}}, "images": [\n'
         known = json.dumps([{"id": one, "name": name} for one, name in categories.items()])
         self._results = _ArrayFile(self.path, "[\n", "\n]\n")
         try:
@@ -120,7 +121,7 @@ def image_ids(paths: Sequence[Path]) -> list[int]:
 
 
 def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
-    """Write (H, W, 3) uint8 RGB in the format of its suffix, marked as ours but for BMP.
+    """Write (H, W, 3) uint8 RGB in the format of its suffix.
 
     Raises `ResultsError`.
     """
@@ -128,12 +129,12 @@ def write_picture(path: Path, picture: npt.NDArray[np.uint8]) -> None:
 
 
 def encode_picture(picture: npt.NDArray[Any], kind: str = "PNG") -> bytes:
-    """Return a picture in a format of Pillow's, marked as ours but for BMP.
+    """Return a picture in a format of Pillow's.
 
     picture  (H, W, 3) uint8 RGB; as PNG also (H, W, 4) uint8 with transparency, or (H, W) uint16.
     """
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, kind, **_marked(kind))
+    Image.fromarray(picture).save(file, kind)
     return file.getvalue()
 
 
@@ -141,23 +142,9 @@ def write_file(path: Path, content: bytes) -> None:
     """Write a file whole, in a folder that is made if need be; raises `ResultsError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            file.write(content)
+        write_known(path, content)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def _marked(kind: str) -> dict[str, Any]:
-    """Return the arguments of Pillow's `save` that leave `MARK` in a file of this format."""
-    if kind == "PNG":
-        info = PngInfo()
-        info.add_text("Software", MARK)
-        return {"pnginfo": info}
-    if kind == "WEBP":
-        exif = Image.Exif()
-        exif[ExifTags.Base.Software] = MARK
-        return {"exif": exif}
-    return {"JPEG": {"comment": MARK}, "TIFF": {"software": MARK}}.get(kind, {})
 
 
 class _ArrayFile:
@@ -189,6 +176,7 @@ class _ArrayFile:
             self._write(end, self._tail)
             self._file.truncate()
             os.fsync(self._file.fileno())
+            remember(self._path, sha256_of(self._temporary))
             commit(self._file, self._temporary, self._path)
 
     def drop(self) -> None:

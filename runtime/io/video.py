@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.io.atomic import NEW, remove_stale, staging_folder
+from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.io.images import MAX_PIXELS, ImageError
-from deepmask.runtime.io.outputs import MARK
 from deepmask.runtime.io.results import ResultsError
+from deepmask.runtime.io.written import remember
 
 #: Names of files that are taken for videos.
 SUFFIXES = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
@@ -127,7 +127,7 @@ class VideoWriter:
             try:
                 if not self._new.stat().st_size:
                     raise ResultsError(f"{self._path}: cannot be written (the file stayed empty)")
-                _mark(self._new)
+                remember(self._path, sha256_of(self._new))
                 self._new.replace(self._path)
             except OSError as problem:
                 raise ResultsError(self._problem(problem.strerror)) from problem
@@ -158,13 +158,3 @@ def _prepare_opencv() -> None:
     for key, value in _SETTINGS.items():
         os.environ.setdefault(key, value)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-
-def _mark(path: Path) -> None:
-    """Append `MARK` as a part that players skip: a free box of MP4, a junk chunk of AVI."""
-    mark = MARK.encode()
-    mark += b" " * (len(mark) % 2)
-    box = struct.pack(">I4s", 8 + len(mark), b"free")
-    head = struct.pack("<4sI", b"JUNK", len(mark)) if path.suffix == ".avi" else box
-    with path.open("ab") as file:
-        file.write(head + mark)

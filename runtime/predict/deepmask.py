@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import log
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,12 +42,13 @@ class Windows:
 
     selection  where they are.
     boxes      (N, 4) float64: top, left, height, width in pixels of the picture.
-    logits     (N, mask_size, mask_size) float32: samples of each mask over its window.
+    logits     (N, mask_size, mask_size): samples of each mask over its window; float32, inside of a
+               call float16 where the engine gives out that.
     """
 
     selection: Selection
     boxes: npt.NDArray[np.float64]
-    logits: npt.NDArray[np.float32]
+    logits: npt.NDArray[Any]
 
 
 class DeepMask:
@@ -230,7 +232,8 @@ class DeepMask:
         views = planned_views(image, (1.0,), self.manifest, max_side)
         timer = StageTimer(self.engine)
         with self._lifetime.call(), self._turn:
-            tensors = self._network.run_view(image, views[0], timer)
+            picture = self._network.picture(image, timer)
+            tensors = self._network.run_view(picture, views[0], timer)
             size = (image.shape[0], image.shape[1])
             return self._labeller.classes(boxes, len(boxes), size, views[0], tensors, least, timer)
 
@@ -245,7 +248,9 @@ class DeepMask:
         """Return the best windows and their mask logits; arguments are those of a call."""
         check_call(image, proposals, None, 1.0, max_side)
         with self._lifetime.call():
-            return self._windows(image, proposals, scales, max_side, StageTimer(self.engine))[0]
+            timer = StageTimer(self.engine)
+            found = self._windows(image, proposals, scales, max_side, timer)[0]
+        return replace(found, logits=found.logits.astype(np.float32, copy=False))
 
     def close(self) -> None:
         """Give back the engine's memory, once calls under way are done; others are refused.
@@ -273,7 +278,8 @@ class DeepMask:
         factors = (scales or manifest.views.scales).factors()
         views = planned_views(image, factors, manifest, max_side)
         with self._turn:
-            tensors = [network.run_view(image, view, timer) for view in views]
+            picture = network.picture(image, timer)
+            tensors = [network.run_view(picture, view, timer) for view in views]
             maps = network.score_maps(tensors, views)
             with timer.host("select"):
                 weighed = weigh_sizes(maps, views, manifest.grids, manifest.scale_prior)

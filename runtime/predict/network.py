@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from deepmask.runtime.model.manifest import Axis, Chain, Manifest, Stage
 from deepmask.runtime.predict.select import ScoreMap, Selection
 from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.views.grids import location_counts, map_shape
-from deepmask.runtime.views.views import View, canvas_shape, render_view
+from deepmask.runtime.views.views import View
 
 #: Windows run in multiples of so many: what is over is computed one by one, and rounds otherwise.
 _TOGETHER = 16
@@ -26,6 +27,7 @@ _VALUES_PER_SAMPLE = 8
 
 Tensors = dict[str, Tensor]  # of one view, by name
 Indices = npt.NDArray[np.int64]  # of windows in a selection
+_Waiting = tuple[Indices, list[Tensor]]  # with a tensor for each role that is asked for
 
 
 class Network:
@@ -38,12 +40,16 @@ class Network:
         readers = (*manifest.window_stages, *manifest.box_stages)
         self._kept = {grid.score for grid in manifest.grids}.union(*(s.inputs for s in readers))
 
-    def run_view(self, image: npt.NDArray[np.uint8], view: View, timer: StageTimer) -> Tensors:
+    def picture(self, image: npt.NDArray[np.uint8], timer: StageTimer) -> Any:
+        """Give the engine a picture once for all its views."""
+        with timer.device("resize"):
+            return self.engine.picture(image)
+
+    def run_view(self, picture: Any, view: View, timer: StageTimer) -> Tensors:
         """Run the stages of one view; return its scores, and what masks and names need."""
-        with timer.host("resize"):
-            buffer = self.engine.buffer(canvas_shape(view), np.float32)
-            render_view(image, view, self.manifest.views, buffer.array)
-            tensors: Tensors = {self._image: self.engine.send(buffer)}
+        with timer.device("resize"):
+            canvas = self.engine.canvas(picture, view, self.manifest.views)
+        tensors: Tensors = {self._image: canvas}
         for index, stage in enumerate(self.manifest.view_stages):
             with timer.device(stage.name):
                 tensors |= self._run(stage, tensors)
@@ -75,19 +81,24 @@ class Network:
 
     def masks(
         self, selection: Selection, tensors: Sequence[Tensors], timer: StageTimer
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]:
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32] | None]:
         """Return the mask logits of N selected windows, (N, mask_size, mask_size), and ranks.
 
-        Ranks are logits, (N,); None if the model's stages make none. Both are in the order of
-        `selection`, and do not depend on which windows run together.
+        Logits have the engine's `mask_dtype`. Ranks are logits, (N,); None if the model's stages
+        make none. Both are in the order of `selection`, and do not depend on which windows run
+        together.
         """
         count, size = len(selection), self.manifest.mask_size
-        found: dict[str, npt.NDArray[np.float32]] = {}
-        found["mask"] = np.empty((count, size, size), np.float32)
+        found: dict[str, npt.NDArray[Any]] = {}
+        found["mask"] = np.empty((count, size, size), self.engine.mask_dtype)
         if self.manifest.ranks:
             found["rank"] = np.empty(count, np.float32)
+        waiting: list[_Waiting] = []
         for chain in self.manifest.chains:
-            self._run_chain(chain, selection, tensors, timer, found)
+            with timer.host(chain.stages[-1].name):
+                self._run_chain(chain, selection, tensors, waiting, found)
+                if chain is self.manifest.chains[-1]:
+                    self._collect(waiting, found)
         return found["mask"], found.get("rank")
 
     def _run_chain(
@@ -95,22 +106,18 @@ class Network:
         chain: Chain,
         selection: Selection,
         tensors: Sequence[Tensors],
-        timer: StageTimer,
-        found: dict[str, npt.NDArray[np.float32]],
+        waiting: list[_Waiting],
+        found: dict[str, npt.NDArray[Any]],
     ) -> None:
-        """Put the results of a chain's windows, by role, where the windows are in `selection`."""
+        """Run a chain's windows. What may not wait, of other chains too, is put into `found`."""
         names = {role: chain.tensor(role) for role in found}
         most = self.engine.waiting_bytes // (4 * self.manifest.mask_size**2)
-        waiting: list[tuple[Indices, list[Tensor]]] = []  # with a tensor for each role of `found`
-        with timer.host(chain.stages[-1].name):
-            for part, given in self._batches(chain, selection, tensors):
-                if waiting and len(part) + sum(len(other) for other, _ in waiting) > most:
-                    self._collect(waiting, found)
-                    waiting = []
-                for stage in chain.stages:
-                    given = {**given, **self._run(stage, given)}
-                waiting.append((part, [given[name] for name in names.values()]))
-            self._collect(waiting, found)
+        for part, given in self._batches(chain, selection, tensors):
+            if waiting and len(part) + sum(len(other) for other, _ in waiting) > most:
+                self._collect(waiting, found)
+            for stage in chain.stages:
+                given = {**given, **self._run(stage, given)}
+            waiting.append((part, [given[name] for name in names.values()]))
 
     def windows_at_once(self, tensors: Tensors, chain: Chain) -> int:
         """Return how many windows one run takes, for what they gather and what becomes of it.
@@ -173,8 +180,8 @@ class Network:
 
     def _collect(
         self,
-        waiting: Sequence[tuple[Indices, list[Tensor]]],
-        found: Mapping[str, npt.NDArray[np.float32]],
+        waiting: list[_Waiting],
+        found: Mapping[str, npt.NDArray[Any]],
     ) -> None:
         """Fetch masks and ranks, check them, and put them where their windows are."""
         with self.engine.fetched([one for _, made in waiting for one in made]) as arrays:
@@ -182,12 +189,21 @@ class Network:
                 of_part = arrays[index * len(found) : (index + 1) * len(found)]
                 for role, values in zip(found, of_part, strict=True):
                     shape = (len(part), *found[role].shape[1:])
-                    if values.shape != shape or not np.isfinite(values).all():
+                    if values.shape != shape or not _all_finite(values):
                         raise EngineError(
                             f"{role}s are {values.shape} for {len(part)} windows, or have values "
                             "that are not finite; export the checkpoint again"
                         )
                     found[role][part] = values
+        waiting.clear()
+
+
+def _all_finite(values: npt.NDArray[Any]) -> bool:
+    """Return whether there is no infinity and no NaN; numpy is slow to tell of float16."""
+    if values.dtype == np.float16:
+        exponent = np.uint16(0x7C00)
+        return not ((values.view(np.uint16) & exponent) == exponent).any()
+    return bool(np.isfinite(values).all())
 
 
 def _read_along(axis: Axis, size: int, cells: int) -> int:

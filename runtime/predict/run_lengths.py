@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +36,15 @@ _UNSURE = 1e-5
 
 
 def mask_runs(
-    logits: Logits, threshold: float, boxes: Floats, size: tuple[int, int], threads: int = 1
+    logits: npt.NDArray[Any],
+    threshold: float,
+    boxes: Floats,
+    size: tuple[int, int],
+    threads: int = 1,
 ) -> list[Counts]:
     """Return the run-length counts of N masks in a picture, column by column (COCO's order).
 
-    logits     (N, mask_size, mask_size), samples over each window.
+    logits     (N, mask_size, mask_size), samples over each window, float32 or float16.
     threshold  logit above which a sample belongs to the mask.
     boxes      (N, 4) the windows: top, left, height, width in pixels of the picture, as floats.
     size       (height, width) of the picture.
@@ -50,7 +55,8 @@ def mask_runs(
     def of_part(first: int) -> list[Counts]:
         part = slice(first, first + _WINDOWS)
         placed = _Placed(boxes[part], *size, logits.shape[-1])
-        return _part_runs(logits[part], np.float32(threshold), placed)
+        samples = logits[part].astype(np.float32, copy=False)
+        return _part_runs(samples, np.float32(threshold), placed)
 
     starts = range(0, len(boxes), _WINDOWS)
     if min(threads, len(starts)) > 1:

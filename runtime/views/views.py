@@ -58,6 +58,11 @@ def canvas_shape(view: View) -> tuple[int, int, int, int]:
     return 1, 3, view.canvas_height, view.canvas_width
 
 
+def shrinks(size: Sequence[int], view: View) -> bool:
+    """Return whether a view is no larger than the picture of (height, width) `size`."""
+    return view.height <= size[0] and view.width <= size[1]
+
+
 def render_view(
     image: npt.NDArray[np.uint8],
     view: View,
@@ -73,8 +78,7 @@ def render_view(
     if size == (image.shape[1], image.shape[0]):
         scaled = image
     else:
-        shrinks = view.height <= image.shape[0] and view.width <= image.shape[1]
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        method = cv2.INTER_AREA if shrinks(image.shape[:2], view) else cv2.INTER_LINEAR
         scaled = cv2.resize(image, size, interpolation=method).astype(np.uint8, copy=False)
     if canvas is None:
         canvas = np.empty(canvas_shape(view), np.float32)

@@ -13,6 +13,7 @@ from benchmarks import pictures
 from benchmarks.pictures import BEGIN, END, STORE, stored, table, with_table
 from deepmask.evaluate.compare import compare
 from deepmask.evaluate.errors import EvalError
+from deepmask.runtime.io.written import RECORD
 from deepmask.runtime.model.folder import read_manifest
 from deepmask.runtime.model.shipped import shipped_model
 
@@ -100,7 +101,7 @@ def test_a_run_takes_the_place_of_the_one_of_its_name(
     assert [folder.name for folder in stored()] == ["ours", "other"]
     again = pictures.store(make_run(tmp_path / "c", "ours", 1, ("bbox",)))
     assert again == folders[1]
-    assert sorted(path.name for path in again.iterdir()) == ["records.jsonl", "run.json"]
+    assert {path.name for path in again.iterdir()} == {"records.jsonl", "run.json", RECORD}
     assert compare(stored()).runs[0][1]["bbox"]["AR@10"] == 1
     (tmp_path / "c" / "records.jsonl").write_text("torn")
     with pytest.raises(EvalError, match="is not a record"):

@@ -18,6 +18,7 @@ from pycocotools.coco import COCO
 from benchmarks import selective_search
 from benchmarks.selective_search import MISSING, Journal, to_results, ximgproc
 from deepmask.evaluate.errors import EvalError
+from deepmask.runtime.io.written import RECORD
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_ximgproc = pytest.mark.skipif(ximgproc() is None, reason=MISSING)
@@ -91,7 +92,7 @@ def test_results_are_cocos_and_say_how_they_were_made(
     assert about["method"] == "Selective Search, fast"
     assert about["images"] == 6
     assert about["processor_seconds"]["median"] >= 0
-    names = {"x.json", "x.images.json", "x.about.json"}
+    names = {"x.json", "x.images.json", "x.about.json", RECORD}
     assert {path.name for path in tmp_path.iterdir()} == names
 
 

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from deepmask.evaluate.average_precision import read_curve
+from deepmask.evaluate.average_precision import read_curve, trust
 from tests.evaluate.scenes import Json, encode, labelled_set, measure, proposals, rectangle
 
 NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
@@ -148,12 +148,30 @@ def by_hand(tmp_path: Path) -> Json:
 
 def test_voc_worked_out_by_hand(tmp_path: Path) -> None:
     """Right, wrong (a repeat), wrong, spared, right: precision 1 at recall 1/2, 2/4 at 1."""
-    for found in by_hand(tmp_path)["classes"].values():
+    metrics = by_hand(tmp_path)
+    for found in metrics["classes"].values():
         assert found["VOC_AP"] == pytest.approx(0.5 * 1 + 0.5 * 0.5)
         assert found["VOC_AP11"] == pytest.approx((6 * 1 + 5 * 0.5) / 11)
         assert [(one["name"], one["objects"]) for one in found["categories"]] == [("cat", 2)]
-        rows = {row["score"]: row for row in found["names"]["rows"]}
-        assert (rows[0.5]["named"], rows[0.5]["right"]) == (5, 2)
-        assert (rows[0.85]["named"], rows[0.85]["right"]) == (2, 1)
-        assert (rows[0.95]["named"], rows[0.95]["precision"]) == (1, 0)
-        assert found["names"]["trusted_from"] is None  # too few to tell
+    rows = {row["score"]: row for row in metrics["names"]["rows"]}
+    shown = [(rows[s]["named"], rows[s]["right"], rows[s]["wrong"]) for s in (0.5, 0.85, 0.95)]
+    assert shown == [(6, 4, 1), (2, 1, 1), (1, 0, 1)]  # each name for itself, a crowd is right
+    assert (rows[0.95]["precision"], rows[0.5]["of_objects"]) == (0, 0.8)
+    assert metrics["names"]["trusted_from"] is None  # too few to tell
+
+
+@pytest.mark.parametrize(
+    ("names", "least"),
+    [
+        ([(0.3, 1)] * 9 + [(0.4, 2)] * 30, 0.35),
+        ([(0.3, 1)] * 9 + [(0.4, 2)] * 36, 0.05),
+        ([(0.9, 0)] * 5 + [(0.8, 2)] * 40, 0.05),
+        ([(0.9, 0)] * 25 + [(0.8, 2)] * 400, None),
+        ([], None),
+    ],
+)
+def test_names_are_trusted_from_a_score_on(
+    names: list[tuple[float, int]], least: float | None
+) -> None:
+    """Where the precision is high enough at every higher score that has enough names."""
+    assert trust(names)["trusted_from"] == least

@@ -79,7 +79,7 @@ def test_images_without_proposals_count_as_missed(files: Path, tmp_path: Path) -
     shutil.copy(files / "labels.json", tmp_path / "labels.json")
     done = evaluate_file(tmp_path, "less", "--out", tmp_path / "out")
     assert done.returncode == 0
-    assert "note: 1 of 10 images have no proposals; their objects count as missed" in done.stderr
+    assert "note: no proposals in 1 of 10 images, whose objects count as missed" in done.stderr
     metrics = metrics_of(tmp_path / "out")
     assert metrics["images"] == 10
     assert metrics["segm"]["AR@1000"] < metrics_of(files / "whole")["segm"]["AR@1000"]
@@ -94,7 +94,7 @@ def test_a_wrong_result_costs_its_image_only(files: Path, tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "bad.json: image 3: result 0: its segmentation has size [5, 5]" in done.stderr
     assert metrics_of(tmp_path / "out")["images"] == 9
-    assert "PARTIAL: 1 of 10 images are not measured" in done.stdout
+    assert "PARTIAL: not measured: 1 of 10 images." in done.stdout
 
 
 def test_progress_is_shown_on_a_terminal_only(files: Path) -> None:

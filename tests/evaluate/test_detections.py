@@ -13,7 +13,7 @@ NEAR = np.array([[0, 0, 10, 10], [0, 1, 10, 10], [0, 6, 10, 10]], np.float32)
 
 def test_a_box_gives_way_to_a_better_one_of_its_category() -> None:
     boxes = np.stack([NEAR, NEAR + np.array([0, 0, 5, 0], np.float32)], axis=1)
-    scores = np.array([[0.5, 0.3], [0.9, 0.001], [0.2, 0.4]], np.float32)
+    scores = np.array([[0.5, 0.3], [0.9, 0.001], [0.2, 0.4]])
     found = detections_of(scores, boxes, [{"n": k} for k in "abc"], [7, 4])
     assert found.categories.tolist() == [7, 4, 4, 7]
     assert found.scores.tolist() == pytest.approx([0.9, 0.4, 0.3, 0.2])
@@ -23,10 +23,10 @@ def test_a_box_gives_way_to_a_better_one_of_its_category() -> None:
 
 def test_what_the_labels_lack_is_left_out() -> None:
     boxes = np.repeat(NEAR[:, None], 2, axis=1)
-    found = detections_of(np.full((3, 2), 0.5, np.float32), boxes, None, [None, 0])
+    found = detections_of(np.full((3, 2), 0.5), boxes, None, [None, 0])
     assert found.categories.tolist() == [0, 0]
     assert found.rles is None
-    none = detections_of(np.zeros((0, 2), np.float32), boxes[:0], None, [1, 2])
+    none = detections_of(np.zeros((0, 2)), boxes[:0], None, [1, 2])
     assert len(none.scores) == len(none.boxes) == 0
 
 
@@ -35,7 +35,7 @@ def test_an_image_has_so_many_at_most() -> None:
     boxes = np.zeros((count, 1, 4), np.float32)
     boxes[:, 0] = [5, 5, 4, 4]
     boxes[:, 0, 0] = 10 * np.arange(count)
-    scores = np.linspace(0.1, 0.9, count, dtype=np.float32)[:, None]
+    scores = np.linspace(0.1, 0.9, count)[:, None]
     found = detections_of(scores, boxes, None, [1])
     assert found.scores.tolist() == pytest.approx(scores[::-1][:MOST, 0].tolist())
 

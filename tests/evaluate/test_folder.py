@@ -10,11 +10,12 @@ import pytest
 from deepmask.evaluate.errors import EvalError
 from deepmask.evaluate.folder import require_comparison_folder, require_evaluation_folder
 from deepmask.runtime.io.outputs import UnwritableError
+from deepmask.runtime.io.written import RECORD
 from tests.evaluate.scenes import deepmask_eval, evaluate_file
 
 
 def names_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    return {path.name for path in folder.iterdir()} - {RECORD}
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,15 @@ def test_what_is_an_evaluations_may_be_there(files: Path, compared: Path, tmp_pa
     require_evaluation_folder(tmp_path)
     runs = (files / "whole", compared / "poor")
     require_comparison_folder(compared / "both", runs)
+
+
+def test_a_comparison_that_was_changed_stays(files: Path, compared: Path, tmp_path: Path) -> None:
+    runs = (files / "whole", compared / "poor")
+    both = shutil.copytree(compared / "both", tmp_path / "both")
+    require_comparison_folder(both, runs)
+    (both / "table.txt").write_text("with remarks")
+    with pytest.raises(EvalError, match=r"table\.txt: .*, or was changed since: choose another"):
+        require_comparison_folder(both, runs)
 
 
 def test_a_run_is_not_its_comparison(files: Path, compared: Path, tmp_path: Path) -> None:

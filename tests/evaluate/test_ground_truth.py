@@ -58,7 +58,7 @@ def test_labels_without_masks_measure_boxes(tmp_path: Path) -> None:
         (labels(bbox=[1, 2, 3], segmentation=[]), "annotation 5, image 1: bbox must be four"),
         (labels(category_id="cat"), "annotation 5, image 1: category_id is 'cat'"),
         (labels(segmentation=[[1, 2, 3]]), "annotation 5, image 1: segmentation has a polygon"),
-        (labels(iscrowd=1), "no object to measure: 1 crowds"),
+        (labels(iscrowd=1), "no object to measure: 1 crowd,"),
         (
             labels(segmentation=[[8, 4, 20, 4, 20, 16, 8, 16]], bbox=[8, 4, 20, 16]),
             "bbox looks like corners x1, y1, x2, y2",
@@ -95,7 +95,7 @@ def test_what_is_left_out_is_counted_and_costs_no_other(
     assert truth.kinds == ("segm", "bbox")
     assert truth.objects(1).ids.tolist() == [5]
     assert truth.ignored == {reason: 1}
-    assert truth.note().startswith(f"note: l.json: 1 annotations are left out (1 {reason}): ")
+    assert truth.note().startswith(f"note: l.json: left out: 1 annotation (1 {reason}): ")
     assert text in truth.note()
     assert not coco_truth(write(tmp_path / "l.json", labels())).note()
 

@@ -49,7 +49,7 @@ def test_a_model_that_names_everything_right(folder: Path) -> None:
             **{"Dark": 4, "bright": 4}
         }
     table = (folder / "run" / "table.txt").read_text()
-    for word in ("mask AP", "VOC 07", "category", "Dark", "names with a score of at least"):
+    for word in ("mask AP", "VOC 07", "category", "Dark", "names, by their probability"):
         assert word in table
 
 

@@ -59,7 +59,7 @@ def test_shards_merge_to_the_whole(files: Path, tmp_path: Path) -> None:
     assert merged["run"]["shard"] == [1, 1]
     half = deepmask_eval("merge", parts[1], "--out", tmp_path / "half")
     assert half.returncode == 0
-    assert "PARTIAL: 5 of 10 images are not measured" in half.stdout
+    assert "PARTIAL: not measured: 5 of 10 images." in half.stdout
     for arguments, message in (
         ([parts[0], parts[0]], "are the same shard, 1"),
         ([parts[0], files / "whole"], "is no shard of the run"),

@@ -23,6 +23,7 @@ from deepmask.evaluate.folder import SHEET_NAME
 from deepmask.networks.deepmask import DeepMaskNetwork
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.engines.tensorrt.plan_cache import model_plans
+from deepmask.runtime.io.written import RECORD
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from tests.conftest import draw_coco_set
@@ -84,7 +85,7 @@ class Command(ABC):
 
     def content(self, folder: Path) -> Any:
         """Return what must equal that of an undisturbed run once the command has finished."""
-        paths = (path for path in folder.rglob("*") if path.is_file())
+        paths = (path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
         return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
@@ -95,7 +96,7 @@ class Training(Command):
 
     def arguments(self, folder: Path) -> list[str]:
         inputs = self.inputs
-        line = ["train", "--train-annotations", str(inputs.labels)]
+        line = ["train", "--preset", "deepmask-r18", "--train-annotations", str(inputs.labels)]
         line += ["--train-images", str(inputs.images), "--out", str(folder), "--precision", "fp32"]
         line += ["--steps", "6", "--batch", "4", "--negatives", "2", "--max-octaves", "6"]
         line += ["--save-seconds", "0", "--log-every", "1", "--init", "random"]

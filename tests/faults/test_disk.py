@@ -60,7 +60,7 @@ def test_a_full_disk_ends_export_and_training_in_one_line(inputs: Inputs, tmp_pa
     assert list(tmp_path.iterdir()) == []
     command = ["deepmask-train", "--train-annotations", inputs.labels, "--init", "random"]
     command += ["--train-images", inputs.images, "--steps", 1, "--batch", 2, "--negatives", 1]
-    command += ["--max-octaves", 6, "--out", "run"]
+    command += ["--preset", "deepmask-r18", "--max-octaves", 6, "--out", "run"]
     code, errors = call(*command, folder=tmp_path, full=True)
     assert (code, len(errors)) == (1, 1)
     assert "last.pt: cannot be written (File too large)" in errors[0]

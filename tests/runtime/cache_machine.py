@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.plan_cache import model_plans
 from deepmask.runtime.model.manifest import Grid, Manifest, Scales, Stage, TensorSpec, Views
-from tests.runtime.fake_builder import fake_library
+from tests.runtime.fake_builder import fake_library, graph_file
 
 GPU = Gpu("NVIDIA L4", "8.9", "12.8")
 IMAGE = TensorSpec("image", "float32", (1, 3, "height", "width"))
@@ -34,7 +33,7 @@ def write_model(folder: Path, **more: Any) -> Manifest:
         shapes = {
             key: [a if isinstance(a, int) else -1 for a in inputs[key].axes] for key in inputs
         }
-        content = json.dumps({"name": name, "inputs": shapes, **more}).encode()
+        content = graph_file({"name": name, "inputs": shapes, **more})
         (folder / f"{name}.onnx").write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
         stages.append(Stage(name, f"{name}.onnx", sha256, per, inputs, outputs, {}))

@@ -1,4 +1,4 @@
-"""TensorRT's builder as far as the runtime uses it. A "graph" is JSON, and so is a "plan".
+"""TensorRT's builder as far as the runtime uses it. A "graph" is ONNX around JSON, a "plan" JSON.
 
 A graph: {"inputs": {name: shape}}, and optionally "remark" and "refused" with what the parser says,
 "warns" and "fails" with what the builder says.
@@ -12,9 +12,30 @@ from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
 from deepmask.runtime.engines.tensorrt.flavours import Library, Messages
 
 ComputeCapability = IntEnum("ComputeCapability", "SM80 SM86 SM89 SM120")
+
+
+def graph_file(described: dict[str, Any]) -> bytes:
+    """An ONNX file that is a graph to this builder."""
+    content: bytes = onnx.ModelProto(doc_string=json.dumps(described)).SerializeToString()
+    return content
+
+
+def read_graph(content: bytes) -> dict[str, Any]:
+    """What `graph_file` wrote; of a real graph its inputs."""
+    model = onnx.ModelProto.FromString(content)
+    if model.doc_string:
+        return dict(json.loads(model.doc_string))
+    shapes = {
+        one.name: [size.dim_value or -1 for size in one.type.tensor_type.shape.dim]
+        for one in model.graph.input
+    }
+    return {"name": model.graph.name.split()[0], "inputs": shapes}
 
 
 class Network:
@@ -84,9 +105,9 @@ def fake_library(
 
         def parse(self, content: bytes) -> bool:
             try:
-                self._network.graph = json.loads(content)
+                self._network.graph = read_graph(content)
                 self._problem = self._network.graph.get("refused", "")
-            except ValueError:
+            except DecodeError:
                 self._problem = "Failed to parse the ONNX model.\nIt is no protobuf."
             if "remark" in self._network.graph:
                 messages.add(self._network.graph["remark"])

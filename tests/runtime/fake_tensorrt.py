@@ -6,6 +6,7 @@ it was given with garbage: if that memory is also a tensor's, results are wrong.
 
 from __future__ import annotations
 
+import base64
 import json
 import weakref
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from deepmask import DeepMask
 from deepmask.runtime.engines.choose import Choice
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.engines.tensorrt.flavours import Library, Messages
+from deepmask.runtime.engines.tensorrt.graphs import stage_graph, view_stage
 from deepmask.runtime.engines.tensorrt.profile import profiles
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest
@@ -30,22 +32,31 @@ from tests.runtime.fake_gpu import GARBAGE, Array, FakeDevice
 
 Picture = npt.NDArray[np.uint8]
 Strategy = Enum("Strategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
-_TYPES: dict[str, Any] = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
+_TYPES: dict[str, Any] = {
+    **{"tensor(float)": np.float32, "tensor(int64)": np.int64},
+    **{"tensor(uint8)": np.uint8, "tensor(float16)": np.float16},
+}
 
 
 class FakeEngine:
-    def __init__(self, device: FakeDevice, path: str, shapes: list[dict[str, Any]]) -> None:
+    def __init__(
+        self, device: FakeDevice, graph: str | bytes, shapes: list[dict[str, Any]]
+    ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
-        self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.device = device
         self.inputs = {value.name: _TYPES[value.type] for value in self.session.get_inputs()}
+        self.outputs = {value.name: _TYPES[value.type] for value in self.session.get_outputs()}
         self.shapes = shapes
         self.num_optimization_profiles = len(shapes)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         names = [value.name for value in self.session.get_outputs()]
         return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
+
+    def get_tensor_dtype(self, name: str) -> Any:
+        return self.outputs[name]
 
     def get_tensor_profile_shape(self, name: str, index: int) -> Any:
         return self.shapes[index][name]
@@ -204,9 +215,12 @@ def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
             except ValueError:
                 messages.add("Serialization assertion magicTagRead == kMAGIC_TAG failed")
                 return None
-            return FakeEngine(device, described["path"], described["profiles"])
+            graph = described.get("path") or base64.b64decode(described["graph"])
+            return FakeEngine(device, graph, described["profiles"])
 
-    module: Any = SimpleNamespace(Runtime=Runtime, ExecutionContextAllocationStrategy=Strategy)
+    module: Any = SimpleNamespace(
+        Runtime=Runtime, ExecutionContextAllocationStrategy=Strategy, nptype=lambda kind: kind
+    )
     if flavour == "tensorrt-rtx":
         module.ComputeCapability = ComputeCapability
         module.IRuntimeCache = FakeRuntimeCache
@@ -217,7 +231,7 @@ def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
 def fake_plans(
     manifest: Manifest, folder: Path, max_side: int = 640, top: float | None = None
 ) -> Mapping[str, bytes]:
-    """Plans with the profiles that real ones get."""
+    """Plans with the profiles that real ones get, of the graphs as they are in the folder."""
     plans = {}
     for stage in manifest.stages:
         shapes = [
@@ -225,6 +239,22 @@ def fake_plans(
             for profile in profiles(manifest, stage, max_side, top)
         ]
         described = {"path": str(folder / stage.file), "profiles": shapes}
+        plans[stage.name] = json.dumps(described).encode()
+    return plans
+
+
+def real_plans(manifest: Manifest, folder: Path, max_side: int = 640) -> Mapping[str, bytes]:
+    """Plans of the graphs that TensorRT gets: pictures are resized, masks are float16."""
+    painting, graph = view_stage(manifest)
+    graphs = [(painting, graph)]
+    graphs += [(stage, stage_graph(folder / stage.file, stage)) for stage in manifest.stages]
+    plans = {}
+    for stage, content in graphs:
+        shapes = [
+            {key: (span.min, span.opt, span.max) for key, span in profile.items()}
+            for profile in profiles(manifest, stage, max_side)
+        ]
+        described = {"graph": base64.b64encode(content).decode(), "profiles": shapes}
         plans[stage.name] = json.dumps(described).encode()
     return plans
 

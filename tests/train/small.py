@@ -22,7 +22,8 @@ Fresh = Callable[..., Trainer]
 
 COMMAND = str(Path(sys.executable).with_name("deepmask-train"))
 #: A run of seconds: few steps, few patches.
-SMALL = ["--steps", "3", "--batch", "4", "--negatives", "2", "--max-octaves", "6"]
+SMALL = ["--preset", "deepmask-r18"]
+SMALL += ["--steps", "3", "--batch", "4", "--negatives", "2", "--max-octaves", "6"]
 SMALL += ["--val-patches", "2"]
 
 

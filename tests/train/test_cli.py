@@ -92,7 +92,7 @@ def test_signals_save_and_say_how_to_go_on(
 def test_mistakes_and_failures_are_one_line(drawn: tuple[Path, Path], tmp_path: Path) -> None:
     other, missing = tmp_path / "other.pt", tmp_path / "none"
     save_checkpoint(Checkpoint(PRESETS["w112-p3-d21"].config, {}, {}), other)
-    start = [*data(drawn), "--out", tmp_path / "x"]
+    start = [*data(drawn), "--preset", "deepmask-r18", "--out", tmp_path / "x"]
     plain, sharp = [*start, "--init", "random"], [*start, "--preset", "sharpmask-r18"]
     cases: dict[str, tuple[int, list[object]]] = {
         "--init is missing": (2, start),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import click
 import pytest
@@ -11,6 +13,7 @@ from click.testing import CliRunner
 
 from deepmask.networks.presets import PRESETS, STUDIED, USED
 from deepmask.networks.recipe import Recipe, knob
+from deepmask.runtime.io.outputs import RefusedError
 from deepmask.train.cli import command, given_recipe
 from deepmask.train.cli_options import chosen_preset, given_value, recipe_options
 from tests.networks.patch_presets import PATCH_PRESETS
@@ -71,8 +74,8 @@ def test_a_setting_of_another_recipe_is_told_to_have_no_effect(flag: str) -> Non
 
 
 def test_an_unknown_preset_is_named() -> None:
-    assert chosen_preset(["--preset", "nothing"]) == "deepmask-r18"
-    assert chosen_preset(["--preset"]) == "deepmask-r18"
+    assert chosen_preset(["--preset", "nothing"]) == "fpn-lite"
+    assert chosen_preset(["--preset"]) == "fpn-lite"
     with pytest.raises(click.UsageError, match="'nothing' is not one of '") as told:
         parsed("--preset", "nothing")
     to_use, _, of_a_study = told.value.message.partition("; nor a row of the thesis' tables: ")
@@ -97,3 +100,19 @@ def test_a_recipe_of_its_own_has_its_options() -> None:
     assert list(options) == [item.name for item in fields(CountRecipe)]
     assert (options["counted"].default, options["counted"].help) == ("sheep", "What is counted.")
     assert (options["steps"].default, options["steps"].type) == (9, click.INT)
+
+
+def test_labels_are_not_written_over(drawn: tuple[Path, Path], tmp_path: Path) -> None:
+    labels, images = drawn
+    mine = tmp_path / "mine.json"
+    mine.write_bytes(labels.read_bytes())
+    line = ["--check-data", "--train-annotations", str(mine), "--train-images", str(images)]
+    before = mine.read_bytes()
+    refused = CliRunner().invoke(command, [*line, "--as-coco", str(mine)])
+    assert isinstance(refused.exception, RefusedError)
+    assert str(refused.exception).startswith(f"--as-coco {mine}: exists and was not made by")
+    assert mine.read_bytes() == before
+    new = tmp_path / "new.json"
+    for _ in range(2):
+        assert CliRunner().invoke(command, [*line, "--as-coco", str(new)]).exit_code == 0
+    assert len(json.loads(new.read_text())["annotations"]) == 18

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,27 @@ import numpy.typing as npt
 from deepmask.runtime.engines.base import Buffer, Engine, EngineError
 from deepmask.runtime.engines.tensorrt.cuda import Device, Event
 from deepmask.runtime.engines.tensorrt.flavours import Library, started
+from deepmask.runtime.engines.tensorrt.graphs import RESIZE, view_stage
 from deepmask.runtime.engines.tensorrt.loaded_plan import LoadedPlan
+from deepmask.runtime.engines.tensorrt.profile import LARGEST
 from deepmask.runtime.engines.tensorrt.runtime_cache import open_runtime_cache
 from deepmask.runtime.engines.tensorrt.thread_context import DeviceTensor, ThreadContext
-from deepmask.runtime.model.manifest import Manifest
+from deepmask.runtime.model.manifest import Manifest, Views
+from deepmask.runtime.views.view_graph import ACROSS, DOWN, PICTURE, intervals
+from deepmask.runtime.views.views import View
+
+
+class Picture(NamedTuple):
+    """A picture whose views are wanted: here, and on the GPU if it is resized there."""
+
+    image: npt.NDArray[np.uint8]
+    tensor: DeviceTensor | None
 
 
 class TensorRTEngine(Engine):
     """Run the plans of a model. Each thread that calls it gets a `ThreadContext` of its own."""
+
+    window_bytes = 256 << 20
 
     def __init__(
         self,
@@ -45,7 +59,8 @@ class TensorRTEngine(Engine):
         self._plans: dict[str, LoadedPlan] = {}
         with device.active():
             runtime = started(library, library.module.Runtime)
-            for stage in manifest.stages:
+            stages = [*manifest.stages, view_stage(manifest)[0]]
+            for stage in (one for one in stages if one.name in plans):
                 engine = runtime.deserialize_cuda_engine(plans[stage.name])
                 if engine is None:
                     raise EngineError(
@@ -62,7 +77,28 @@ class TensorRTEngine(Engine):
             for name in stage.with_role("locations")
             for profile in self._plans[stage.name].profiles
         )
+        self.mask_dtype = np.result_type(
+            *(
+                self._plans[stage.name].output_types[name]
+                for stage in manifest.window_stages
+                for name in stage.outputs
+                if stage.outputs[name].role == "mask"
+            )
+        )
         self.description = f"{library.flavour} {library.version} on {device.gpu.name}"
+
+    def picture(self, image: npt.NDArray[np.uint8]) -> Picture:
+        fits = RESIZE in self._plans and max(image.shape) <= LARGEST
+        return Picture(image, self.upload(image) if fits else None)
+
+    def canvas(self, picture: Picture, view: View, views: Views) -> DeviceTensor:
+        if picture.tensor is None:
+            painted: DeviceTensor = super().canvas(picture.image, view, views)
+            return painted
+        down, across = intervals(picture.image.shape[:2], view, views)
+        given = {PICTURE: picture.tensor, DOWN: self.upload(down), ACROSS: self.upload(across)}
+        [canvas] = self.run(RESIZE, given).values()
+        return canvas
 
     def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
         with self._thread() as thread:

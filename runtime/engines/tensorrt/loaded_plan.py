@@ -42,7 +42,8 @@ class LoadedPlan:
         self._engine = engine
         self._cache = cache
         self._has_new_kernels = False
-        self.output_types = {name: np.dtype(spec.dtype) for name, spec in stage.outputs.items()}
+        of_numpy, type_of = library.module.nptype, engine.get_tensor_dtype
+        self.output_types = {name: np.dtype(of_numpy(type_of(name))) for name in stage.outputs}
         self.profiles = [
             {n: Range(*map(tuple, engine.get_tensor_profile_shape(n, k))) for n in stage.inputs}
             for k in range(engine.num_optimization_profiles)

@@ -23,6 +23,7 @@ from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.build import build_plan
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library
+from deepmask.runtime.engines.tensorrt.graphs import stage_graph, view_stage
 from deepmask.runtime.engines.tensorrt.memory import require_room
 from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
 from deepmask.runtime.errors import one_line
@@ -36,7 +37,7 @@ except ImportError:  # Windows: two processes may both build
     fcntl = None  # type: ignore[assignment]
 
 #: The number changes with what a description holds, and with how plans are built.
-FORMAT = "deepmask-plan/4"
+FORMAT = "deepmask-plan/5"
 #: What stands for a GPU or driver that a plan is not bound to.
 ANY = "any"
 #: Operating system and processor: a plan is for those that it was built on.
@@ -67,6 +68,8 @@ def model_plans(
 ) -> dict[str, bytes]:
     """Return the plan of each stage of the model in `folder` for one GPU, by the stage's name.
 
+    With them comes that of `view_stage`, unless TensorRT cannot build it for this GPU.
+
     cache      where plans are kept; by default among the user's caches.
     max_side   the longest side of scale 1 that must fit, in pixels; at least the model's own.
     top        scales up to 2^`top` must fit; by default the model's own.
@@ -89,7 +92,15 @@ def model_plans(
     for stage in manifest.stages:
         identity = identify(library, gpu, manifest, stage, side, top, tf32)
         shapes = profiles(manifest, stage, side, identity["top"])
-        plans[stage.name] = own.get(stage, identity, shapes, folder / stage.file)
+        content = functools.partial(stage_graph, folder / stage.file, stage)
+        plans[stage.name] = own.get(stage, identity, shapes, content)
+    stage, graph = view_stage(manifest)
+    identity = identify(library, gpu, manifest, stage, side, top, tf32)
+    shapes = profiles(manifest, stage, side, identity["top"])
+    try:
+        plans[stage.name] = own.get(stage, identity, shapes, lambda: graph)
+    except EngineError as error:
+        report(f"pictures are resized by the processor: {error}")
     rounded = tf32 and tuple(map(int, gpu.compute_capability.split("."))) >= (8, 0)
     report(f"precision {manifest.precision}{', products in TF32' * rounded}")
     return plans
@@ -212,8 +223,14 @@ class _Plans:
     manifest: Manifest
     free: int
 
-    def get(self, stage: Stage, wanted: Identity, shapes: Sequence[Profile], graph: Path) -> bytes:
-        """Find a plan, or build it of the graph in a file."""
+    def get(
+        self,
+        stage: Stage,
+        wanted: Identity,
+        shapes: Sequence[Profile],
+        graph: Callable[[], bytes],
+    ) -> bytes:
+        """Find a plan, or build it of a graph."""
         name, found = stage.name, find(self.folder, wanted)
         if isinstance(found, bytes):
             return found
@@ -223,9 +240,7 @@ class _Plans:
                 return found
             again = f"{found}: building again" if found else "building"
             self.report(f"plan {name}: {again}")
-            start, content = time.monotonic(), graph.read_bytes()
-            if hashlib.sha256(content).hexdigest() != wanted["graph"]:
-                raise EngineError(f"{graph}: was changed since the model was loaded; start again")
+            start, content = time.monotonic(), graph()
             if self.free:
                 most = wanted["max_side"], wanted["top"]
                 require_room(self.manifest, stage, content, *most, self.free)

@@ -19,8 +19,13 @@ Shape = tuple[int, ...]
 
 #: Height and width of the photograph that gets the optima: the most common size in COCO.
 COMMON = (480, 640)
-#: Windows of one run: the fewest, the usual and the most.
+#: Sides of the largest picture that is resized on the GPU. Of a larger one fewer bytes go there
+#: resized, and products of two matrices would cost more than the network.
+LARGEST = 2048
+#: Windows of one run: the fewest, the usual and the most; those of a model that sees a picture once
+#: all come together.
 WINDOWS = (1, 128, 256)
+WINDOWS_OF_ONE_VIEW = (1, 512, 1024)
 #: Optima are no closer than this power of two: more would be slow to build and no faster to run.
 _LEAST_STEP = 0.5
 
@@ -114,9 +119,12 @@ def _half(view: View, manifest: Manifest) -> View:
 
 
 def _range(spec: TensorSpec, views: tuple[View, View, View], manifest: Manifest) -> Range:
+    if spec.role == "picture":
+        return Range((1, 1, 3), (*COMMON, 3), (LARGEST, LARGEST, 3))
+    once = len(manifest.views.scales.factors()) == 1
     low, best, high = (
         [axis_size(axis, view, manifest, windows) for axis in spec.axes]
-        for view, windows in zip(views, WINDOWS, strict=True)
+        for view, windows in zip(views, WINDOWS_OF_ONE_VIEW if once else WINDOWS, strict=True)
     )
     for index, axis in enumerate(spec.axes):
         if axis == "any":

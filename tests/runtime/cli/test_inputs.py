@@ -42,6 +42,14 @@ def test_a_folder_and_the_folders_in_it(tree: Path) -> None:
     assert found("photos/drawn", leave_out="photos/drawn") == ["photos/drawn/a.png"]
 
 
+def test_a_file_is_taken_once_whatever_names_it(tree: Path) -> None:
+    (tree / "link.jpg").symlink_to("a.jpg")
+    everything = ["photos/b/a.jpg", "photos/a.jpg", "photos/link.jpg"]
+    here = str(tree.resolve())
+    twice = ("photos/b/", "photos", "photos/", "photos/b/../a.jpg", here, "photos/*.jpg")
+    assert found(*twice) == everything
+
+
 def test_patterns(tree: Path) -> None:
     assert found("photos/*.jpg") == ["photos/a.jpg"]
     assert found("photos/**/*.[jp][pn]g", "photos/b/c/note.txt") == [
@@ -61,6 +69,8 @@ def test_patterns(tree: Path) -> None:
         ("nowhere/*.jpg", "no image matches this pattern"),
         ("https://example.org/a.jpg", r"^https://example\.org/a\.jpg: is a URL; download it fir"),
         ("S3://bucket/a.jpg", "^S3://bucket/a.jpg: is a URL"),
+        ("photos/gone.jpg", "photos/gone.jpg: no such file"),
+        ("-1", "-1: no such file"),
         ("empty", "no images in this folder .*--recursive also searches the folders in it"),
     ],
 )

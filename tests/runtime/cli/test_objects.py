@@ -127,14 +127,21 @@ def test_a_label_map_has_the_numbers_of_the_objects(folder: Path) -> None:
 def test_formats_have_files_of_their_own(folder: Path, kind: str, files: set[str]) -> None:
     """They take the place of the results; written by a run, they may be replaced by the next."""
     before = {path for path in folder.rglob("*") if path.is_file()}
-    again = ["--force"] if kind == "yolo-seg" else []  # which has no place for a mark
-    for more in ([], again):
-        done = run("pictures", *CPU, "--format", kind, "--top", 2, *more, cwd=folder)
+    for _ in range(2):
+        done = run("pictures", *CPU, "--format", kind, "--top", 2, cwd=folder)
         assert (done.returncode, done.stderr) == (0, "")
-        made = {path for path in folder.rglob("*") if path.is_file()} - before
+        made = {path for path in folder.rglob("[!.]*") if path.is_file()} - before
         assert {path.relative_to(folder).as_posix() for path in made} == files
         assert f"wrote {kind} files in {files.pop().split('/')[0]}" in done.stdout
         files |= {path.relative_to(folder).as_posix() for path in made}
+
+
+def test_cut_outs_of_an_earlier_run_do_not_mix_with_the_new(folder: Path) -> None:
+    for top in (3, 1):
+        options = ("--format", "cutout", "--top", top, "--parts")
+        assert run("pictures", *CPU, *options, cwd=folder).returncode == 0
+        made = {path.name for path in (folder / "cutouts").glob("*.png")}
+        assert made == {f"{name}-{number}.png" for name in "ab" for number in range(1, top + 1)}
 
 
 def test_one_page_for_all_pictures(folder: Path) -> None:
@@ -180,7 +187,7 @@ def test_a_video(folder: Path) -> None:
         (["pictures", "--html", "pictures/a.png"], 2, "--html pictures/a.png"),
         (["pictures", "--format", "png", "--out", "pictures"], 2, "--out pictures/a.png"),
         (["pictures", "--format", "labelme"], 2, "--out pictures/b.json"),
-        (["pictures/a.png", "pictures/a.bmp", "--format", "labelme"], 2, "pictures/a.json"),
+        (["a.bmp", "a.jpg", "--format", "labelme"], 2, "a.json: two images would get this"),
         (["pictures", "--format", "png", "--out", "clip.mp4/m"], 1, "cannot be written"),
         (["-", "--format", "labelme"], 2, "standard input has none"),
         (["pictures", "--top", "65536"], 2, "'--top': 65536 is not in the range 1<=x<=65535"),
@@ -189,7 +196,7 @@ def test_a_video(folder: Path) -> None:
         (["clip.mp4", "--html", "r.html"], 2, "--html r.html: is for images"),
         (["clip.mp4", "--overlay", "o.png"], 2, "--overlay o.png: expected a video, .mp4, .mov"),
         (["clip.mp4", "--overlay", "clip.mp4"], 2, "--overlay clip.mp4"),
-        (["gone.mp4"], 1, "gone.mp4: no such file"),
+        (["gone.mp4"], 2, "gone.mp4: no such file"),
         (["pictures/bad.mp4"], 1, "bad.mp4: not a video that can be read"),
         (["77"], 1, "camera 77: there is no such camera"),
     ],
@@ -197,6 +204,8 @@ def test_a_video(folder: Path) -> None:
 def test_errors_are_one_line(folder: Path, arguments: list[str], code: int, text: str) -> None:
     (folder / "pictures" / "b.json").write_text('{"version": "6.0", "shapes": ["by hand"]}')
     (folder / "pictures" / "bad.mp4").write_text("no video")
+    for name in ("a.bmp", "a.jpg"):
+        (folder / name).touch()
     done = run(*arguments, *CPU, cwd=folder)
     assert text in done.stderr
     assert done.stderr.startswith("Error: ")

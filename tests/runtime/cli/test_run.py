@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from PIL import Image
 from deepmask.runtime.cli.run import command
 from deepmask.runtime.engines.choose import ENGINES, choose
 from deepmask.runtime.io.images import MAX_PIXELS
+from deepmask.runtime.io.written import RECORD
 
 CPU = ("--model", "model", "--device", "cpu")
 COMMAND = str(Path(sys.executable).with_name("deepmask-trt-run"))
@@ -41,20 +41,11 @@ def images_of(path: Path) -> list[dict[str, Any]]:
     return list(json.loads(path.with_suffix(".images.json").read_text())["images"])
 
 
-@pytest.fixture
-def folder(tmp_path: Path, model_folder: Path, scene: Callable[..., Any]) -> Path:
-    """`model/`, and three pictures in `pictures/`."""
-    shutil.copytree(model_folder, tmp_path / "model")
-    (tmp_path / "pictures").mkdir()
-    for seed, name in enumerate(["a.png", "000000000042.jpg", "c.bmp"]):
-        Image.fromarray(scene(seed, 80, 100).image).save(tmp_path / "pictures" / name)
-    return tmp_path
-
-
 def test_one_image(folder: Path) -> None:
     options = ("--proposals", 50, "--out", "p.json", "--overlay", "o.png", "--top", 4, "--parts")
     done = run("pictures/a.png", *CPU, *options, cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
+    assert "\nscales  2^" in done.stdout
     results = results_of(folder / "p.json")
     assert 0 < len(results) <= 50
     assert {result["image_id"] for result in results} == {1}
@@ -83,11 +74,12 @@ def test_auto_prints_what_it_chose_and_why(folder: Path) -> None:
 
 def test_folder_with_a_broken_file(folder: Path) -> None:
     (folder / "pictures" / "b.jpg").write_text("no picture")
-    done = run("pictures", "gone.jpg", *CPU, "--overlay", "drawn", cwd=folder)
+    (folder / "bad.jpg").touch()
+    done = run("pictures", "bad.jpg", *CPU, "--overlay", "drawn", cwd=folder)
     assert done.returncode == 1
     errors = done.stderr.splitlines()
     assert errors[0].startswith("Error: pictures/b.jpg: not an image that can be read")
-    assert errors[1] == "Error: gone.jpg: no such file"
+    assert errors[1] == "Error: bad.jpg: the file is empty"
     assert errors[2] == "Error: 2 of 5 images failed, the others are done"
     assert "mean time of 3 images, ms; two are in work at once and overlap" in done.stdout
     assert re.search(r"^3 images in \d+\.\d s, \d+\.\d\d images per second$", done.stdout, re.M)
@@ -98,41 +90,7 @@ def test_folder_with_a_broken_file(folder: Path) -> None:
     found = {result["image_id"] for result in results_of(folder / "proposals.json")}
     assert found == {42, 1, 3}
     drawn = sorted(path.name for path in (folder / "drawn" / "pictures").iterdir())
-    assert drawn == ["000000000042.png", "a.png", "c.png"]
-
-
-def test_folders_of_folders_and_what_they_hold_from_before(folder: Path) -> None:
-    """Overlays of an earlier run are no pictures of the next one, which may replace them."""
-    (folder / "pictures" / "sub").mkdir()
-    shutil.copy(folder / "pictures" / "a.png", folder / "pictures" / "sub")
-    options = (
-        "--recursive",
-        "--overlay",
-        "pictures/drawn",
-        "--proposals",
-        5,
-        "--out",
-        "new/p.json",
-    )
-    for _ in range(2):
-        done = run("pictures", *CPU, *options, cwd=folder)
-        assert (done.returncode, done.stderr) == (0, "")
-        names = [image["file_name"] for image in images_of(folder / "new" / "p.json")]
-        assert names == ["000000000042.jpg", "a.png", "c.bmp", "sub/a.png"]
-    drawn = folder / "pictures" / "drawn"
-    assert {path.relative_to(drawn).as_posix() for path in drawn.rglob("*.png")} == {
-        *("000000000042.png", "a.png", "c.png", "sub/a.png")
-    }
-
-
-def test_a_strangers_file_is_replaced_by_force(folder: Path) -> None:
-    mine = folder / "mine.json"
-    mine.write_text('{"years": "of work"}')
-    done = run("pictures/a.png", *CPU, "--out", "mine.json", cwd=folder)
-    assert (done.returncode, mine.read_text()) == (2, '{"years": "of work"}')
-    assert "--force to replace it" in done.stderr
-    assert run("pictures/a.png", *CPU, "--out", "mine.json", "--force", cwd=folder).returncode == 0
-    assert results_of(mine)
+    assert drawn == [RECORD, "000000000042.png", "a.png", "c.png"]
 
 
 def test_standard_input(folder: Path) -> None:
@@ -143,6 +101,9 @@ def test_standard_input(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     assert images_of(folder / "proposals.json")[0]["file_name"] == "stdin"
     assert (folder / "drawn" / "stdin.png").is_file()
+    done = subprocess.run([COMMAND, "-", *CPU], cwd=folder, input=b"no", capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"Error: standard input: not an image that can be read (JPEG, ")
 
 
 def test_scales_zoom_and_threshold(folder: Path) -> None:
@@ -196,7 +157,7 @@ def test_coarse_masks_of_a_refined_model(folder: Path, refined_folder: Path) -> 
         (["a.png", "--colour"], 2, "--colour"),
         (["empty", "--model", "model"], 2, "empty: no images in this folder (.jpg, "),
         (["x" * 300, "--model", "model"], 2, "cannot be read (File name too long)"),
-        (["gone.png", "--model", "model"], 1, "gone.png: no such file"),
+        (["pictures", "gone.png", "--model", "no model"], 2, "gone.png: no such file"),
         (["pictures/a.png", "--model", "model", "--max-pixels", "9"], 1, "the limit is 9e-06"),
         (["pictures/a.png", *CPU, "--out", "pictures/a.png", "--force"], 2, "a.png: is an input"),
         (["pictures", *CPU, "--overlay", "pictures/../pictures"], 2, "pictures/a.png: is an input"),
@@ -206,6 +167,9 @@ def test_coarse_masks_of_a_refined_model(folder: Path, refined_folder: Path) -> 
             "is an input, which is nev",
         ),
         (["http://example.org/a.png"], 2, "http://example.org/a.png: is a URL; download it first"),
+        (["pictures/a.png", *CPU, "--out", "-"], 2, "results go to files"),
+        (["pictures/a.png", *CPU, "--html", "-"], 2, "results go to files"),
+        (["pictures/a.png", *CPU, "--overlay", "-"], 2, "results go to files"),
         (["pictures/*.gif"], 2, "pictures/*.gif: no image matches this pattern"),
         (["-", "a.png"], 2, "-: standard input is one image, give it alone"),
         (["pictures/a.png", "--model", "model", "--out", "empty"], 1, "empty: is a folder, exp"),
@@ -217,6 +181,7 @@ def test_coarse_masks_of_a_refined_model(folder: Path, refined_folder: Path) -> 
 )
 def test_errors_are_one_line(folder: Path, arguments: list[str], code: int, text: str) -> None:
     (folder / "empty").mkdir()
+    shutil.copy(folder / "pictures" / "a.png", folder)
     done = run(*arguments, cwd=folder)
     assert text in done.stderr
     assert done.stderr.startswith("Error: ")

@@ -10,7 +10,6 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
 
 from deepmask import DeepMask
 from deepmask.runtime.engines import onnxruntime as ort_engine
@@ -19,7 +18,7 @@ from deepmask.runtime.engines.choose import Choice, choose
 from deepmask.runtime.engines.tensorrt import cuda, flavours, plan_cache
 from deepmask.runtime.model.manifest import Manifest, Scales, Stage
 from tests.runtime.fake_gpu import FAKE, FakeDevice
-from tests.runtime.fake_tensorrt import fake_library, fake_plans
+from tests.runtime.fake_tensorrt import fake_library, fake_plans, real_plans
 
 Patch = pytest.MonkeyPatch
 
@@ -158,15 +157,16 @@ def test_tensorrt_opens_what_the_cache_gives(
 def test_plans_are_built_once_and_found_again(
     gpu: FakeDevice, model: DeepMask, model_folder: Path, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    """Through the cache itself: the first load builds three plans, the second reads them."""
-    plans = fake_plans(model.manifest, model_folder)
+    """Through the cache itself: the first load builds four plans, the second reads them."""
+    plans = real_plans(model.manifest, model_folder)
     monkeypatch.setattr(plan_cache, "build_plan", lambda _, __, name, *___: (plans[name], []))
     image = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
-    for builds in (3, 0):
+    for builds in (4, 0):
         lines: list[str] = []
         with DeepMask.load(model_folder, cache=tmp_path, report=lines.append) as loaded:
             assert loaded.choice.engine == "tensorrt"
-            assert_array_equal(loaded.windows(image).logits, model.windows(image).logits)
+            found, expected = loaded.windows(image).logits, model.windows(image).logits
+            assert np.median(np.abs(found - expected)) < 0.01 * np.abs(expected).max()
         assert sum(": built in " in line for line in lines) == builds
         assert "precision fp32" in lines[-1]
 

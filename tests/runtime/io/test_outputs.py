@@ -1,9 +1,9 @@
-"""No output replaces an input, or a file that this project did not make."""
+"""No output replaces an input, or a file that this project did not make as it is."""
 
 from __future__ import annotations
 
 import os
-import sys
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ from deepmask.runtime.io.atomic import new_file
 from deepmask.runtime.io.outputs import (
     RefusedError,
     UnwritableError,
-    is_ours,
     require_folder,
     require_writable,
 )
@@ -68,7 +67,7 @@ def test_names_that_differ_in_case_are_one_file_where_the_file_system_says_so(
 
 
 def test_a_strangers_file_is_replaced_only_by_force(photograph: Path) -> None:
-    with pytest.raises(RefusedError, match="exists and was not made by deepmask-trt: give ano"):
+    with pytest.raises(RefusedError, match="exists and was not made by deepmask-trt, or w"):
         require_writable({"--out": [photograph]}, [])
     require_writable({"--out": [photograph]}, [], force=True)
     broken = photograph.with_name("broken.json")
@@ -78,28 +77,34 @@ def test_a_strangers_file_is_replaced_only_by_force(photograph: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", PICTURES)
-def test_our_pictures_are_known_by_their_content(tmp_path: Path, suffix: str) -> None:
+def test_our_pictures_are_replaced_unless_they_were_changed(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     rng = np.random.default_rng(0)
     write_picture(path, rng.integers(0, 255, (200, 300, 3)).astype(np.uint8))
     with Image.open(path) as picture:
         assert picture.size == (300, 200)
-    assert is_ours(path) == (suffix != ".bmp")  # which has no place for a text
-    path.write_bytes(b"\x89PNG, a user's own, which is long" * 1000)
-    assert not is_ours(path)
+    require_writable({"--overlay": [path]}, [])
+    with path.open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(RefusedError, match="not made by deepmask-trt, or was changed since: give"):
+        require_writable({"--overlay": [path]}, [])
+    require_writable({"--overlay": [path]}, [], force=True)
 
 
 @pytest.mark.parametrize("count", [0, 1, 40])
-def test_our_results_are_known_by_their_content(tmp_path: Path, count: int) -> None:
+def test_our_results_are_replaced_and_those_of_another_tool_are_not(
+    tmp_path: Path, count: int
+) -> None:
+    """Though they have the very same layout."""
     result = {"image_id": 1, "category_id": 1, "segmentation": {"size": [4, 6], "counts": "a"}}
     with ResultsWriter(tmp_path / "p.json") as writer:
         writer.add([{**result, "bbox": [0, 0, 1, 1], "score": 0.5}] * count, 1, "a.png", 4, 6)
     for path in (tmp_path / "p.json", tmp_path / "p.images.json"):
-        assert is_ours(path)
         require_writable({"--out": [path]}, [])
-    for text in ("[]", "[1]", '[{"image_id": 1}]', '{"images": []}'):
-        path.write_text(text)
-        assert not is_ours(path)
+        other = path.with_name(f"another-{path.name}")
+        shutil.copy(path, other)
+        with pytest.raises(RefusedError, match="exists and was not made by deepmask-trt"):
+            require_writable({"--out": [other]}, [])
 
 
 def test_a_file_without_content_may_be_replaced(tmp_path: Path) -> None:
@@ -154,23 +159,6 @@ def test_a_folder_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert tried == [tmp_path]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="chmod means something else there")
-def test_a_file_that_cannot_be_read_counts_as_a_strangers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "p.json"
-    path.write_text("secret")
-
-    def refuse(*arguments: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(outputs, "is_ours", refuse)
-    with pytest.raises(UnwritableError, match="cannot be written"):
-        require_writable({"--out": [path]}, [])
-
-
-def test_a_text_says_that_it_cannot_tell(tmp_path: Path) -> None:
-    """YOLO's labels have no room for a mark, so our own of before are refused with true words."""
-    (tmp_path / "a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.6\n")
-    with pytest.raises(RefusedError, match=r"exists and cannot tell whether deepmask-trt made it"):
-        require_writable({"--out": [tmp_path / "a.txt"]}, [])
+def test_a_command_without_force_does_not_advise_it(photograph: Path) -> None:
+    with pytest.raises(RefusedError, match=r"or was changed since: give another name$"):
+        require_writable({"--out": [photograph]}, [], force=None)

@@ -16,6 +16,7 @@ import pytest
 from deepmask.runtime.io import atomic
 from deepmask.runtime.io.atomic import atomic_write, remove_stale
 from deepmask.runtime.io.results import ResultsWriter
+from deepmask.runtime.io.written import RECORD
 from tests.runtime.io.test_atomic import names, needs_locks, temporary
 
 Patch = pytest.MonkeyPatch
@@ -126,4 +127,4 @@ def test_results_replace_what_killed_runs_left_of_them(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path / "p.json") as writer:
         writer.add([], 1, "a", 2, 3)
         assert all(path.exists() for path in left)
-    assert names(tmp_path) == ["p.images.json", "p.json"]
+    assert names(tmp_path) == [RECORD, "p.images.json", "p.json"]

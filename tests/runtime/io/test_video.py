@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from deepmask.runtime.io.images import ImageError
-from deepmask.runtime.io.outputs import is_ours
 from deepmask.runtime.io.results import ResultsError
 from deepmask.runtime.io.video import Video, VideoWriter, is_video
+from deepmask.runtime.io.written import RECORD, Written
 
 Frame = npt.NDArray[np.uint8]
 
@@ -35,8 +35,8 @@ def write(path: Path, frames: int, rate: float = 10) -> Path:
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".avi", ".MP4"])
 def test_what_is_written_reads_back(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / "new" / f"a{suffix}", 6)
-    assert [one.name for one in path.parent.iterdir()] == [path.name]
-    assert is_ours(path)
+    assert {one.name for one in path.parent.iterdir()} == {path.name, RECORD}
+    assert Written().has(path)
     with closing(Video(path)) as video:
         assert (video.total, video.rate, video.name) == (6, 10, path.name)
         frames = list(video.frames())
@@ -97,4 +97,4 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").mkdir()
     with pytest.raises(ResultsError, match=r"a.mp4: cannot be written"):
         write(tmp_path / "a.mp4", 1)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "file"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "file", RECORD}

@@ -13,7 +13,7 @@ from deepmask.runtime.engines.tensorrt.build import build_plan
 from deepmask.runtime.engines.tensorrt.flavours import Library
 from deepmask.runtime.engines.tensorrt.profile import Range
 from deepmask.runtime.engines.tensorrt.progress import share_done
-from tests.runtime.fake_builder import fake_library
+from tests.runtime.fake_builder import fake_library, graph_file
 
 PROFILES = [{"features": Range((1, 7, 4, 4), (1, 7, 8, 8), (1, 7, top, top))} for top in (10, 20)]
 GRAPH = {"inputs": {"features": [1, 7, -1, -1]}}
@@ -22,7 +22,7 @@ GRAPH = {"inputs": {"features": [1, 7, -1, -1]}}
 def build(
     library: Library | None = None, targets: tuple[str, ...] = (), **changes: Any
 ) -> tuple[bytes, list[str]]:
-    graph = json.dumps({**GRAPH, **changes}).encode()
+    graph = graph_file({**GRAPH, **changes})
     return build_plan(library or fake_library(), graph, "score", PROFILES, targets)
 
 
@@ -93,7 +93,7 @@ def test_tensorrt_that_does_not_start_is_one_line() -> None:
 
 def test_progress_never_goes_back_and_ends_with_the_build() -> None:
     told: list[tuple[Any, ...]] = []
-    library, graph = fake_library(steps=8), json.dumps(GRAPH).encode()
+    library, graph = fake_library(steps=8), graph_file(GRAPH)
     build_plan(library, graph, "score", PROFILES, progress=lambda *line: told.append(line))
     assert {(counted, total) for counted, _, total in told} == {("building score", 100)}
     hundredths = [done for _, done, _ in told]

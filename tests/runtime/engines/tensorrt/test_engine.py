@@ -137,8 +137,9 @@ def test_one_image_counted(fake: DeepMask, device: FakeDevice, monkeypatch: Patc
         "run": 2 * len(views) + used,
         "download": len(views) + used,
         "synchronize": 2,
-        # Start and end of two stages in each view; the end of each upload and of both downloads.
-        "event": 4 * len(views) + len(views) + used + 2,
+        # Start and end of the picture's coming, and of resizing and two stages in each view; the
+        # end of each upload and of both downloads.
+        "event": 2 + 6 * len(views) + len(views) + used + 2,
     }
     canvases = sum(4 * np.prod(canvas_shape(view)) for view in views)
     shapes = [map_shape(view, manifest.grids[0], manifest.views.border) for view in views]

@@ -33,6 +33,7 @@ PRESETS = (
     *("deepmask-vgg-a", "deepmask-full", "deepmask-r18", "w160-p4-d8-vgg", "w160-p4-d39"),
     *("w112-p4-d39", "w112-p3-d21", "w112-p3-d21-f128", "deepmask-ours", "deepmask-ours-head-a"),
     *("deepmask-ours-head-b", "sharpmask", "sharpmask-constant", "sharpmask-r18", "fpn-lite"),
+    *("fpn-masks-5x5", "fpn-masks-7x7", "fpn-masks", "fpn-masks-28x28"),
 )
 #: Accepted root mean square of the difference, in standard deviations of what is expected.
 TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "int8-symmetric": 0.15}

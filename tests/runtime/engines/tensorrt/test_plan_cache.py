@@ -23,7 +23,7 @@ from tests.runtime.fake_builder import fake_library
 
 Patch = pytest.MonkeyPatch
 
-STAGES = ["trunk", "score", "mask"]
+STAGES = ["trunk", "score", "mask", "resize"]
 NEWER = replace(GPU, driver="13.0")
 VERSION = "built with version 10.99.0, this is 11.0"
 DRIVER = "built with driver 12.8, this is 13.0"
@@ -33,7 +33,7 @@ def test_what_was_built_is_found_again(machine: Machine) -> None:
     first = machine.plans()
     assert sorted(machine.cache.iterdir()) == plan_cache.files(machine.cache)
     assert {path.read_bytes() for path in machine.files(".plan")} == set(first.values())
-    assert len(machine.files(".plan")) == len(machine.files(".json")) == 3
+    assert len(machine.files(".plan")) == len(machine.files(".json")) == 4
     said = json.loads(machine.trunk().with_suffix(".json").read_text(encoding="utf-8"))
     assert said.pop("sha256") == hashlib.sha256(machine.trunk().read_bytes()).hexdigest()
     assert said.pop("graph") == machine.manifest.stage("trunk").sha256
@@ -66,7 +66,7 @@ def test_a_new_machine_builds_again(machine: Machine, change: dict[str, Any], to
     other.plans()
     assert other.built == STAGES
     assert other.lines[0] == f"plan trunk: {told}: building again"
-    assert len(other.files(".plan")) == 3  # in place of the old ones
+    assert len(other.files(".plan")) == 4  # in place of the old ones
 
 
 def test_larger_pictures_build_again_and_smaller_ones_do_not(machine: Machine) -> None:
@@ -102,7 +102,7 @@ def test_another_gpu_flavour_or_graph_has_its_own_plans(machine: Machine, tmp_pa
     for count, other in enumerate(others, 2):
         other.plans()
         assert other.lines[0] == "plan trunk: building"
-        assert len(machine.files(".plan")) == 3 * count
+        assert len(machine.files(".plan")) == 4 * count
 
 
 def test_plans_for_tensorrt_for_rtx_are_built_ahead_for_another_machine(machine: Machine) -> None:
@@ -194,7 +194,7 @@ def test_ctrl_c_keeps_what_was_built(machine: Machine, monkeypatch: Patch) -> No
         with pytest.raises(KeyboardInterrupt):
             machine.plans()
     machine.plans()
-    assert machine.built == ["mask"]
+    assert machine.built == ["mask", "resize"]
     assert not list(machine.cache.glob("*tmp"))
 
 
@@ -230,3 +230,19 @@ def test_clearing_takes_plans_and_nothing_else(machine: Machine, monkeypatch: Pa
         monkeypatch.setenv("XDG_CACHE_HOME", str(machine.cache))
         assert plan_cache.default_folder() == machine.cache / "deepmask" / "plans"
     assert plan_cache.default_folder().is_absolute()
+
+
+def test_where_pictures_cannot_be_resized_on_the_gpu_it_is_told(
+    machine: Machine, monkeypatch: Patch
+) -> None:
+    """The model's own plans come all the same."""
+
+    def refused(library: Any, content: bytes, name: str, *rest: Any) -> Any:
+        if name == "resize":
+            raise EngineError("FP32 GEMM is not supported")
+        return build_plan(library, content, name, *rest)
+
+    monkeypatch.setattr(plan_cache, "build_plan", refused)
+    assert list(machine.plans()) == STAGES[:3]
+    told = "pictures are resized by the processor: FP32 GEMM is not supported"
+    assert told in machine.lines

@@ -1,0 +1,85 @@
+"""The way of a picture on the GPU: up once as bytes, two waits, few runs, masks in half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepmask import DeepMask
+from deepmask.runtime.engines.choose import Choice
+from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
+from deepmask.runtime.engines.tensorrt.profile import LARGEST
+from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.shipped import find_model
+from tests.runtime.fake_gpu import FakeDevice
+from tests.runtime.fake_tensorrt import Picture, fake_library, picture, real_plans
+
+
+@pytest.fixture(scope="module")
+def device() -> FakeDevice:
+    return FakeDevice(4 << 30)
+
+
+@pytest.fixture(scope="module")
+def shipped(device: FakeDevice) -> Iterator[DeepMask]:
+    folder = find_model(None)
+    manifest = load_manifest(folder)
+    plans = real_plans(manifest, folder, manifest.views.max_side)
+    engine = TensorRTEngine(manifest, plans, fake_library(device), device)
+    with DeepMask(manifest, engine, Choice("tensorrt", "cuda")) as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def wide() -> Picture:
+    """A wide picture: the network sees 128 × 1024 pixels of it."""
+    return np.repeat(np.repeat(picture(1, 5, 40), 8, axis=0), 8, axis=1)
+
+
+def test_a_picture_costs_two_waits_and_ten_runs_at_most(
+    shipped: DeepMask, device: FakeDevice, wide: Picture
+) -> None:
+    shipped(wide)
+    device.reset()
+    found = shipped(wide)
+    assert len(found) == 1000
+    assert device.calls["synchronize"] <= 2
+    assert device.calls["run"] <= 10
+    assert device.calls["allocate"] == device.calls["pin"] == 0
+    canvas = 4 * 3 * 128 * 1024
+    assert wide.nbytes < device.sizes["upload"] < canvas / 8
+    masks, scores = 1000 * 48 * 48 * 2, 4 * 2 * 5 * 16 * 128
+    assert masks < device.sizes["download"] < masks + scores
+
+
+def test_results_are_those_of_the_processor(shipped: DeepMask, wide: Picture) -> None:
+    """Resizing differs by a gray level here and there, and masks by the rounding of float16."""
+    with DeepMask.load(engine="onnxruntime", device="cpu") as model:
+        expected, found = model(wide), shipped(wide)
+        windows = model.windows(wide)
+    assert shipped.windows(wide).logits.dtype == windows.logits.dtype == np.float32
+    again = 0
+    for index in range(50):
+        ious = [expected.encoded[index].iou(other) for other in found.encoded[:100]]
+        again += max(ious) > 0.9
+    assert again >= 45
+    np.testing.assert_allclose(found.scores[:20], expected.scores[:20], atol=0.02)
+
+
+def test_a_huge_picture_is_resized_by_the_processor(shipped: DeepMask, device: FakeDevice) -> None:
+    device.reset()
+    shipped(np.full((30, LARGEST + 1, 3), 99, np.uint8), proposals=1)
+    assert device.sizes["upload"] > 4 * 3 * 128 * 1024
+
+
+def test_masks_that_are_not_finite_are_refused(model_folder: Path) -> None:
+    """Float16 has no number for what is beyond 65504: told, not taken for a mask."""
+    from deepmask.runtime.predict.network import _all_finite
+
+    values = np.array([0, -1, 65504, -65504], np.float16)
+    assert _all_finite(values)
+    for bad in (np.inf, -np.inf, np.nan):
+        assert not _all_finite(np.append(values, np.float16(bad)))
