@@ -136,7 +136,8 @@ def level_of(boxes: Tensor) -> Tensor:
     size = boxes[:, 2:] - boxes[:, :2]
     area = size[:, 0] * size[:, 1]
     # In comparisons a power of two is exact, where a logarithm may be rounded either way.
-    return sum((area >= (CANONICAL * stride / 16) ** 2).long() for stride in STRIDES[1:])
+    above = [area >= (CANONICAL * stride / 16) ** 2 for stride in STRIDES[1:]]
+    return torch.stack(above).sum(0)
 
 
 def train_head(network: FastRcnn, recipe: FastRcnnRecipe) -> list[ParameterGroup]:

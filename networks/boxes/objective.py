@@ -31,7 +31,7 @@ def losses(network: FastRcnn, batch: BoxBatch) -> dict[str, Tensor]:
 
     A picture's are means over its boxes, those of background included (§2.3).
     """
-    sums = {"class": [], "box": []}
+    sums: dict[str, list[Tensor]] = {"class": [], "box": []}
     for k in range(len(batch.images)):
         maps, sampled = _look(network, batch, k)
         logits, offsets = network.name(maps, sampled.boxes)

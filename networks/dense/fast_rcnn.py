@@ -74,7 +74,9 @@ def dense_fast_rcnn(network: FastRcnn) -> DenseModel:
         for stride, channels in network.map_channels().items()
     }
     if network.namer is None:
-        before = [replace(score, module=LevelStage(network.base), outputs=score.outputs | maps)]
+        before = [
+            replace(score, module=LevelStage(network.base), outputs={**score.outputs, **maps})
+        ]
     else:
         names = DenseGraph("names", "names", VIEW, NameStage(network), score.inputs, maps)
         before = [score, names]

@@ -190,7 +190,8 @@ class DeepMask:
         height, width = image.shape[:2]
         timer = StageTimer(self.engine)
         count = max(proposals, POOL) if limit < 1 else proposals
-        found, view, tensors = self._windows(image, count, scales, max_side, timer)
+        named = least is not None
+        found, view, tensors = self._windows(image, count, scales, max_side, timer, named)
         with timer.host("encode"):
             bound = log(cut / (1 - cut))
             runs = mask_runs(found.logits, bound, found.boxes, (height, width), self._threads)
@@ -249,7 +250,7 @@ class DeepMask:
         check_call(image, proposals, None, 1.0, max_side)
         with self._lifetime.call():
             timer = StageTimer(self.engine)
-            found = self._windows(image, proposals, scales, max_side, timer)[0]
+            found = self._windows(image, proposals, scales, max_side, timer, False)[0]
         return replace(found, logits=found.logits.astype(np.float32, copy=False))
 
     def close(self) -> None:
@@ -272,14 +273,15 @@ class DeepMask:
         scales: Scales | None,
         max_side: int | None,
         timer: StageTimer,
+        named: bool,
     ) -> tuple[Windows, View, Tensors]:
-        """Return the windows; and the view that boxes are read in, with what its stages made."""
+        """Return the windows; and the view that boxes are named in, with what its stages made."""
         manifest, network = self.manifest, self._network
         factors = (scales or manifest.views.scales).factors()
         views = planned_views(image, factors, manifest, max_side)
         with self._turn:
             picture = network.picture(image, timer)
-            tensors = [network.run_view(picture, view, timer) for view in views]
+            tensors = [network.run_view(picture, view, timer, named=named) for view in views]
             maps = network.score_maps(tensors, views)
             with timer.host("select"):
                 weighed = weigh_sizes(maps, views, manifest.grids, manifest.scale_prior)

@@ -6,7 +6,7 @@ once for as many masks as may wait there together: on a CPU, for those of one ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from math import prod
 from typing import Any
 
@@ -37,24 +37,33 @@ class Network:
         self.manifest = manifest
         self.engine = engine
         self._image = next(name for s in manifest.stages for name in s.with_role("image"))
-        readers = (*manifest.window_stages, *manifest.box_stages)
-        self._kept = {grid.score for grid in manifest.grids}.union(*(s.inputs for s in readers))
+        scores, readers = {grid.score for grid in manifest.grids}, manifest.window_stages
+        masks = scores.union(*(stage.inputs for stage in readers))
+        names = masks.union(*(stage.inputs for stage in manifest.box_stages))
+        # What is kept of a view without names and with them, and the stages that make it.
+        self._kept = (masks, names)
+        self._serving = tuple(_serving(manifest.view_stages, kept) for kept in self._kept)
 
     def picture(self, image: npt.NDArray[np.uint8], timer: StageTimer) -> Any:
         """Give the engine a picture once for all its views."""
         with timer.device("resize"):
             return self.engine.picture(image)
 
-    def run_view(self, picture: Any, view: View, timer: StageTimer) -> Tensors:
-        """Run the stages of one view; return its scores, and what masks and names need."""
+    def run_view(
+        self, picture: Any, view: View, timer: StageTimer, *, named: bool = True
+    ) -> Tensors:
+        """Run the stages of one view; return its scores, and what masks need, and names if asked.
+
+        A stage that makes nothing of this does not run.
+        """
         with timer.device("resize"):
             canvas = self.engine.canvas(picture, view, self.manifest.views)
         tensors: Tensors = {self._image: canvas}
-        for index, stage in enumerate(self.manifest.view_stages):
+        stages = self._serving[named]
+        for index, stage in enumerate(stages):
             with timer.device(stage.name):
                 tensors |= self._run(stage, tensors)
-            after = self.manifest.view_stages[index + 1 :]
-            later = self._kept.union(*(stage.inputs for stage in after))
+            later = self._kept[named].union(*(stage.inputs for stage in stages[index + 1 :]))
             tensors = {name: tensor for name, tensor in tensors.items() if name in later}
         return tensors
 
@@ -204,6 +213,16 @@ def _all_finite(values: npt.NDArray[Any]) -> bool:
         exponent = np.uint16(0x7C00)
         return not ((values.view(np.uint16) & exponent) == exponent).any()
     return bool(np.isfinite(values).all())
+
+
+def _serving(stages: Sequence[Stage], kept: Set[str]) -> list[Stage]:
+    """Return the stages that make a tensor which is kept, or one for a later such stage."""
+    needed, serving = set(kept), []
+    for stage in reversed(stages):
+        if needed & stage.outputs.keys():
+            needed |= stage.inputs.keys()
+            serving.append(stage)
+    return serving[::-1]
 
 
 def _read_along(axis: Axis, size: int, cells: int) -> int:

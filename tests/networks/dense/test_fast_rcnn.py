@@ -9,14 +9,15 @@ import onnx
 import pytest
 import torch
 
-from deepmask.export.exporter import export_model
-from deepmask.export.options import ExportOptions
+from deepmask.export import parity
+from deepmask.export.onnx_graph import to_onnx
+from deepmask.export.predict import run_graph
 from deepmask.networks.boxes.config import FastRcnnConfig
 from deepmask.networks.dense.fast_rcnn import dense_fast_rcnn, describe_fast_rcnn
 from deepmask.networks.dense.fpn_lite import dense_fpn_lite
+from deepmask.networks.dense.graphs import example_inputs, manifest_of
 from deepmask.networks.fast_rcnn import FastRcnn
 from deepmask.runtime.model.manifest import BOXES, Category
-from deepmask.train.checkpoint import Checkpoint, save_checkpoint
 from tests.networks.tiny_fast_rcnn import OF_PYRAMID, OF_TRUNK
 
 KINDS = pytest.mark.parametrize("config", [OF_PYRAMID, OF_TRUNK], ids=["pyramid", "trunk"])
@@ -32,19 +33,26 @@ def tamed(config: FastRcnnConfig) -> FastRcnn:
 
 
 @KINDS
-def test_an_export_names_boxes_as_the_network_does(config: FastRcnnConfig, tmp_path: Path) -> None:
+@torch.no_grad()
+def test_boxes_are_named_as_the_network_does(config: FastRcnnConfig, tmp_path: Path) -> None:
+    """Also beside the picture; in a graph that every engine has the layers for."""
     network = tamed(config)
-    checkpoint = tmp_path / "named.pt"
-    save_checkpoint(Checkpoint(config, network.state_dict(), {}), checkpoint)
-    manifest = export_model(checkpoint, tmp_path / "model", ExportOptions(weights="fp32"))
-    assert manifest.categories == (Category(1, "square"), Category(7, "disc"))
-    (stage,) = manifest.box_stages
-    assert [spec.axes for spec in stage.outputs.values()] == [("n", 3), ("n", 2, 4)]
-    measured = manifest.about["parity"]["pictures"]
-    assert all(one["names"] < 1e-4 for one in measured)
-    operators = {node.op_type for node in onnx.load(tmp_path / "model" / "boxes.onnx").graph.node}
+    dense = dense_fast_rcnn(network)
+    sketch = manifest_of(dense, describe_fast_rcnn(config), name="named", about={})
+    (graph,) = (one for one in dense.main.graphs if one.per == BOXES)
+    model = to_onnx(graph, example_inputs(graph, sketch), 18, 128)
+    onnx.save_model(model, tmp_path / "boxes.onnx")
+    operators = {node.op_type for node in model.graph.node}
     assert "GridSample" in operators
     assert operators & {"If", "Loop", "Scan", "RoiAlign"} == set()
+
+    sample = parity.samples(sketch)[2]
+    boxes = torch.cat([sample.boxes, sample.boxes - 300, sample.boxes * 4])
+    maps = network.maps(sample.canvas, network.base.features(sample.canvas))
+    tensors = dict(zip(graph.inputs, [*maps, boxes], strict=True))
+    made = run_graph(tmp_path, graph, {name: one.numpy() for name, one in tensors.items()})
+    for name, value in zip(("class", "delta"), network.name(maps, boxes), strict=True):
+        assert parity.relative_error(made[name], value.numpy()) < 1e-5
 
 
 def test_the_base_keeps_its_graphs() -> None:
