@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from deepmask.coco.errors import LabelError
 from deepmask.networks.family import TensorBatch
+from deepmask.networks.processes import PeerLostError
 from deepmask.runtime.io.atomic import remove_stale
 from deepmask.train.checkpoint import save_checkpoint
 from deepmask.train.log import Log, brief, columns
 from deepmask.train.losses import validate
 from deepmask.train.optimise import learning_rate
-from deepmask.train.parallel import PeerLostError
 from deepmask.train.recall import DECIDING, RecallImage, measure_recall
 from deepmask.train.trainer import Trainer
 

@@ -11,12 +11,10 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from deepmask.networks.processes import reduced
+
 #: How long processes wait for one another: validation and saving are the first one's alone.
 PATIENCE = timedelta(hours=2)
-
-
-class PeerLostError(Exception):
-    """Another process of the team stopped, so training cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +42,7 @@ class Team:
     def _reduce(self, values: Tensor, how: distributed.ReduceOp.RedOpType) -> Tensor:
         if self.size == 1:
             return values
-        total = values.detach().clone()
-        try:
-            distributed.all_reduce(total, how)
-        except RuntimeError as error:
-            raise PeerLostError(
-                "another process of this run stopped; its own message says why"
-            ) from error
-        return total
+        return reduced(values, how)
 
 
 #: A process that trains by itself.

@@ -17,6 +17,7 @@ from deepmask.networks.families import FAMILIES, family_of
 from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.network import Network
 from deepmask.networks.presets import PRESETS, Preset
+from deepmask.networks.processes import PeerLostError
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.errors import OneLineError, counted, one_line
 from deepmask.runtime.io.outputs import require_folder, require_writable
@@ -27,7 +28,7 @@ from deepmask.train.device import Hardware, choose_hardware
 from deepmask.train.errors import TrainError, TrainUsageError
 from deepmask.train.initialise import initialise, initialise_from, read_trained
 from deepmask.train.loop import BEST, LAST, LOG, Schedule, run_loop
-from deepmask.train.parallel import PeerLostError, Team, join, local_device
+from deepmask.train.parallel import Team, join, local_device
 from deepmask.train.provenance import changes, conditions
 from deepmask.train.recall import RecallImage, recall_images
 from deepmask.train.run_file import NAME as RUN_FILE

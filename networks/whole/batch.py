@@ -39,8 +39,8 @@ class Batch(TensorBatch):
     complete: Tensor
     #: (m, 5) float32: picture and box (x0, y0, x1, y1) of crowds.
     crowds: Tensor
-    #: What the mean losses of these pictures count in those of the whole batch.
-    weight: float = 1.0
+    #: (B,) int64: decides what is random about each picture's losses.
+    seeds: Tensor
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class _Sample:
     objects: Objects
     targets: list[LevelTargets]
     windows: npt.NDArray[np.int64]
+    seed: int
 
 
 def make_batch(
@@ -57,7 +58,6 @@ def make_batch(
     generators: Sequence[np.random.Generator],
     windows_each: int = 8,
     windows_most: int = 72,
-    weight: float = 1.0,
 ) -> Batch:
     """Make the targets of looks at pictures, whose windows are drawn by a generator of their own.
 
@@ -68,11 +68,12 @@ def make_batch(
         bitmaps, objects = objects_of(seen)
         targets = assign(objects, *seen.image.shape[:2])
         windows = choose_windows(targets, rng, windows_each, windows_most)
-        samples.append(_Sample(seen.image, bitmaps, objects, targets, windows))
-    return _collate(samples, weight)
+        seed = int(rng.integers(2**62))
+        samples.append(_Sample(seen.image, bitmaps, objects, targets, windows, seed))
+    return _collate(samples)
 
 
-def _collate(samples: Sequence[_Sample], weight: float) -> Batch:
+def _collate(samples: Sequence[_Sample]) -> Batch:
     counts = [len(s.bitmaps) for s in samples]
     bitmaps = np.concatenate([s.bitmaps for s in samples])
     first = np.cumsum([0, *counts[:-1]])
@@ -100,5 +101,5 @@ def _collate(samples: Sequence[_Sample], weight: float) -> Batch:
         windows=torch.from_numpy(np.concatenate(windows).astype(np.int64)),
         complete=torch.tensor([s.objects.complete for s in samples]),
         crowds=torch.from_numpy(np.concatenate(crowds).astype(np.float32)),
-        weight=weight,
+        seeds=torch.tensor([s.seed for s in samples]),
     )

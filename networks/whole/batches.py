@@ -46,14 +46,13 @@ class Pool:
 
 @dataclass(frozen=True)
 class Looks:
-    """A batch's looks at pictures, or one process's share of them; `count` are the whole batch's.
+    """A batch's looks at pictures, or one process's share of them.
 
     Each has a generator, for what else is random about it.
     """
 
     looks: Sequence[Look]
     generators: Sequence[np.random.Generator]
-    count: int
 
 
 def whole_batches(
@@ -64,9 +63,8 @@ def whole_batches(
 
     def batch(step: int) -> Batch:
         drawn = draw(step)
-        share = len(drawn.looks) / drawn.count
         each, most = recipe.windows_each, recipe.windows_most
-        return make_batch(drawn.looks, drawn.generators, each, most, share)
+        return make_batch(drawn.looks, drawn.generators, each, most)
 
     return batch
 
@@ -74,8 +72,8 @@ def whole_batches(
 def whole_looks(data: TrainingData, recipe: WholeRecipe) -> Callable[[int], Looks]:
     """Return the function from a step to its looks.
 
-    Raises ValueError for sets without an object, and for a batch with fewer whole pictures than
-    there are processes.
+    Raises ValueError for sets without an object, and for batches of fewer crops or whole pictures
+    than there are processes.
     """
     cache: ByteCache[Image] = ByteCache(data.cache_bytes, lambda image: image.nbytes)
     pool = Pool(
@@ -84,7 +82,7 @@ def whole_looks(data: TrainingData, recipe: WholeRecipe) -> Callable[[int], Look
     )
     if not any(picture.objects for picture in [*pool.complete, *pool.partly]):
         raise ValueError("no object to learn from: every annotation is a crowd or left out")
-    if _whole_pictures(recipe) < data.size:
+    if (_whole_pictures(recipe) if recipe.whole_share else recipe.batch) < data.size:
         raise ValueError(
             f"batch is {recipe.batch} crops, or {_whole_pictures(recipe)} whole pictures: raise "
             f"--batch so that each of {data.size} processes has one"
@@ -109,7 +107,7 @@ def whole_looks(data: TrainingData, recipe: WholeRecipe) -> Callable[[int], Look
             np.random.default_rng((data.seed, step, k)) for k in range(data.rank, count, data.size)
         ]
         seen = [_look(drawn_from, framing, recipe, each) for each in generators]
-        return Looks(seen, generators, count)
+        return Looks(seen, generators)
 
     return looks
 

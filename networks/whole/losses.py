@@ -33,11 +33,11 @@ def mask_loss(logits: Tensor, share: Tensor, seen: Tensor) -> Tensor:
     return mean + dice
 
 
-def iou_loss(logits: Tensor, iou: Tensor, counts: Tensor) -> Tensor:
-    """Cross entropy of predicted with measured IoU, averaged over windows that count. All (k,).
+def iou_sum(logits: Tensor, iou: Tensor, counts: Tensor) -> Tensor:
+    """Sum of cross entropies of predicted with measured IoU, of windows that count. All (k,).
 
     Windows of partly labelled pictures count only where they match a labelled object: what matches
     none may be an object that nobody labelled.
     """
     each = F.binary_cross_entropy_with_logits(logits, iou.clamp(0, 1), reduction="none")
-    return (each * counts).sum() / counts.sum().clamp(min=1)
+    return (each * counts).sum()

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from deepmask.networks.fpn_masks import FpnMasks
+from deepmask.networks.processes import of_whole_batch
 from deepmask.networks.whole.masks_batch import MasksBatch
 from deepmask.networks.whole.recipe import FpnMasksRecipe
-from deepmask.networks.whole.team import of_all_processes
 from deepmask.networks.window_table import Windows
 
 
@@ -38,7 +38,7 @@ def masks_losses(network: FpnMasks, batch: MasksBatch) -> dict[str, Tensor]:
         places = torch.searchsorted(mine, batch.taught[taught])
         mask[taught] = head.masks(codes[places]).float()
     counts = torch.stack([batch.scored.sum(), batch.seen.sum()])
-    scored, seen = of_all_processes(counts).clamp(min=1).unbind()
+    scored, seen = of_whole_batch(counts).clamp(min=1).unbind()
     entropy = F.binary_cross_entropy_with_logits
     return {
         "score": (entropy(score, batch.label, reduction="none") * batch.scored).sum() / scored,

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from deepmask.networks.focal import focal_loss
+from deepmask.networks.focal import focal_sum
 from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead
 from deepmask.networks.levels import SLOTS, STRIDES
+from deepmask.networks.processes import of_whole_batch
 from deepmask.networks.whole.batch import Batch
 from deepmask.networks.whole.coverage import mask_ious, mask_targets
-from deepmask.networks.whole.losses import OBJECT_WEIGHT, iou_loss, mask_loss, quality_sum
+from deepmask.networks.whole.losses import OBJECT_WEIGHT, iou_sum, mask_loss, quality_sum
 from deepmask.networks.whole.recipe import FpnLiteRecipe
 from deepmask.networks.window_table import Windows
 
@@ -33,44 +34,36 @@ def weights(recipe: FpnLiteRecipe) -> dict[str, float]:
 
 
 def losses(network: FpnLite, batch: Batch) -> dict[str, Tensor]:
-    """Compute the mean losses of a batch; of a process's share, times its part of the batch.
+    """Compute the mean losses of a batch: a process's share of them, which add up to the whole's.
 
-    The loss of a batch that several processes share is the mean of theirs: each takes the means
-    over its own objects and windows.
+    Of objectness over the windows of objects, of quality over those that mean one, of masks over
+    those that teach them, and of the second look over those that count for it.
     """
-    return {name: batch.weight * loss for name, loss in _mean_losses(network, batch).items()}
-
-
-def _mean_losses(network: FpnLite, batch: Batch) -> dict[str, Tensor]:
     dense = network.dense(batch.images.permute(0, 3, 1, 2).float())
     proposals = propose(dense, batch)
-    sums = {"mask": dense.fine.new_zeros(()), "second": dense.fine.new_zeros(())}
-    for slot in range(len(SLOTS)):
-        mask, second = _slot_losses(network, batch, dense, proposals, slot)
-        sums["mask"] = sums["mask"] + mask
-        sums["second"] = sums["second"] + second
-    windows, looks = len(batch.windows), len(batch.windows) + len(proposals)
-    return _score_losses(dense, batch) | {
-        "mask": sums["mask"] / max(1, windows),
-        "second": sums["second"] / max(1, looks),
-    }
-
-
-def _score_losses(dense: Dense, batch: Batch) -> dict[str, Tensor]:
-    objects = max(1, sum(int((label == 1).sum()) for label in batch.label))
-    owned = max(1, sum(int(o.sum()) for o in batch.owned))
-    return {
-        "objectness": focal_loss(
-            [o.float() for o in dense.objectness], batch.label, objects, OBJECT_WEIGHT
+    slots = [_slot_losses(network, batch, dense, proposals, slot) for slot in range(len(SLOTS))]
+    masks, seconds, looks = (torch.stack(found).sum() for found in zip(*slots, strict=True))
+    objects = torch.stack([(label == 1).sum() for label in batch.label]).sum()
+    owned = torch.stack([owned.sum() for owned in batch.owned]).sum()
+    taught = looks.new_tensor(len(batch.windows))
+    counts = of_whole_batch(torch.stack([objects, owned, taught, looks])).clamp(min=1)
+    sums = {
+        "objectness": _total(
+            [
+                focal_sum(o.float(), t, OBJECT_WEIGHT)
+                for o, t in zip(dense.objectness, batch.label, strict=True)
+            ]
         ),
         "quality": _total(
             [
                 quality_sum(q.float(), t, w)
                 for q, t, w in zip(dense.quality, batch.quality, batch.owned, strict=True)
             ]
-        )
-        / owned,
+        ),
+        "mask": masks,
+        "second": seconds,
     }
+    return {name: loss / count for (name, loss), count in zip(sums.items(), counts, strict=True)}
 
 
 def _total(parts: Sequence[Tensor]) -> Tensor:
@@ -87,13 +80,16 @@ class _Drawn(NamedTuple):
 
 def _slot_losses(
     network: FpnLite, batch: Batch, dense: Dense, proposals: Tensor, slot: int
-) -> tuple[Tensor, Tensor]:
-    """Sum the mask losses of a slot's chosen windows, and the second look's of all its windows."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum the mask losses of a slot's chosen windows, and the second look's of all its windows.
+
+    The last is how many of these count for the second look, int64.
+    """
     taught = batch.windows[batch.windows[:, 1] == slot]
     rows = torch.cat([taught[:, :5], proposals[proposals[:, 1] == slot]])
     if not len(rows):
-        zero = dense.fine.sum() * 0
-        return zero, zero
+        zero = dense.fine.float().sum() * 0
+        return zero, zero, batch.windows.new_zeros(())
     head = network.heads[slot]
     assert isinstance(head, SlotHead)
     windows = Windows(rows[:, 2], rows[:, 0], rows[:, 3], rows[:, 4])
@@ -109,7 +105,7 @@ def _slot_losses(
     counts = batch.complete[rows[:, 0]] | (iou >= MATCH)
     scores = first_scores(dense, rows).detach().to(masks.dtype)
     predicted = network.second(code, fine, drawn.last, masks, scores, head)
-    return mask_sum, iou_loss(predicted.float(), iou, counts) * len(rows)
+    return mask_sum, iou_sum(predicted.float(), iou, counts), counts.sum()
 
 
 def _draw(network: FpnLite, head: SlotHead, code: Tensor, fine: Tensor, taught: int) -> _Drawn:
@@ -168,19 +164,20 @@ def propose(dense: Dense, batch: Batch) -> Tensor:
         for o, q in zip(dense.objectness, dense.quality, strict=True)
     ]
     rows = [
-        _rows_of(_drawn_places(chances, picture), chances, picture)
+        _rows_of(_drawn_places(chances, picture, int(batch.seeds[picture])), chances, picture)
         for picture in batch.complete.nonzero()[:, 0].tolist()
     ]
     table = torch.cat([*rows, batch.windows.new_zeros(0, 5)])
     return table[~_in_crowds(table, batch.crowds)]
 
 
-def _drawn_places(chances: Sequence[Tensor], picture: int) -> Tensor:
+def _drawn_places(chances: Sequence[Tensor], picture: int, seed: int) -> Tensor:
     flat = torch.cat([c[picture].flatten() for c in chances])
     ranked = flat.topk(min(RANKED, len(flat))).indices
-    best = ranked[torch.randperm(min(BEST, len(ranked)))[:BEST_DRAWN]]
-    any_of_them = ranked[torch.randint(len(ranked), (RANKED_DRAWN,))]
-    kept: Tensor = torch.unique(torch.cat([best, any_of_them]))
+    random = torch.Generator().manual_seed(seed)
+    best = torch.randperm(min(BEST, len(ranked)), generator=random)[:BEST_DRAWN]
+    any_of_them = torch.randint(len(ranked), (RANKED_DRAWN,), generator=random)
+    kept: Tensor = torch.unique(ranked[torch.cat([best, any_of_them]).to(ranked.device)])
     return kept
 
 

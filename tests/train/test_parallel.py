@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,19 @@ import pytest
 import torch
 
 from deepmask.coco.reader import read_coco
+from deepmask.networks.config import NetworkConfig
 from deepmask.networks.patches.batches import ScoredPatchBatches
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.patches.crops import Cropper
 from deepmask.networks.patches.losses import mask_loss, score_loss
 from deepmask.networks.patches.recipe import DeepMaskRecipe
 from deepmask.networks.patches.sampling import Sampler
+from deepmask.networks.recipe import Recipe
+from deepmask.networks.whole.recipe import FpnLiteRecipe, FpnMasksRecipe
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.parallel import ALONE, Team, local_device
+from tests.networks.tiny_fpn import TINY
+from tests.networks.tiny_masks import TINY_MASKS
 from tests.train.small import SMALL, data, deepmask_train
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -105,9 +110,21 @@ def test_two_processes_train_as_one(
     No clipping, which would hide a gradient of the wrong length.
     """
     plain = replace(tiny_recipe, optimiser="sgd", lr=0.05, batch=9, steps=4, clip=0.0)
-    recipes = [plain, replace(plain, alternate=True)]
-    spec = {"model": asdict(tiny_model), "recipes": [recipe.to_dict() for recipe in recipes]}
-    spec |= {"annotations": str(drawn[0]), "images": str(drawn[1])}
+    whole: dict[str, Any] = {"whole_share": 0.0, "batch": 5, "steps": 3}
+    runs: list[tuple[str, NetworkConfig, Recipe]] = [
+        ("deepmask", tiny_model, plain),
+        ("deepmask", tiny_model, replace(plain, alternate=True)),
+        ("fpn-lite", TINY, FpnLiteRecipe(**whole)),
+        ("fpn-masks", TINY_MASKS, FpnMasksRecipe(**whole)),
+    ]
+    spec = {
+        "annotations": str(drawn[0]),
+        "images": str(drawn[1]),
+        "runs": [
+            {"family": family, "model": config.to_dict(), "recipe": recipe.to_dict()}
+            for family, config, recipe in runs
+        ],
+    }
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     found: list[dict[str, Any]] = []
     for command in ([sys.executable], TORCHRUN):
@@ -124,7 +141,7 @@ def test_two_processes_train_as_one(
             torch.tensor(two["losses"]), torch.tensor(one["losses"]), equal_nan=True
         )
         for name, value in one["weights"].items():
-            torch.testing.assert_close(two["weights"][name], value, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(two["weights"][name], value, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

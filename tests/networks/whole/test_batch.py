@@ -52,8 +52,6 @@ def tensors(batch: Batch) -> list[torch.Tensor]:
     """All tensors of a batch."""
     flat: list[torch.Tensor] = []
     for value in vars(batch).values():
-        if isinstance(value, float):
-            continue
         for part in value if isinstance(value, list) else [value]:
             flat += part if isinstance(part, list) else [part]
     return flat

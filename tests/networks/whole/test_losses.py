@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deepmask.networks.whole.losses import (
-    iou_loss,
+    iou_sum,
     mask_loss,
     quality_sum,
 )
@@ -44,9 +44,9 @@ def test_unseen_mask_pixels_do_not_count() -> None:
 
 def test_windows_that_do_not_count_do_not_teach() -> None:
     logits = torch.zeros(2, requires_grad=True)
-    loss = iou_loss(logits, torch.tensor([1.0, 1.0]), torch.tensor([True, False]))
+    loss = iou_sum(logits, torch.tensor([1.0, 1.0]), torch.tensor([True, False]))
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx(math.log(2))
     assert logits.grad is not None
     assert logits.grad[1] == 0
-    assert iou_loss(logits, torch.zeros(2), torch.zeros(2, dtype=torch.bool)).item() == 0
+    assert iou_sum(logits, torch.zeros(2), torch.zeros(2, dtype=torch.bool)).item() == 0
