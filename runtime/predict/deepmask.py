@@ -281,7 +281,7 @@ class DeepMask:
         views = planned_views(image, factors, manifest, max_side)
         with self._turn:
             picture = network.picture(image, timer)
-            tensors = [network.run_view(picture, view, timer, named=named) for view in views]
+            tensors = [network.run_view(picture, view, timer, named) for view in views]
             maps = network.score_maps(tensors, views)
             with timer.host("select"):
                 weighed = weigh_sizes(maps, views, manifest.grids, manifest.scale_prior)

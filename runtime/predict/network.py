@@ -42,16 +42,14 @@ class Network:
         names = masks.union(*(stage.inputs for stage in manifest.box_stages))
         # What is kept of a view without names and with them, and the stages that make it.
         self._kept = (masks, names)
-        self._serving = tuple(_serving(manifest.view_stages, kept) for kept in self._kept)
+        self._serving = tuple(serving(manifest.view_stages, kept) for kept in self._kept)
 
     def picture(self, image: npt.NDArray[np.uint8], timer: StageTimer) -> Any:
         """Give the engine a picture once for all its views."""
         with timer.device("resize"):
             return self.engine.picture(image)
 
-    def run_view(
-        self, picture: Any, view: View, timer: StageTimer, *, named: bool = True
-    ) -> Tensors:
+    def run_view(self, picture: Any, view: View, timer: StageTimer, named: bool = True) -> Tensors:
         """Run the stages of one view; return its scores, and what masks need, and names if asked.
 
         A stage that makes nothing of this does not run.
@@ -215,7 +213,7 @@ def _all_finite(values: npt.NDArray[Any]) -> bool:
     return bool(np.isfinite(values).all())
 
 
-def _serving(stages: Sequence[Stage], kept: Set[str]) -> list[Stage]:
+def serving(stages: Sequence[Stage], kept: Set[str]) -> list[Stage]:
     """Return the stages that make a tensor which is kept, or one for a later such stage."""
     needed, serving = set(kept), []
     for stage in reversed(stages):

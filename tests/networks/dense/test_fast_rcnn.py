@@ -32,6 +32,7 @@ def tamed(config: FastRcnnConfig) -> FastRcnn:
     return network
 
 
+@pytest.mark.slow
 @KINDS
 @torch.no_grad()
 def test_boxes_are_named_as_the_network_does(config: FastRcnnConfig, tmp_path: Path) -> None:
