@@ -48,11 +48,11 @@ def multiply_adds(
 
     Raises `ValueError` naming an operator that multiplies and whose shapes cannot be inferred.
     """
-    known = _inferred(model, shapes)
+    known = inferred(model, shapes)
     count = 0
     for node in model.graph.node:
         try:
-            count += _of_node(node, known)
+            count += node_multiply_adds(node, known)
         except KeyError as error:
             raise ValueError(
                 f"{node.op_type} {node.name}: the shape of {error} is unknown"
@@ -107,7 +107,8 @@ def _of_stage(
     return total_of_views(of_view, stage.per, views, windows)
 
 
-def _of_node(node: onnx.NodeProto, known: Mapping[str, Shape]) -> int:
+def node_multiply_adds(node: onnx.NodeProto, known: Mapping[str, Shape]) -> int:
+    """Return the multiply-adds of one node; raises KeyError for a tensor of unknown shape."""
     if node.op_type in _CONVOLUTIONS:
         kernel = known[node.input[_CONVOLUTIONS[node.op_type]]]  # (out, in / groups, height, width)
         return prod(known[node.output[0]]) * prod(kernel[1:])
@@ -118,7 +119,8 @@ def _of_node(node: onnx.NodeProto, known: Mapping[str, Shape]) -> int:
     return 0
 
 
-def _inferred(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> dict[str, Shape]:
+def inferred(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> dict[str, Shape]:
+    """Return the shapes of all tensors that can be inferred for inputs of these shapes."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for value in fixed.graph.input:

@@ -1,4 +1,4 @@
-"""Training on some of the categories: DeepMask20 is the paper's test of unseen ones (§4)."""
+"""Some of the categories only: DeepMask20 is the paper's test of unseen ones (§4)."""
 
 from __future__ import annotations
 
@@ -33,26 +33,34 @@ VOC: Mapping[str, str] = {
 }
 
 
+_NOT = "not "
+
+
 def with_categories(sets: Sequence[LabelledSet], wanted: str) -> list[LabelledSet]:
     """Return the sets with all their images, but only the objects of some categories.
 
     wanted: ids or names between commas, "voc" for PASCAL's 20 under COCO's or VOC's names, or ""
-    for all. As in the paper, other objects are background then, to the score branch as well.
-    Raises `LabelError` for a category that no set has.
+    for all; after "not " all others. As in the paper, other objects are background then, to the
+    score branch as well. Raises `LabelError` for a category that no set has.
     """
     if not wanted:
         return list(sets)
-    asked = [item.strip().casefold() for item in wanted.split(",")]
+    named = wanted.strip().casefold()
+    others = named.startswith(_NOT)
+    asked = [item.strip() for item in named.removeprefix(_NOT).split(",")]
     known = [_known(found) for found in sets]
     everywhere = set().union(*known)
     for item in asked:
         if not (_spellings(item) & everywhere):
             raise LabelError(
                 f"category {item!r} is in none of the annotation files, which have "
-                f"{_some(sets)}; give ids or names between commas, or voc"
+                f"{_some(sets)}; give ids or names between commas, or voc, "
+                "or not before them"
             )
     spellings = set().union(*map(_spellings, asked))
     chosen = [{names[item] for item in spellings & names.keys()} for names in known]
+    if others:
+        chosen = [{*names.values()} - ids for names, ids in zip(known, chosen, strict=True)]
     return [_only(found, ids) for found, ids in zip(sets, chosen, strict=True)]
 
 

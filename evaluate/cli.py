@@ -50,6 +50,13 @@ _NAMED_FAILURES = 5
 @click.option("--images", type=_FOLDER, help="Folder of the images that the annotations name.")
 @labels_are_option
 @click.option(
+    "--categories",
+    default="",
+    metavar="NAMES",
+    help="Measure the objects of these categories only: ids or names between commas, voc for "
+    "PASCAL's 20, or all but these, as in 'not voc'. Others are as if nobody had labelled them.",
+)
+@click.option(
     "--voc",
     type=_FOLDER,
     help="PASCAL VOC 2007 folder to measure on instead of --annotations; boxes only.",

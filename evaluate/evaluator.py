@@ -102,7 +102,7 @@ def _evaluate(request: Request, report: Report, progress: Progress) -> Evaluatio
         run = {
             "name": printable(request.name or name),
             "dataset": truth.dataset,
-            "annotations": {"name": printable(truth.name), "sha256": truth.digest},
+            "annotations": _annotations(request, truth),
             **({"left_out": dict(truth.ignored)} if truth.ignored else {}),
             "kinds": list(kinds),
             **({"categories": _names(truth)} if source.has_categories else {}),
@@ -126,7 +126,13 @@ def _truth(request: Request) -> GroundTruth:
         return voc_truth(request.voc)
     assert request.annotations is not None  # `Request` asks for one of the two
     as_stored = ORIENTATIONS[request.labels_are]
-    return coco_truth(request.annotations, request.images, as_stored)
+    return coco_truth(request.annotations, request.images, as_stored, request.categories)
+
+
+def _annotations(request: Request, truth: GroundTruth) -> dict[str, str]:
+    """Say what is measured on: runs are compared and joined if it is the same."""
+    only = {"categories": printable(request.categories)} if request.categories else {}
+    return {"name": printable(truth.name), "sha256": truth.digest, **only}
 
 
 def _source(

@@ -19,6 +19,7 @@ from deepmask.coco.annotations import (
     Problem,
     some_problems,
 )
+from deepmask.coco.categories import with_categories
 from deepmask.coco.errors import LabelError
 from deepmask.coco.formats import read_labels
 from deepmask.coco.segmentation import Rle, encode
@@ -87,15 +88,21 @@ class GroundTruth:
 
 
 def coco_truth(
-    path: Path, images: Path | None = None, as_stored: bool | None = None
+    path: Path, images: Path | None = None, as_stored: bool | None = None, categories: str = ""
 ) -> GroundTruth:
     """Read labels of any format that `read_labels` knows; raises `EvalError` for what is none.
 
-    images  the folder of the pictures, for a format that has no sizes; paths are relative to it. A
-            picture that is missing otherwise is a failure of its own, when its turn comes.
+    images      the folder of the pictures, for a format that has no sizes; paths are relative to
+                it. A picture that is missing otherwise is a failure of its own, when its turn
+                comes.
+    categories  keep the objects of these only, see `with_categories`.
     """
     folder = images if is_yolo(path) else None
-    return _read(partial(read_labels, path, folder, as_stored), path, folder)
+
+    def read() -> LabelledSet:
+        return with_categories([read_labels(path, folder, as_stored)], categories)[0]
+
+    return _read(read, path, folder)
 
 
 def voc_truth(folder: Path) -> GroundTruth:

@@ -21,6 +21,8 @@ class Request:
     images         folder of the images; a VOC folder has its own.
     labels_are     "shown" or "stored": what the labels belong to where EXIF turns an image; "auto":
                    the annotated size decides, and where it cannot, what is shown.
+    categories     measure objects of these only: ids or names between commas, voc for PASCAL's 20,
+                   or all but these after "not "; "" for all. Other objects are as not labelled.
     proposals_json COCO results to measure. Without, a model makes the proposals:
     model          its folder, or a shipped one's name; by default fpn-lite. `engine`, `device`,
                    `tf32`, `cache`, `scales`, `threshold`, `overlap`, `zoom` and `coarse` say how it
@@ -39,6 +41,7 @@ class Request:
     voc: Path | None = None
     images: Path | None = None
     labels_are: str = "auto"
+    categories: str = ""
     proposals_json: Path | None = None
     model: Path | None = None
     engine: str = "auto"
@@ -64,6 +67,8 @@ class Request:
             raise EvalUsageError("--annotations and --voc exclude each other: give one")
         if self.annotations is None and self.voc is None:
             raise EvalUsageError("--annotations (or --voc) is missing: what are the objects?")
+        if self.voc is not None and self.categories:
+            raise EvalUsageError("--categories goes with --annotations, not with --voc: leave it")
         if self.proposals_json is None and self.images is None and self.voc is None:
             raise EvalUsageError(
                 "--images is missing: the folder of images to run the model on "

@@ -272,6 +272,11 @@ def train_fpn_lite(network: FpnLite, recipe: FpnLiteRecipe) -> list[ParameterGro
     output by the learning rate times the sum of its inputs.
     """
     train_everything(network, recipe)
+    if recipe.second_only:
+        network.requires_grad_(False)
+        for module in (network.second, *(head.outline for head in network.heads)):
+            module.requires_grad_(True)
+        return [ParameterGroup([p for p in network.parameters() if p.requires_grad])]
     if recipe.freeze_stem:
         for parameter in network.trunk.stem_parameters():
             parameter.requires_grad_(False)

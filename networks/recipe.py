@@ -39,8 +39,8 @@ class Recipe:
     average: float = knob(0.0, "Decay of the running average of the weights; 0: none.", high=1)
     categories: str = knob(
         "",
-        "Learn from these categories only, ids or names between commas, or voc for PASCAL's 20 "
-        "(DeepMask20); other objects are background. Empty: all.",
+        "Learn from these categories only, ids or names between commas, voc for PASCAL's 20 "
+        "(DeepMask20), or all but these, as in 'not voc'; others are background. Empty: all.",
     )
 
     def __post_init__(self) -> None:

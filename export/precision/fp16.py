@@ -21,7 +21,7 @@ from deepmask.runtime.model.manifest import Stage
 _SUFFIX: dict[int, str] = {TensorProto.FLOAT: ".float", TensorProto.FLOAT16: ".half"}
 #: Roles of layers that stay in float32: pixel values have more digits than float16, and the ranking
 #: hangs on the score's last layers, and what becomes of it.
-_KEPT = ("normalisation", "hidden_score", "score")
+KEPT = ("normalisation", "hidden_score", "score")
 #: Inputs that are float32 whatever type the operator computes in: the scales of a Resize.
 _ALWAYS_FLOAT32 = {"Resize": (2,)}
 
@@ -32,7 +32,7 @@ def convert_to_half(source: Path, target: Path, stage: Stage) -> None:
     Raises `ExportError` for weights beyond float16's range.
     """
     model = onnx.load(source)
-    spared = [*layers_of(model, stage, *_KEPT), *score_tail(model, stage)]
+    spared = [*layers_of(model, stage, *KEPT), *score_tail(model, stage)]
     _Conversion(model, spared).run()
     onnx.save_model(model, target)
 

@@ -42,6 +42,9 @@ class FpnLiteRecipe(WholeRecipe):
 
     windows_each: int = knob(8, "Windows an object that learn its mask.", low=1)
     windows_most: int = knob(72, "Windows a picture that learn masks.", low=1)
+    second_only: bool = knob(
+        False, "Train the second look alone and keep the rest as it was (with --from)."
+    )
     fast_depthwise: bool = knob(
         False,
         "Compile a faster backward pass of the trunk's depthwise layers for this CPU, for bf16: "

@@ -234,7 +234,7 @@ class DeepMask:
         timer = StageTimer(self.engine)
         with self._lifetime.call(), self._turn:
             picture = self._network.picture(image, timer)
-            tensors = self._network.run_view(picture, views[0], timer)
+            tensors = self._network.run_view(picture, views[0], timer, proposals=False)
             size = (image.shape[0], image.shape[1])
             return self._labeller.classes(boxes, len(boxes), size, views[0], tensors, least, timer)
 
@@ -250,7 +250,7 @@ class DeepMask:
         check_call(image, proposals, None, 1.0, max_side)
         with self._lifetime.call():
             timer = StageTimer(self.engine)
-            found = self._windows(image, proposals, scales, max_side, timer, False)[0]
+            found = self._windows(image, proposals, scales, max_side, timer)[0]
         return replace(found, logits=found.logits.astype(np.float32, copy=False))
 
     def close(self) -> None:
@@ -273,15 +273,18 @@ class DeepMask:
         scales: Scales | None,
         max_side: int | None,
         timer: StageTimer,
-        named: bool,
+        names: bool = False,
     ) -> tuple[Windows, View, Tensors]:
-        """Return the windows; and the view that boxes are named in, with what its stages made."""
+        """Return the windows; and the view that boxes are read in, with what its stages made."""
         manifest, network = self.manifest, self._network
         factors = (scales or manifest.views.scales).factors()
         views = planned_views(image, factors, manifest, max_side)
+        nearest = nearest_to_one(views)
         with self._turn:
             picture = network.picture(image, timer)
-            tensors = [network.run_view(picture, view, timer, named) for view in views]
+            with_names = [names and k == nearest for k in range(len(views))]
+            pairs = zip(views, with_names, strict=True)
+            tensors = [network.run_view(picture, view, timer, names=own) for view, own in pairs]
             maps = network.score_maps(tensors, views)
             with timer.host("select"):
                 weighed = weigh_sizes(maps, views, manifest.grids, manifest.scale_prior)
@@ -294,5 +297,4 @@ class DeepMask:
                 selection, order = select_by_rank(selection, ranks, count)
                 logits = logits[order]
         windows = Windows(selection, selection.boxes(views, manifest.grids), logits)
-        nearest = nearest_to_one(views)
         return windows, views[nearest], tensors[nearest]

@@ -37,31 +37,35 @@ class Network:
         self.manifest = manifest
         self.engine = engine
         self._image = next(name for s in manifest.stages for name in s.with_role("image"))
-        scores, readers = {grid.score for grid in manifest.grids}, manifest.window_stages
-        masks = scores.union(*(stage.inputs for stage in readers))
-        names = masks.union(*(stage.inputs for stage in manifest.box_stages))
-        # What is kept of a view without names and with them, and the stages that make it.
-        self._kept = (masks, names)
-        self._serving = tuple(serving(manifest.view_stages, kept) for kept in self._kept)
+        scores = {grid.score for grid in manifest.grids}
+        self._for_proposals = scores.union(*(stage.inputs for stage in manifest.window_stages))
+        self._for_names = set[str]().union(*(stage.inputs for stage in manifest.box_stages))
 
     def picture(self, image: npt.NDArray[np.uint8], timer: StageTimer) -> Any:
         """Give the engine a picture once for all its views."""
         with timer.device("resize"):
             return self.engine.picture(image)
 
-    def run_view(self, picture: Any, view: View, timer: StageTimer, named: bool = True) -> Tensors:
-        """Run the stages of one view; return its scores, and what masks need, and names if asked.
-
-        A stage that makes nothing of this does not run.
-        """
+    def run_view(
+        self,
+        picture: Any,
+        view: View,
+        timer: StageTimer,
+        *,
+        proposals: bool = True,
+        names: bool = True,
+    ) -> Tensors:
+        """Run the stages of one view that proposals, names or both need; return what they read."""
+        wanted = {name for name in self._for_proposals if proposals}
+        wanted |= {name for name in self._for_names if names}
+        stages = needed_stages(self.manifest.view_stages, wanted)
         with timer.device("resize"):
             canvas = self.engine.canvas(picture, view, self.manifest.views)
         tensors: Tensors = {self._image: canvas}
-        stages = self._serving[named]
         for index, stage in enumerate(stages):
             with timer.device(stage.name):
                 tensors |= self._run(stage, tensors)
-            later = self._kept[named].union(*(stage.inputs for stage in stages[index + 1 :]))
+            later = wanted.union(*(after.inputs for after in stages[index + 1 :]))
             tensors = {name: tensor for name, tensor in tensors.items() if name in later}
         return tensors
 
@@ -213,14 +217,15 @@ def _all_finite(values: npt.NDArray[Any]) -> bool:
     return bool(np.isfinite(values).all())
 
 
-def serving(stages: Sequence[Stage], kept: Set[str]) -> list[Stage]:
-    """Return the stages that make a tensor which is kept, or one for a later such stage."""
-    needed, serving = set(kept), []
+def needed_stages(stages: Sequence[Stage], wanted: Set[str]) -> list[Stage]:
+    """Return those of the stages, in order, that some tensors need to be made."""
+    names = set(wanted)
+    needed: list[Stage] = []
     for stage in reversed(stages):
-        if needed & stage.outputs.keys():
-            needed |= stage.inputs.keys()
-            serving.append(stage)
-    return serving[::-1]
+        if names & stage.outputs.keys():
+            needed.insert(0, stage)
+            names |= stage.inputs.keys()
+    return needed
 
 
 def _read_along(axis: Axis, size: int, cells: int) -> int:

@@ -52,6 +52,12 @@ def test_ids_and_names_mix_and_sets_have_their_own_ids(named: Named) -> None:
     assert categories(second) == {2, 3}
 
 
+def test_the_others_can_be_meant(named: Named) -> None:
+    whole = named("person", "tv", "zebra")
+    assert categories(with_categories([whole], "not voc")[0]) == {3}
+    assert categories(with_categories([whole], "Not 3, tv")[0]) == {1}
+
+
 def test_nothing_wanted_is_everything(named: Named) -> None:
     whole = named("person", "tv", "zebra")
     assert with_categories([whole], "") == [whole]

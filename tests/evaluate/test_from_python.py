@@ -33,6 +33,16 @@ def test_a_results_file_is_measured(
     assert capsys.readouterr() == ("", "")
 
 
+def test_runs_on_other_categories_are_told_apart(request_of_file: Request, tmp_path: Path) -> None:
+    some = replace(request_of_file, categories="1", out=tmp_path / "some")
+    evaluate(some)
+    assert metrics_of(tmp_path / "some")["run"]["annotations"]["categories"] == "1"
+    with pytest.raises(EvalError):
+        evaluate(replace(some, categories="not 1", resume=True))
+    with pytest.raises(EvalUsageError, match="--categories goes with --annotations"):
+        replace(request_of_file, annotations=None, voc=tmp_path, categories="1")
+
+
 def test_without_a_folder_nothing_is_kept(request_of_file: Request, files: Path) -> None:
     result = evaluate(request_of_file)
     assert result.folder is None

@@ -47,6 +47,18 @@ def test_labels_without_masks_measure_boxes(tmp_path: Path) -> None:
     assert truth.objects(1).rles is None
 
 
+def test_objects_of_some_categories_can_be_measured_alone(tmp_path: Path) -> None:
+    content = labels()
+    content["annotations"].append({**OBJECT, "id": 6, "category_id": 77})
+    content["categories"] = [{"id": OBJECT["category_id"], "name": "cat"}, {"id": 77, "name": "x"}]
+    path = write(tmp_path / "l.json", content)
+    for wanted, ids in (("", [5, 6]), ("cat", [5]), ("not voc", [6]), ("77", [6])):
+        truth = coco_truth(path, categories=wanted)
+        assert sorted(truth.objects(1).ids.tolist()) == ids
+    with pytest.raises(EvalError, match="category 'unicorn' is in none of the annotation files"):
+        coco_truth(path, categories="unicorn")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

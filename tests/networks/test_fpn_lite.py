@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from deepmask.networks.fpn_lite import FpnLite
+from deepmask.networks.fpn_lite import FpnLite, train_fpn_lite
 from deepmask.networks.levels import SLOTS, STRIDES
 from deepmask.networks.whole.config import FpnLiteConfig
+from deepmask.networks.whole.recipe import FpnLiteRecipe
 from deepmask.networks.window_table import Windows
 from tests.networks.tiny_fpn import TINY
 
@@ -99,6 +100,15 @@ def test_every_part_learns() -> None:
     for name, p in network.named_parameters():
         assert p.grad is not None, name
         assert torch.isfinite(p.grad).all(), name
+
+
+def test_the_second_look_can_learn_alone() -> None:
+    network = FpnLite(TINY)
+    (group,) = train_fpn_lite(network, FpnLiteRecipe(second_only=True))
+    learning = {name for name, p in network.named_parameters() if p.requires_grad}
+    assert len(group.parameters) == len(learning)
+    assert {name.split(".")[0] for name in learning} == {"second", "heads"}
+    assert all(".outline." in name for name in learning if name.startswith("heads."))
 
 
 def test_the_first_score_starts_rare(network: FpnLite) -> None:

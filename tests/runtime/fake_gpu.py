@@ -178,6 +178,16 @@ class FakeDevice(Device):
         found: Array = self.memory[address][:size].copy().view(dtype).reshape(shape)
         return found
 
+    def holds(self, address: int, size: int) -> bool:
+        return address in self.memory and size <= len(self.memory[address])
+
+    def has_stream(self, handle: int) -> bool:
+        return handle in self.streams
+
+    def queue(self, handle: int, work: Callable[[], None], places: object) -> None:
+        """Do work when the stream gets there; memory that has gone by then is an error."""
+        self.streams[handle].add(work)
+
     def _write(self, address: int, source: Array) -> None:
         self.memory[address][: source.nbytes] = source.reshape(-1).view(np.uint8)
 

@@ -1,19 +1,21 @@
-"""TensorRT as far as the runtime uses it, on a fake GPU: graphs are run by ONNX Runtime.
+"""TensorRT as far as the runtime uses it: graphs are run by ONNX Runtime.
 
-A "plan" is JSON that names the ONNX file and the profiles. Each run first fills the scratch memory
-it was given with garbage: if that memory is also a tensor's, results are wrong.
+The GPU is a fake one or the stand-in driver's: both give the same few ways to its memory. A "plan"
+is JSON that names the ONNX file and the profiles. Each run first fills the scratch memory it was
+given with garbage: if that memory is also a tensor's, results are wrong.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,27 +35,56 @@ from tests.runtime.fake_gpu import GARBAGE, Array, FakeDevice
 Picture = npt.NDArray[np.uint8]
 Strategy = Enum("Strategy", "STATIC ON_PROFILE_CHANGE USER_MANAGED")
 _TYPES: dict[str, Any] = {
-    **{"tensor(float)": np.float32, "tensor(int64)": np.int64},
-    **{"tensor(uint8)": np.uint8, "tensor(float16)": np.float16},
+    **{"tensor(float)": np.float32, "tensor(float16)": np.float16},
+    **{"tensor(int64)": np.int64, "tensor(uint8)": np.uint8},
 }
 
 
+#: Addresses and sizes in bytes.
+Places = Sequence[tuple[int, int]]
+
+
+class Gpu(Protocol):
+    """What TensorRT sees of a GPU. Addresses must be allocated, and contexts current."""
+
+    def note(self, kind: str) -> None: ...
+    def has_stream(self, handle: int) -> bool: ...
+    def holds(self, address: int, size: int) -> bool: ...
+    def read(self, address: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array: ...
+    def write(self, address: int, source: Array) -> None: ...
+    def queue(self, handle: int, work: Callable[[], None], places: Places) -> None:
+        """Do `work` when the stream gets there; `places` must be the same memory then."""
+
+
+@functools.lru_cache(8)
+def _session(graph: str | bytes, changed: float) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
 class FakeEngine:
-    def __init__(
-        self, device: FakeDevice, graph: str | bytes, shapes: list[dict[str, Any]]
-    ) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    def __init__(self, device: Gpu, graph: str | bytes, shapes: list[dict[str, Any]]) -> None:
+        changed = Path(graph).stat().st_mtime if isinstance(graph, str) else 0.0
+        self.session = _session(graph, changed)
         self.device = device
         self.inputs = {value.name: _TYPES[value.type] for value in self.session.get_inputs()}
         self.outputs = {value.name: _TYPES[value.type] for value in self.session.get_outputs()}
         self.shapes = shapes
         self.num_optimization_profiles = len(shapes)
+        self._shapes_made: dict[Any, dict[str, tuple[int, ...]]] = {}
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        names = [value.name for value in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
+        made = self.session.run(list(self.outputs), dict(inputs))
+        return dict(zip(self.outputs, made, strict=True))
+
+    def _made_of(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the outputs for inputs of these."""
+        key = tuple(sorted(shapes.items()))
+        if key not in self._shapes_made:
+            zeros = {name: np.zeros(shape, self.inputs[name]) for name, shape in shapes.items()}
+            self._shapes_made[key] = {name: a.shape for name, a in self.run(zeros).items()}
+        return self._shapes_made[key]
 
     def get_tensor_dtype(self, name: str) -> Any:
         return self.outputs[name]
@@ -131,7 +162,7 @@ class FakeContext:
         self.profile = index
         self.shapes = {}
         self.laid_out = self.scratch = None
-        return index < self.engine.num_optimization_profiles and stream in self._device.streams
+        return index < self.engine.num_optimization_profiles and self._device.has_stream(stream)
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         low, _, high = self.engine.shapes[self.profile][name]
@@ -143,9 +174,7 @@ class FakeContext:
     def infer_shapes(self) -> list[str]:
         missing = [name for name in self.engine.inputs if name not in self.shapes]
         if not missing:
-            types = self.engine.inputs
-            zeros = {name: np.zeros(shape, types[name]) for name, shape in self.shapes.items()}
-            self.found = {name: array.shape for name, array in self.engine.run(zeros).items()}
+            self.found = self.engine._made_of(self.shapes)
         return missing
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
@@ -158,12 +187,13 @@ class FakeContext:
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
-        return address in self._device.memory
+        return address % 256 == 0 and self._device.holds(address, 1)
 
     def set_device_memory(self, address: int, size: int) -> None:
         assert self.laid_out is not None, "memory is laid out for the shapes before it is lent"
         assert address % 256 == 0
-        assert self.laid_out <= size <= len(self._device.memory[address])
+        assert self.laid_out <= size
+        assert self._device.holds(address, size)
         self.scratch = (address, size)
 
     def execute_async_v3(self, handle: int) -> bool:
@@ -171,6 +201,11 @@ class FakeContext:
         device.note("run")
         assert self.scratch is not None, "there is no memory for these shapes"
         addresses, shapes, (scratch, size) = dict(self.addresses), dict(self.shapes), self.scratch
+        types = engine.inputs
+        places = [(addresses[name], size_of(types[name], shapes[name])) for name in types]
+        places += [
+            (addresses[n], size_of(engine.outputs[n], shape)) for n, shape in self.found.items()
+        ]
         if self.cache is not None and self.profile not in self.cache.compiled:
             device.note("compile")
             self.cache.compiled.add(self.profile)
@@ -185,12 +220,16 @@ class FakeContext:
             for name, array in engine.run(inputs).items():
                 device.write(addresses[name], array)
 
-        device.streams[handle].add(work)
+        device.queue(handle, work, [*places, (scratch, size)])
         return True
 
     @property
-    def _device(self) -> FakeDevice:
+    def _device(self) -> Gpu:
         return self.engine.device
+
+
+def size_of(dtype: npt.DTypeLike, shape: Sequence[int]) -> int:
+    return int(np.prod(shape)) * np.dtype(dtype).itemsize
 
 
 def needed(shapes: Mapping[str, Sequence[int]]) -> int:
@@ -198,7 +237,7 @@ def needed(shapes: Mapping[str, Sequence[int]]) -> int:
     return 3 * max(4 * int(np.prod(shape)) for shape in shapes.values())
 
 
-def fake_library(device: FakeDevice, flavour: str = "tensorrt") -> Library:
+def fake_library(device: Gpu, flavour: str = "tensorrt") -> Library:
     """The library, whose plans run on `device`; it refuses every plan that is not JSON.
 
     TensorRT for RTX says which GPUs it is for, and compiles kernels when graphs first run.

@@ -124,7 +124,7 @@ class Device:
         )
         self._context = device.retain_primary_context()
         # pycuda's own destructor calls the function for other contexts. Made first, this runs last.
-        weakref.finalize(self, self._context.detach)
+        weakref.finalize(self, _detach, self._context)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -228,7 +228,22 @@ def _driver() -> Any:
         raise DeviceError(f"{name} cannot be loaded: {one_line(error)}; {_INSTALL}") from error
 
 
+def _left_to_parent(held: Any) -> bool:
+    """Keep an object for ever in a child made by `fork`, where CUDA takes nothing back."""
+    forked = [os.getpid()] != _STARTED_IN
+    if forked:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+    return forked
+
+
+def _detach(context: Any) -> None:
+    if not _left_to_parent(context):
+        context.detach()
+
+
 def _give_back(context: Any, held: list[Any]) -> None:
+    if _left_to_parent(held):
+        return
     # After an error that CUDA cannot recover from, giving back fails too, and has been told.
     with suppress(Exception):
         context.push()

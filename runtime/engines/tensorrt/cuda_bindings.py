@@ -1,7 +1,7 @@
 """Offer the part of `pycuda.driver` that is used here, by NVIDIA's `cuda-bindings`.
 
 Those come as wheels, where pycuda wants a compiler and the toolkit. Objects are given back when
-they go, in whatever context is current then, as pycuda's are.
+they go, in the context that they were made in, as pycuda's are.
 """
 
 from __future__ import annotations
@@ -99,12 +99,16 @@ class _Handle:
 
     def __init__(self, handle: Any) -> None:
         self.handle = handle
+        self._context = _call("cuCtxGetCurrent")
 
     def __int__(self) -> int:
         return int(self.handle)
 
     def __del__(self) -> None:
-        getattr(_cu, self._free)(self.handle)  # a failure has been told by another call
+        # A failure has been told by another call.
+        _cu.cuCtxPushCurrent(self._context)
+        getattr(_cu, self._free)(self.handle)
+        _cu.cuCtxPopCurrent()
 
 
 class _Allocation(_Handle):

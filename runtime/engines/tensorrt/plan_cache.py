@@ -101,8 +101,10 @@ def model_plans(
         plans[stage.name] = own.get(stage, identity, shapes, lambda: graph)
     except EngineError as error:
         report(f"pictures are resized by the processor: {error}")
-    rounded = tf32 and tuple(map(int, gpu.compute_capability.split("."))) >= (8, 0)
-    report(f"precision {manifest.precision}{', products in TF32' * rounded}")
+    able = tuple(map(int, gpu.compute_capability.split("."))) >= (8, 0)
+    report(f"precision {manifest.precision}{', products in TF32' * (able and tf32)}")
+    if manifest.precision == "fp32" and not able:
+        report(f"{gpu.name} has no TF32: deepmask-export --precision fp16 makes a faster model")
     return plans
 
 

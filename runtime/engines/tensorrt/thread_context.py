@@ -45,7 +45,7 @@ class ThreadContext:
         self._in_flight: deque[tuple[Event, list[Buffer]]] = deque()
         self._scratch: Lease[Memory] | None = None
         self._contexts: dict[tuple[str, int], PlanContext] = {}
-        weakref.finalize(self, _retire, device, self.stream, self._contexts)
+        weakref.finalize(self, _retire, device, self.stream, self._contexts, self._in_flight)
 
     def buffer(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Buffer:
         """Lend pinned memory for a tensor, which is used again when its upload is done."""
@@ -119,10 +119,13 @@ class ThreadContext:
         return self._contexts[key]
 
 
-def _retire(device: Device, stream: Stream, contexts: dict[Any, Any]) -> None:
+def _retire(
+    device: Device, stream: Stream, contexts: dict[Any, Any], in_flight: deque[Any]
+) -> None:
     with suppress(EngineError), device.active():
         stream.synchronize()  # a context must outlive its work
         contexts.clear()
+        in_flight.clear()  # whose arrays are views: they hold pinned memory
 
 
 def _size(shape: Sequence[int], dtype: npt.DTypeLike) -> int:

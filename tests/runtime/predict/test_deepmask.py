@@ -138,11 +138,11 @@ def test_networks_of_several_threads_take_turns(
     """On a CPU, unless each network keeps to one of its cores."""
     run_view, inside, most = network.Network.run_view, [0], [0]
 
-    def watched(*arguments: object) -> object:
+    def watched(*arguments: object, **more: object) -> object:
         inside[0] += 1
         most[0] = max(most[0], inside[0])
         sleep(0.05)  # long enough for the other thread to come in
-        found = run_view(*arguments)  # type: ignore[arg-type]
+        found = run_view(*arguments, **more)  # type: ignore[arg-type]
         inside[0] -= 1
         return found
 

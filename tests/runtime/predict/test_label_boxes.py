@@ -71,6 +71,8 @@ def test_names_are_those_of_the_pixels(folder: Path, load: Loader) -> None:
             solid += 1
     assert solid >= len(SQUARES)
     assert {model.stages[-1]} == {"names"} <= set(found.seconds)
+    assert "tone" in found.seconds
+    assert not {"tone", "names"} & set(plain.seconds)  # what only names need is not run
 
 
 def test_boxes_are_read_where_they_are(folder: Path) -> None:
