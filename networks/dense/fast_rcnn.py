@@ -12,8 +12,9 @@ from deepmask.networks.dense.graphs import DenseForm, DenseGraph, DenseModel, De
 from deepmask.networks.fast_rcnn import FastRcnn
 from deepmask.runtime.model.manifest import BOXES, VIEW, Category, TensorSpec
 
-#: Probability from which a mask is called by its category, by default.
-LABEL_SCORE = 0.5
+#: Probability from which a mask is called by its category, by default: six of seven names of masks
+#: that are an object were right from there on (150 validation pictures).
+LABEL_SCORE = 0.4
 
 
 class LevelStage(ScoreStage):
