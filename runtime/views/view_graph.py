@@ -71,7 +71,10 @@ def view_graph(fill: float, output: str, name: str = "views") -> bytes:
         length = graph.node("Gather", size, graph.constant(np.int64(axis)))
         zero, step = graph.constant(np.int64(0)), graph.constant(np.int64(1))
         first = graph.node("Cast", graph.node("Range", zero, length, step), to=FLOAT)
-        start, stop, weight, inside = graph.nodes("Split", 4, given, axis=1, num_outputs=4)
+        start, stop, weight, inside = (
+            graph.node("Gather", given, graph.constant(np.array([column])), axis=1)
+            for column in range(NUMBERS)
+        )
         end = graph.node("Min", stop, graph.node("Add", first, one))
         shared = graph.node("Relu", graph.node("Sub", end, graph.node("Max", start, first)))
         weights.append(graph.node("Mul", shared, weight))
