@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,35 +20,40 @@ from deepmask.runtime.views.views import View, plan_views, render_view
 Feed = dict[str, NDArray[Any]]
 
 
-def feeds(
-    stage: Stage,
-    files: Sequence[Path],
-    manifest: Manifest,
-    engine: Engine,
-    progress: Progress = no_progress,
-) -> Iterator[Feed]:
-    """Yield the inputs of a stage, by name, for every view of every photograph.
+@dataclass(frozen=True)
+class Feeds:
+    """The inputs of a stage, by name, for every view of every photograph; made anew each time.
 
     engine  runs the float32 stages in front of it.
     A stage that runs on windows is fed with locations such that every cell that a window of its
     grids can hold is in one of theirs.
     """
-    ways = list(_ways(stage, manifest))
-    for done, path in enumerate(files, 1):
-        image = read_image(path)
-        height, width = image.shape[:2]
-        for view in plan_views(height, width, manifest.views.scales.factors(), manifest.views):
-            for before, grids in ways:
-                given: Feed = {
-                    name: render_view(image, view, manifest.views)
-                    if spec.role == "image"
-                    else covering(view, manifest, spec, grids)
-                    for one in (*before, stage)
-                    for name, spec in one.inputs.items()
-                    if spec.role in ("image", "locations")
-                }
-                yield _inputs_of(stage, given, before, engine)
-        progress(f"calibrating {stage.name}", done, len(files))
+
+    stage: Stage
+    files: Sequence[Path]
+    manifest: Manifest
+    engine: Engine
+    progress: Progress = no_progress
+
+    def __iter__(self) -> Iterator[Feed]:
+        """Yield them view by view."""
+        stage, manifest = self.stage, self.manifest
+        ways = list(_ways(stage, manifest))
+        for done, path in enumerate(self.files, 1):
+            image = read_image(path)
+            height, width = image.shape[:2]
+            for view in plan_views(height, width, manifest.views.scales.factors(), manifest.views):
+                for before, grids in ways:
+                    given: Feed = {
+                        name: render_view(image, view, manifest.views)
+                        if spec.role == "image"
+                        else covering(view, manifest, spec, grids)
+                        for one in (*before, stage)
+                        for name, spec in one.inputs.items()
+                        if spec.role in ("image", "locations")
+                    }
+                    yield _inputs_of(stage, given, before, self.engine)
+            self.progress(f"calibrating {stage.name}", done, len(self.files))
 
 
 def _ways(stage: Stage, manifest: Manifest) -> Iterator[tuple[Sequence[Stage], Sequence[int]]]:

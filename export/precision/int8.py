@@ -22,6 +22,7 @@ from typing import Any
 import onnx
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from deepmask.export.precision.bias_correction import correct_biases
 from deepmask.export.precision.calibration import Feed
 from deepmask.export.precision.keep_float32 import layers_of, score_tail
 from deepmask.runtime.model.manifest import WINDOWS, Stage
@@ -57,7 +58,8 @@ def quantise(source: Path, target: Path, stage: Stage, feeds: Iterable[Feed], fo
     """Write the quantised form of the float32 graph `source` to `target`; a copy if it has none.
 
     stage  that the graph is of; its nodes have names.
-    feeds  its inputs by name, for each view; not asked for where nothing is quantised.
+    feeds  its inputs by name, for each view, gone through twice; not asked for where nothing is
+           quantised.
     form   `INT8` or `SYMMETRIC`.
     """
     graph = onnx.load(source)
@@ -65,6 +67,7 @@ def quantise(source: Path, target: Path, stage: Stage, feeds: Iterable[Feed], fo
     if not chosen:
         shutil.copyfile(source, target)
         return
+    correct_biases(graph, chosen, feeds)
     prepared = graph.metadata_props.add()
     prepared.key, prepared.value = _PREPARED
     gathers = form == INT8 and stage.per == WINDOWS

@@ -19,7 +19,7 @@ from deepmask.export.precision.agreement import (
     LogitError,
     measure_agreement,
 )
-from deepmask.export.precision.calibration import Feed, feeds
+from deepmask.export.precision.calibration import Feed, Feeds
 from deepmask.export.precision.calibration_set import COMPARED, Photographs, drawn_pictures
 from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.int8 import INT8, SYMMETRIC, count_quantised, quantise
@@ -59,7 +59,7 @@ def write_reduced(
                 write_part(out / whole.file, target, stage.outputs)
             else:
                 files = photographs.calibrated if photographs else ()
-                inputs = feeds(stage, files, plain, model.engine, progress)
+                inputs = Feeds(stage, files, plain, model.engine, progress)
                 _convert(reference / stage.file, target, precision, stage, inputs)
             size = target.stat().st_size / 1e6
             report(f"{target.name:<17}{size:7.1f} MB, {_lowered(target, precision, stage)}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from deepmask.export.precision.calibration import feeds
+from deepmask.export.precision.calibration import Feeds
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import WINDOWS, Stage, TensorSpec
 from tests.runtime.chains_model import write_chains_model
@@ -50,7 +50,7 @@ def test_a_stage_is_fed_with_what_all_stages_before_it_make(tmp_path: Path) -> N
     views = len(manifest.views.scales.factors())
     for stage, before in ((trunk, []), (first, ["trunk", "score"]), (last, 3 * [""])):
         engine.ran.clear()
-        found = list(feeds(stage, [tmp_path / "photograph.png"], manifest, engine))
+        found = list(Feeds(stage, [tmp_path / "photograph.png"], manifest, engine))
         assert [set(feed) for feed in found] == views * [set(stage.inputs)]
         assert len(engine.ran) == views * len(before)
 
@@ -74,8 +74,8 @@ def test_a_stage_is_fed_with_the_windows_of_its_grids(tmp_path: Path) -> None:
         (manifest.stage("end-1"), [{1, 2}], [*before, "both"]),
     ):
         engine.ran.clear()
-        found = list(feeds(stage, [tmp_path / "photograph.png"], manifest, engine))
+        found = list(Feeds(stage, [tmp_path / "photograph.png"], manifest, engine))
         assert [set(feed["locations"][:, 0].tolist()) for feed in found] == grids
         assert engine.ran == ran
-    [feed] = feeds(manifest.stage("table"), [tmp_path / "photograph.png"], manifest, engine)
+    [feed] = Feeds(manifest.stage("table"), [tmp_path / "photograph.png"], manifest, engine)
     assert set(feed) == set(manifest.stage("table").inputs)

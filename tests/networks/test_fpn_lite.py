@@ -117,6 +117,12 @@ def test_the_first_score_starts_rare(network: FpnLite) -> None:
     assert chance.mean() < 0.05
 
 
+def test_the_preset_has_its_parameters() -> None:
+    with torch.device("meta"):
+        network = FpnLite(FpnLiteConfig())
+    assert sum(p.numel() for p in network.parameters()) == 9_268_854
+
+
 def test_a_configuration_rebuilds_the_network(network: FpnLite) -> None:
     again = FpnLite(FpnLiteConfig.from_dict(network.config.to_dict()))
     again.load_state_dict(network.state_dict())
