@@ -17,7 +17,7 @@ def plain(logit: float, label: int) -> float:
         return 0.0
     p = 1 / (1 + math.exp(-logit))
     right, alpha = (p, ALPHA) if label else (1 - p, 1 - ALPHA)
-    return -alpha * (1 - right) ** GAMMA * math.log(right)
+    return float(-alpha * (1 - right) ** GAMMA * math.log(right))
 
 
 def test_values_and_gradients_are_the_equations() -> None:
