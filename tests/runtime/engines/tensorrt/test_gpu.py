@@ -167,7 +167,7 @@ def test_proposals_are_those_of_the_cpu(shipped: DeepMask) -> None:
 
 
 def assert_found_again(expected: Proposals, found: Proposals) -> None:
-    """At least 95 of 100 have a mask of IoU 0.95: pictures are resized otherwise, and TF32 rounds."""
+    """At least 95 of 100 have a mask of IoU 0.95: views differ by a gray level, TF32 rounds."""
     masks = [found.masks(index) for index in range(len(found))]
 
     def again(mask: npt.NDArray[np.bool_]) -> bool:
