@@ -263,9 +263,10 @@ def test_what_is_counted_again_has_a_pace_of_its_own(
         for done in (1, 2, 3, 1, 2, 3):
             show("pictures", done, 3)
             now += 6
-    assert capsys.readouterr().err.splitlines() == [
-        "pictures: 3 of 3 in 12.0 s, 0.25 per second, 0 s left"
-    ] * 2
+    assert (
+        capsys.readouterr().err.splitlines()
+        == ["pictures: 3 of 3 in 12.0 s, 0.25 per second, 0 s left"] * 2
+    )
 
 
 def test_a_quiet_command_prints_warnings_and_errors_only(capsys: Said) -> None:
