@@ -64,11 +64,11 @@ def test_every_canvas_without_a_border_has_black_and_white(tmp_path: Path) -> No
     engine: Any = NamedArrays({one.name: one for one in manifest.stages})
     Image.new("RGB", (70, 50), (90, 91, 92)).save(tmp_path / "photograph.png")
     image = read_image(tmp_path / "photograph.png")
+    height, width = image.shape[:2]
     for border in (0, 32):
         views = replace(manifest.views, border=border)
         files = [tmp_path / "photograph.png"]
-        factors = views.scales.factors()
-        planned = plan_views(*image.shape[:2], factors, views)
+        planned = plan_views(height, width, views.scales.factors(), views)
         found = Feeds(stage, files, replace(manifest, views=views), engine)
         for view, feed in zip(planned, found, strict=True):
             changed = feed["image"] != render_view(image, view, views)
