@@ -19,6 +19,8 @@ from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.io.images import MAX_PIXELS
 from deepmask.runtime.predict.deepmask import DeepMask
 
+#: The parameter of config.pbtxt that names the folder of TensorRT's plans.
+CACHE = "cache"
 #: Folder of the exported model, beside `model.py`.
 MODEL = "model"
 #: Proposals of a request that does not ask for a number, and the most that one may ask for.
@@ -38,11 +40,17 @@ class TritonPythonModel:
     """What Triton's Python backend calls; `model.py` of the repository is an import of it."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the model of this version; Triton reports what this raises."""
+        """Load the model of this version on the instance's GPU; Triton reports what this raises.
+
+        TensorRT's plans are kept in the folder that the parameter `CACHE` of config.pbtxt names:
+        one on a volume, or each new container builds them again.
+        """
         folder = Path(args["model_repository"], args["model_version"], MODEL)
         on_gpu = args["model_instance_kind"] == "GPU"
         device = f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu"
-        self._model = DeepMask.load(folder, device=device)
+        settings = json.loads(args.get("model_config", "{}")).get("parameters", {})
+        cache = settings.get(CACHE, {}).get("string_value") or None
+        self._model = DeepMask.load(folder, device=device, cache=cache)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer each request; one that cannot be answered gets an error of its own."""

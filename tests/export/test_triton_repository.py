@@ -19,7 +19,7 @@ from deepmask import DeepMask
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.triton_repository import config, require_ours, servable_name, write_repository
 from deepmask.runtime.io import atomic
-from deepmask.runtime.triton_backend import INPUTS, OUTPUTS
+from deepmask.runtime.triton_backend import INPUTS, OUTPUTS, TritonPythonModel
 from tests.runtime.square_model import write_square_model
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "triton_client.py"
@@ -171,6 +171,25 @@ def served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     )
     yield model.execute
     model.finalize()
+
+
+@pytest.mark.parametrize(("kind", "device"), [("GPU", "cuda:1"), ("CPU", "cpu")])
+def test_each_instance_has_its_own_gpu(
+    kind: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(DeepMask, "load", lambda folder, **given: asked.append(given))
+    config = {"parameters": {"cache": {"string_value": "/plans"}}}
+    TritonPythonModel().initialize(
+        {
+            "model_repository": str(tmp_path),
+            "model_version": "1",
+            "model_instance_kind": kind,
+            "model_instance_device_id": "1",
+            "model_config": json.dumps(config),
+        }
+    )
+    assert asked == [{"device": device, "cache": "/plans"}]
 
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)

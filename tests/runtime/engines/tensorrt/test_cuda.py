@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib.util
+import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -180,6 +181,14 @@ def test_the_primary_context_is_given_back_as_such(monkeypatch: Patch, context: 
     del opened
     gc.collect()
     assert context.detached == 1
+
+
+def test_a_forked_process_is_told_to_spawn(device: Device, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(
+        DeviceError, match=r"^CUDA was started before .* by multiprocessing's spawn"
+    ):
+        cuda.open_device()
 
 
 def raise_(error: Exception) -> Any:

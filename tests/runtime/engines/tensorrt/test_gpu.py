@@ -34,9 +34,10 @@ PRESETS = (
     *("w112-p4-d39", "w112-p3-d21", "w112-p3-d21-f128", "deepmask-ours", "deepmask-ours-head-a"),
     *("deepmask-ours-head-b", "sharpmask", "sharpmask-constant", "sharpmask-r18", "fpn-lite"),
     *("fpn-masks-5x5", "fpn-masks-7x7", "fpn-masks", "fpn-masks-28x28"),
+    *("fast-rcnn", "fast-rcnn-lite"),
 )
 #: Accepted root mean square of the difference, in standard deviations of what is expected.
-TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "int8-symmetric": 0.15}
+TOLERANCES = {"fp32": 1e-3, "tf32": 2e-2, "fp16": 2e-2, "int8-symmetric": 0.15}
 
 
 @pytest.fixture(scope="module", params=["tensorrt", "tensorrt-rtx"])
@@ -138,13 +139,24 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], P
 def test_every_preset_in_every_precision(
     preset: str, precision: str, flavour: str, cache: Path, exported: Callable[[str, str], Path]
 ) -> None:
-    folder, image = exported(preset, precision), picture(99)
+    rounded = precision == "tf32"
+    folder, image = exported(preset, "fp32" if rounded else precision), picture(99)
     with DeepMask.load(folder, engine="onnxruntime", device="cpu") as model:
         expected = outputs(model.engine, model.manifest, image)
-    with DeepMask.load(folder, engine=flavour, cache=cache) as model:
+    with DeepMask.load(folder, engine=flavour, cache=cache, tf32=rounded) as model:
         found = outputs(model.engine, model.manifest, image)
     errors = {name: deviation(found[name], expected[name]) for name in expected}
     assert max(errors.values()) < TOLERANCES[precision], errors
+
+
+def test_views_are_painted_as_by_the_cpu(shipped: DeepMask) -> None:
+    views = shipped.manifest.views
+    for seed, size in enumerate([(480, 640), (700, 500), (33, 1200), (1500, 1100)]):
+        image = picture(seed, *size)
+        [view] = plan_views(*size, (1.0,), views)
+        engine = shipped.engine
+        canvas = engine.fetch(engine.canvas(engine.picture(image), view, views))
+        assert np.abs(canvas - render_view(image, view, views)).max() <= 1
 
 
 def test_proposals_are_those_of_the_cpu(shipped: DeepMask) -> None:
@@ -156,13 +168,13 @@ def test_proposals_are_those_of_the_cpu(shipped: DeepMask) -> None:
 
 
 def assert_found_again(expected: Proposals, found: Proposals) -> None:
-    """At least 99 of 100 have a mask of IoU 0.95."""
+    """At least 95 of 100 have a mask of IoU 0.95: views differ by a gray level, TF32 rounds."""
     masks = [found.masks(index) for index in range(len(found))]
 
     def again(mask: npt.NDArray[np.bool_]) -> bool:
         return any((mask & one).sum() >= 0.95 * (mask | one).sum() for one in masks)
 
-    assert sum(again(expected.masks(index)) for index in range(100)) >= 99
+    assert sum(again(expected.masks(index)) for index in range(100)) >= 95
 
 
 def test_a_hundred_sizes_through_the_same_plans(shipped: DeepMask) -> None:
@@ -231,7 +243,8 @@ def test_kernels_are_kept_and_taken(flavour: str, tmp_path: Path, model_folder: 
         with load() as model:
             found.append(model(picture(0, 200, 240), proposals=50).to_coco(1))
         assert any(": compiling" in line for line in lines) == compiled
-        assert len(list(tmp_path.glob("*.kernels"))) == 3
+        plans, kernels = list(tmp_path.glob("*.plan")), list(tmp_path.glob("*.kernels"))
+        assert len(kernels) == len(plans) in (3, 4)  # the graph that resizes has not all GPUs
     assert found[0] == found[1]
     path = sorted(tmp_path.glob("*.kernels"))[0]
     path.write_bytes(path.read_bytes()[:-100])
