@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from deepmask.networks.deepmask import DeepMaskNetwork
+from deepmask.networks.families import FAMILIES
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.trunks import TRUNKS, InitialiseError
 from deepmask.train.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
@@ -65,7 +66,7 @@ def test_pickled_code_is_refused(tmp_path: Path) -> None:
         ({"format": None}, "format is None"),
         (
             {"family": "retina"},
-            "family is 'retina', known are deepmask, sharpmask, fpn-lite: use",
+            f"family is 'retina', known are {', '.join(FAMILIES)}: use",
         ),
         ({"family": ["deepmask"]}, r"family is \['deepmask'\], known are"),
         ({"family": "sharpmask"}, r"missing \['refine_widths', 'sharp_size', 'skip_widths'\]"),

@@ -43,7 +43,7 @@ def test_the_shipped_model_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None
             r"its .* is \[.*256\], not \[.*24\]; give --preset",
         ),
         ("fpn-lite", PRESETS["deepmask-r18"].config, "of another family than deepmask: its graphs"),
-        ("none", SHIPPED, "no such checkpoint or model folder, .*: fpn-lite or fpn-lite-int8"),
+        ("none", SHIPPED, "no such checkpoint or model folder, .*: fpn-lite"),
     ],
 )
 def test_other_models_are_refused_in_a_line(where: str, config: NetworkConfig, text: str) -> None:

@@ -58,6 +58,7 @@ def test_a_preset_is_shown_whole(name: str) -> None:
     rows = dict(line.split(None, 1) for line in result.output.splitlines() if line[0] == " ")
     for key, value in PRESETS[name].config.to_dict().items():
         shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        shown = f"{value:g}" if isinstance(value, float) else shown or "(none)"
         assert rows[key] == shown
     assert rows["--steps"] == str(PRESETS[name].recipe.steps)
     assert float(rows["--lr"]) == PRESETS[name].recipe.lr
