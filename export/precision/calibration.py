@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deepmask.runtime.engines.base import Engine
 from deepmask.runtime.io.images import read_image
-from deepmask.runtime.model.manifest import WINDOWS, Manifest, Stage, TensorSpec
+from deepmask.runtime.model.manifest import WINDOWS, Manifest, Stage, TensorSpec, Views
 from deepmask.runtime.progress import Progress, no_progress
 from deepmask.runtime.views.grids import location_counts
 from deepmask.runtime.views.views import View, plan_views, render_view
@@ -45,7 +45,7 @@ class Feeds:
             for view in plan_views(height, width, manifest.views.scales.factors(), manifest.views):
                 for before, grids in ways:
                     given: Feed = {
-                        name: render_view(image, view, manifest.views)
+                        name: _canvas(image, view, manifest.views)
                         if spec.role == "image"
                         else covering(view, manifest, spec, grids)
                         for one in (*before, stage)
@@ -54,6 +54,18 @@ class Feeds:
                     }
                     yield _inputs_of(stage, given, before, self.engine)
             self.progress(f"calibrating {stage.name}", done, len(self.files))
+
+
+def _canvas(image: NDArray[np.uint8], view: View, views: Views) -> NDArray[np.float32]:
+    """Paint a view's canvas, with a black and a white corner if it has no border.
+
+    A range is the mean of all canvases'. Most photographs lack black or white, which it would cut
+    off, and with the whole range of pixels every pixel is an integer.
+    """
+    canvas = render_view(image, view, views)
+    if not views.border:
+        canvas[..., 0, 0], canvas[..., -1, -1] = 0, 255
+    return canvas
 
 
 def _ways(stage: Stage, manifest: Manifest) -> Iterator[tuple[Sequence[Stage], Sequence[int]]]:

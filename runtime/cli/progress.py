@@ -34,6 +34,8 @@ def progress_bar() -> Iterator[Progress]:
         def tell(things: str, done: int, total: int) -> None:
             if total > 1:
                 rates.setdefault(things, Rate(things)).now_and_then(done, total)
+            if done == total:  # the same things may be counted again
+                rates.pop(things, None)
 
         yield tell
         return

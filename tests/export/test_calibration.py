@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deepmask.export.precision.calibration import Feeds
+from deepmask.runtime.io.images import read_image
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import WINDOWS, Stage, TensorSpec
+from deepmask.runtime.views.views import plan_views, render_view
 from tests.runtime.chains_model import write_chains_model
 from tests.runtime.square_model import write_square_model
 
@@ -53,6 +55,25 @@ def test_a_stage_is_fed_with_what_all_stages_before_it_make(tmp_path: Path) -> N
         found = list(Feeds(stage, [tmp_path / "photograph.png"], manifest, engine))
         assert [set(feed) for feed in found] == views * [set(stage.inputs)]
         assert len(engine.ran) == views * len(before)
+
+
+def test_every_canvas_without_a_border_has_black_and_white(tmp_path: Path) -> None:
+    """Once each, so that the range of pixels is the same for all photographs."""
+    manifest = load_manifest(write_square_model(tmp_path / "squares"))
+    stage = manifest.stage("trunk")
+    engine: Any = NamedArrays({one.name: one for one in manifest.stages})
+    Image.new("RGB", (70, 50), (90, 91, 92)).save(tmp_path / "photograph.png")
+    image = read_image(tmp_path / "photograph.png")
+    height, width = image.shape[:2]
+    for border in (0, 32):
+        views = replace(manifest.views, border=border)
+        files = [tmp_path / "photograph.png"]
+        planned = plan_views(height, width, views.scales.factors(), views)
+        found = Feeds(stage, files, replace(manifest, views=views), engine)
+        for view, feed in zip(planned, found, strict=True):
+            changed = feed["image"] != render_view(image, view, views)
+            assert changed.sum() == (0 if border else 6)
+            assert {*feed["image"][changed].tolist()} == (set() if border else {0, 255})
 
 
 def test_a_stage_is_fed_with_the_windows_of_its_grids(tmp_path: Path) -> None:

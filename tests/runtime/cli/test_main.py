@@ -254,6 +254,21 @@ def test_progress_is_a_line_every_ten_seconds_elsewhere(
     assert rate.line(6) == "6 frames in 4.0 s, 1.50 frames per second"
 
 
+def test_what_is_counted_again_has_a_pace_of_its_own(
+    capsys: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with printed_messages(), progress_bar() as show:
+        for done in (1, 2, 3, 1, 2, 3):
+            show("pictures", done, 3)
+            now += 6
+    assert (
+        capsys.readouterr().err.splitlines()
+        == ["pictures: 3 of 3 in 12.0 s, 0.25 per second, 0 s left"] * 2
+    )
+
+
 def test_a_quiet_command_prints_warnings_and_errors_only(capsys: Said) -> None:
     @click.command(cls=Command)
     def command() -> None:
