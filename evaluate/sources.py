@@ -166,6 +166,7 @@ class BoxSource:
         candidates, _ = self._boxes.propose(picture)
         try:
             image = read_picture(picture, self._images)
+            # Scores of other sources mean other things: names alone rank, as in Fast R-CNN.
             given = Candidates(
                 np.ones(len(candidates.boxes)), _within(candidates.boxes, picture), None
             )

@@ -43,7 +43,8 @@ def main() -> None:
         parser.error(f"{given.overlay} exists: give another name")
     image = read_image(given.photograph)
     with DeepMask.load(given.model) as model:
-        objects = model(image).objects(top=200, min_score=0.1, nms=0.3)
+        # Parts, too: to a model a coin may be a part of the table, or of all coins.
+        objects = model(image).objects(top=200, min_score=0.1, nms=0.3, parts=True)
     coins = coins_among(objects)
     print(f"{len(coins)} coins")
     if given.overlay is not None:

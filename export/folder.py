@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deepmask.export.errors import ExportUsageError
 from deepmask.runtime.io.atomic import NEW, OLD, remove_stale, staging_folder
+from deepmask.runtime.io.written import RECORD
 from deepmask.runtime.model.folder import MANIFEST_NAME, read_manifest
 from deepmask.runtime.model.manifest import ModelFolderError
 
@@ -18,7 +19,7 @@ def require_replaceable(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise ExportUsageError(f"{folder} is a file: give --out a folder")
-    names = {path.name for path in folder.iterdir()}
+    names = {path.name for path in folder.iterdir()} - {RECORD}
     if not names:
         return
     try:

@@ -1,12 +1,12 @@
 """Compare the written graphs with the PyTorch network: the end of every export.
 
 Scores are compared at every location; masks, and ranks where there are any, at windows of every
-grid: those in the corners, and some inside.
+grid: those in the corners, and some inside; names at boxes, some of them partly beside the picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import onnxruntime
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 from deepmask.export.errors import ExportError
 from deepmask.export.predict import (
@@ -35,14 +36,17 @@ TOLERANCE = 1e-4
 PICTURE_SIZES = ((61, 83), (160, 112), (203, 317), (334, 258))
 #: Least number of windows that are compared, and of those that are in no corner, for each grid.
 MASKS_PER_PICTURE, INNER_PER_GRID = 32, 4
+#: Boxes that are compared.
+BOXES_PER_PICTURE = 24
 
 
 @dataclass(frozen=True)
 class Deviation:
-    """Largest relative deviations of features, scores, masks and ranks for one picture size.
+    """Largest relative deviations of features, scores, masks … for one picture size.
 
     features  None for a network whose reference gives no map.
     ranks     None for one without a second look.
+    names     of class logits and offsets of boxes; None for one without categories.
     """
 
     height: int
@@ -53,11 +57,13 @@ class Deviation:
     scores: float
     masks: float
     ranks: float | None = None
+    names: float | None = None
 
     @property
     def worst(self) -> float:
         """The largest of them."""
-        return max(self.features or 0.0, self.scores, self.masks, self.ranks or 0.0)
+        optional = (self.features, self.ranks, self.names)
+        return max(self.scores, self.masks, *(one or 0.0 for one in optional))
 
 
 def samples(manifest: Manifest) -> list[Sample]:
@@ -86,8 +92,17 @@ def samples(manifest: Manifest) -> list[Sample]:
         inside = (inner * torch.tensor(counts)[grid]).long()
         windows = torch.cat([torch.tensor(corners), torch.cat([grid[:, None], inside], dim=1)])
         total = sum(rows * cols for rows, cols in counts)
-        result.append(Sample(height, width, canvas, windows, total, grids))
+        boxes = _boxes(height, width, random)
+        result.append(Sample(height, width, canvas, windows, boxes, total, grids))
     return result
+
+
+def _boxes(height: int, width: int, random: torch.Generator) -> Tensor:
+    """Return (n, 4) float32 boxes of all sizes, whose centres lie on the picture."""
+    size = torch.tensor([width, height])
+    centres = torch.rand((BOXES_PER_PICTURE, 2), generator=random) * size
+    half = size * 2 ** (-5 * torch.rand((BOXES_PER_PICTURE, 2), generator=random)) / 2
+    return torch.cat([centres - half, centres + half], 1)
 
 
 def relative_error(found: NDArray[Any], expected: NDArray[Any]) -> float:
@@ -139,7 +154,7 @@ _Pair = tuple[str, NDArray[Any], NDArray[Any]]
 def _pairs(form: DenseForm, found: Tensors, expected: Tensors) -> Iterable[_Pair]:
     """Yield role, found and expected values of each tensor that the reference gives."""
     roles = {name: spec.role for graph in form.graphs for name, spec in graph.outputs.items()}
-    missing = {"score", "mask", "rank"} & {
+    missing = {"score", "mask", "rank", "class"} & {
         role for name, role in roles.items() if name not in expected
     }
     if missing:
@@ -161,6 +176,7 @@ def _deviation(sample: Sample, pairs: Iterable[_Pair]) -> Deviation:
         scores=worst["score"],
         masks=worst["mask"],
         ranks=worst.get("rank"),
+        names=max(worst["class"], worst.get("delta", 0.0)) if "class" in worst else None,
     )
 
 
@@ -194,20 +210,21 @@ def as_record(parity: list[Deviation], rounding: list[Deviation]) -> dict[str, A
 
 
 def as_table(parity: list[Deviation], rounding: list[Deviation]) -> str:
-    """Return the figures for a person to read; ranks only of a network that has them."""
-    ranked = any(one.ranks is not None for one in parity)
-    names = ("picture", "locations", "features", "scores", "masks", *(["ranks"] if ranked else []))
-    head = "  ".join(f"{name:>9}" for name in names)
+    """Return the figures for a person to read; ranks and names only of a network that has them."""
+    shown = ["features", "scores", "masks"]
+    for name in ("ranks", "names"):
+        shown += [name] if any(getattr(one, name) is not None for one in parity) else []
+    head = "  ".join(f"{name:>9}" for name in ("picture", "locations", *shown))
     lines = [f"ONNX Runtime against PyTorch, largest relative deviation (limit {TOLERANCE:.0e})"]
-    lines += [head, *(_row(one, ranked) for one in parity)]
+    lines += [head, *(_row(one, shown) for one in parity)]
     if rounding:
         lines += ["Weights rounded to float16 against the checkpoint's", head]
-        lines += [_row(one, ranked) for one in rounding]
+        lines += [_row(one, shown) for one in rounding]
     return "\n".join(lines)
 
 
-def _row(one: Deviation, ranked: bool) -> str:
+def _row(one: Deviation, shown: Sequence[str]) -> str:
     picture = f"{one.height}×{one.width}"
-    values = (one.features, one.scores, one.masks, *([one.ranks] if ranked else []))
+    values = (getattr(one, name) for name in shown)
     figures = "  ".join(f"{'–':>9}" if value is None else f"{value:9.1e}" for value in values)
     return f"{picture:>9}  {one.locations:>9}  {figures}"

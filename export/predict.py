@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepmask.networks.dense.graphs import DenseForm, DenseGraph
-from deepmask.runtime.model.manifest import VIEW, Chain, Grid, window_chains
+from deepmask.runtime.model.manifest import BOXES, VIEW, Chain, Grid, window_chains
 
 Tensors = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One canvas (1, 3, H, W), the windows whose masks are compared, and all locations there are.
+    """One canvas (1, 3, H, W), what is compared on it, and all locations there are.
 
     windows  (N, 3) grid, row and column.
+    boxes    (M, 4) float32: x0, y0, x1, y1 in pixels of the canvas.
     grids    the table of grids.
     """
 
@@ -31,6 +32,7 @@ class Sample:
     width: int
     canvas: Tensor
     windows: Tensor
+    boxes: Tensor
     counts: int
     grids: Sequence[Grid]
 
@@ -58,6 +60,8 @@ def predict_with_torch(form: DenseForm, sample: Sample) -> Tensors:
     """
     with torch.inference_mode():
         found = form.reference(sample.canvas, locations_for(form, sample))
+        if form.named is not None:
+            found = {**found, **form.named(sample.canvas, sample.boxes)}
     tensors = {name: tensor.detach().numpy() for name, tensor in found.items()}
     rows: dict[str, list[NDArray[np.int64]]] = {}
     for chain, windows in chains_of(form, sample):
@@ -84,6 +88,12 @@ def predict_with_onnxruntime(folder: Path, form: DenseForm, sample: Sample) -> T
         found |= {name: tensor for name, tensor in tensors.items() if name not in known}
         for name in _per_window(chain):
             parts.setdefault(name, []).append(tensors[name])
+    for graph in form.graphs:
+        if graph.per == BOXES:
+            known |= {name: sample.boxes.numpy() for name in graph.stage().with_role("boxes")}
+            made = run_graph(folder, graph, known)
+            known |= made
+            found |= made
     return found | {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from deepmask.networks.boxes import objective as boxes_objective
+from deepmask.networks.boxes.batches import box_batches
+from deepmask.networks.boxes.categories import with_categories_of
+from deepmask.networks.boxes.config import FastRcnnConfig
+from deepmask.networks.boxes.recipe import FastRcnnRecipe
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.deepmask import DeepMaskNetwork, train_deepmask
 from deepmask.networks.dense.deepmask import dense_deepmask, describe_deepmask
+from deepmask.networks.dense.fast_rcnn import dense_fast_rcnn, describe_fast_rcnn
 from deepmask.networks.dense.fpn_lite import dense_fpn_lite, describe_fpn_lite
 from deepmask.networks.dense.fpn_masks import dense_fpn_masks, describe_fpn_masks
 from deepmask.networks.dense.graphs import DenseModel, Description
 from deepmask.networks.dense.sharpmask import dense_sharpmask, describe_sharpmask
 from deepmask.networks.family import AnyFamily, Family, Validation
+from deepmask.networks.fast_rcnn import FastRcnn, start_from_proposals, train_head
 from deepmask.networks.fpn_lite import FpnLite, train_fpn_lite
 from deepmask.networks.fpn_masks import FpnMasks, train_fpn_masks
 from deepmask.networks.network import Network
@@ -26,7 +33,7 @@ from deepmask.networks.patches.losses import (
 from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 from deepmask.networks.patches.score_swap import with_scores_of
 from deepmask.networks.sharpmask import SharpMaskNetwork, start_from, train_refinement
-from deepmask.networks.whole import objective
+from deepmask.networks.whole import objective as whole_objective
 from deepmask.networks.whole.batches import whole_batches
 from deepmask.networks.whole.config import FpnLiteConfig
 from deepmask.networks.whole.masks_batch import masks_batches
@@ -71,11 +78,27 @@ FAMILIES: dict[str, AnyFamily] = {
         units="crops",
         build=FpnLite,
         batches=whole_batches,
-        loss_weights=objective.weights,
-        losses=objective.losses,
+        loss_weights=whole_objective.weights,
+        losses=whole_objective.losses,
         dense=dense_fpn_lite,
         describe=describe_fpn_lite,
         trainable=train_fpn_lite,
+    ),
+    "fast-rcnn": Family(
+        config=FastRcnnConfig,
+        recipe=FastRcnnRecipe,
+        units="pictures",
+        build=FastRcnn,
+        batches=box_batches,
+        loss_weights=boxes_objective.weights,
+        losses=boxes_objective.losses,
+        dense=dense_fast_rcnn,
+        describe=describe_fast_rcnn,
+        fitted=with_categories_of,
+        trainable=train_head,
+        base=FastRcnnConfig.base,
+        own_trunk=FastRcnnConfig.has_own_trunk,
+        start_from=start_from_proposals,
     ),
     "fpn-masks": Family(
         config=FpnMasksConfig,

@@ -68,6 +68,16 @@ class TrainingData:
     cache_bytes: int = 10**9
 
 
+def keep_configuration(config: ConfigType, data: TrainingData) -> ConfigType:
+    """Return the configuration as it is, whatever there is to learn from."""
+    return config
+
+
+def no_own_trunk(config: NetworkConfig) -> bool:
+    """Say that a network has the trunk of what it starts from only."""
+    return False
+
+
 @dataclass(frozen=True)
 class Validation(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     """A measurement on fixed batches, while training goes on.
@@ -100,11 +110,16 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     dense         the graphs to export of a network in evaluation mode. See `fold_batchnorm` for
                   what is folded before.
     describe      what `model.json` says of a network of that configuration.
+    fitted        the configuration for the data to learn from, of the preset's: the same, unless
+                  the data decide on a part of it, such as categories. Raises ValueError, as
+                  `batches` does.
     trainable     puts the network in training mode and returns the parameters that learn.
     validation    what is measured on fixed batches; None for nothing.
     base          the configuration of the trained network that one starts from (`--from`); None for
                   a family that starts from a pretrained trunk or from random weights (`--init`).
                   Either may go on from a trained network like it.
+    own_trunk     of a family with `base`: whether a network has a trunk of its own beside what it
+                  starts from, for `--init` to fill.
     start_from    copies that trained network into the new one.
     with_scores_of  joins the masks of a network, configuration and weights, to the scores of
                   another, as one network of the family; None where that cannot be.
@@ -119,9 +134,11 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     losses: Callable[[NetworkType, BatchType], Mapping[str, Tensor]]
     dense: Callable[[NetworkType], DenseModel]
     describe: Callable[[ConfigType], Description]
+    fitted: Callable[[ConfigType, TrainingData], ConfigType] = keep_configuration
     trainable: Callable[[NetworkType, RecipeType], Sequence[ParameterGroup]] = train_everything
     validation: Validation[ConfigType, RecipeType, NetworkType, BatchType] | None = None
     base: Callable[[ConfigType], NetworkConfig] | None = None
+    own_trunk: Callable[[ConfigType], bool] = no_own_trunk
     start_from: Callable[[NetworkType, Network], None] | None = None
     with_scores_of: (
         Callable[[ConfigType, Weights, NetworkConfig, Weights], tuple[ConfigType, Weights]] | None

@@ -7,6 +7,7 @@ context, a mask from the next finer level, and a second look that predicts the m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -51,6 +52,15 @@ class Dense(NamedTuple):
     fine: Tensor
     context_layout: Layout
     fine_layout: Layout
+
+
+class Features(NamedTuple):
+    """What the trunk and the pyramid make of the canvas."""
+
+    #: (N, C, H/s, W/s) each: the trunk's at strides 4, 8, 16 and 32.
+    trunk: Sequence[Tensor]
+    #: (N, width, H/s, W/s) each: the pyramid's at strides 8 to 128.
+    levels: list[Tensor]
 
 
 class SlotHead(nn.Module):
@@ -179,10 +189,18 @@ class FpnLite(Network):
 
     def dense(self, image: Tensor) -> Dense:
         """(N, 3, H, W) RGB in 0…255, H and W multiples of 128 → scores and tables."""
-        c2, *maps = self.trunk(image)
-        levels = self.pyramid(maps)
+        return self.read(self.features(image))
+
+    def features(self, image: Tensor) -> Features:
+        """(N, 3, H, W) RGB in 0…255, H and W multiples of 128 → maps of trunk and pyramid."""
+        maps = self.trunk(image)
+        return Features(maps, self.pyramid(maps[1:]))
+
+    def read(self, features: Features) -> Dense:
+        """Return scores and tables."""
+        levels = features.levels
         logits = [self.score(self._towered(p)) for p in levels]
-        fine = self._fine_maps(c2, levels)
+        fine = self._fine_maps(features.trunk[0], levels)
         context = [torch.relu(self.context(p)) for p in levels]
         slots = len(SLOTS)
         return Dense(

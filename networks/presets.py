@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deepmask.networks.boxes.config import FastRcnnConfig
+from deepmask.networks.boxes.recipe import FastRcnnRecipe
 from deepmask.networks.patches.config import (
     DeepMaskConfig,
     constant_widths,
@@ -136,6 +138,22 @@ _FPN_LITE_RECIPE = FpnLiteRecipe(
     average=0.999,
 )
 
+_FAST_RCNN_LITE_RECIPE = FastRcnnRecipe(
+    steps=12_000,
+    batch=4,
+    optimiser="adamw",
+    lr=5e-4,
+    weight_decay=0.1,
+    schedule="cosine",
+    warmup=200,
+    clip=5.0,
+    average=0.999,
+)
+#: Fast R-CNN's (thesis §4.4.2): the learning rate falls in steps there.
+_FAST_RCNN_RECIPE = FastRcnnRecipe(
+    steps=80_000, batch=16, lr=0.02, weight_decay=1e-4, schedule="cosine", warmup=500
+)
+
 #: Table 4.6's. Batches are 16 whole pictures; optimiser and length are those of chapter 5.
 _FPN_MASKS = FpnMasksConfig()
 _FPN_MASKS_RECIPE = FpnMasksRecipe(
@@ -152,6 +170,12 @@ _FPN_MASKS_RECIPE = FpnMasksRecipe(
 #: The networks to train and use.
 USED: Mapping[str, Preset] = {
     "fpn-lite": Preset("fpn-lite", FpnLiteConfig(), _FPN_LITE_RECIPE),
+    "fast-rcnn-lite": Preset(
+        "fast-rcnn",
+        FastRcnnConfig(name_trunk="efficientnet-lite0", roi=2, samples=6, hidden=384, dropout=0.4),
+        _FAST_RCNN_LITE_RECIPE,
+    ),
+    "fast-rcnn": Preset("fast-rcnn", FastRcnnConfig(), _FAST_RCNN_RECIPE),
     "deepmask-r18": Preset("deepmask", _R18, _R18_RECIPE),
     "sharpmask-r18": Preset(
         "sharpmask", sharpened(_R18, (32, 16, 8, 4, 4), (64, 64, 32, 16), 80), _SHARP_R18_RECIPE

@@ -81,7 +81,8 @@ class TritonPythonModel:
         count = PROPOSALS if proposals is None else int(proposals[0])
         if not 1 <= count <= MOST_PROPOSALS:
             raise ValueError(f"proposals is {count}, expected 1 to {MOST_PROPOSALS}")
-        found = self._model(image, proposals=count)
+        # The reply has no place for names.
+        found = self._model(image, proposals=count, labels=False)
         masks = [json.dumps(mask, separators=(",", ":")).encode() for mask in found.rles()]
         return {
             "scores": found.scores,

@@ -142,7 +142,8 @@ def check_files(files: DataFiles, preset: str, recipe: Recipe) -> list[Checked]:
 
     def learnable(found: LabelledSet) -> None:
         (chosen,) = with_categories([found], recipe.categories)
-        family.batches(TrainingData(chosen), config, recipe)
+        data = TrainingData(chosen)
+        family.batches(data, family.fitted(config, data), recipe)
 
     labelled, *partly = files.training()
     others = [*partly, *files.validation()]

@@ -13,7 +13,7 @@ import torch
 
 from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.categories import with_categories
-from deepmask.networks.families import FAMILIES
+from deepmask.networks.families import FAMILIES, family_of
 from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.network import Network
 from deepmask.networks.presets import PRESETS, Preset
@@ -133,26 +133,7 @@ def check_request(request: Request) -> None:
     name, family = request.preset, FAMILIES[preset.family]
     if request.val_samples != Request.val_samples and family.validation is None:
         raise TrainUsageError(f"--val-patches has no effect on {name}: leave it out")
-    if family.base is not None:
-        if request.init is not None:
-            raise TrainUsageError(
-                f"--init is for presets that train a trunk, and {name} keeps that of --from: "
-                "leave it out"
-            )
-        if not request.resume and request.base is None:
-            raise TrainUsageError(
-                f"--from is missing: the checkpoint of the network that {name} refines"
-            )
-    else:
-        if request.base is not None and request.init is not None:
-            raise TrainUsageError(
-                f"--init {request.init} and --from {request.base} are two starts: give one"
-            )
-        if not request.resume and request.init is None and request.base is None:
-            raise TrainUsageError(
-                "--init is missing: a file of ImageNet weights, 'imagenet' for the published ones, "
-                "or 'random' to start from nothing; or --from a trained network"
-            )
+    _check_start(request, preset)
     last = request.out / LAST
     if last.exists() and not request.resume:
         raise TrainUsageError(f"{last} exists: continue with --resume, or choose another --out")
@@ -160,6 +141,34 @@ def check_request(request: Request) -> None:
         require_folder("--out", request.out)
     else:
         _require_free(request)
+
+
+def _check_start(request: Request, preset: Preset) -> None:
+    """Check what the weights of a new run begin with."""
+    name, family = request.preset, FAMILIES[preset.family]
+    refines = family.base is not None
+    if refines and not family.own_trunk(preset.config) and request.init is not None:
+        raise TrainUsageError(
+            f"--init is for presets that train a trunk, and {name} keeps that of --from: "
+            "leave it out"
+        )
+    if not refines and request.base is not None and request.init is not None:
+        raise TrainUsageError(
+            f"--init {request.init} and --from {request.base} are two starts: give one"
+        )
+    if request.resume:
+        return
+    if refines and request.base is None:
+        raise TrainUsageError(
+            f"--from is missing: the checkpoint of the network that {name} refines"
+        )
+    if request.init is None and (
+        family.own_trunk(preset.config) if refines else request.base is None
+    ):
+        raise TrainUsageError(
+            "--init is missing: a file of ImageNet weights, 'imagenet' for the published ones, "
+            f"or 'random' to start from nothing{'' if refines else '; or --from a trained network'}"
+        )
 
 
 def _require_free(request: Request) -> None:
@@ -191,23 +200,21 @@ def _run(
 ) -> Result:
     preset = PRESETS[request.preset]
     family, recipe = FAMILIES[preset.family], request.recipe or preset.recipe
-    torch.manual_seed(request.seed)
-    network = family.build(preset.config)
     labelled, *partly = with_categories(read_sets(request.data.training(), warn), recipe.categories)
-    make_batch = family.batches(
-        TrainingData(
-            labelled,
-            partly,
-            seed=request.seed,
-            rank=team.rank,
-            size=team.size,
-            cache_bytes=int(request.cache_gb * 1e9),
-        ),
-        preset.config,
-        recipe,
+    data = TrainingData(
+        labelled,
+        partly,
+        seed=request.seed,
+        rank=team.rank,
+        size=team.size,
+        cache_bytes=int(request.cache_gb * 1e9),
     )
+    config = family.fitted(preset.config, data)
+    torch.manual_seed(request.seed)
+    network = family.build(config)
+    make_batch = family.batches(data, config, recipe)
     held_out = read_sets(request.data.validation(), warn)
-    batches, images = _measured_on(held_out, preset, recipe, request) if team.leads else ([], [])
+    batches, images = _measured_on(held_out, network, recipe, request) if team.leads else ([], [])
     if not request.resume:
         _initialise(network, request)
     digests = [found.digest for found in (labelled, *partly)]
@@ -240,14 +247,14 @@ def _run(
 
 
 def _measured_on(
-    held_out: Sequence[LabelledSet], preset: Preset, recipe: Recipe, request: Request
+    held_out: Sequence[LabelledSet], network: Network, recipe: Recipe, request: Request
 ) -> tuple[Sequence[TensorBatch], Sequence[RecallImage]]:
     batches: Sequence[TensorBatch] = []
     images: Sequence[RecallImage] = []
-    validation = FAMILIES[preset.family].validation
+    validation = family_of(network.config).validation
     for found in held_out:
         if validation is not None:
-            batches = validation.batches(found, preset.config, recipe, request.val_samples)
+            batches = validation.batches(found, network.config, recipe, request.val_samples)
         if request.schedule.recall_every:
             images = recall_images(found, request.recall_images)
     return batches, images
@@ -256,7 +263,7 @@ def _measured_on(
 def _initialise(network: Network, request: Request) -> None:
     if request.base is not None:
         initialise_from(network, read_trained(request.base, network.config))
-    elif request.init is not None:
+    if request.init is not None:
         initialise(network, request.init)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.int8 import INT8, SYMMETRIC, count_quantised, quantise
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.model.folder import with_checksums, write_manifest
-from deepmask.runtime.model.manifest import Manifest, Stage
+from deepmask.runtime.model.manifest import BOXES, Manifest, Stage
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.progress import Progress, no_progress
 
@@ -61,7 +62,7 @@ def write_reduced(
                 inputs = Feeds(stage, files, plain, model.engine, progress)
                 _convert(reference / stage.file, target, precision, stage, inputs)
             size = target.stat().st_size / 1e6
-            report(f"{target.name:<17}{size:7.1f} MB, {_lowered(target, precision)}")
+            report(f"{target.name:<17}{size:7.1f} MB, {_lowered(target, precision, stage)}")
         manifest = with_checksums(replace(plain, precision=precision), out)
         manifest = replace(manifest, about={**plain.about, "weights": precision})
         write_manifest(manifest, out)
@@ -101,8 +102,10 @@ def as_lines(agreement: Agreement, precision: str, compared_on: str) -> list[str
     return lines
 
 
-def _lowered(path: Path, precision: str) -> str:
+def _lowered(path: Path, precision: str, stage: Stage) -> str:
     """Say how much of a graph computes in a precision."""
+    if stage.per == BOXES:
+        return FP32
     if precision == FP16:
         return precision
     lowered, layers = count_quantised(onnx.load(path))
@@ -127,7 +130,9 @@ def _cut_from(stage: Stage, manifest: Manifest) -> Stage | None:
 def _convert(
     source: Path, target: Path, precision: str, stage: Stage, inputs: Iterable[Feed]
 ) -> None:
-    if precision == FP16:
+    if stage.per == BOXES:  # light, and where boxes are takes all digits
+        shutil.copyfile(source, target)
+    elif precision == FP16:
         convert_to_half(source, target, stage)
     else:
         quantise(source, target, stage, inputs, precision)

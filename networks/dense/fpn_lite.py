@@ -18,7 +18,7 @@ from deepmask.networks.dense.graphs import (
     DenseModel,
     Description,
 )
-from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead
+from deepmask.networks.fpn_lite import Dense, Features, FpnLite, SlotHead
 from deepmask.networks.levels import SLOTS, STRIDES, grids
 from deepmask.networks.whole.config import FpnLiteConfig
 from deepmask.networks.whole.view import FILL
@@ -27,6 +27,8 @@ from deepmask.runtime.model.manifest import VIEW, WINDOWS, Grid, Scales, TensorS
 
 #: Longer side in pixels at which a picture is seen.
 MAX_SIDE = 1024
+#: Probability above which a pixel belongs to a mask, chosen on validation pictures.
+THRESHOLD = 0.45
 SUFFIXES = "ab"
 
 
@@ -46,13 +48,17 @@ class ScoreStage(nn.Module):
         the rows of `context`; and `layout` (grids, 4) int64: for each grid the row of its level's
         cell (0, 0) and the pitch, in `context` and in `fine`.
         """
-        dense = self.network.dense(image)
+        return self.read(self.network.features(image), image.device)
+
+    def read(self, features: Features, device: torch.device) -> tuple[Tensor, ...]:
+        """Return the same of maps that are there."""
+        dense = self.network.read(features)
         both = list(zip(dense.objectness, dense.quality, strict=True))
         scores = [first_score(objectness, quality) for objectness, quality in both]
         pairs = [torch.stack(pair, 2).flatten(1, 2) for pair in both]
         first = table_of(pairs, dense.context_layout.margin)
         layouts = [dense.context_layout, dense.fine_layout]
-        layout = layout_rows(layouts, len(SLOTS), image.device)
+        layout = layout_rows(layouts, len(SLOTS), device)
         return *scores, dense.context, dense.fine, first, layout
 
 
@@ -210,6 +216,6 @@ def describe_fpn_lite(config: FpnLiteConfig) -> Description:
             )
             for grid in grids()
         ),
-        threshold=0.45,
+        threshold=THRESHOLD,
         overlap=0.6,
     )

@@ -77,10 +77,15 @@ Reference = Callable[[Tensor, Tensor], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class DenseForm:
-    """Graphs that make proposals together, in the order they run, and what they must equal."""
+    """Graphs that make proposals together, in the order they run, and what they must equal.
+
+    named  the same as `reference` for what stages for boxes make: (canvas, boxes (n, 4)) → tensors
+           by name, a class among them; None where there is no such stage.
+    """
 
     graphs: tuple[DenseGraph, ...]
     reference: Reference
+    named: Reference | None = None
 
 
 @dataclass(frozen=True)

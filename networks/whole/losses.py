@@ -1,4 +1,4 @@
-"""Losses of whole pictures: objectness, localisation quality, masks, and their predicted IoU."""
+"""Losses of whole pictures: localisation quality, masks, and their predicted IoU."""
 
 from __future__ import annotations
 
@@ -6,21 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Focal loss (thesis ch. 5): focus on what is wrong; weight of objects against background.
-FOCUS, OBJECT_WEIGHT = 2.0, 0.4
-
-
-def focal_sum(logits: Tensor, label: Tensor) -> Tensor:
-    """Sum of focal losses (§5.3) over locations. `label`: 1 object, 0 background, −1 ignored.
-
-    The caller divides by the number of objects' locations (of all levels, at least 1).
-    """
-    is_object = label == 1
-    chance = torch.sigmoid(logits)
-    right = torch.where(is_object, chance, 1 - chance)
-    weight = torch.where(is_object, OBJECT_WEIGHT, 1 - OBJECT_WEIGHT) * (1 - right) ** FOCUS
-    entropy = F.binary_cross_entropy_with_logits(logits, is_object.float(), reduction="none")
-    return (entropy * weight * (label >= 0)).sum()
+#: Weight of objects against background in the focal loss of objectness.
+OBJECT_WEIGHT = 0.4
 
 
 def quality_sum(logits: Tensor, quality: Tensor, owned: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from deepmask.networks.focal import focal_sum
 from deepmask.networks.fpn_lite import Dense, FpnLite, SlotHead
 from deepmask.networks.levels import SLOTS, STRIDES
 from deepmask.networks.processes import of_whole_batch
 from deepmask.networks.whole.batch import Batch
 from deepmask.networks.whole.coverage import mask_ious, mask_targets
-from deepmask.networks.whole.losses import focal_sum, iou_sum, mask_loss, quality_sum
+from deepmask.networks.whole.losses import OBJECT_WEIGHT, iou_sum, mask_loss, quality_sum
 from deepmask.networks.whole.recipe import FpnLiteRecipe
 from deepmask.networks.window_table import Windows
 
@@ -48,7 +49,10 @@ def losses(network: FpnLite, batch: Batch) -> dict[str, Tensor]:
     counts = of_whole_batch(torch.stack([objects, owned, taught, looks])).clamp(min=1)
     sums = {
         "objectness": _total(
-            [focal_sum(o.float(), t) for o, t in zip(dense.objectness, batch.label, strict=True)]
+            [
+                focal_sum(o.float(), t, OBJECT_WEIGHT)
+                for o, t in zip(dense.objectness, batch.label, strict=True)
+            ]
         ),
         "quality": _total(
             [

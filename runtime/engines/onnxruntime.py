@@ -50,7 +50,7 @@ def missing_cuda() -> str:
     """Say why CUDA cannot be used; "" if this onnxruntime was built with it."""
     if _PROVIDERS["cuda"] in ort.get_available_providers():
         return ""
-    return "this onnxruntime has no CUDA (pip install onnxruntime-gpu in its place)"
+    return "this onnxruntime has no CUDA (pip install 'onnxruntime-gpu[cuda,cudnn]' in its place)"
 
 
 @functools.cache

@@ -14,7 +14,9 @@ from deepmask.runtime.predict.classes import Classes
 from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.views.views import View
 
-#: Masks of a picture that get a category, best first.
+#: Masks of a picture that get a category, best first. On one thread of ONNX Runtime, COCO's
+#: pictures, proposals with so many names take 1.25 times the processor time of proposals alone (50:
+#: 1.15, 200: 1.46), with a light head that has a trunk of its own.
 MOST_BOXES = 100
 #: Offsets of boxes are learned times these, and sizes grow at most so many e-folds (R-CNN).
 _WEIGHTS = np.array([10, 10, 5, 5], np.float64)

@@ -102,9 +102,13 @@ def test_what_a_model_lacks_is_told(folder: Path) -> None:
     path = write(folder / "more.json", labels)
     done = deepmask_eval(
         *("--annotations", path, "--images", folder / "images", "--limit", 1),
-        *("--model", folder / "model", *RUN),
+        *("--model", folder / "model", *RUN, "--max-side", 55, "--out", folder / "small"),
     )
     assert done.returncode == 0, done.stderr
+    small, once = metrics_of(folder / "small"), metrics_of(folder / "run")
+    assert small["run"]["source"]["max_side"] == 55  # a quarter: the smaller square is not found
+    assert "max_side" not in once["run"]["source"]
+    assert small["segm"]["AR@100"] < once["segm"]["AR@100"]
     assert "note: the model has no striped: it finds none of these by name" in done.stderr
 
 

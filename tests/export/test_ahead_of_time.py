@@ -41,6 +41,7 @@ from tests.export.tensorrt_graphs import (
     symmetric,
 )
 from tests.networks.patch_presets import PATCH_PRESETS
+from tests.networks.tiny_fast_rcnn import OF_TRUNK
 from tests.networks.tiny_fpn import TINY
 
 if importlib.util.find_spec("tensorrt_rtx") is None:
@@ -211,6 +212,13 @@ def test_graphs_with_tables_build_in_fp32_and_fp16(library: Library, name: str) 
     found = check_builds(library, form, halved(form))
     assert found.total() == whole.total()
     assert found["FLOAT"] == (5 if name == "score" else 0)  # the last layer, on five levels
+
+
+@pytest.mark.parametrize("name", ["names", "boxes"])
+def test_graphs_that_name_boxes_build(library: Library, name: str) -> None:
+    """A trunk of its own; cells of boxes by GridSample, which needs no plugin."""
+    form = ends_of(export(OF_TRUNK, name))
+    assert set(check_builds(library, form, form.model)) == {"FLOAT"}
 
 
 def test_every_preset_is_made_of_graphs_that_are_built() -> None:

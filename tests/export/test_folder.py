@@ -10,6 +10,7 @@ import pytest
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
 from deepmask.runtime.io.atomic import _MACHINE
+from deepmask.runtime.io.written import RECORD
 from deepmask.runtime.model.shipped import shipped_model
 
 
@@ -123,6 +124,7 @@ def test_what_is_no_model_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(ExportUsageError, match=r"also holds one\.jpg, which no export wrote"):
         require_replaceable(folder)
     (folder / "one.jpg").unlink()
+    (folder / RECORD).touch()  # of a picture that was drawn there, and is gone
     require_replaceable(folder)
     (folder / "coarse_trunk.onnx").write_bytes(b"")
     with pytest.raises(ExportUsageError, match=r"also holds coarse_trunk\.onnx, which no export"):

@@ -8,27 +8,10 @@ import pytest
 import torch
 
 from deepmask.networks.whole.losses import (
-    OBJECT_WEIGHT,
-    focal_sum,
     iou_sum,
     mask_loss,
     quality_sum,
 )
-
-
-def test_focal_loss_by_hand() -> None:
-    """(1 − p)² · cross entropy, weighted, at logit 0: p = ½."""
-    loss = focal_sum(torch.zeros(3), torch.tensor([1, 0, -1]))
-    expected = 0.25 * math.log(2) * (OBJECT_WEIGHT + (1 - OBJECT_WEIGHT))
-    assert loss.item() == pytest.approx(expected)
-
-
-def test_ignored_locations_have_no_gradient() -> None:
-    logits = torch.randn(4, requires_grad=True)
-    focal_sum(logits, torch.tensor([1, 0, -1, -1])).backward()  # type: ignore[no-untyped-call]
-    assert logits.grad is not None
-    assert logits.grad[0] < 0 < logits.grad[1]
-    assert not logits.grad[2:].any()
 
 
 def test_quality_is_learnt_where_a_window_means_an_object() -> None:

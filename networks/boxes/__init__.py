@@ -1,0 +1,1 @@
+"""Naming boxes: offsets of boxes, which boxes learn what, losses, batches and objective."""

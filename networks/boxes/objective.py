@@ -1,0 +1,60 @@
+"""The losses of Fast R-CNN on a batch, by name.
+
+Boxes are the base network's own on these pictures, and the objects'. The base does not change, so
+that proposals and masks stay those it was measured with.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from deepmask.networks.boxes.batches import BoxBatch
+from deepmask.networks.boxes.losses import class_sum, offset_sum
+from deepmask.networks.boxes.offsets import encode
+from deepmask.networks.boxes.proposals import propose_boxes
+from deepmask.networks.boxes.recipe import FastRcnnRecipe
+from deepmask.networks.boxes.sampling import Sampled, sample_boxes
+from deepmask.networks.fast_rcnn import FastRcnn
+
+#: Best proposals of a picture that boxes are drawn from, and the most boxes of it that learn.
+PROPOSALS, BOXES = 200, 128
+
+
+def weights(recipe: FastRcnnRecipe) -> dict[str, float]:
+    """Return the weights of the losses in the sum that is minimised."""
+    return {"class": 1.0, "box": recipe.box_weight}
+
+
+def losses(network: FastRcnn, batch: BoxBatch) -> dict[str, Tensor]:
+    """Return this process's share of the losses, each a mean over pictures.
+
+    A picture's are means over its boxes, those of background included (§2.3).
+    """
+    sums: dict[str, list[Tensor]] = {"class": [], "box": []}
+    for k in range(len(batch.images)):
+        maps, sampled = _look(network, batch, k)
+        logits, offsets = network.name(maps, sampled.boxes)
+        count = max(1, len(sampled.boxes))
+        wanted = encode(sampled.boxes, sampled.objects)
+        sums["class"].append(class_sum(logits.float(), sampled.category) / count)
+        sums["box"].append(offset_sum(offsets.float(), sampled.category, wanted) / count)
+    return {name: torch.stack(parts).sum() / batch.whole for name, parts in sums.items()}
+
+
+@torch.no_grad()
+def _look(network: FastRcnn, batch: BoxBatch, k: int) -> tuple[list[Tensor], Sampled]:
+    """Return the maps of a picture and boxes of it that learn."""
+    image = batch.images[k].permute(2, 0, 1)[None].float()
+    features = network.base.features(image)
+    height, width = batch.sizes[k].tolist()
+    dense = network.base.read(features)
+    sampled = sample_boxes(
+        propose_boxes(network.base, dense, (height, width), PROPOSALS),
+        batch.boxes[k],
+        batch.category[k],
+        batch.crowds[k],
+        complete=bool(batch.complete[k]),
+        most=BOXES,
+    )
+    return [one.float() for one in network.maps(image, features)], sampled
