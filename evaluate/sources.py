@@ -110,7 +110,8 @@ class ModelSource:
         try:
             image = read_picture(picture, self._images)
             proposals = self._propose(image)
-            results = proposals.to_coco(picture.id)
+            # Without names: of equal scores, results of one category keep the proposals' order.
+            results = replace(proposals, classes=None).to_coco(picture.id)
         except (LabelError, EngineError) as error:
             raise EvalError(f"image {picture.id}: {error}") from None
         seconds = time.perf_counter() - start
@@ -203,7 +204,7 @@ def _named(classes: Classes, candidates: Candidates, ids: Sequence[int | None]) 
 
 def _names(objects: Proposals, picture: Image, ids: Sequence[int | None]) -> Detections:
     """Return the objects of a picture, each with its most probable category, sure or not."""
-    results = [dict(one) for one in objects.to_coco(picture.id)]
+    results = [dict(one) for one in replace(objects, classes=None).to_coco(picture.id)]
     shown = to_candidates(results, picture, True)
     assert objects.classes is not None
     best = objects.classes.scores.argmax(axis=1)
