@@ -89,7 +89,7 @@ def read_trained(where: Path, config: NetworkConfig) -> Checkpoint:
 
 
 def _starts(config: NetworkConfig) -> list[NetworkConfig]:
-    """Return what a network can go on from: one like it, and the one its family starts from."""
+    """Return what a network can go on from: one like it, else the one its family starts from."""
     base = family_of(config).base
     return [config, base(config)] if base else [config]
 
@@ -133,12 +133,18 @@ def _exported(where: Path, configs: Sequence[NetworkConfig]) -> Checkpoint:
             f"name: {' or '.join(shipped_names())}"
         ) from None
     files = set(load_manifest(folder).files())
-    for config in configs:
-        network = build(config)
-        if graph_files(network) == files:
-            read_graph_weights(network, folder)
-            return Checkpoint(config, network.state_dict(), {})
-    raise InitialiseError(
+    problem = InitialiseError(
         f"{folder} is a model of another family than {family_name(configs[-1])}: its graphs are "
         f"{', '.join(sorted(files))}"
     )
+    # A model that names boxes holds the graphs of the one that proposes them, too.
+    for config in configs:
+        network = build(config)
+        if graph_files(network) <= files:
+            try:
+                read_graph_weights(network, folder)
+            except InitialiseError as error:
+                problem = error
+            else:
+                return Checkpoint(config, network.state_dict(), {})
+    raise problem

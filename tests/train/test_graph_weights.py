@@ -20,17 +20,35 @@ from deepmask.train.initialise import initialise_from, read_trained
 SHIPPED = PRESETS["fpn-lite"].config
 
 
+def shipped_config() -> NetworkConfig:
+    """Return the configuration of the whole shipped model, with its categories."""
+    categories = load_manifest(shipped_model()).categories
+    assert categories is not None
+    ids, names = (tuple(getattr(one, what) for one in categories) for what in ("id", "name"))
+    return replace(PRESETS["fast-rcnn-lite"].config, category_ids=ids, category_names=names)
+
+
 def test_the_shipped_model_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it computes tells whether each weight has its place, also one the graph leaves out."""
     monkeypatch.setattr(parity, "PICTURE_SIZES", parity.PICTURE_SIZES[:1])
-    trained = read_trained(Path("fpn-lite"), SHIPPED)
-    second = trained.weights
-    assert torch.equal(second["second.pooled.bias"], second["second.code.bias"])
-    network = build(SHIPPED)
+    config = shipped_config()
+    trained = read_trained(Path("fpn-lite"), config)
+    network = build(config)
     initialise_from(network, trained)
     dense, folder = dense_model(network.eval()), shipped_model()
     deviations, _ = parity.compare(folder, load_manifest(folder), dense, dense)
     parity.require_parity(deviations)
+
+
+def test_the_network_that_proposes_is_read_without_the_names() -> None:
+    whole = read_trained(Path("fpn-lite"), shipped_config()).weights
+    for config in (SHIPPED, PRESETS["fast-rcnn-lite"].config):  # the preset has other categories
+        part = read_trained(Path("fpn-lite"), config)
+        assert part.family == "fpn-lite"
+        assert all(
+            torch.equal(weight, whole[f"base.{name}"]) for name, weight in part.weights.items()
+        )
+    assert torch.equal(part.weights["second.pooled.bias"], part.weights["second.code.bias"])
 
 
 @pytest.mark.parametrize(
