@@ -50,7 +50,8 @@ def bash(script: str, folder: Path) -> str:
 
 
 def names_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    """Return the names of the files that a person sees: not the record of what was written."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 #: The page's blocks in its order, but for the first two and the last, which are run apart.

@@ -41,7 +41,7 @@ def test_the_shipped_model_is_counted_whole() -> None:
     manifest = load_manifest(folder)
     runs = stage_work(folder, manifest, (480, 640), 1000)
     assert {name: len(of_stage) for name, of_stage in runs.items()} == {
-        **{"resize": 1, "score": 1, "mask-a": 1, "mask-b": 1},
+        **{"resize": 1, "score": 1, "names": 1, "mask-a": 1, "mask-b": 1, "boxes": 1},
     }
     views = plan_views(480, 640, manifest.views.scales.factors(), manifest.views)
     expected = plan_gflop(folder, manifest, views, 1000)

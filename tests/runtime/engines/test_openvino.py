@@ -51,7 +51,7 @@ def test_results_are_those_of_onnxruntime(model: DeepMask, twin: DeepMask) -> No
 
 
 def test_bfloat16_is_near_float32() -> None:
-    """Products keep 8 binary digits: the shipped model's scores differ, by a tenth of a logit."""
+    """Products keep 8 binary digits: the shipped model's scores differ by two percent."""
     if problem := engine_module.missing_bfloat16():
         pytest.skip(f"{problem}: OpenVINO would compute in float32")
     canvas = np.random.default_rng(0).uniform(0, 255, (1, 3, 256, 384)).astype(np.float32)
@@ -62,7 +62,7 @@ def test_bfloat16_is_near_float32() -> None:
         assert half.engine.description.endswith(", bfloat16")
         expected, found = (score_map(one, canvas) for one in (full, half))
     assert not np.array_equal(found, expected)
-    assert_allclose(found, expected, atol=0.1)
+    assert_allclose(found, expected, rtol=0.02, atol=0.1)
 
 
 def score_map(model: DeepMask, canvas: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -61,7 +61,13 @@ def test_the_shipped_models_are_whole(name: str) -> None:
     manifest = load_manifest(shipped_model(name))
     assert manifest.name == name
     assert manifest.precision == ("int8" if name.endswith("int8") else "fp32")
-    assert [stage.name for stage in manifest.stages] == ["score", "mask-a", "mask-b"]
+    assert [stage.name for stage in manifest.stages] == [
+        "score",
+        "names",
+        "mask-a",
+        "mask-b",
+        "boxes",
+    ]
 
 
 def test_checksums_are_taken_from_the_files(folder: Path) -> None:

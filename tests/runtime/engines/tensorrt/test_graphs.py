@@ -42,9 +42,9 @@ def wide() -> Picture:
 def test_a_picture_costs_two_waits_and_four_runs(
     shipped: DeepMask, device: FakeDevice, wide: Picture
 ) -> None:
-    shipped(wide)
+    shipped(wide, labels=False)
     device.reset()
-    found = shipped(wide)
+    found = shipped(wide, labels=False)
     assert len(found) == 1000
     assert device.calls["synchronize"] == 2
     assert device.calls["run"] == 4
@@ -53,6 +53,11 @@ def test_a_picture_costs_two_waits_and_four_runs(
     assert wide.nbytes < device.sizes["upload"] < canvas / 8
     masks, scores = 1000 * 48 * 48 * 2, 4 * 2 * 5 * 16 * 128
     assert masks < device.sizes["download"] < masks + scores
+    shipped(wide)
+    device.reset()
+    shipped(wide)
+    assert device.calls["synchronize"] == 3  # once more for what boxes are called
+    assert device.calls["run"] == 6
 
 
 def test_results_are_those_of_the_processor(shipped: DeepMask, wide: Picture) -> None:
