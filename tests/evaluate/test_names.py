@@ -122,9 +122,11 @@ def test_names_that_labels_should_not_have_are_reported(
         {**{key: one[key] for key in ("image_id", "category_id", "bbox")}, "score": 0.5}
         for one in labels["annotations"]
     ]
-    given = ("--annotations", write(tmp_path / "labels.json", labels))
-    given += ("--proposals-json", write(tmp_path / "results.json", results))
-    done = deepmask_eval(*given, "--out", tmp_path / "run")
+    done = deepmask_eval(
+        *("--annotations", write(tmp_path / "labels.json", labels)),
+        *("--proposals-json", write(tmp_path / "results.json", results)),
+        *("--out", tmp_path / "run"),
+    )
     assert done.returncode == 0, done.stderr
     assert metrics_of(tmp_path / "run")["classes"]["bbox"]["categories"][0]["name"] == shown
 
