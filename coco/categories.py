@@ -54,8 +54,8 @@ def with_categories(sets: Sequence[LabelledSet], wanted: str) -> list[LabelledSe
         if not (_spellings(item) & everywhere):
             raise LabelError(
                 f"category {item!r} is in none of the annotation files, which have "
-                f"{_some(sets)}; give ids or names between commas, or voc, "
-                "or not before them"
+                f"{_some(sets)}; give ids or names between commas, or voc, or 'not ' and these for "
+                "all others"
             )
     spellings = set().union(*map(_spellings, asked))
     chosen = [{names[item] for item in spellings & names.keys()} for names in known]

@@ -75,7 +75,7 @@ def names_table(names: Mapping[str, Any]) -> str:
     rows = [row for row in names["rows"] if row["score"] in _SHOWN_SCORES]
     least = names["trusted_from"]
     if least is None:
-        told = f"From no probability on are {TRUSTED:.0%} of the names right, of {FEWEST} or more."
+        told = f"No probability is such that {TRUSTED:.0%} of {FEWEST} or more names are right."
     else:
         told = f"From a probability of {least:g} on at least {TRUSTED:.0%} of the names are right."
     cells = {

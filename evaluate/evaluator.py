@@ -33,6 +33,8 @@ from deepmask.runtime.progress import LOGGER, Progress, no_progress
 Report = Callable[[str], None]
 #: Categories that a model lacks, named one by one.
 _NAMED_UNKNOWN = 5
+#: Letters of a category's name that are kept: as many as `read_run` takes.
+_LONGEST_NAME = 200
 
 
 def evaluate(
@@ -213,7 +215,10 @@ def _note_unknown(source: ModelSource | BoxSource, report: Report) -> None:
 
 def _names(truth: GroundTruth) -> dict[str, str]:
     """Return the names of the labels' categories, by id as JSON has it."""
-    return {str(one): printable(name) for one, name in sorted(truth.categories.items())}
+    return {
+        str(one): printable(name)[:_LONGEST_NAME] or str(one)
+        for one, name in sorted(truth.categories.items())
+    }
 
 
 def _tile_writer(

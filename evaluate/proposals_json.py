@@ -158,7 +158,7 @@ def to_detections(
     scores = np.array([_score(index, results[index]) for index in chosen], np.float64)
     likely: npt.NDArray[np.float64] | None = None
     if all("category_score" in one for one in named):
-        likely = np.array([_score(i, results[i], "category_score") for i in chosen], np.float64)
+        likely = np.array([_likely(index, results[index]) for index in chosen], np.float64)
         scores = ranked(likely, np.clip(scores, 0, 1))
         for one, score in zip(named, scores.tolist(), strict=True):
             one["score"] = score
@@ -173,11 +173,20 @@ def to_detections(
     return detections, Detections(ids[:SHOWN], likely[first], found.boxes[:SHOWN], rles)
 
 
-def _score(index: int, result: dict[str, Any], key: str = "score") -> float:
-    score: Any = result.get(key)
+def _score(index: int, result: dict[str, Any]) -> float:
+    score: Any = result.get("score")
     if type(score) not in (int, float) or not abs(score) < 1e300:
-        raise ValueError(f"result {index}: {key} must be a finite number, not {brief(score)}")
+        raise ValueError(f"result {index}: score must be a finite number, not {brief(score)}")
     return float(score)
+
+
+def _likely(index: int, result: dict[str, Any]) -> float:
+    likely: Any = result.get("category_score")
+    if type(likely) not in (int, float) or not 0 <= likely <= 1:
+        raise ValueError(
+            f"result {index}: category_score must be a probability, 0 to 1, not {brief(likely)}"
+        )
+    return float(likely)
 
 
 def _category(index: int, result: dict[str, Any]) -> int:

@@ -227,7 +227,8 @@ def _check(
     from deepmask.train.check import check_files, tell
 
     if as_coco is not None:
-        require_writable({"--as-coco": [as_coco]}, [], force=None)
+        labels = [source.labels for source in (*data.training(), *data.validation())]
+        require_writable({"--as-coco": [as_coco]}, labels, force=None)
     checked = check_files(data, preset, recipe)
     tell(checked, say, as_json)
     if as_coco is not None:

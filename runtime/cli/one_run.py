@@ -94,7 +94,7 @@ def run(
         if total != 1:
             say(rate.line(len(done)))
         _tell(model, done, things, outputs.written(options["overlay"]))
-    in_all = counted(total, things) if total else f"unknown {things}"
+    in_all = counted(total, things) if total else f"an unknown number of {things}"
     failed = [outcome for outcome in outcomes if outcome.error]
     for outcome in failed:
         told = outcome.error.replace(str(outcome.path), _PIPED) if piped else outcome.error

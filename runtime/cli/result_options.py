@@ -69,12 +69,12 @@ _OPTIONS = (
     click.option(
         "--categories",
         metavar="NAME,NAME…",
-        help="Keep only what the model calls by these names, or ids, of its categories.",
+        help="Keep only objects of these categories of the model's, names or ids.",
     ),
     click.option(
         "--label-score",
         type=IOU,
-        help="Probability from which a category is named, else it is an object.  "
+        help="Least probability of a category at which an object gets its name.  "
         "[default: the model's]",
     ),
     click.option(

@@ -12,9 +12,9 @@ from deepmask.runtime.doctor import system_info
 from deepmask.runtime.doctor.self_test import as_lines, as_record, self_test
 from deepmask.runtime.doctor.ways import on_cpu, ways
 from deepmask.runtime.errors import OneLineError
-from deepmask.runtime.io.atomic import atomic_write
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.io.outputs import require_writable
+from deepmask.runtime.io.written import write_known
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.shipped import find_model
 
@@ -42,8 +42,7 @@ def run_self_test(
     }
     tried = ways(folder, engine, device, cache)
     results = self_test(lambda: on_cpu(folder), tried, photographs, say_aside)
-    with atomic_write(out) as file:
-        file.write(f"{json.dumps(as_record(results, machine), indent=1)}\n".encode())
+    write_known(out, f"{json.dumps(as_record(results, machine), indent=1)}\n".encode())
     for name, text in machine.items():
         say(f"{name:<13}{text}")
     for line in as_lines(results):

@@ -2,8 +2,8 @@
 
 A folder that results are written to has a hidden file, the record: a line for each file, with its
 SHA-256 and its name. Lines are only added, each at once, so that runs at the same time keep each
-other's, and a run that is cut short has those of all it wrote. What is not in the record, or is no
-more as it says there, belongs to somebody.
+other's, and a run that is cut short has those of all it wrote. A file that is not in the record, or
+differs from what the record says, is taken for somebody else's.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def write_known(path: Path, content: bytes) -> None:
 def remember(path: Path, sha256: str) -> None:
     """Add to the record of its folder that a file is about to be written, with this content.
 
-    Where that cannot be done the file is somebody's later on, and nothing else is wrong.
+    If the record cannot be written, the file counts as somebody else's later; nothing else fails.
     """
     line = json.dumps([path.name, sha256]).encode()
     # Through no link, which a stranger's folder may hold, and without waiting for a pipe's reader.
@@ -66,10 +66,11 @@ def remember(path: Path, sha256: str) -> None:
             head = record.read(len(_HEAD))
             if not _HEAD.startswith(head):
                 return
-            if head != _HEAD:  # a new record, or a full disk took no more of it
+            if head and head != _HEAD:  # a full disk took no more of it
                 record.truncate(0)
-                record.write(_HEAD)
-            record.write(b"\n" + line)  # after a line that may be cut short
+            # One write, between line ends: another run may begin the record too, or have been cut
+            # short in a line.
+            record.write((b"" if head == _HEAD else _HEAD) + b"\n" + line + b"\n")
 
 
 def _read(record: Path) -> dict[str, set[str]]:

@@ -42,8 +42,8 @@ class Windows:
 
     selection  where they are.
     boxes      (N, 4) float64: top, left, height, width in pixels of the picture.
-    logits     (N, mask_size, mask_size): samples of each mask over its window; float32, inside of a
-               call float16 where the engine gives out that.
+    logits     (N, mask_size, mask_size) float32: samples of each mask over its window. Within a
+               call they may be float16, as the engine gives them.
     """
 
     selection: Selection

@@ -112,6 +112,37 @@ def test_what_a_model_lacks_is_told(folder: Path) -> None:
     assert "note: the model has no striped: it finds none of these by name" in done.stderr
 
 
+@pytest.mark.parametrize(("name", "shown"), [("", "1"), ("x" * 300, "x" * 200)])
+def test_names_that_labels_should_not_have_are_reported(
+    folder: Path, tmp_path: Path, name: str, shown: str
+) -> None:
+    labels = json.loads((folder / "labels.json").read_text())
+    labels["categories"][0]["name"] = name
+    results = [
+        {**{key: one[key] for key in ("image_id", "category_id", "bbox")}, "score": 0.5}
+        for one in labels["annotations"]
+    ]
+    done = deepmask_eval(
+        *("--annotations", write(tmp_path / "labels.json", labels)),
+        *("--proposals-json", write(tmp_path / "results.json", results)),
+        *("--out", tmp_path / "run"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert metrics_of(tmp_path / "run")["classes"]["bbox"]["categories"][0]["name"] == shown
+
+
+def test_a_score_of_a_category_is_a_probability(folder: Path, tmp_path: Path) -> None:
+    labels = json.loads((folder / "labels.json").read_text())
+    one = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.5}
+    path = write(tmp_path / "results.json", [{**one, "category_score": 1.5}])
+    labels["images"] = labels["images"][:1]
+    labels["annotations"] = [item for item in labels["annotations"] if item["image_id"] == 1]
+    given = ("--annotations", write(tmp_path / "labels.json", labels), "--proposals-json", path)
+    done = deepmask_eval(*given, "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "result 0: category_score must be a probability, 0 to 1, not 1.5" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

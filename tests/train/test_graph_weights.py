@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from deepmask.export import parity
+from deepmask.networks.boxes.config import FastRcnnConfig
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.families import build, dense_model
 from deepmask.networks.presets import PRESETS
@@ -20,12 +21,13 @@ from deepmask.train.initialise import initialise_from, read_trained
 SHIPPED = PRESETS["fpn-lite"].config
 
 
-def shipped_config() -> NetworkConfig:
+def shipped_config() -> FastRcnnConfig:
     """Return the configuration of the whole shipped model, with its categories."""
     categories = load_manifest(shipped_model()).categories
     assert categories is not None
     ids, names = (tuple(getattr(one, what) for one in categories) for what in ("id", "name"))
-    return replace(PRESETS["fast-rcnn-lite"].config, category_ids=ids, category_names=names)
+    preset: FastRcnnConfig = PRESETS["fast-rcnn-lite"].config
+    return replace(preset, category_ids=ids, category_names=names)
 
 
 def test_the_shipped_model_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_labels_are_not_written_over(drawn: tuple[Path, Path], tmp_path: Path) -
     labels, images = drawn
     mine = tmp_path / "mine.json"
     mine.write_bytes(labels.read_bytes())
-    line = ["--check-data", "--train-annotations", str(mine), "--train-images", str(images)]
+    line = ["--check-data", "--train-annotations", str(labels), "--train-images", str(images)]
     before = mine.read_bytes()
     refused = CliRunner().invoke(command, [*line, "--as-coco", str(mine)])
     assert isinstance(refused.exception, RefusedError)
@@ -117,4 +117,7 @@ def test_labels_are_not_written_over(drawn: tuple[Path, Path], tmp_path: Path) -
     new = tmp_path / "new.json"
     for _ in range(2):
         assert CliRunner().invoke(command, [*line, "--as-coco", str(new)]).exit_code == 0
+    line[2] = str(new)
+    refused = CliRunner().invoke(command, [*line, "--as-coco", str(new)])
+    assert str(refused.exception).startswith(f"--as-coco {new}: is an input")
     assert len(json.loads(new.read_text())["annotations"]) == 18

@@ -96,15 +96,18 @@ class _Handle:
     """A handle that is given back by a function of the driver's when it goes."""
 
     _free = ""
+    handle: Any = None
 
     def __init__(self, handle: Any) -> None:
-        self.handle = handle
         self._context = _call("cuCtxGetCurrent")
+        self.handle = handle
 
     def __int__(self) -> int:
         return int(self.handle)
 
     def __del__(self) -> None:
+        if self.handle is None:  # it was not made
+            return
         # A failure has been told by another call.
         _cu.cuCtxPushCurrent(self._context)
         getattr(_cu, self._free)(self.handle)

@@ -61,11 +61,12 @@ def test_the_command_writes_one_file(
     caplog.set_level("INFO", "deepmask")
     monkeypatch.setattr(command, "self_test", partial(self_test, times=1))
     out = tmp_path / "figures.json"
-    command.run_self_test("onnxruntime", "cpu", model_folder, None, out, [])
+    for _ in range(2):  # its own file is replaced
+        command.run_self_test("onnxruntime", "cpu", model_folder, None, out, [])
     [way] = json.loads(out.read_text(encoding="utf-8"))["ways"]
     assert (way["name"], way["failed"]) == ("onnxruntime on cpu", [])
     shown = [record.getMessage() for record in caplog.records]
-    assert len(shown) < 24
+    assert len(shown) < 2 * 24
     assert shown[-1].endswith(str(out))
     kept = out.write_text("mine")
     with pytest.raises(RefusedError):

@@ -176,3 +176,16 @@ def test_failures_are_one_line(
     expected = "^CUDA failed: cuMemcpyHtoDAsync failed: CUDA_ERROR_NOT_READY$"
     with pytest.raises(EngineError, match=expected), device.active():
         device.upload(device.allocate(4), device.pin(4).array, device.stream())
+
+
+def test_what_was_not_made_is_not_given_back(
+    device: Device, driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    driver.numbers = itertools.repeat(CUresult.CUDA_ERROR_NOT_READY)  # type: ignore[assignment]
+    with pytest.raises(EngineError, match="cuStreamCreate failed"), device.active():
+        device.stream()
+    gc.collect()
+    assert told == []
+    assert driver.calls["cuStreamDestroy"] == 0
