@@ -14,7 +14,7 @@ from deepmask.runtime.doctor.ways import on_cpu, ways
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.io.outputs import require_writable
-from deepmask.runtime.io.written import write_known
+from deepmask.runtime.io.results import write_file
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.shipped import find_model
 
@@ -42,7 +42,7 @@ def run_self_test(
     }
     tried = ways(folder, engine, device, cache)
     results = self_test(lambda: on_cpu(folder), tried, photographs, say_aside)
-    write_known(out, f"{json.dumps(as_record(results, machine), indent=1)}\n".encode())
+    write_file(out, f"{json.dumps(as_record(results, machine), indent=1)}\n".encode())
     for name, text in machine.items():
         say(f"{name:<13}{text}")
     for line in as_lines(results):

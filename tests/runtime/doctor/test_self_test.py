@@ -60,7 +60,7 @@ def test_the_command_writes_one_file(
 ) -> None:
     caplog.set_level("INFO", "deepmask")
     monkeypatch.setattr(command, "self_test", partial(self_test, times=1))
-    out = tmp_path / "figures.json"
+    out = tmp_path / "new" / "figures.json"
     for _ in range(2):  # its own file is replaced
         command.run_self_test("onnxruntime", "cpu", model_folder, None, out, [])
     [way] = json.loads(out.read_text(encoding="utf-8"))["ways"]
