@@ -195,6 +195,10 @@ def _outputs(model: DeepMask, picture: Picture, windows: Any = None) -> dict[str
     masks, ranks = network.masks(windows, [tensors], timer)
     found: dict[str, Any] = {name: model.engine.fetch(one) for name, one in tensors.items()}
     found |= {"windows": windows, "mask": np.asarray(masks, np.float32)}
+    if model.manifest.categories is not None:
+        quarter = np.array([0, 0, width / 2, height / 2])
+        boxes = np.stack([2 * quarter, quarter, quarter + quarter[[2, 3, 0, 1]] / 2])
+        found["class"] = model.classify(picture, boxes).scores
     return found if ranks is None else {**found, "rank": ranks}
 
 

@@ -15,6 +15,7 @@ from deepmask.runtime.doctor.ways import on_cpu, ways
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.io.outputs import RefusedError
+from tests.runtime.named_model import write_named_model
 from tests.runtime.square_model import write_square_model
 
 
@@ -31,6 +32,13 @@ def test_an_engine_that_is_right_passes(model_folder: Path) -> None:
     assert len(set(SIZES)) == 20
     assert as_lines([result])[0].split()[:3] == ["the", "same", "right"]
     assert json.loads(json.dumps(as_record([result], {"cpu": "x"})))["ways"][0]["found"] == 1
+
+
+def test_names_are_compared_too(tmp_path: Path) -> None:
+    load = partial(on_cpu, write_named_model(tmp_path / "model"))
+    [result] = self_test(load, [Way("the same", load)], times=1)
+    assert result.failed == []
+    assert result.stages["class"] == 0
 
 
 def test_what_is_wrong_is_told(model_folder: Path, tmp_path: Path) -> None:
