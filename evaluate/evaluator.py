@@ -99,7 +99,7 @@ def _evaluate(request: Request, report: Report, progress: Progress) -> Evaluatio
         kinds = tuple(k for k in truth.kinds if k == "bbox" or source.has_masks)
         if isinstance(source, FileSource | BoxSource):
             _note_missing(source, image_ids, report)
-        if source.has_categories and not isinstance(source, FileSource):
+        if not isinstance(source, FileSource):
             _note_unknown(source, report)
         run = {
             "name": printable(request.name or name),

@@ -90,6 +90,11 @@ class ModelSource:
 
         labels  names of the labels' categories, which the model's are compared with.
         """
+        self._manifest = model.manifest
+        self._ids, unknown = ids_of(model.manifest.categories or (), labels)
+        self.unknown = [] if model.manifest.categories is None else unknown
+        # Labels without one of the model's categories tell nothing of its names.
+        self.has_categories = any(one is not None for one in self._ids)
         self._propose = partial(
             model,
             proposals=proposals,
@@ -97,10 +102,8 @@ class ModelSource:
             threshold=threshold,
             overlap=overlap,
             max_side=max_side,
+            labels=None if self.has_categories else False,
         )
-        self._manifest = model.manifest
-        self.has_categories = model.manifest.categories is not None
-        self._ids, self.unknown = ids_of(model.manifest.categories or (), labels)
         self._images = images
         self._warm = False
 

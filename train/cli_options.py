@@ -12,6 +12,7 @@ import click
 from deepmask.networks.presets import PRESETS, STUDIED, USED
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.cli.main import Command
+from deepmask.train.errors import TrainUsageError
 from deepmask.train.run_file import read_settings
 
 DEFAULT_PRESET = "fpn-lite"
@@ -64,6 +65,10 @@ def run_to_resume(args: Sequence[str]) -> dict[str, Any]:
     folder = given_value(args, "--resume")
     if folder is None:
         return {}
+    if folder and not Path(folder).is_dir():
+        raise TrainUsageError(
+            f"--resume {folder}: no such folder: give that of a run, or start one by --out"
+        )
     folder = folder or given_value(args, "--out")
     return read_settings(Path(folder)) if folder else {}
 

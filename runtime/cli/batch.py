@@ -213,10 +213,10 @@ def _run_image(model: DeepMask, job: Job, settings: Settings, with_page: bool) -
         labels=settings.labels,
         label_score=settings.label_score,
     )
-    if settings.kept is not None:
-        proposals = proposals.labelled(settings.kept)
     found = time.perf_counter()
     objects = proposals.objects(**settings.objects)
+    if settings.kept is not None:  # among all objects, so that a category adds none
+        proposals, objects = proposals.labelled(settings.kept), objects.labelled(settings.kept)
     results = (proposals if settings.whole else objects).to_coco(job.image_id)
     end = time.perf_counter()
     encode = proposals.seconds.get("encode", 0.0) + end - found

@@ -112,6 +112,19 @@ def test_what_a_model_lacks_is_told(folder: Path) -> None:
     assert "note: the model has no striped: it finds none of these by name" in done.stderr
 
 
+def test_labels_of_other_categories_say_nothing_of_names(folder: Path, tmp_path: Path) -> None:
+    labels = json.loads((folder / "labels.json").read_text())
+    for number, one in enumerate(labels["categories"]):
+        one["name"] = f"striped{number}"
+    done = deepmask_eval(
+        *("--annotations", write(tmp_path / "labels.json", labels), "--images", folder / "images"),
+        *("--model", folder / "model", *RUN, "--limit", 1, "--out", tmp_path / "run"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "note: the model has no striped0, striped1" in done.stderr
+    assert "classes" not in metrics_of(tmp_path / "run")
+
+
 @pytest.mark.parametrize(("name", "shown"), [("", "1"), ("x" * 300, "x" * 200)])
 def test_names_that_labels_should_not_have_are_reported(
     folder: Path, tmp_path: Path, name: str, shown: str

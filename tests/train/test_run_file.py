@@ -106,3 +106,8 @@ def test_a_folder_that_cannot_be_written_is_told_first(
     for resume in (False, True):
         with pytest.raises(UnwritableError, match=r"cannot be written \(Not a directory\)"):
             check_request(replace(request_of_run, out=tmp_path / "file" / "run", resume=resume))
+
+
+def test_a_run_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TrainUsageError, match="--resume .*none: no such folder: give that of a"):
+        command.make_context("deepmask-train", ["--resume", str(tmp_path / "none")])

@@ -90,6 +90,16 @@ def test_some_categories_are_kept(folder: Path, wanted: str, names: set[str]) ->
         assert {row[7] for row in table(done.stdout)} == names
 
 
+def test_a_category_adds_no_object(folder: Path) -> None:
+    """Those that are kept are some of those that are shown without the option."""
+    options = ("--top", 1, "--out", "one.json", "--force")
+    [shown] = table(run("a.png", *CPU, *options, cwd=folder).stdout)
+    for category in ("dark", "bright"):
+        done = run("a.png", *CPU, *options, "--categories", category, cwd=folder)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert table(done.stdout) == [shown] * (category == shown[7])
+
+
 @pytest.fixture(scope="module")
 def named(folder: Path) -> Manifest:
     return read_manifest(folder / "model")
