@@ -109,5 +109,5 @@ def test_a_folder_that_cannot_be_written_is_told_first(
 
 
 def test_a_run_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(TrainUsageError, match="--resume .*none: no such folder: give that of a"):
+    with pytest.raises(TrainUsageError, match=r"--resume .*none: no such folder: give"):
         command.make_context("deepmask-train", ["--resume", str(tmp_path / "none")])
