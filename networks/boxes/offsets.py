@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from math import log
-
 import torch
 from torch import Tensor
 
-#: What offsets are multiplied by (Fast R-CNN): about 1 in size then.
-WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-#: Most that a logarithm of sizes may be: an object 16 px wide becomes 1000.
-MOST_GROWTH = log(1000 / 16)
+from deepmask.runtime.predict.label_boxes import MOST_GROWTH, WEIGHTS
 
 
 def encode(boxes: Tensor, targets: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from deepmask.runtime.views.views import View
 #: 1.15, 200: 1.46), with a light head that has a trunk of its own.
 MOST_BOXES = 100
 #: Offsets of boxes are learned times these, and sizes grow at most so many e-folds (R-CNN).
-_WEIGHTS = np.array([10, 10, 5, 5], np.float64)
-_MOST_GROWTH = log(1000 / 16)
+WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+MOST_GROWTH = log(1000 / 16)
 
 Boxes = npt.NDArray[np.float64]
 
@@ -125,10 +125,10 @@ def moved_boxes(
     boxes (N, 4) XYWH, not empty; delta (N, C, 4): dx, dy, dw, dh; size: height and width of the
     picture. Returns (N, C, 4) XYWH.
     """
-    moves = delta / _WEIGHTS
+    moves = delta / np.array(WEIGHTS)
     corner, sides = boxes[:, None, :2], boxes[:, None, 2:]
     centre = corner + sides / 2 + sides * moves[..., :2]
-    half = sides * np.exp(np.minimum(moves[..., 2:], _MOST_GROWTH)) / 2
+    half = sides * np.exp(np.minimum(moves[..., 2:], MOST_GROWTH)) / 2
     limit = np.array([size[1], size[0]], np.float64)
     low, high = np.clip(centre - half, 0, limit), np.clip(centre + half, 0, limit)
     return np.concatenate([low, high - low], axis=2)
