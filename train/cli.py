@@ -237,11 +237,7 @@ def _check(
 
 
 def _run_folder(out: Path | None, resume: str | None) -> Path | None:
-    if not resume:
-        return out
-    if out is not None and out != Path(resume):
-        raise click.UsageError(f"--resume {resume} and --out {out} are two folders: give one")
-    return Path(resume)
+    return Path(resume) if resume else out
 
 
 def given_recipe(options: dict[str, Any]) -> Recipe:

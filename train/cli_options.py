@@ -65,11 +65,14 @@ def run_to_resume(args: Sequence[str]) -> dict[str, Any]:
     folder = given_value(args, "--resume")
     if folder is None:
         return {}
+    out = given_value(args, "--out")
+    if folder and out and Path(out) != Path(folder):
+        raise TrainUsageError(f"--resume {folder} and --out {out} are two folders: give one")
     if folder and not Path(folder).is_dir():
         raise TrainUsageError(
             f"--resume {folder}: no such folder: give that of a run, or start one by --out"
         )
-    folder = folder or given_value(args, "--out")
+    folder = folder or out
     return read_settings(Path(folder)) if folder else {}
 
 
