@@ -109,7 +109,7 @@ def test_mistakes_and_failures_are_one_line(drawn: tuple[Path, Path], tmp_path: 
         "no such weights file": (1, [*start, "--init", missing]),
         "x/last.pt: no such checkpoint file": (1, [*start, "--resume"]),
         "x and --out y are two folders": (2, [*data(drawn), "--out", "y", "--resume", "x"]),
-        "Missing option '--train-annotations'": (2, ["--resume", tmp_path / "x"]),
+        "x: no such folder: give that of a run": (2, ["--resume", tmp_path / "x"]),
         "none: no such checkpoint or model folder": (1, [*sharp, "--from", missing]),
         "patch is 112, not 160; trunk is": (1, [*sharp, "--from", other]),
     }
