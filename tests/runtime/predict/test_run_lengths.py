@@ -105,6 +105,17 @@ def test_chunks_of_windows_are_joined_in_order(threads: int) -> None:
         assert_array_equal(rle.to_array(rle.from_counts(counts[index], 120, 400)), mask)
 
 
+@pytest.mark.parametrize("kind", ["blobs", "noise", "levels"])
+def test_float16_has_the_runs_of_its_float32(kind: str) -> None:
+    rng = np.random.default_rng(6)
+    boxes = place_freely(rng, 60, 90, 110)
+    logits = draw_logits(rng, 60, 28, kind).astype(np.float16)
+    for threshold in (-0.4, 0.0, 0.5):
+        runs = mask_runs(logits, threshold, boxes, (90, 110))
+        expected = mask_runs(logits.astype(np.float32), threshold, boxes, (90, 110))
+        assert [one.tolist() for one in runs] == [one.tolist() for one in expected]
+
+
 @pytest.mark.parametrize("pixel", [(0, 0), (0, 39), (29, 0), (29, 39), (13, 21)])
 def test_one_pixel_masks(pixel: tuple[int, int]) -> None:
     """One sample set at a scale where a sample is a pixel: one pixel, in corners and inside."""
