@@ -12,7 +12,6 @@ float32, as two products and one sum. So the runs are those of the mask drawn pi
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,6 @@ from deepmask.runtime.views.geometry import (
 Counts = npt.NDArray[np.uint32]
 Bits = npt.NDArray[np.uint64]
 
-#: Windows handled at once: what is computed of them stays within a core's cache.
-_WINDOWS = 256
 #: Nearer to a pixel's centre than this, in mask samples, a crossing is checked there. Rounding in
 #: float32 moves it by less than 3e-7, for the values at its segment's ends differ in sign.
 _UNSURE = 1e-5
@@ -45,32 +42,34 @@ def mask_runs(
     threshold: float,
     boxes: Floats,
     size: tuple[int, int],
-    threads: int = 1,
 ) -> list[Counts]:
-    """Return the run-length counts of N masks in a picture, column by column (COCO's order).
+    """Return the run-length counts of N ≥ 1 masks in a picture, column by column (COCO's order).
 
-    logits     (N, mask_size, mask_size), samples over each window, float32 or float16, finite.
+    logits     (N, mask_size, mask_size), finite, float32 or float16: samples over each window.
     threshold  logit above which a sample belongs to the mask.
     boxes      (N, 4) the windows: top, left, height, width in pixels of the picture, as floats.
     size       (height, width) of the picture.
     Counts alternate background and mask, start with background (0 if the first pixel is set) and
-    sum to height · width. They are the same for any number of `threads`.
+    sum to height · width.
     """
+    masks = MaskSamples(logits, threshold)
+    top, left, height, width = boxes.T
+    down = _Axis(top, height, size[0], masks.size)
+    across = _Axis(left, width, size[1], masks.size)
+    columns = _Columns(across)
+    ends = _ends(_row_bits(masks, across, columns))
+    ends[columns.last] = 0
+    ends[columns.last, 0] = 1
+    at, event = _set_bits(ends)
 
-    def of_part(first: int) -> list[Counts]:
-        part = slice(first, first + _WINDOWS)
-        masks = MaskSamples(logits[part], threshold)
-        top, left, height, width = boxes[part].T
-        down = _Axis(top, height, size[0], masks.size)
-        return _part_runs(masks, down, _Axis(left, width, size[1], masks.size))
-
-    starts = range(0, len(boxes), _WINDOWS)
-    if min(threads, len(starts)) > 1:
-        with ThreadPoolExecutor(min(threads, len(starts))) as pool:  # numpy lets go of its lock
-            parts = list(pool.map(of_part, starts))
-    else:
-        parts = list(map(of_part, starts))
-    return [counts for part in parts for counts in part]
+    high, low = _neighbours(masks, across, columns, at, event)
+    row = _rows(down, columns.window.take(at), event, high, low)
+    # One space for all masks; each has a place after the end of its last pixel, for its own end.
+    pixels = size[0] * size[1]
+    key = columns.window * (pixels + 2) + columns.column * size[0]
+    key[columns.last] = np.arange(1, len(columns.last) + 1) * (pixels + 2) - 1
+    row[np.searchsorted(at, columns.last)] = 0
+    return _counts(_drop_pairs(key.take(at) + row), len(columns.last), pixels)
 
 
 class _Axis:
@@ -125,24 +124,6 @@ class _Columns:
         self.first = self.last - length + 1
         self.window = np.repeat(np.arange(len(length)), length)
         self.column = np.arange(len(self.window)) - (self.first - across.start).take(self.window)
-
-
-def _part_runs(masks: MaskSamples, down: _Axis, across: _Axis) -> list[Counts]:
-    """Return the counts of some windows; see `mask_runs`."""
-    columns = _Columns(across)
-    ends = _ends(_row_bits(masks, across, columns))
-    ends[columns.last] = 0
-    ends[columns.last, 0] = 1
-    at, event = _set_bits(ends)
-
-    high, low = _neighbours(masks, across, columns, at, event)
-    row = _rows(down, columns.window.take(at), event, high, low)
-    # One space for all masks; each has a place after the end of its last pixel, for its own end.
-    pixels = down.limit * across.limit
-    key = columns.window * (pixels + 2) + columns.column * down.limit
-    key[columns.last] = np.arange(1, len(columns.last) + 1) * (pixels + 2) - 1
-    row[np.searchsorted(at, columns.last)] = 0
-    return _counts(_drop_pairs(key.take(at) + row), len(columns.last), pixels)
 
 
 def _row_bits(masks: MaskSamples, across: _Axis, columns: _Columns) -> Bits:
