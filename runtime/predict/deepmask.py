@@ -205,13 +205,13 @@ class DeepMask:
             if limit < 1:
                 order, scores = demote_duplicates(scores, boxes, limit)
                 first = distinct_first([encoded[index] for index in order])
-                encoded = [encoded[index] for index in order[first[:proposals]]]
-                scores = np.minimum.accumulate(scores[first])
+                order, scores = order[first], np.minimum.accumulate(scores[first])
+                encoded, boxes = [encoded[index] for index in order[:proposals]], boxes[order]
         result = Proposals(scores[:proposals], encoded, (height, width))
         if least is not None:
             with self._turn:
                 classes = self._labeller.classes(
-                    result.boxes, MOST_BOXES, (height, width), view, tensors, least, timer
+                    boxes[:proposals], MOST_BOXES, (height, width), view, tensors, least, timer
                 )
             result = replace(result, classes=classes)
         return replace(result, seconds=timer.seconds())
