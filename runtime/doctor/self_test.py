@@ -36,8 +36,10 @@ WINDOWS, WANTED, SEARCHED = 32, 50, 75
 SAME, ENOUGH = 0.9, 0.9
 #: Largest difference of a stage's output, in standard deviations of what is expected: int8's.
 TOLERANCE = 0.2
-#: How often a picture is timed.
-TIMES = 20
+#: How often a picture is timed, and in how many sizes the model is tried: on a GPU, and on a CPU,
+#: where each picture takes a fifth of a second or more, and no plan depends on its size.
+TIMES, FEW_TIMES = 20, 5
+FEW_SIZES = 6
 #: Heights and widths, from one pixel to a strip.
 SIZES = [(1, 1), (1, 300), (300, 1), *[(20 + 31 * k % 290, 20 + 53 * k % 310) for k in range(17)]]
 
@@ -99,9 +101,12 @@ def self_test(
     ways: Iterable[Way],
     photographs: Sequence[Picture] = (),
     tell: Callable[[str], None] = lambda line: None,
-    times: int = TIMES,
+    times: int | None = None,
 ) -> list[Result]:
-    """Try each way; `reference` loads the model on the CPU, `tell` is given lines of progress."""
+    """Try each way; `reference` loads the model on the CPU, `tell` is given lines of progress.
+
+    times  how often a picture is timed; by default `TIMES`, on a CPU `FEW_TIMES`.
+    """
     pictures = [*(drawn(seed, 240 + 60 * seed, 320) for seed in range(5)), *photographs]
     with reference() as model:
         expected = [(_outputs(model, one), model(one, proposals=WANTED)) for one in pictures]
@@ -139,7 +144,11 @@ def as_lines(results: Sequence[Result]) -> list[str]:
 
 
 def _try(
-    way: Way, result: Result, pictures: Sequence[Picture], expected: Sequence[Any], times: int
+    way: Way,
+    result: Result,
+    pictures: Sequence[Picture],
+    expected: Sequence[Any],
+    times: int | None,
 ) -> None:
     result.memory.append(_memory())
     start = time.perf_counter()
@@ -150,11 +159,12 @@ def _try(
         _note_gpu(model, result)
         _compare(model, result, pictures, expected)
         _try_threads(model, result)
-        for seed, size in enumerate(SIZES):
+        on_gpu = model.choice.device != "cpu"
+        for seed, size in enumerate(SIZES if on_gpu else SIZES[:FEW_SIZES]):
             found = model(drawn(seed, *size), proposals=20)
             if found.image_size != size or not np.isfinite(found.scores).all():
                 result.failed.append(f"a picture of {size[0]} × {size[1]} fails")
-        _time(model, result, times)
+        _time(model, result, times or (TIMES if on_gpu else FEW_TIMES))
         gc.collect()
         _note_gpu(model, result)
     gc.collect()
