@@ -2,6 +2,7 @@
 
 `python -m benchmarks.precision --annotations FILE --images DIR [--limit N] [--out FILE.json]`. See
 `benchmarks/emulate.py` for what is emulated. Each form is measured by `deepmask-eval`'s own code.
+With `--record` TensorRT takes fp16 for the model by default, if its recall holds.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ from typing import Any
 import click
 import onnx
 
-from benchmarks.emulate import FORMS, emulate
+from benchmarks.emulate import FORMS, FP16, emulate
 from deepmask.evaluate.evaluator import evaluate
 from deepmask.evaluate.request import Request
-from deepmask.export.onnx_graph import name_nodes
-from deepmask.export.precision.fp16 import spared_by
-from deepmask.export.weights import store_as_single
 from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
+from deepmask.runtime.model.half_graph import name_nodes, spared_by, store_as_single
+from deepmask.runtime.model.manifest import HalfRecall
 from deepmask.runtime.model.shipped import find_model
 
 PLAIN = "fp32"
@@ -68,6 +68,7 @@ def measure(folder: Path, annotations: Path, images: Path, limit: int | None) ->
 @click.option("--form", "forms", multiple=True, type=click.Choice([PLAIN, *FORMS]))
 @click.option("--limit", type=click.IntRange(1))
 @click.option("--out", type=PATH, help="JSON; forms that it holds are not measured again.")
+@click.option("--record", is_flag=True, help="Keep fp16's recall in the model's model.json.")
 def main(
     annotations: Path,
     images: Path,
@@ -75,6 +76,7 @@ def main(
     forms: tuple[str, ...],
     limit: int | None,
     out: Path | None,
+    record: bool,
 ) -> None:
     source = find_model(model)
     found: dict[str, Any] = json.loads(out.read_text()) if out and out.exists() else {}
@@ -90,6 +92,14 @@ def main(
             if out:
                 out.write_text(json.dumps(found, indent=1) + "\n")
         click.echo(line(form, found[form]))
+    if record and {PLAIN, FP16} <= found.keys():
+        write_manifest(replace(load_manifest(source), half=half_recall(found)), source)
+
+
+def half_recall(found: dict[str, Any]) -> HalfRecall:
+    """Return what `model.json` keeps of the figures: whether TensorRT may compute in float16."""
+    plain, half = (round(found[form]["segm"]["AR@100"], 4) for form in (PLAIN, FP16))
+    return HalfRecall(plain, half, found[FP16]["pictures"])
 
 
 def line(form: str, figures: dict[str, Any]) -> str:

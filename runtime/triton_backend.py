@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.io.images import MAX_PIXELS
+from deepmask.runtime.predict.classes import OBJECT
 from deepmask.runtime.predict.deepmask import DeepMask
 
 #: The parameter of config.pbtxt that names the folder of TensorRT's plans.
@@ -31,7 +32,11 @@ OUTPUTS = {
     "scores": ("TYPE_FP32", (-1,)),  # 0 … 1, best first
     "boxes": ("TYPE_FP32", (-1, 4)),  # XYWH in pixels
     "masks": ("TYPE_STRING", (-1,)),  # COCO's compressed RLE as JSON, with "size" and "counts"
+    "names": ("TYPE_STRING", (-1,)),  # "object" where the model is not sure, or has no categories
+    "name_scores": ("TYPE_FP32", (-1,)),  # 0 … 1, of the most probable category
 }
+#: Those that take stages of their own, which run if one of them is asked for.
+_NAMES = {"names", "name_scores"}
 #: Inputs that a request may leave out.
 OPTIONAL = ("proposals",)
 
@@ -58,15 +63,18 @@ class TritonPythonModel:
 
         responses = []
         for request in requests:
-            given = {name: triton.get_input_tensor_by_name(request, name) for name in INPUTS}
+            tensors = {name: triton.get_input_tensor_by_name(request, name) for name in INPUTS}
+            given = {k: v.as_numpy() for k, v in tensors.items() if v is not None}
+            # By default all of config.pbtxt, which may be older and lack some.
+            wanted = set(request.requested_output_names())
             try:
-                found = self._answer(**{k: v.as_numpy() for k, v in given.items() if v is not None})
+                found = self._answer(**given, names=bool(_NAMES & wanted))
             except (ValueError, EngineError, MemoryError) as error:
                 text = str(error) or "not enough memory for this image"
                 responses.append(triton.InferenceResponse(error=triton.TritonError(text)))
                 continue
-            tensors = [triton.Tensor(name, found[name]) for name in OUTPUTS]
-            responses.append(triton.InferenceResponse(tensors))
+            answers = [triton.Tensor(name, found[name]) for name in OUTPUTS if name in wanted]
+            responses.append(triton.InferenceResponse(answers))
         return responses
 
     def finalize(self) -> None:
@@ -74,18 +82,25 @@ class TritonPythonModel:
         self._model.close()
 
     def _answer(
-        self, image: npt.NDArray[np.uint8], proposals: npt.NDArray[np.int32] | None = None
+        self,
+        image: npt.NDArray[np.uint8],
+        proposals: npt.NDArray[np.int32] | None = None,
+        *,
+        names: bool,
     ) -> dict[str, npt.NDArray[Any]]:
         if image.shape[0] * image.shape[1] > MAX_PIXELS:
             raise ValueError(f"image is {image.shape}, at most {MAX_PIXELS / 1e6:g} megapixels")
         count = PROPOSALS if proposals is None else int(proposals[0])
         if not 1 <= count <= MOST_PROPOSALS:
             raise ValueError(f"proposals is {count}, expected 1 to {MOST_PROPOSALS}")
-        # The reply has no place for names.
-        found = self._model(image, proposals=count, labels=False)
+        named = names and self._model.manifest.categories is not None
+        found = self._model(image, proposals=count, labels=named)
+        classes = found.classes
         masks = [json.dumps(mask, separators=(",", ":")).encode() for mask in found.rles()]
         return {
             "scores": found.scores,
             "boxes": found.boxes.astype(np.float32),
             "masks": np.array(masks, np.object_),
+            "names": np.array(classes.names if classes else [OBJECT] * len(found), np.object_),
+            "name_scores": classes.label_scores if classes else np.zeros(len(found), np.float32),
         }

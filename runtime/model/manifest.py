@@ -25,6 +25,9 @@ ROLES = ("image", "locations", "boxes", "map", "score", "mask", "rank", "class",
 #: that make skip maps), "code" (in a stage for windows: the layer that ends a window's code).
 LAYER_ROLES = ("normalisation", "score", "hidden_score", "skips", "code")
 
+#: Mask AR@100 that a model may lose in float16.
+MOST_LOST = 0.002
+
 Axis = int | str
 
 
@@ -189,6 +192,20 @@ class Coarse:
 
 
 @dataclass(frozen=True)
+class HalfRecall:
+    """What float16 does to a model's recall: mask AR@100 of both on some validation pictures."""
+
+    fp32: float
+    fp16: float
+    pictures: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the loss is small enough for float16 to be taken where nothing else is said."""
+        return self.fp32 - self.fp16 <= MOST_LOST
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of `model.json`.
 
@@ -200,6 +217,7 @@ class Manifest:
     categories   what the model tells apart; None for class-agnostic models.
     label_score  probability from which a category's name is given to a mask, by default.
     coarse       there if the masks are refined.
+    half         recall in float16, where it was measured: TensorRT computes in it if that holds.
     about        where the model comes from: for people and tools, never used to run it.
     """
 
@@ -216,6 +234,7 @@ class Manifest:
     about: Mapping[str, Any]
     calibration: tuple[tuple[float, float], ...] | None = None
     label_score: float | None = None
+    half: HalfRecall | None = None
 
     @cached_property
     def view_stages(self) -> tuple[Stage, ...]:

@@ -91,6 +91,7 @@ class DeepMask:
         scales: Scales | None = None,
         zoom: int = 0,
         tf32: bool = True,
+        fp16: bool = True,
         cache: str | Path | None = None,
         report: Callable[[str], None] = LOGGER.info,
         progress: Progress = no_progress,
@@ -98,18 +99,18 @@ class DeepMask:
         """Load an exported model folder, or a model that came with the package.
 
         folder   its path, or the name of a shipped model, "fpn-lite-int8"; by default "fpn-lite".
-        engine   one of `engines.choose.ENGINES`; only "auto" falls back, and `.choice.reason` says
-                 why. "openvino-bf16" computes in bfloat16 what the model has in float32.
+        engine   one of `engines.choose.ENGINES`; only "auto" falls back, `.choice.reason` says why.
+                 "openvino-bf16" computes in bfloat16 what the model has in float32.
         device   "auto", "cpu", "cuda" for the first GPU, "cuda:1" for the second.
         threads  of the CPU; 0 means one per core that this process may use. With more than one,
                  and on OpenVINO in any case, calls take turns with the network: two at once would
                  push each other out of the caches.
-        coarse   leave out a SharpMask model's refinement: blunter masks, the same scores, sooner.
+        coarse   leave out a SharpMask model's refinement: blunter masks, the same scores.
         max_side, scales, zoom, cache  for TensorRT, which builds plans once, in minutes: for the
                  largest `max_side` and `scales` that calls will ask for, at least the model's own,
                  and `zoom` larger ones; kept in the folder `cache` (by default among the user's).
         tf32     on GPUs that can (compute capability 8.0), round what float32 products multiply to
-                 TF32, 10 bits: several times as fast.
+                 TF32, 10 bits. fp16: on TensorRT, compute in float16 if recall holds (`half`).
         report, progress  are told what is built and why, and how far each build has come.
         Raises `ModelFolderError` or `EngineError`.
         """
@@ -123,7 +124,7 @@ class DeepMask:
         kept = None if cache is None else Path(cache)
         own = manifest.views.scales
         top = max(own.stop, (scales or own).zoomed(zoom).stop)
-        building = Building(max_side or 0, top, tf32, kept, report, progress)
+        building = Building(max_side or 0, top, tf32, fp16, kept, report, progress)
         opened, choice = open_engine(wanted, manifest, path, threads, building)
         turns = choice.device == "cpu" and threads != 1
         count = threads or cores_available()
@@ -166,8 +167,7 @@ class DeepMask:
         those anew; the scores are its own.
 
         `.seconds` of the result has the time of each of `stages`. On a GPU, a view's stages are
-        timed by its own clock, uploads included, while the host already paints the next view: they
-        overlap, and their sum is more than the time that has passed.
+        timed by its own clock, uploads included; they and the host's may overlap.
         """
         limit = self.manifest.overlap if overlap is None else overlap
         check_call(image, proposals, threshold, limit, max_side)

@@ -22,7 +22,6 @@ import numpy as np
 import onnx
 import pytest
 
-from deepmask.export.weights import store_as_single
 from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.networks.presets import PRESETS
@@ -32,6 +31,7 @@ from deepmask.runtime.engines.tensorrt.build import build_plan, strongly_typed, 
 from deepmask.runtime.engines.tensorrt.flavours import Library, load_library
 from deepmask.runtime.engines.tensorrt.graphs import stage_graph
 from deepmask.runtime.engines.tensorrt.progress import share_done
+from deepmask.runtime.model.half_graph import store_as_single
 from deepmask.runtime.model.shipped import shipped_model
 from tests.export.tensorrt_graphs import (
     Form,

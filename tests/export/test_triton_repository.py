@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rlemasklib import RLEMask
 
 from deepmask import DeepMask
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.triton_repository import config, require_ours, servable_name, write_repository
 from deepmask.runtime.io import atomic
+from deepmask.runtime.model.manifest import Category
+from deepmask.runtime.predict.classes import Classes
+from deepmask.runtime.predict.proposals import Proposals
 from deepmask.runtime.triton_backend import INPUTS, OUTPUTS, TritonPythonModel
 from tests.runtime.square_model import write_square_model
 
@@ -147,6 +151,15 @@ class Tensor(SimpleNamespace):
         return self.array
 
 
+class Request(dict[str, Any]):
+    """Named arrays; all outputs are asked for unless some are named."""
+
+    outputs: tuple[str, ...] = tuple(OUTPUTS)
+
+    def requested_output_names(self) -> list[str]:
+        return list(self.outputs)
+
+
 @pytest.fixture
 def served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A function from named arrays to the model's response, through the repository's model.py."""
@@ -169,7 +182,7 @@ def served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             "model_instance_kind": "CPU",
         }
     )
-    yield model.execute
+    yield lambda requests: model.execute(list(map(Request, requests)))
     model.finalize()
 
 
@@ -204,6 +217,8 @@ def test_answers_are_the_runtimes(served: Any, folder: Path) -> None:
     assert np.array_equal(found["boxes"], expected.boxes)
     assert [json.loads(mask) for mask in found["masks"]] == expected.rles()
     assert found["boxes"].dtype == np.float32
+    assert found["names"].tolist() == ["object"] * 7  # the model has no categories
+    assert found["name_scores"].tolist() == [0] * 7
     assert len(expected) == 7
 
 
@@ -223,6 +238,38 @@ def test_a_bad_request_does_not_spoil_the_others(served: Any) -> None:
         assert text in error
     assert errors[-1] is None
     assert len(responses[-1].tensors) == len(OUTPUTS)
+
+
+def test_names_are_answered_where_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a model that has categories; an older config.pbtxt asks for none."""
+    backend = ModuleType("triton_python_backend_utils")
+    backend.Tensor = Tensor  # type: ignore[attr-defined]
+    backend.InferenceResponse = lambda tensors: {one.name: one.array for one in tensors}  # type: ignore[attr-defined]
+    backend.get_input_tensor_by_name = (  # type: ignore[attr-defined]
+        lambda request, name: Tensor(name, request[name]) if name in request else None
+    )
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", backend)
+    classes = Classes((Category(1, "coin"),), np.array([[0.9], [0.1]], np.float32), None, 0.5)
+    asked: list[object] = []
+
+    class Model:
+        manifest = SimpleNamespace(categories=classes.categories)
+
+        def __call__(self, image: object, proposals: int, labels: bool) -> Proposals:
+            asked.append(labels)
+            masks = [RLEMask.zeros((3, 3))] * 2
+            scores = np.array([0.9, 0.8], np.float32)
+            return Proposals(scores, masks, (3, 3), classes=classes if labels else None)
+
+    model = TritonPythonModel()
+    model._model = Model()  # type: ignore[assignment]
+    older = Request(image=IMAGE)
+    older.outputs = ("scores", "boxes", "masks")
+    named, plain = model.execute([Request(image=IMAGE), older])
+    assert asked == [True, False]
+    assert named["names"].tolist() == ["coin", "object"]
+    assert named["name_scores"].tolist() == pytest.approx([0.9, 0.1])
+    assert plain.keys() == {"scores", "boxes", "masks"}
 
 
 def test_the_example_client(
