@@ -13,7 +13,7 @@ from torch import Tensor
 from deepmask.coco.pictures import read_picture
 from deepmask.networks.anchors.assign import Truth
 from deepmask.networks.anchors.config import FasterRcnnConfig, RetinaNetConfig, RpnConfig
-from deepmask.networks.anchors.recipe import AnchorRecipe
+from deepmask.networks.anchors.recipe import AnchorRecipe, FasterRcnnRecipe
 from deepmask.networks.boxes.batches import LONGER_SIDE
 from deepmask.networks.boxes.pictures import (
     NamedPicture,
@@ -60,6 +60,14 @@ class AnchorBatch(TensorBatch):
         )
 
 
+@dataclass(frozen=True)
+class FasterBatch(AnchorBatch):
+    """The same, and how many of a crop's best proposals are drawn from, how many boxes drawn."""
+
+    proposals: int
+    drawn: int
+
+
 def retinanet_batches(
     data: TrainingData, config: RetinaNetConfig, recipe: AnchorRecipe
 ) -> Callable[[int], AnchorBatch]:
@@ -71,15 +79,18 @@ def retinanet_batches(
 
 
 def faster_rcnn_batches(
-    data: TrainingData, config: FasterRcnnConfig, recipe: AnchorRecipe
-) -> Callable[[int], AnchorBatch]:
+    data: TrainingData, config: FasterRcnnConfig, recipe: FasterRcnnRecipe
+) -> Callable[[int], FasterBatch]:
     """Return the function from a step to its batch.
 
     Raises ValueError as `anchor_batches` and `require_background` do.
     """
     numbers = numbers_of(config)
     require_background(data, numbers)
-    return anchor_batches(data, numbers, recipe)
+    make = anchor_batches(data, numbers, recipe)
+    return lambda step: FasterBatch(
+        **vars(make(step)), proposals=recipe.proposals, drawn=recipe.boxes
+    )
 
 
 def rpn_batches(

@@ -31,15 +31,24 @@ def losses(network: FastRcnn, batch: BoxBatch) -> dict[str, Tensor]:
 
     A picture's are means over its boxes, those of background included (§2.3).
     """
-    sums: dict[str, list[Tensor]] = {"class": [], "box": []}
+    means = []
     for k in range(len(batch.images)):
         maps, sampled = _look(network, batch, k)
         logits, offsets = network.name(maps, sampled.boxes)
-        count = max(1, len(sampled.boxes))
-        wanted = encode(sampled.boxes, sampled.objects)
-        sums["class"].append(class_sum(logits.float(), sampled.category) / count)
-        sums["box"].append(offset_sum(offsets.float(), sampled.category, wanted) / count)
-    return {name: torch.stack(parts).sum() / batch.whole for name, parts in sums.items()}
+        means.append(box_means(logits, offsets, sampled))
+    both = torch.stack(means).sum(0) / batch.whole
+    return dict(zip(("class", "box"), both.unbind(), strict=True))
+
+
+def box_means(logits: Tensor, offsets: Tensor, sampled: Sampled) -> Tensor:
+    """Return the losses of names and offsets of a picture's boxes, (2,): means over all of them.
+
+    logits, offsets  (n, C + 1) and (n, C, 4), see `BoxHead`.
+    """
+    wanted = encode(sampled.boxes, sampled.objects)
+    names = class_sum(logits.float(), sampled.category)
+    boxes = offset_sum(offsets.float(), sampled.category, wanted)
+    return torch.stack([names, boxes]) / max(1, len(sampled.boxes))
 
 
 @torch.no_grad()

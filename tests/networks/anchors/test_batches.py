@@ -17,7 +17,7 @@ from deepmask.networks.anchors.batches import (
     rpn_batches,
     truth_of,
 )
-from deepmask.networks.anchors.recipe import AnchorRecipe
+from deepmask.networks.anchors.recipe import AnchorRecipe, FasterRcnnRecipe
 from deepmask.networks.boxes.pictures import NamedPicture
 from deepmask.networks.family import TrainingData
 from deepmask.networks.whole.view import View
@@ -85,7 +85,11 @@ def test_what_is_background_must_be_known_of_all_where_one_score_tells_it(tmp_pa
     with pytest.raises(ValueError, match="no picture tells what is background"):
         rpn_batches(data, LIGHT, RECIPE)
     with pytest.raises(ValueError, match="no picture tells what is background"):
-        faster_rcnn_batches(data, LIGHT_FASTER_RCNN, RECIPE)
+        faster_rcnn_batches(data, LIGHT_FASTER_RCNN, FasterRcnnRecipe())
+    faster = faster_rcnn_batches(
+        TrainingData(full), LIGHT_FASTER_RCNN, FasterRcnnRecipe(batch=1, proposals=7, boxes=6)
+    )(0)
+    assert (faster.proposals, faster.drawn, len(faster.images)) == (7, 6, 1)
     recipe = replace(RECIPE, complete_share=1.0)
     batch = retinanet_batches(data, LIGHT_RETINANET, recipe)(0)
     assert batch.labelled[0].tolist() == [False, True]
