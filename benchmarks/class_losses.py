@@ -49,9 +49,9 @@ from deepmask.train.optimise import learning_rate, make_optimiser, set_learning_
 
 LOSSES = ("focal", "cross-entropy", "ohem")
 PRESET = "retinanet-lite"
-STEPS, BATCH, LR = 1_200, 8, 2e-3
+STEPS, BATCH, LR = 242, 8, 2e-3
 #: Boxes of a level that are looked at, boxes of a picture that are kept, and the IoU of NMS.
-OF_LEVEL, MOST, NMS = 1000, 100, 0.5
+OF_LEVEL, MOST, NMS = 200, 100, 0.5
 KEPT = ("AP", "AP50", "AP75")
 
 
@@ -101,9 +101,9 @@ def levels_of(network: RetinaNet, images: Tensor) -> list[Tensor]:
 
 
 def crops_of(network: RetinaNet, found: LabelledSet, recipe: AnchorRecipe) -> list[Crops]:
-    """Return batches of crops that show each picture twice on average."""
+    """Return batches of as many crops as there are pictures."""
     make = retinanet_batches(TrainingData(found, cache_bytes=0), network.config, recipe)
-    batches = map(make, range(2 * len(found.images) // recipe.batch))
+    batches = map(make, range(len(found.images) // recipe.batch))
     return [
         Crops(levels_of(network, one.images), replace(one, images=one.images[:0]))
         for one in batches

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,6 +27,8 @@ from deepmask.networks.whole.view import Image, View, paint
 
 #: Longer side in pixels at which a picture is seen, in training and at test time.
 LONGER_SIDE = 1024
+#: Best proposals of a picture that boxes are drawn from.
+PROPOSALS = 200
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class BoxBatch(TensorBatch):
     category  (m,) int64 of each, 1 to C.
     crowds    (c, 4) float32: where nothing is background.
     complete  () bool: whether every object is labelled.
+    proposed  (p, 4) float32: boxes that were proposed before; no list where there are none.
     whole     pictures in the whole batch.
     """
 
@@ -47,6 +51,7 @@ class BoxBatch(TensorBatch):
     category: list[Tensor]
     crowds: list[Tensor]
     complete: list[Tensor]
+    proposed: list[Tensor] | None
     whole: int
 
 
@@ -82,6 +87,9 @@ def box_batches(
             [category for _, category in objects],
             [_moved(picture.crowds, view) for picture, _, view in drawn],
             [torch.tensor(all(picture.labelled)) for picture, _, _ in drawn],
+            [_proposed(data.proposals, picture, view) for picture, _, view in drawn]
+            if data.proposals
+            else None,
             recipe.batch,
         )
 
@@ -108,7 +116,15 @@ def _objects(picture: NamedPicture, view: View) -> tuple[Tensor, Tensor]:
     return boxes[seen], torch.tensor(picture.category, dtype=torch.int64)[seen]
 
 
-def _moved(boxes: Sequence[Box], view: View) -> Tensor:
+def _proposed(
+    stored: Callable[[int], npt.NDArray[np.float64]], picture: NamedPicture, view: View
+) -> Tensor:
+    """Return the best proposals that are a pixel wide and high, or more."""
+    boxes = _moved(stored(picture.image.id)[:PROPOSALS], view)
+    return boxes[((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)]
+
+
+def _moved(boxes: Sequence[Box] | npt.NDArray[np.float64], view: View) -> Tensor:
     moved = view.boxes(np.array(boxes, np.float64).reshape(-1, 4))
     moved[:, 0::2] = moved[:, 0::2].clip(0, view.width)
     moved[:, 1::2] = moved[:, 1::2].clip(0, view.height)

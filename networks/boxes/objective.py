@@ -1,7 +1,8 @@
 """The losses of Fast R-CNN on a batch, by name.
 
-Boxes are the base network's own on these pictures, and the objects'. The base does not change, so
-that proposals and masks stay those it was measured with.
+Boxes are the objects', and proposals: those that were stored for the pictures, or else the base
+network's own. The base does not change, so that proposals and masks stay those it was measured
+with.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepmask.networks.boxes.batches import BoxBatch
+from deepmask.networks.boxes.batches import PROPOSALS, BoxBatch
 from deepmask.networks.boxes.losses import class_sum, offset_sum
 from deepmask.networks.boxes.offsets import encode
 from deepmask.networks.boxes.proposals import propose_boxes
@@ -17,8 +18,8 @@ from deepmask.networks.boxes.recipe import FastRcnnRecipe
 from deepmask.networks.boxes.sampling import Sampled, sample_boxes
 from deepmask.networks.fast_rcnn import FastRcnn
 
-#: Best proposals of a picture that boxes are drawn from, and the most boxes of it that learn.
-PROPOSALS, BOXES = 200, 128
+#: The most boxes of a picture that learn.
+BOXES = 128
 
 
 def weights(recipe: FastRcnnRecipe) -> dict[str, float]:
@@ -57,9 +58,13 @@ def _look(network: FastRcnn, batch: BoxBatch, k: int) -> tuple[list[Tensor], Sam
     image = batch.images[k].permute(2, 0, 1)[None].float()
     features = network.base.features(image)
     height, width = batch.sizes[k].tolist()
-    dense = network.base.read(features)
+    if batch.proposed is None:
+        dense = network.base.read(features)
+        proposed = propose_boxes(network.base, dense, (height, width), PROPOSALS)
+    else:
+        proposed = batch.proposed[k]
     sampled = sample_boxes(
-        propose_boxes(network.base, dense, (height, width), PROPOSALS),
+        proposed,
         batch.boxes[k],
         batch.category[k],
         batch.crowds[k],
