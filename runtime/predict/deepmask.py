@@ -16,7 +16,6 @@ import numpy.typing as npt
 from deepmask.runtime.engines.base import Engine
 from deepmask.runtime.engines.choose import Building, Choice, choose, open_engine
 from deepmask.runtime.engines.threads import cores_available
-from deepmask.runtime.io import rle
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest, Scales
 from deepmask.runtime.model.shipped import find_model
@@ -24,11 +23,11 @@ from deepmask.runtime.predict.calibrate import calibrate
 from deepmask.runtime.predict.call import check_call, least_label_score, planned_views
 from deepmask.runtime.predict.classes import Classes
 from deepmask.runtime.predict.distinct import distinct_first
+from deepmask.runtime.predict.encode import encode_masks
 from deepmask.runtime.predict.label_boxes import MOST_BOXES, BoxLabeller, nearest_to_one
 from deepmask.runtime.predict.lifetime import Lifetime
 from deepmask.runtime.predict.network import Network, Tensors
 from deepmask.runtime.predict.proposals import Proposals
-from deepmask.runtime.predict.run_lengths import mask_runs
 from deepmask.runtime.predict.select import Selection, select_best, select_by_rank, weigh_sizes
 from deepmask.runtime.predict.soft_nms import POOL, demote_duplicates
 from deepmask.runtime.predict.stage_timer import StageTimer
@@ -194,8 +193,9 @@ class DeepMask:
         found, view, tensors = self._windows(image, count, scales, max_side, timer, named)
         with timer.host("encode"):
             bound = log(cut / (1 - cut))
-            runs = mask_runs(found.logits, bound, found.boxes, (height, width), self._threads)
-            encoded = [rle.from_counts(counts, height, width) for counts in runs]
+            encoded, boxes = encode_masks(
+                found.logits, bound, found.boxes, (height, width), self._threads
+            )
         with timer.host("select"):
             logits = found.selection.logit.astype(np.float64)
             chances = 1 / (1 + np.exp(-logits))
@@ -203,7 +203,7 @@ class DeepMask:
                 chances = calibrate(chances, self.manifest.calibration)
             scores = chances.astype(np.float32)
             if limit < 1:
-                order, scores = demote_duplicates(scores, rle.boxes_xywh(encoded), limit)
+                order, scores = demote_duplicates(scores, boxes, limit)
                 first = distinct_first([encoded[index] for index in order])
                 encoded = [encoded[index] for index in order[first[:proposals]]]
                 scores = np.minimum.accumulate(scores[first])
