@@ -65,7 +65,7 @@ REACHED, STREAMED = 0.35, 0.7
 #: TensorRT's calls stubbed: 2.8 ms for 16 runs).
 KERNEL, ENQUEUE = 4e-6, 175e-6
 #: Processor seconds of the host beside what `host_seconds` measures: asking the engine, copies from
-#: and to pinned memory, selecting. What `python -m tests.stand_in.host_time` shows more, in seconds,
+#: and to pinned memory, selecting. `python -m tests.stand_in.host_time` shows so much more,
 #: at a load average of 17.
 BESIDE = 7.2e-3
 #: Nodes that are part of the kernel before them, or cost nothing.
