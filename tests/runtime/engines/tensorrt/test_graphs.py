@@ -82,7 +82,9 @@ def test_float16_is_taken_where_recall_holds(monkeypatch: pytest.MonkeyPatch) ->
     manifest = load_manifest(find_model(None))
     stages, why = half_stages(manifest)
     assert stages == {"score", "mask-a", "mask-b"}
-    assert why == "fp16 (AR@100 0.3362 for 0.3367 on 50 pictures; --no-fp16 keeps fp32)"
+    assert manifest.half is not None
+    loss = f"AR@100 {manifest.half.fp16:.4f} for {manifest.half.fp32:.4f} on 50 pictures"
+    assert why == f"fp16 ({loss}; --no-fp16 keeps fp32)"
     for other in (replace(manifest, half=None), replace(manifest, precision="int8-symmetric")):
         assert half_stages(other) == (set(), other.precision)
     lost = replace(manifest, half=HalfRecall(0.3367, 0.3, 50))
