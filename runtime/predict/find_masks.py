@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deepmask.runtime.io import rle
 from deepmask.runtime.predict.calibrate import probabilities
 from deepmask.runtime.predict.call import Call
 from deepmask.runtime.predict.distinct import distinct_first
+from deepmask.runtime.predict.encode import encode_masks
 from deepmask.runtime.predict.label_boxes import MOST_BOXES, BoxLabeller, nearest_to_one
 from deepmask.runtime.predict.network import Network, Tensors
 from deepmask.runtime.predict.proposals import Proposals
-from deepmask.runtime.predict.run_lengths import mask_runs
 from deepmask.runtime.predict.select import Selection, select_best, select_by_rank, weigh_sizes
 from deepmask.runtime.predict.soft_nms import POOL, demote_duplicates
 from deepmask.runtime.predict.stage_timer import StageTimer
@@ -62,12 +61,13 @@ class MaskFinder:
         found, view, tensors = self.windows(call, max(count, POOL) if limit < 1 else count, timer)
         with timer.host("encode"):
             bound = log(call.threshold / (1 - call.threshold))
-            runs = mask_runs(found.logits, bound, found.boxes, call.size, self._threads)
-            encoded = [rle.from_counts(counts, *call.size) for counts in runs]
+            encoded, boxes = encode_masks(
+                found.logits, bound, found.boxes, call.size, self._threads
+            )
         with timer.host("select"):
             scores = probabilities(found.selection.logit, self._manifest.calibration)
             if limit < 1:
-                order, scores = demote_duplicates(scores, rle.boxes_xywh(encoded), limit)
+                order, scores = demote_duplicates(scores, boxes, limit)
                 first = distinct_first([encoded[index] for index in order])
                 encoded = [encoded[index] for index in order[first[:count]]]
                 scores = np.minimum.accumulate(scores[first])
