@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.evaluate.scenes import deepmask_eval, metrics_of, write
+from tests.evaluate.scenes import Json, deepmask_eval, metrics_of, write
 from tests.runtime.boxes_model import GRAY, write_boxes_model
 
 RUN = ("--engine", "onnxruntime", "--device", "cpu")
@@ -21,7 +21,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three pictures of two squares, outlined and named as the model does; `boxes/`, `staged/`."""
     folder = tmp_path_factory.mktemp("boxes")
     (folder / "images").mkdir()
-    images, annotations = [], []
+    images: list[Json] = []
+    annotations: list[Json] = []
     for number in range(1, 4):
         picture = np.full((128, 192, 3), GRAY, np.uint8)
         for x, y, side, tone in (SQUARES[number % 3], SQUARES[(number + 1) % 3]):

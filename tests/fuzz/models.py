@@ -108,11 +108,9 @@ def read_graph(path: Path, form: str) -> None:
     """The graph in the place of the one that it looks like, with its hash in `model.json`."""
     folder, content = copied(path, form), path.read_bytes()
     manifest = json.loads((good(form) / "model.json").read_bytes())
-    name, marks = "score", ((b"locations", "mask"), (b"SpaceToDepth", "trunk"))
-    if form == "boxes":
-        name, marks = "anchors", ()
-    for mark, place in marks:
-        name = place if mark in content else name
+    name = "anchors" if form == "boxes" else "score"
+    for mark, place in ((b"locations", "mask"), (b"SpaceToDepth", "trunk")):
+        name = place if mark in content and form != "boxes" else name
     coarse = form == "refined" and name != "score" and b"skips" not in content
     stages = (manifest["coarse"] if coarse else manifest)["stages"]
     described = next(stage for stage in stages if stage["name"] == name)
