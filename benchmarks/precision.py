@@ -23,7 +23,7 @@ from deepmask.evaluate.evaluator import evaluate
 from deepmask.evaluate.request import Request
 from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
 from deepmask.runtime.model.half_graph import name_nodes, spared_by, store_as_single
-from deepmask.runtime.model.manifest import HalfRecall
+from deepmask.runtime.model.half_recall import HalfRecall
 from deepmask.runtime.model.shipped import find_model
 
 PLAIN = "fp32"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from deepmask.runtime.model.folder import read_manifest
-from deepmask.runtime.model.manifest import HalfRecall, ModelFolderError
+from deepmask.runtime.model.half_recall import HalfRecall
+from deepmask.runtime.model.manifest import ModelFolderError
 from deepmask.runtime.model.parse import parse_manifest
 
 Content = dict[str, Any]

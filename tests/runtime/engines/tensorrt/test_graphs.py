@@ -15,7 +15,7 @@ from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
 from deepmask.runtime.engines.tensorrt.graphs import half_stages
 from deepmask.runtime.engines.tensorrt.profile import LARGEST
 from deepmask.runtime.model.folder import load_manifest
-from deepmask.runtime.model.manifest import HalfRecall
+from deepmask.runtime.model.half_recall import HalfRecall
 from deepmask.runtime.model.shipped import find_model
 from tests.runtime.fake_gpu import FakeDevice
 from tests.runtime.fake_tensorrt import Picture, fake_library, picture, real_plans

@@ -18,7 +18,8 @@ from deepmask.runtime.engines.tensorrt.build import build_plan
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.plan_cache import find, identify, keep, path_of
 from deepmask.runtime.model import half_graph
-from deepmask.runtime.model.manifest import HalfRecall, Scales, Stage
+from deepmask.runtime.model.half_recall import HalfRecall
+from deepmask.runtime.model.manifest import Scales, Stage
 from tests.runtime.cache_machine import GPU, Machine, write_model
 from tests.runtime.fake_builder import fake_library
 
