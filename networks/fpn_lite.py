@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from deepmask.networks.depthwise import speed_up
 from deepmask.networks.efficientnet_lite import EfficientNetLite
-from deepmask.networks.feature_pyramid import FeaturePyramid
+from deepmask.networks.feature_pyramid import FeaturePyramid, start_readers
 from deepmask.networks.levels import SLOTS, Slot
 from deepmask.networks.network import Network, ParameterGroup, train_everything
 from deepmask.networks.whole.config import FpnLiteConfig
@@ -171,12 +171,8 @@ class FpnLite(Network):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
-        first_readers = (self.finest_lateral, *self.pyramid.lateral)
-        for layer, deviation in zip(first_readers, TRUNK_DEVIATION, strict=True):
-            nn.init.normal_(layer.weight, std=layer.in_channels**-0.5 / deviation)
-        for conv in self.pyramid.merge:  # reads no ReLU
-            assert isinstance(conv, nn.Conv2d)
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+        start_readers([self.finest_lateral], TRUNK_DEVIATION[:1])
+        self.pyramid.start(TRUNK_DEVIATION[1:])
         quiet: list[nn.Conv2d | nn.Linear] = [self.score, self.second.iou]
         quiet += [head.mask for head in self.heads if isinstance(head, SlotHead)]
         for layer in quiet:

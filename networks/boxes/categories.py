@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
-from deepmask.networks.boxes.config import FastRcnnConfig
+from deepmask.networks.boxes.config import CategoriesConfig
 from deepmask.networks.config import LARGEST_SIZE, LONGEST_ROW, LONGEST_TEXT
 from deepmask.networks.family import TrainingData
 
+Config = TypeVar("Config", bound=CategoriesConfig)
 
-def with_categories_of(config: FastRcnnConfig, data: TrainingData) -> FastRcnnConfig:
+
+def with_categories_of(config: Config, data: TrainingData) -> Config:
     """Return the configuration with the categories that the data have objects of, by ascending id.
 
     Raises ValueError for data without an object, and for categories that no model can hold.

@@ -1,4 +1,4 @@
-"""Fast R-CNN: levels of boxes, parameters, what learns, and what a box reads."""
+"""Fast R-CNN: parameters, what learns, and what a box reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from deepmask.networks.boxes.config import FastRcnnConfig
 from deepmask.networks.config import ConfigError
 from deepmask.networks.families import build
-from deepmask.networks.fast_rcnn import FastRcnn, level_of, start_from_proposals, train_head
+from deepmask.networks.fast_rcnn import FastRcnn, start_from_proposals, train_head
 from deepmask.networks.fpn_lite import FpnLite
 from deepmask.networks.presets import PRESETS
 from tests.networks.tiny_fast_rcnn import OF_PYRAMID, OF_TRUNK
@@ -19,14 +19,6 @@ COCO = {
     "category_ids": tuple(range(1, 81)),
     "category_names": tuple(f"thing {k}" for k in range(80)),
 }
-
-
-def test_a_box_of_224_pixels_is_read_at_stride_16() -> None:
-    """k = ⌊4 + log2(√(w·h) / 224)⌋ (eq. 4.1), limited to strides 8 to 128."""
-    sides = [10, 111, 112, 223, 224, 447, 448, 895, 896, 1791, 1792, 5000]
-    boxes = torch.tensor([[5.0, 5.0, 5.0 + side, 5.0 + side] for side in sides])
-    assert level_of(boxes).tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
-    assert level_of(torch.tensor([[0.0, 0.0, 448.0, 112.0]])).tolist() == [1]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deepmask.networks.feature_pyramid import FeaturePyramid
+from deepmask.networks.feature_pyramid import FeaturePyramid, ProposalPyramid, RetinaPyramid
 
 
 def maps(height: int, width: int, widths: tuple[int, ...] = (5, 6, 7)) -> list[torch.Tensor]:
@@ -57,3 +57,22 @@ def test_every_parameter_gets_a_gradient() -> None:
     pyramid = FeaturePyramid((5, 6, 7), 8)
     torch.stack([p.square().sum() for p in pyramid(maps(128, 128))]).sum().backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in pyramid.parameters())
+
+
+def test_p6_of_proposals_is_every_second_cell_of_p5() -> None:
+    pyramid = ProposalPyramid((3, 5, 6, 7), 4)
+    given = [torch.randn(2, 3, 32, 64), *maps(128, 256)]
+    levels = pyramid(given)
+    assert [tuple(p.shape) for p in levels] == [
+        (2, 4, 128 // s, 256 // s) for s in (4, 8, 16, 32, 64)
+    ]
+    assert torch.equal(levels[4], levels[3][:, :, ::2, ::2])
+
+
+def test_p6_and_p7_of_retinanet_are_convolutions_of_the_trunks_last_map() -> None:
+    pyramid = RetinaPyramid((5, 6, 7), 4)
+    given = maps(128, 256)
+    *_, p6, p7 = pyramid(given)
+    assert (p6.shape, p7.shape) == ((2, 4, 2, 4), (2, 4, 1, 2))
+    torch.testing.assert_close(p6, pyramid.down[0](given[2]))
+    torch.testing.assert_close(p7, pyramid.down[1](F.relu(p6)))

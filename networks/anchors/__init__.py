@@ -1,0 +1,1 @@
+"""Anchors: boxes that every location of a pyramid's levels starts from, and what learns there."""
