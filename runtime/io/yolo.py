@@ -49,9 +49,6 @@ def yolo_data(folder: Path, pictures: Iterable[Path], names: Sequence[str]) -> b
         f"train: {found}",
         f"val: {found}",
         "names:",
-        *(
-            f"  {number}: {json.dumps(name, ensure_ascii=False)}"
-            for number, name in enumerate(names)
-        ),
+        *(f"  {number}: {name}" for number, name in enumerate(classes)),
     ]
     return "".join(f"{line}\n" for line in lines).encode()
