@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import log, prod
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,13 @@ from benchmarks.flops import inferred, node_multiply_adds, without_weights
 from benchmarks.scenes import draw_picture
 from deepmask.runtime.cli.main import Command, run_command
 from deepmask.runtime.engines.tensorrt.graphs import view_stage
-from deepmask.runtime.io import rle
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import WINDOWS, Manifest, Stage
 from deepmask.runtime.model.shipped import find_model
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.predict.distinct import distinct_first
-from deepmask.runtime.predict.run_lengths import mask_runs
+from deepmask.runtime.predict.encode import encode_masks
 from deepmask.runtime.predict.soft_nms import demote_duplicates
 from deepmask.runtime.views.grids import axis_size
 from deepmask.runtime.views.view_graph import ACROSS, DOWN, PICTURE
@@ -161,13 +160,11 @@ def host_seconds(model: DeepMask, image: np.ndarray[Any, Any]) -> dict[str, floa
         return time.thread_time()
 
     half = windows.logits.astype(np.float16)
+    bound = log(model.manifest.threshold / (1 - model.manifest.threshold))
     for _ in range(25):
         start = time.thread_time()
-        runs = mask_runs(half, 0.0, windows.boxes, size)
-        start = timed("paste and run lengths, one thread", start)
-        masks = [rle.from_counts(counts, *size) for counts in runs]
-        boxes = rle.boxes_xywh(masks)
-        start = timed("masks and boxes", start)
+        masks, boxes = encode_masks(half, bound, windows.boxes, size)
+        start = timed("encode, one thread", start)
         order, _ = demote_duplicates(chances.astype(np.float32), boxes, model.manifest.overlap)
         start = timed("soft-NMS", start)
         distinct_first([masks[index] for index in order])

@@ -14,7 +14,7 @@ from rlemasklib import RLEMask
 from benchmarks.measure import measure
 from benchmarks.scenes import COCO, Size, draw_masks
 from deepmask.runtime.io import rle
-from deepmask.runtime.predict.run_lengths import mask_runs
+from deepmask.runtime.predict.encode import encode_masks
 from deepmask.runtime.views.geometry import knot_fraction, mask_coordinate, window_extent
 
 COUNT = 1000
@@ -49,8 +49,7 @@ def window_library(logits: Logits, boxes: Boxes, size: Size) -> list[str]:
 
 def runtime_runs(logits: Logits, boxes: Boxes, size: Size) -> list[str]:
     """Solve for the ends of runs, as the runtime does, without visiting a pixel."""
-    runs = mask_runs(logits, THRESHOLD, boxes, (size.height, size.width))
-    masks = [rle.from_counts(counts, size.height, size.width) for counts in runs]
+    masks, _ = encode_masks(logits, THRESHOLD, boxes, (size.height, size.width))
     return [rle.to_coco(mask)["counts"] for mask in masks]
 
 

@@ -99,6 +99,7 @@ FAMILIES: dict[str, AnyFamily] = {
         base=FastRcnnConfig.base,
         own_trunk=FastRcnnConfig.has_own_trunk,
         start_from=start_from_proposals,
+        reads_proposals=True,
     ),
     "fpn-masks": Family(
         config=FpnMasksConfig,

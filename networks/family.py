@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -58,6 +60,8 @@ class TrainingData:
     seed         decides, with the step, everything that is random.
     rank, size   this process is number `rank` of `size`; each makes its own share of every batch.
     cache_bytes  memory for decoded pictures and masks.
+    proposals    from a picture's id to boxes proposed before, (n, 4) x, y, width, height in its
+                 pixels, best first; None where there are none.
     """
 
     labelled: LabelledSet
@@ -66,11 +70,16 @@ class TrainingData:
     rank: int = 0
     size: int = 1
     cache_bytes: int = 10**9
+    proposals: Callable[[int], npt.NDArray[np.float64]] | None = None
 
 
 def keep_configuration(config: ConfigType, data: TrainingData) -> ConfigType:
     """Return the configuration as it is, whatever there is to learn from."""
     return config
+
+
+def no_base(config: NetworkConfig) -> None:
+    """Say that a network does not start from one of another family."""
 
 
 def no_own_trunk(config: NetworkConfig) -> bool:
@@ -116,11 +125,13 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     trainable     puts the network in training mode and returns the parameters that learn.
     validation    what is measured on fixed batches; None for nothing.
     base          the configuration of the trained network that one starts from (`--from`); None for
-                  a family that starts from a pretrained trunk or from random weights (`--init`).
+                  a network that starts from a pretrained trunk or from random weights (`--init`).
                   Either may go on from a trained network like it.
+    base_or_init  whether a network with a base may start in the other way as well.
     own_trunk     of a family with `base`: whether a network has a trunk of its own beside what it
                   starts from, for `--init` to fill.
     start_from    copies that trained network into the new one.
+    reads_proposals  whether batches read `TrainingData.proposals`.
     with_scores_of  joins the masks of a network, configuration and weights, to the scores of
                   another, as one network of the family; None where that cannot be.
     """
@@ -137,9 +148,11 @@ class Family(Generic[ConfigType, RecipeType, NetworkType, BatchType]):
     fitted: Callable[[ConfigType, TrainingData], ConfigType] = keep_configuration
     trainable: Callable[[NetworkType, RecipeType], Sequence[ParameterGroup]] = train_everything
     validation: Validation[ConfigType, RecipeType, NetworkType, BatchType] | None = None
-    base: Callable[[ConfigType], NetworkConfig] | None = None
+    base: Callable[[ConfigType], NetworkConfig | None] = no_base
+    base_or_init: bool = False
     own_trunk: Callable[[ConfigType], bool] = no_own_trunk
     start_from: Callable[[NetworkType, Network], None] | None = None
+    reads_proposals: bool = False
     with_scores_of: (
         Callable[[ConfigType, Weights, NetworkConfig, Weights], tuple[ConfigType, Weights]] | None
     ) = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,6 +13,9 @@ GAMMA, ALPHA = 2.0, 0.25
 def focal_sum(logits: Tensor, label: Tensor, alpha: float = ALPHA, gamma: float = GAMMA) -> Tensor:
     """Sum −α_t (1 − p_t)^γ log p_t (eq. 5.5) over all anchors.
 
+    The caller divides by the number of anchors that mean an object (§5.3). Not by that of all:
+    nearly all are easy background, of which focal loss leaves next to nothing.
+
     logits, label  of one shape; `label` is 1 for an object, 0 for background, −1 for what counts
                    as neither.
     """
@@ -25,19 +26,3 @@ def focal_sum(logits: Tensor, label: Tensor, alpha: float = ALPHA, gamma: float 
     target = is_object.to(logits.dtype)
     entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (entropy * weight * (label >= 0)).sum()
-
-
-def focal_loss(
-    logits: Sequence[Tensor],
-    labels: Sequence[Tensor],
-    objects: int,
-    alpha: float = ALPHA,
-    gamma: float = GAMMA,
-) -> Tensor:
-    """Return the sum over the anchors of all levels for each anchor that means an object (§5.3).
-
-    objects  how many do, of all levels. Not the number of anchors: nearly all of them are easy
-             background, of which focal loss leaves next to nothing.
-    """
-    sums = [focal_sum(x, y, alpha, gamma) for x, y in zip(logits, labels, strict=True)]
-    return torch.stack(sums).sum() / max(1, objects)

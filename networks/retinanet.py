@@ -17,6 +17,21 @@ from deepmask.networks.pyramid_trunks import PyramidResNet
 PRIOR = 0.01
 
 
+class Subnet(nn.Module):
+    """A tower and a last convolution, shared over levels."""
+
+    def __init__(self, config: RetinaNetConfig, outputs: int, prior: float = 0.5) -> None:
+        """Random weights; outputs start at the `prior`, as logits."""
+        super().__init__()
+        self.tower = Tower(config)
+        self.last = last_layer(config.hidden, outputs, config.last, prior)
+
+    def forward(self, level: Tensor) -> Tensor:
+        """(N, width, h, w) → (N, outputs, h, w)."""
+        found: Tensor = self.last(self.tower(level))
+        return found
+
+
 class RetinaNet(Network):
     """The network: `levels`, then `read`; both in one go is `dense`."""
 
@@ -28,12 +43,8 @@ class RetinaNet(Network):
         self.config = config
         self.backbone = Backbone(config)
         anchors, categories = len(config.levels()[0].sizes), len(config.category_ids)
-        self.category = nn.Sequential(
-            Tower(config), last_layer(config.hidden, anchors * categories, config.last, PRIOR)
-        )
-        self.offset = nn.Sequential(
-            Tower(config), last_layer(config.hidden, anchors * 4, config.last)
-        )
+        self.category = Subnet(config, anchors * categories, PRIOR)
+        self.offset = Subnet(config, anchors * 4)
 
     def pretrained_part(self) -> EfficientNetLite | PyramidResNet:
         return self.backbone.trunk

@@ -36,7 +36,7 @@ def roi_align(features: Tensor, boxes: Tensor, stride: int, size: int, samples: 
         align_corners=False,
     )
     inside = _inside(y, height)[:, :, None] & _inside(x, width)[:, None, :]
-    found = found[0].reshape(-1, boxes.shape[0], steps, steps).transpose(0, 1)
+    found = found[0].reshape(features.shape[1], boxes.shape[0], steps, steps).transpose(0, 1)
     return F.avg_pool2d(found * inside[:, None].to(found.dtype), samples)
 
 

@@ -73,6 +73,12 @@ def _show_preset(ctx: click.Context, param: click.Parameter, name: str | None) -
 @click.option(
     "--mask-images", type=FOLDER, help="Folder of their images.  [default: the training images']"
 )
+@click.option(
+    "--proposals",
+    type=FILE,
+    help="COCO results of all training images, as deepmask-trt-run writes them: boxes that a "
+    "fast-rcnn learns to name, in place of those that it would propose itself.",
+)
 @click.option("--val-annotations", type=LABELS, help="Labels to measure the network on.")
 @click.option("--val-images", type=FOLDER, help="Folder of the validation images.")
 @labels_are_option

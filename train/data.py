@@ -35,6 +35,7 @@ class DataFiles:
     mask_annotations   only some objects are labelled; `mask_images` is the folder of their images,
                        the training images' if None.
     val_annotations    for measurements; None, like `val_images`, for no measurements.
+    proposals          COCO results of their pictures to train on, for what names proposals.
     labels_are         "shown" or "stored": what labels belong to where EXIF turns an image;
                        "auto": the annotated size decides, and where it cannot, what is shown.
     """
@@ -45,6 +46,7 @@ class DataFiles:
     mask_images: Path | None = None
     val_annotations: Path | None = None
     val_images: Path | None = None
+    proposals: Path | None = None
     labels_are: str = "auto"
 
     def __post_init__(self) -> None:

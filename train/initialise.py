@@ -90,8 +90,8 @@ def read_trained(where: Path, config: NetworkConfig) -> Checkpoint:
 
 def _starts(config: NetworkConfig) -> list[NetworkConfig]:
     """Return what a network can go on from: one like it, else the one its family starts from."""
-    base = family_of(config).base
-    return [config, base(config)] if base else [config]
+    base = family_of(config).base(config)
+    return [config, base] if base else [config]
 
 
 def initialise_from(network: Network, base: Checkpoint) -> None:

@@ -7,18 +7,19 @@ from collections.abc import Mapping, Sequence
 from deepmask.runtime.errors import printable
 from deepmask.train.device import Hardware
 
-LABELS = "annotations"
+LABELS, PROPOSALS = "annotations", "proposals"
 
 
-def conditions(labels: Sequence[str], hardware: Hardware) -> dict[str, str]:
-    """Return plain values for a checkpoint: arithmetic and the labels.
+def conditions(labels: Sequence[str], hardware: Hardware, proposals: str = "") -> dict[str, str]:
+    """Return plain values for a checkpoint: arithmetic and what is trained on.
 
-    labels   digests of what is trained on: its content counts, not where it lies.
+    labels, proposals  digests: the content of files counts, not where they lie.
     """
     return {
         "precision": "bf16" if hardware.bf16 else "fp32",
         "execution": "compiled" if hardware.compiled else "eager",
         LABELS: " ".join(labels),
+        PROPOSALS: proposals,
     }
 
 
@@ -34,8 +35,8 @@ def changes(before: object, now: Mapping[str, str]) -> list[str]:
         then = before.get(name)
         if isinstance(then, str) and then != value:
             phrases.append(
-                "the training annotations have changed"
-                if name == LABELS
+                f"the training {name} have changed"
+                if name in (LABELS, PROPOSALS)
                 else f"{name} was {printable(then[:20])}, is {value}"
             )
     return phrases

@@ -20,6 +20,7 @@ from deepmask.networks.presets import PRESETS, Preset
 from deepmask.networks.processes import PeerLostError
 from deepmask.networks.recipe import Recipe
 from deepmask.runtime.errors import OneLineError, counted, one_line
+from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.io.outputs import require_folder, require_writable
 from deepmask.runtime.progress import LOGGER
 from deepmask.train.checkpoint import load_checkpoint
@@ -33,6 +34,7 @@ from deepmask.train.provenance import changes, conditions
 from deepmask.train.recall import RecallImage, recall_images
 from deepmask.train.run_file import NAME as RUN_FILE
 from deepmask.train.run_file import read_settings, write_settings
+from deepmask.train.stored_proposals import read_proposals
 from deepmask.train.trainer import Trainer
 
 #: What a resumed run does not take from the first: where it is, and what its weights began with.
@@ -133,6 +135,8 @@ def check_request(request: Request) -> None:
     name, family = request.preset, FAMILIES[preset.family]
     if request.val_samples != Request.val_samples and family.validation is None:
         raise TrainUsageError(f"--val-patches has no effect on {name}: leave it out")
+    if request.data.proposals is not None and not family.reads_proposals:
+        raise TrainUsageError(f"--proposals has no effect on {name}: leave it out")
     _check_start(request, preset)
     last = request.out / LAST
     if last.exists() and not request.resume:
@@ -146,8 +150,9 @@ def check_request(request: Request) -> None:
 def _check_start(request: Request, preset: Preset) -> None:
     """Check what the weights of a new run begin with."""
     name, family = request.preset, FAMILIES[preset.family]
-    refines = family.base is not None
-    if refines and not family.own_trunk(preset.config) and request.init is not None:
+    has_base = family.base(preset.config) is not None
+    refines, own_trunk = has_base and not family.base_or_init, family.own_trunk(preset.config)
+    if refines and not own_trunk and request.init is not None:
         raise TrainUsageError(
             f"--init is for presets that train a trunk, and {name} keeps that of --from: "
             "leave it out"
@@ -162,9 +167,7 @@ def _check_start(request: Request, preset: Preset) -> None:
         raise TrainUsageError(
             f"--from is missing: the checkpoint of the network that {name} refines"
         )
-    if request.init is None and (
-        family.own_trunk(preset.config) if refines else request.base is None
-    ):
+    if request.init is None and (own_trunk if refines else request.base is None):
         raise TrainUsageError(
             "--init is missing: a file of ImageNet weights, 'imagenet' for the published ones, "
             f"or 'random' to start from nothing{'' if refines else '; or --from a trained network'}"
@@ -176,7 +179,7 @@ def _require_free(request: Request) -> None:
     sources = (*request.data.training(), *request.data.validation())
     files = [path for source in sources for path in (source.labels, source.images)]
     given = [Path(request.init)] if request.init else []
-    given += [request.base] if request.base else []
+    given += [path for path in (request.base, request.data.proposals) if path]
     written = [request.out / name for name in (RUN_FILE, LAST, BEST, LOG)]
     require_writable({"--out": written}, [*files, *given], force=True)
     if not read_settings(request.out):
@@ -201,6 +204,8 @@ def _run(
     preset = PRESETS[request.preset]
     family, recipe = FAMILIES[preset.family], request.recipe or preset.recipe
     labelled, *partly = with_categories(read_sets(request.data.training(), warn), recipe.categories)
+    stored, digests = request.data.proposals, [found.digest for found in (labelled, *partly)]
+    proposals = read_proposals(stored, (labelled, *partly), warn) if stored else None
     data = TrainingData(
         labelled,
         partly,
@@ -208,6 +213,7 @@ def _run(
         rank=team.rank,
         size=team.size,
         cache_bytes=int(request.cache_gb * 1e9),
+        proposals=proposals,
     )
     config = family.fitted(preset.config, data)
     torch.manual_seed(request.seed)
@@ -217,8 +223,7 @@ def _run(
     batches, images = _measured_on(held_out, network, recipe, request) if team.leads else ([], [])
     if not request.resume:
         _initialise(network, request)
-    digests = [found.digest for found in (labelled, *partly)]
-    now = conditions(digests, hardware)
+    now = conditions(digests, hardware, sha256_of(stored) if stored else "")
     trainer = Trainer(network, recipe, request.seed, hardware, team, now)
     last = request.out / LAST
     if request.resume:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from deepmask.coco.annotations import Image as Labelled
-from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.pictures import read_picture
 from deepmask.coco.values import Box
 from deepmask.networks.boxes.config import FastRcnnConfig
+from deepmask.networks.boxes.pictures import (
+    NamedPicture,
+    named_pool,
+    numbers_of,
+    require_background,
+)
 from deepmask.networks.boxes.recipe import FastRcnnRecipe
 from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.levels import STRIDES
@@ -22,6 +27,8 @@ from deepmask.networks.whole.view import Image, View, paint
 
 #: Longer side in pixels at which a picture is seen, in training and at test time.
 LONGER_SIDE = 1024
+#: Best proposals of a picture that boxes are drawn from.
+PROPOSALS = 200
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class BoxBatch(TensorBatch):
     category  (m,) int64 of each, 1 to C.
     crowds    (c, 4) float32: where nothing is background.
     complete  () bool: whether every object is labelled.
+    proposed  (p, 4) float32: boxes that were proposed before; no list where there are none.
     whole     pictures in the whole batch.
     """
 
@@ -43,16 +51,8 @@ class BoxBatch(TensorBatch):
     category: list[Tensor]
     crowds: list[Tensor]
     complete: list[Tensor]
+    proposed: list[Tensor] | None
     whole: int
-
-
-@dataclass(frozen=True)
-class _Picture:
-    image: Labelled
-    boxes: list[Box]
-    category: list[int]
-    crowds: list[Box]
-    complete: bool
 
 
 def box_batches(
@@ -60,23 +60,18 @@ def box_batches(
 ) -> Callable[[int], BoxBatch]:
     """Return the function from a step to its batch.
 
-    Raises ValueError for sets without an object, and for a batch with fewer pictures than there are
-    processes.
+    Raises ValueError as `named_pool` and `require_background` do, and for a batch with fewer
+    pictures than there are processes.
     """
     cache: ByteCache[Image] = ByteCache(data.cache_bytes, lambda image: image.nbytes)
-    numbers = {number: k + 1 for k, number in enumerate(config.category_ids)}
-    complete = _pictures(data.labelled, numbers, complete=True)
-    partly = [p for found in data.partly for p in _pictures(found, numbers, complete=False)]
-    partly = [picture for picture in partly if picture.boxes]
-    if not any(picture.boxes for picture in [*complete, *partly]):
-        raise ValueError("no object to learn from: every annotation is a crowd or left out")
+    numbers = numbers_of(config)
+    pool = named_pool(data, numbers)
+    require_background(data, numbers)
     if recipe.batch < data.size:
         raise ValueError(f"batch is {recipe.batch}: raise --batch to one picture a process or more")
 
-    def sample(rng: np.random.Generator) -> tuple[_Picture, Image, View]:
-        first = bool(rng.random() < recipe.complete_share)
-        pool = complete if complete and (first or not partly) else partly
-        picture = pool[int(rng.integers(len(pool)))]
+    def sample(rng: np.random.Generator) -> tuple[NamedPicture, Image, View]:
+        picture = pool.draw(recipe.complete_share, rng)
         image = cache.get(picture.image, lambda: read_picture(picture.image))
         view = whole_view(*image.shape[:2], mirrored=bool(rng.random() < 0.5))
         return picture, image, view
@@ -86,12 +81,15 @@ def box_batches(
         drawn = [sample(np.random.default_rng((data.seed, step, k))) for k in mine]
         objects = [_objects(picture, view) for picture, _, view in drawn]
         return BoxBatch(
-            [torch.from_numpy(paint(image, view, _canvas(view))) for _, image, view in drawn],
+            [torch.from_numpy(paint(image, view, canvas_of(view))) for _, image, view in drawn],
             [torch.tensor([view.height, view.width]) for _, _, view in drawn],
             [boxes for boxes, _ in objects],
             [category for _, category in objects],
             [_moved(picture.crowds, view) for picture, _, view in drawn],
-            [torch.tensor(picture.complete) for picture, _, _ in drawn],
+            [torch.tensor(all(picture.labelled)) for picture, _, _ in drawn],
+            [_proposed(data.proposals, picture, view) for picture, _, view in drawn]
+            if data.proposals
+            else None,
             recipe.batch,
         )
 
@@ -105,38 +103,29 @@ def whole_view(height: int, width: int, *, mirrored: bool) -> View:
     return View(w / width, h / height, 0, 0, w, h, mirrored)
 
 
-def _canvas(view: View) -> tuple[int, int]:
+def canvas_of(view: View) -> tuple[int, int]:
+    """Return height and width of the canvas that a view is painted on."""
     multiple = STRIDES[-1]
     return -(-view.height // multiple) * multiple, -(-view.width // multiple) * multiple
 
 
-def _objects(picture: _Picture, view: View) -> tuple[Tensor, Tensor]:
+def _objects(picture: NamedPicture, view: View) -> tuple[Tensor, Tensor]:
     """Return boxes and categories of the objects that are a pixel wide and high, or more."""
     boxes = _moved(picture.boxes, view)
     seen = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)
     return boxes[seen], torch.tensor(picture.category, dtype=torch.int64)[seen]
 
 
-def _moved(boxes: list[Box], view: View) -> Tensor:
+def _proposed(
+    stored: Callable[[int], npt.NDArray[np.float64]], picture: NamedPicture, view: View
+) -> Tensor:
+    """Return the best proposals that are a pixel wide and high, or more."""
+    boxes = _moved(stored(picture.image.id)[:PROPOSALS], view)
+    return boxes[((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)]
+
+
+def _moved(boxes: Sequence[Box] | npt.NDArray[np.float64], view: View) -> Tensor:
     moved = view.boxes(np.array(boxes, np.float64).reshape(-1, 4))
     moved[:, 0::2] = moved[:, 0::2].clip(0, view.width)
     moved[:, 1::2] = moved[:, 1::2].clip(0, view.height)
     return torch.from_numpy(moved).float()
-
-
-def _pictures(found: LabelledSet, numbers: dict[int, int], *, complete: bool) -> list[_Picture]:
-    annotations, unknown = found.by_image(), found.unknown_by_image()
-    pictures = []
-    for image in found.images:
-        objects = [one for one in annotations[image.id] if not one.crowd]
-        known = [one for one in objects if one.category in numbers and min(one.box[2:]) > 0]
-        pictures.append(
-            _Picture(
-                image,
-                [one.box for one in known],
-                [numbers[one.category] for one in known],
-                list(unknown[image.id]),
-                complete,
-            )
-        )
-    return pictures

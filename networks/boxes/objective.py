@@ -1,7 +1,8 @@
 """The losses of Fast R-CNN on a batch, by name.
 
-Boxes are the base network's own on these pictures, and the objects'. The base does not change, so
-that proposals and masks stay those it was measured with.
+Boxes are the objects', and proposals: those that were stored for the pictures, or else the base
+network's own. The base does not change, so that proposals and masks stay those it was measured
+with.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepmask.networks.boxes.batches import BoxBatch
+from deepmask.networks.boxes.batches import PROPOSALS, BoxBatch
 from deepmask.networks.boxes.losses import class_sum, offset_sum
 from deepmask.networks.boxes.offsets import encode
 from deepmask.networks.boxes.proposals import propose_boxes
@@ -17,8 +18,8 @@ from deepmask.networks.boxes.recipe import FastRcnnRecipe
 from deepmask.networks.boxes.sampling import Sampled, sample_boxes
 from deepmask.networks.fast_rcnn import FastRcnn
 
-#: Best proposals of a picture that boxes are drawn from, and the most boxes of it that learn.
-PROPOSALS, BOXES = 200, 128
+#: The most boxes of a picture that learn.
+BOXES = 128
 
 
 def weights(recipe: FastRcnnRecipe) -> dict[str, float]:
@@ -31,15 +32,24 @@ def losses(network: FastRcnn, batch: BoxBatch) -> dict[str, Tensor]:
 
     A picture's are means over its boxes, those of background included (§2.3).
     """
-    sums: dict[str, list[Tensor]] = {"class": [], "box": []}
+    means = []
     for k in range(len(batch.images)):
         maps, sampled = _look(network, batch, k)
         logits, offsets = network.name(maps, sampled.boxes)
-        count = max(1, len(sampled.boxes))
-        wanted = encode(sampled.boxes, sampled.objects)
-        sums["class"].append(class_sum(logits.float(), sampled.category) / count)
-        sums["box"].append(offset_sum(offsets.float(), sampled.category, wanted) / count)
-    return {name: torch.stack(parts).sum() / batch.whole for name, parts in sums.items()}
+        means.append(box_means(logits, offsets, sampled))
+    both = torch.stack(means).sum(0) / batch.whole
+    return dict(zip(("class", "box"), both.unbind(), strict=True))
+
+
+def box_means(logits: Tensor, offsets: Tensor, sampled: Sampled) -> Tensor:
+    """Return the losses of names and offsets of a picture's boxes, (2,): means over all of them.
+
+    logits, offsets  (n, C + 1) and (n, C, 4), see `BoxHead`.
+    """
+    wanted = encode(sampled.boxes, sampled.objects)
+    names = class_sum(logits.float(), sampled.category)
+    boxes = offset_sum(offsets.float(), sampled.category, wanted)
+    return torch.stack([names, boxes]) / max(1, len(sampled.boxes))
 
 
 @torch.no_grad()
@@ -48,9 +58,13 @@ def _look(network: FastRcnn, batch: BoxBatch, k: int) -> tuple[list[Tensor], Sam
     image = batch.images[k].permute(2, 0, 1)[None].float()
     features = network.base.features(image)
     height, width = batch.sizes[k].tolist()
-    dense = network.base.read(features)
+    if batch.proposed is None:
+        dense = network.base.read(features)
+        proposed = propose_boxes(network.base, dense, (height, width), PROPOSALS)
+    else:
+        proposed = batch.proposed[k]
     sampled = sample_boxes(
-        propose_boxes(network.base, dense, (height, width), PROPOSALS),
+        proposed,
         batch.boxes[k],
         batch.category[k],
         batch.crowds[k],

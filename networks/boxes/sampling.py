@@ -54,9 +54,9 @@ def sample_boxes(
         if len(objects)
         else (boxes.new_zeros(len(boxes)), boxes.new_zeros(len(boxes), dtype=torch.int64))
     )
-    named = _some((best >= OBJECT_IOU).nonzero()[:, 0], int(most * OBJECT_SHARE))
-    free = ((best < OBJECT_IOU) & ~_in_crowds(boxes, crowds)).nonzero()[:, 0]
-    free = _some(free, most - len(named) if complete else 0)
+    named = some((best >= OBJECT_IOU).nonzero()[:, 0], int(most * OBJECT_SHARE))
+    free = ((best < OBJECT_IOU) & ~in_crowds(boxes, crowds)).nonzero()[:, 0]
+    free = some(free, most - len(named) if complete else 0)
     names = category.new_full((len(free),), BACKGROUND)
     return Sampled(
         torch.cat([boxes[named], boxes[free]]),
@@ -65,10 +65,12 @@ def sample_boxes(
     )
 
 
-def _some(indices: Tensor, most: int) -> Tensor:
+def some(indices: Tensor, most: int) -> Tensor:
+    """Draw at most so many of (n,) indices at random, none twice."""
     return indices[torch.randperm(len(indices), device=indices.device)[:most]]
 
 
-def _in_crowds(boxes: Tensor, crowds: Tensor) -> Tensor:
+def in_crowds(boxes: Tensor, crowds: Tensor) -> Tensor:
+    """Say which of (n, 4) boxes lie in one of (c, 4) crowds by `IN_CROWD` of their area or more."""
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1, keepdim=True)
     return (shared_areas(boxes, crowds) >= IN_CROWD * areas).any(1)

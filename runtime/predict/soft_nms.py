@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,23 +26,23 @@ def demote_duplicates(
     pyramid find one object many times; those repeats leave the top of the list to other objects.
     """
     rivals = _rivals(boxes, overlap)
+    edges, other, kept = rivals.edges, rivals.other, rivals.kept
     left = scores.astype(np.float32)  # a copy
-    waiting = [(-score, index) for index, score in enumerate(left.tolist())]
-    heapify(waiting)
     order, final = [], []
-    while waiting:
-        noted, best = waiting[0]
-        now = -left.item(best)
-        if now != noted:  # it was demoted since
-            heapreplace(waiting, (now, best))
-            continue
-        heappop(waiting)
+    for _ in range(len(left)):
+        best = int(left.argmax())  # of equals the first
+        score = left.item(best)
+        if score <= 0:
+            break
         order.append(best)
-        final.append(-now)
-        start, stop = rivals.edges[best], rivals.edges[best + 1]
+        final.append(score)
+        start, stop = edges[best], edges[best + 1]
         if start < stop:
-            left[rivals.other[start:stop]] *= rivals.kept[start:stop]
-    return np.array(order, np.int64), np.array(final, np.float32)
+            left[other[start:stop]] *= kept[start:stop]
+        left[best] = -1
+    worthless = np.flatnonzero(~np.signbit(left))
+    final += [0.0] * len(worthless)
+    return np.array([*order, *worthless.tolist()], np.int64), np.array(final, np.float32)
 
 
 class _Rivals(NamedTuple):
@@ -71,15 +70,16 @@ def _rivals(boxes: npt.NDArray[np.float64], overlap: float) -> _Rivals:
         stop = min(start + _BLOCK, count)
         end = max(last[stop - 1], stop)
         iou = _iou(boxes[start:stop], boxes[start:end])
-        first, second = np.nonzero(iou > overlap)
-        ahead = second > first  # each pair once, and no box with itself
-        first, second = first[ahead], second[ahead]
-        some.append(by_area[first + start])
-        others.append(by_area[second + start])
-        kept.append(1 - iou[first, second])
+        pair = np.flatnonzero(iou > overlap)
+        first = pair // iou.shape[1]
+        second = pair - first * iou.shape[1]
+        ahead = np.flatnonzero(second > first)  # each pair once, and no box with itself
+        some.append(by_area[first[ahead] + start])
+        others.append(by_area[second[ahead] + start])
+        kept.append(1 - iou.take(pair[ahead]))
     one, other = np.concatenate(some), np.concatenate(others)
     one, other = np.concatenate([one, other]), np.concatenate([other, one])
-    by_box = np.argsort(one, kind="stable")
+    by_box = np.argsort(one.astype(np.min_scalar_type(count)), kind="stable")  # by radix
     edges = np.searchsorted(one[by_box], np.arange(count + 1)).tolist()
     share = np.concatenate(kept)
     return _Rivals(edges, other[by_box], np.concatenate([share, share])[by_box])

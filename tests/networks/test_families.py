@@ -46,7 +46,8 @@ def test_each_configuration_is_built_by_its_family(
 ) -> None:
     assert type(build(tiny_model)) is DeepMaskNetwork
     assert type(build(tiny_refined)) is SharpMaskNetwork
-    assert family_of(tiny_refined).base is not None
+    assert family_of(tiny_refined).base(tiny_refined) == tiny_refined.coarse()
+    assert family_of(tiny_model).base(tiny_model) is None
     assert tiny_refined.coarse() == tiny_model
     assert tiny_model.coarse() == tiny_model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,3 +72,26 @@ def test_what_it_starts_from_is_asked_for(requests: tuple[Request, Request]) -> 
         train(replace(second, base=None))
     with pytest.raises(TrainUsageError, match="--init is missing"):
         train(replace(second, init=None))
+
+
+def test_a_run_on_stored_proposals_is_another(
+    requests: tuple[Request, Request], tmp_path: Path
+) -> None:
+    first, second = requests
+    train(first)
+    labels = read_labels(second.data.train_annotations, second.data.train_images)
+    path = tmp_path / "proposals.json"
+    results = [
+        {"image_id": image.id, "bbox": [0, 0, 9, 9], "score": 0.5} for image in labels.images
+    ]
+    path.write_text(json.dumps(results))
+    stored = replace(second, data=replace(second.data, proposals=path), out=tmp_path / "stored")
+    one, other = (load_checkpoint(train(request).last) for request in (second, stored))
+    assert one.training["conditions"] != other.training["conditions"]
+    bias = "head.category.bias"
+    assert not torch.equal(one.weights[bias], other.weights[bias])
+    resumed = replace(stored, resume=True, recipe=replace(second.recipe, steps=3))  # type: ignore[type-var]
+    path.write_text(json.dumps(results[:-1]))
+    warned: list[str] = []
+    train(resumed, warn=warned.append)
+    assert any("the training proposals have changed" in line for line in warned)

@@ -68,3 +68,7 @@ def test_the_map_learns_where_boxes_are() -> None:
     assert features.grad is not None
     assert features.grad.sum() == 1
     assert not features.grad[0, 0, 3:].any()
+
+
+def test_no_box_has_no_features() -> None:
+    assert roi_align(torch.zeros(1, 3, 4, 4), torch.zeros(0, 4), 8, 2, 2).shape == (0, 3, 2, 2)

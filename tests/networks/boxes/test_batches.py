@@ -124,3 +124,24 @@ def test_two_categories_of_one_name_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="two categories are named 'disc'"):
         with_categories_of(OF_PYRAMID, TrainingData(one, [other]))
+
+
+def test_stored_proposals_are_seen_as_the_picture_is(tmp_path: Path) -> None:
+    """They are scaled and mirrored with it, and cut to it; specks are left out."""
+    boxes = np.array([[0.0, 0.0, 100.0, 100.0], [150.0, 50.0, 99.0, 99.0], [5.0, 5.0, 0.1, 9.0]])
+    asked: list[int] = []
+
+    def stored(image_id: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        asked.append(image_id)
+        return boxes
+
+    data = TrainingData(labelled(tmp_path, 1), proposals=stored)
+    batch = box_batches(data, OF_PYRAMID, RECIPE)(0)
+    assert batch.proposed is not None
+    assert set(asked) <= {1, 2}
+    for objects, (left, right) in zip(batch.boxes, batch.proposed, strict=True):
+        torch.testing.assert_close(left, objects[0])
+        mirrored = objects[0, 0] > 0
+        x = 0.0 if mirrored else 768.0
+        assert right.tolist() == [x, 256, x + 256, 512]
+    assert box_batches(replace(data, proposals=None), OF_PYRAMID, RECIPE)(0).proposed is None

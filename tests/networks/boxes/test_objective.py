@@ -27,7 +27,7 @@ def network() -> FastRcnn:
     return network
 
 
-def batch(*, complete: bool) -> BoxBatch:
+def batch(*, complete: bool, proposed: list[Tensor] | None = None) -> BoxBatch:
     """A picture of 100 × 120 pixels with two objects."""
     random = torch.Generator().manual_seed(1)
     return BoxBatch(
@@ -37,6 +37,7 @@ def batch(*, complete: bool) -> BoxBatch:
         [torch.tensor([1, 2])],
         [torch.zeros(0, 4)],
         [torch.tensor(complete)],
+        proposed,
         1,
     )
 
@@ -66,6 +67,23 @@ def test_a_partly_labelled_picture_teaches_no_background(network: FastRcnn) -> N
     assert bias is not None
     assert bias[0] > 0 > bias[1:].min()
     assert all(p.grad is None for p in network.base.parameters())
+
+
+def test_stored_proposals_take_the_place_of_the_networks_own(network: FastRcnn) -> None:
+    """Without any, the two objects' boxes are all there is to learn from."""
+    network.zero_grad()
+    only_objects = batch(complete=True, proposed=[torch.zeros(0, 4)])
+    losses(network, only_objects)["class"].backward()  # type: ignore[no-untyped-call]
+    bias = network.head.category.bias.grad
+    assert bias is not None
+    assert bias[0] > 0
+    stored = [torch.tensor([[0.0, 0.0, 9.0, 9.0]]).repeat(9, 1)]
+    network.zero_grad()
+    losses(network, batch(complete=True, proposed=stored))["class"].backward()  # type: ignore[no-untyped-call]
+    assert bias is not network.head.category.bias.grad
+    again = network.head.category.bias.grad
+    assert again is not None
+    assert again[0] < 0
 
 
 def test_boxes_are_those_of_masks(network: FastRcnn) -> None:

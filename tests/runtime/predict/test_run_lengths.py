@@ -80,7 +80,7 @@ def test_runs_equal_pycocotools_on_the_full_canvas(
     rng = np.random.default_rng(seed)
     size = (height, width)
     boxes = place_freely(rng, 8, *size) if free else place(rng, 8, *size, grid)
-    logits = draw_logits(rng, 8, grid.mask_size, kind)
+    logits = draw_logits(rng, 8, grid.mask_size or 0, kind)
     for index, counts in enumerate(mask_runs(logits, threshold, boxes, size)):
         mask = paste(logits[index], threshold, boxes[index], size)
         expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
@@ -92,17 +92,15 @@ def test_runs_equal_pycocotools_on_the_full_canvas(
         assert_array_equal(rle.boxes_xywh([encoded])[0], coco_mask.toBbox(expected))
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_chunks_of_windows_are_joined_in_order(threads: int) -> None:
-    rng = np.random.default_rng(5)
-    boxes = place(rng, 300, 120, 400, GRIDS[1])
-    logits = draw_logits(rng, 300, 56, "blobs")
-    counts = mask_runs(logits, 0.0, boxes, (120, 400), threads)
-    assert len(counts) == 300
-    assert mask_runs(logits[:0], 0.0, boxes[:0], (120, 400), threads) == []
-    for index in range(0, 300, 7):
-        mask = paste(logits[index], 0.0, boxes[index], (120, 400))
-        assert_array_equal(rle.to_array(rle.from_counts(counts[index], 120, 400)), mask)
+@pytest.mark.parametrize("kind", ["blobs", "noise", "levels"])
+def test_float16_has_the_runs_of_its_float32(kind: str) -> None:
+    rng = np.random.default_rng(6)
+    boxes = place_freely(rng, 60, 90, 110)
+    logits = draw_logits(rng, 60, 28, kind).astype(np.float16)
+    for threshold in (-0.4, 0.0, 0.5):
+        runs = mask_runs(logits, threshold, boxes, (90, 110))
+        expected = mask_runs(logits.astype(np.float32), threshold, boxes, (90, 110))
+        assert [one.tolist() for one in runs] == [one.tolist() for one in expected]
 
 
 @pytest.mark.parametrize("pixel", [(0, 0), (0, 39), (29, 0), (29, 39), (13, 21)])
@@ -133,10 +131,12 @@ def test_a_square_in_the_logits_comes_back(seed: int, size: tuple[int, int], gri
     left = float(x_start + rng.uniform(0.1, 0.4) * cols)
     bottom, right = top + 0.5 * rows, left + 0.5 * cols
 
+    count = grid.mask_size or 0
+
     def signed(low: float, high: float, start: float, length: float) -> npt.NDArray[np.float64]:
         """Distance into low … high along one axis, in mask samples, at each mask sample."""
-        ends = mask_coordinate([low - 0.5, high - 0.5], start, length, grid.mask_size)
-        samples = np.arange(grid.mask_size)
+        ends = mask_coordinate([low - 0.5, high - 0.5], start, length, count)
+        samples = np.arange(count)
         distance: npt.NDArray[np.float64] = np.minimum(samples - ends[0], ends[1] - samples)
         return distance
 
