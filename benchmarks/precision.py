@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from deepmask.evaluate.request import Request
 from deepmask.export.onnx_graph import name_nodes
 from deepmask.export.precision.fp16 import spared_by
 from deepmask.export.weights import store_as_single
+from deepmask.runtime.cli.main import Command, run_command
+from deepmask.runtime.cli.options import OUTPUT
+from deepmask.runtime.io.outputs import RefusedError, require_writable
+from deepmask.runtime.io.written import write_known
 from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
 from deepmask.runtime.model.shipped import find_model
 
@@ -61,13 +66,13 @@ def measure(folder: Path, annotations: Path, images: Path, limit: int | None) ->
     return {"pictures": done.measured, **kept}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--annotations", type=PATH, required=True)
 @click.option("--images", type=PATH, required=True)
 @click.option("--model", type=PATH, help="[default: fpn-lite]")
 @click.option("--form", "forms", multiple=True, type=click.Choice([PLAIN, *FORMS]))
 @click.option("--limit", type=click.IntRange(1))
-@click.option("--out", type=PATH, help="JSON; forms that it holds are not measured again.")
+@click.option("--out", type=OUTPUT, help="JSON; forms that it holds are not measured again.")
 def main(
     annotations: Path,
     images: Path,
@@ -76,8 +81,9 @@ def main(
     limit: int | None,
     out: Path | None,
 ) -> None:
+    """Measure a float32 model's recall as it is, and with what a GPU rounds emulated."""
     source = find_model(model)
-    found: dict[str, Any] = json.loads(out.read_text()) if out and out.exists() else {}
+    found = {} if out is None else earlier(out, [annotations, *source.iterdir()])
     for form in forms or (PLAIN, *FORMS):
         if form not in found:
             with tempfile.TemporaryDirectory() as place:
@@ -88,8 +94,26 @@ def main(
                     write_emulated(source, form, folder)
                 found[form] = measure(folder, annotations, images, limit)
             if out:
-                out.write_text(json.dumps(found, indent=1) + "\n")
+                write_known(out, (json.dumps(found, indent=1) + "\n").encode())
         click.echo(line(form, found[form]))
+
+
+def earlier(out: Path, inputs: Iterable[Path]) -> dict[str, Any]:
+    """Return the forms that an earlier run wrote to `out`; it is checked before any work.
+
+    Raises `RefusedError` for an input, and for a file that no run wrote.
+    """
+    require_writable({"--out": [out]}, inputs, force=True)
+    if not out.exists():
+        return {}
+    try:
+        found = json.loads(out.read_bytes())
+    except ValueError:
+        found = None
+    known = isinstance(found, dict) and set(found) <= {PLAIN, *FORMS}
+    if not known or not all(isinstance(one, dict) and "segm" in one for one in found.values()):
+        raise RefusedError(f"--out {out}: exists and holds no figures of this: give another name")
+    return dict(found)
 
 
 def line(form: str, figures: dict[str, Any]) -> str:
@@ -98,4 +122,4 @@ def line(form: str, figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "python -m benchmarks.precision")

@@ -16,6 +16,7 @@ from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
 from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
+from deepmask.runtime.io.written import RECORD
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import WINDOWS, Scales, Stage, TensorSpec
 from tests.export.conftest import (
@@ -47,7 +48,7 @@ def reduced(
 
 
 def test_the_folder_is_whole_and_plain(reduced: Path) -> None:
-    names = ["mask.onnx", "model.json", "score.onnx", "trunk.onnx"]
+    names = [RECORD, "mask.onnx", "model.json", "score.onnx", "trunk.onnx"]
     assert sorted(path.name for path in reduced.iterdir()) == names
     manifest = load_manifest(reduced)
     assert (manifest.precision, manifest.about["weights"]) == (reduced.name, reduced.name)
