@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ import onnx
 from benchmarks.emulate import FORMS, FP16, emulate
 from deepmask.evaluate.evaluator import evaluate
 from deepmask.evaluate.request import Request
+from deepmask.runtime.cli.main import Command, run_command
+from deepmask.runtime.cli.options import OUTPUT
+from deepmask.runtime.io.outputs import RefusedError, require_writable
+from deepmask.runtime.io.written import write_known
 from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
 from deepmask.runtime.model.half_graph import name_nodes, spared_by, store_as_single
 from deepmask.runtime.model.half_recall import HalfRecall
@@ -67,14 +72,14 @@ def measure(
     return {"pictures": done.measured, **kept}
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--annotations", type=PATH, required=True)
 @click.option("--images", type=PATH, required=True)
 @click.option("--model", type=PATH, help="[default: fpn-lite]")
 @click.option("--form", "forms", multiple=True, type=click.Choice([PLAIN, *FORMS]))
 @click.option("--limit", type=click.IntRange(1))
 @click.option("--max-side", type=click.IntRange(1), help="Longest side that the model sees.")
-@click.option("--out", type=PATH, help="JSON; forms that it holds are not measured again.")
+@click.option("--out", type=OUTPUT, help="JSON; forms that it holds are not measured again.")
 @click.option("--record", is_flag=True, help="Keep fp16's recall in the model's model.json.")
 def main(
     annotations: Path,
@@ -86,8 +91,9 @@ def main(
     out: Path | None,
     record: bool,
 ) -> None:
+    """Measure a float32 model's recall as it is, and with what a GPU rounds emulated."""
     source = find_model(model)
-    found: dict[str, Any] = json.loads(out.read_text()) if out and out.exists() else {}
+    found = {} if out is None else earlier(out, [annotations, *source.iterdir()])
     for form in forms or (PLAIN, *FORMS):
         if form not in found:
             with tempfile.TemporaryDirectory() as place:
@@ -98,7 +104,7 @@ def main(
                     write_emulated(source, form, folder)
                 found[form] = measure(folder, annotations, images, limit, max_side)
             if out:
-                out.write_text(json.dumps(found, indent=1) + "\n")
+                write_known(out, (json.dumps(found, indent=1) + "\n").encode())
         click.echo(line(form, found[form]))
     if record and {PLAIN, FP16} <= found.keys():
         write_manifest(replace(load_manifest(source), half=half_recall(found)), source)
@@ -110,10 +116,28 @@ def half_recall(found: dict[str, Any]) -> HalfRecall:
     return HalfRecall(plain, half, found[FP16]["pictures"])
 
 
+def earlier(out: Path, inputs: Iterable[Path]) -> dict[str, Any]:
+    """Return the forms that an earlier run wrote to `out`; it is checked before any work.
+
+    Raises `RefusedError` for an input, and for a file that no run wrote.
+    """
+    require_writable({"--out": [out]}, inputs, force=True)
+    if not out.exists():
+        return {}
+    try:
+        found = json.loads(out.read_bytes())
+    except ValueError:
+        found = None
+    known = isinstance(found, dict) and set(found) <= {PLAIN, *FORMS}
+    if not known or not all(isinstance(one, dict) and "segm" in one for one in found.values()):
+        raise RefusedError(f"--out {out}: exists and holds no figures of this: give another name")
+    return dict(found)
+
+
 def line(form: str, figures: dict[str, Any]) -> str:
     recall = "  ".join(f"@{n} {figures['segm'][f'AR@{n}']:.4f}" for n in (10, 100, 1000))
     return f"{form:<10} mask AR {recall}  ({figures['pictures']} pictures)"
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main, "python -m benchmarks.precision")

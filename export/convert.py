@@ -40,7 +40,7 @@ def convert_model(
     `ModelFolderError` for one that is not what its `model.json` says, and `ExportError` for graphs
     that cannot be converted.
     """
-    require_replaceable(out)
+    require_replaceable(out, options.force)
     manifest = _checked(source)
     if options.precision == FP32:
         raise ExportUsageError(
@@ -55,7 +55,7 @@ def convert_model(
     photographs = None
     if options.photographs is not None:
         photographs = choose_photographs(options.photographs, report)
-    with staged(out) as stage:
+    with staged(out, options.force) as stage:
         reference = stage / FP32
         reference.mkdir()
         try:

@@ -76,7 +76,7 @@ def run(
     with (
         one_interrupt(),
         model,
-        outputs.writers(labels.by_id) as (writer, page),
+        outputs.writers(labels.by_id, labels.note) as (writer, page),
         suppress(KeyboardInterrupt),
         progress_bar() as show,
         # Closed at once when interrupted: nothing may run on when the model is closed.
@@ -93,6 +93,7 @@ def run(
 
     done = [outcome for outcome in outcomes if not outcome.error]
     if done:
+        outputs.write_classes([*labels.by_id.values()], [] if piped else paths)
         if total != 1:
             say(rate.line(len(done)))
         _tell(model, done, things, outputs.written(options["overlay"]))

@@ -15,6 +15,7 @@ from deepmask.export.errors import ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
+from deepmask.runtime.io.written import RECORD
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.half_graph import half_form
 from deepmask.runtime.model.manifest import WINDOWS, Scales, Stage, TensorSpec
@@ -48,7 +49,7 @@ def reduced(
 
 
 def test_the_folder_is_whole_and_plain(reduced: Path) -> None:
-    names = ["mask.onnx", "model.json", "score.onnx", "trunk.onnx"]
+    names = [RECORD, "mask.onnx", "model.json", "score.onnx", "trunk.onnx"]
     assert sorted(path.name for path in reduced.iterdir()) == names
     manifest = load_manifest(reduced)
     assert (manifest.precision, manifest.about["weights"]) == (reduced.name, reduced.name)
