@@ -32,7 +32,7 @@ def test_the_example_has_the_keys_of_the_format() -> None:
     first, boxes_only = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     example = json.loads(first)
     assert example.pop("format") == FORMAT
-    assert names(Manifest) - set(example) == {"categories", "label_score", "calibration"}
+    assert names(Manifest) - set(example) == {"categories", "label_score", "calibration", "half"}
     assert set(example["views"]) == names(Views)
     assert set(example["views"]["scales"]) == names(Scales)
     assert names(Grid) - set(example["grids"][0]) == {"delta", "delta_channel"}
