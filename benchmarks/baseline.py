@@ -77,7 +77,7 @@ class Baseline:
         """Map (1, C, h, w) to masks (1, mask_size², rows, cols) and scores (1, 1, rows, cols)."""
         mask_head, score_head = self.model.mask_head, self.model.score_head
         cells = self.model.config.cells
-        crop = (self.manifest.views.border - self.grid.window // 2) // self.grid.stride
+        crop = (self.manifest.views.border - int(self.grid.sides[0]) // 2) // self.grid.stride
         inner = features[:, :, crop : features.shape[2] - crop, crop : features.shape[3] - crop]
         code = torch.relu(mask_head.reduce(inner))
         if isinstance(mask_head, LowRankMaskHead):
@@ -104,7 +104,7 @@ class Baseline:
         width: int,
     ) -> npt.NDArray[np.uint8]:
         """Paint a window's mask on a canvas of the image's size."""
-        patch, stride, cut = self.grid.window, self.grid.stride, self.manifest.threshold
+        patch, stride, cut = self.grid.sides[0], self.grid.stride, self.manifest.threshold
         top = round((stride * row - patch / 2) / view.ratio_y)
         left = round((stride * col - patch / 2) / view.ratio_x)
         size = (round(patch / view.ratio_x), round(patch / view.ratio_y))

@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from deepmask.coco.categories import VOC
 from deepmask.coco.segmentation import Rle
+from deepmask.runtime.predict.nms import NMS, best_of_overlapping
 
 if TYPE_CHECKING:
     from deepmask.runtime.model.manifest import Category
 
-#: As in Fast R-CNN: boxes of a category that overlap a better one by more than this are left out,
-#: and an image has so many detections at most. The least score changes AP little: it is a bound on
-#: the work.
-NMS, MOST, LEAST = 0.5, 100, 0.01
+#: As in Fast R-CNN: an image has so many detections at most. The least score changes AP little: it
+#: is a bound on the work.
+MOST, LEAST = 100, 0.01
 #: A detection is ranked by the probability of its category times so high a power of the proposal's
 #: own score: on COCO's validation pictures AP is higher with 2 than with 0.5 or 1.
 _POWER = 2
@@ -59,7 +59,8 @@ def detections_of(
         own = scores[:, column]
         order = np.argsort(-own, kind="stable")
         order = order[own[order] >= LEAST]
-        chosen += [(k, column) for k in _suppressed(boxes[:, column].astype(np.float64), order)]
+        kept = best_of_overlapping(boxes[order, column].astype(np.float64), NMS, len(order))
+        chosen += [(k, column) for k in order[kept].tolist()]
     rows, columns = np.array(chosen, np.int64).reshape(-1, 2).T
     best = np.argsort(-scores[rows, columns], kind="stable")[:MOST]
     rows, columns = rows[best], columns[best]
@@ -89,24 +90,3 @@ def ids_of(
     known = {spelling.get(name.casefold(), name.casefold()): one for one, name in labels.items()}
     names = [spelling.get(one.name.casefold(), one.name.casefold()) for one in categories]
     return [known.get(name) for name in names], sorted(known.keys() - set(names))
-
-
-def _suppressed(boxes: Floats, order: npt.NDArray[np.int64]) -> list[int]:
-    """Return the boxes of `order`, best first, that overlap no better one by more than `NMS`."""
-    kept: list[int] = []
-    left = order
-    while len(left):
-        best, left = int(left[0]), left[1:]
-        kept.append(best)
-        left = left[_ious(boxes[best], boxes[left]) <= NMS]
-    return kept
-
-
-def _ious(box: Floats, others: Floats) -> Floats:
-    """(4,) and (n, 4) XYWH → (n,); empty boxes overlap nothing."""
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
-    shared = np.maximum(high - low, 0).prod(axis=1)
-    union = box[2:].prod() + others[:, 2:].prod(axis=1) - shared
-    found: Floats = shared / np.maximum(union, 1e-9)
-    return found

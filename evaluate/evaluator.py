@@ -172,10 +172,19 @@ def _source(
                 f"--boxes-json: {model.manifest.name} has no categories to name boxes with: give "
                 "the --model of one that has"
             )
+        if not model.manifest.box_stages:
+            raise EvalUsageError(
+                f"--boxes-json: {model.manifest.name} names only boxes that it finds itself: give "
+                "the --model of one that names boxes of masks"
+            )
         boxes = FileSource(request.boxes_json, truth.pictures, request.proposals)
         name = f"{model.manifest.name}, {request.boxes_json.stem}"
         folder = _image_folder(request)
         return name, BoxSource(model, folder, boxes, max_side=request.max_side, labels=labels)
+    if request.threshold is not None and not model.manifest.has_masks:
+        raise EvalUsageError(
+            f"--threshold: {model.manifest.name} gives boxes only, no masks: leave it out"
+        )
     scales = request.scales or model.manifest.views.scales
     return model.manifest.name, ModelSource(
         model,

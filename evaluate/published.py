@@ -3,7 +3,8 @@
 Sources: DeepMask, Pinheiro, Collobert, Dollár, NIPS 2015, arXiv:1506.06204 (tables 1 and 2);
 SharpMask, Pinheiro, Lin, Collobert, Dollár, ECCV 2016, arXiv:1603.08695; thesis, Tsung-Yi Lin,
 Cornell 2017, whose chapter 3 is SharpMask (table 3.2: DeepMask-ours with heads A and B, for which
-it gives masks only; DeepMask-ours itself is head C. Table 3.3 is SharpMask's).
+it gives masks only; DeepMask-ours itself is head C. Table 3.3 is SharpMask's. RPN, of a ResNet-50:
+§4.4.1, on 5000 other images of COCO, "minival").
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ COCO: tuple[Published, ...] = (
         """
     DeepMask-ours, A | -    -    -    -    | .140 .258 .334 | .022 .273 .366 | .193
     DeepMask-ours, B | -    -    -    -    | .140 .254 .330 | .020 .270 .369 | .191
+    RPN on C4        | -    .361 .483 -    | -    -    -    | -    -    -    | -
+    RPN on FPN       | -    .440 .563 -    | -    -    -    | -    -    -    | -
     """,
     )
     + _rows(

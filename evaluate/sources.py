@@ -72,8 +72,6 @@ class FileSource:
 class ModelSource:
     """Make proposals with an exported model, image by image."""
 
-    has_masks = True
-
     def __init__(
         self,
         model: DeepMask,
@@ -91,6 +89,7 @@ class ModelSource:
         labels  names of the labels' categories, which the model's are compared with.
         """
         self._manifest = model.manifest
+        self.has_masks = model.manifest.has_masks
         self._ids, unknown = ids_of(model.manifest.categories or (), labels)
         self.unknown = [] if model.manifest.categories is None else unknown
         # Labels without one of the model's categories tell nothing of its names.
@@ -119,11 +118,13 @@ class ModelSource:
             raise EvalError(f"image {picture.id}: {error}") from None
         seconds = time.perf_counter() - start
         timed, self._warm = self._warm, True
-        candidates = to_candidates([dict(result) for result in results], picture, True)
+        candidates = to_candidates([dict(one) for one in results], picture, self.has_masks)
         if proposals.classes is not None:
             rows = np.flatnonzero(proposals.areas)[: len(candidates.scores)].tolist()
             classes = proposals.classes.only(rows)
-            named = _named(classes, candidates, self._ids)
+            # The score of a box that is of one category is that category's: it counts once.
+            own = candidates if self.has_masks else _unscored(candidates.boxes)
+            named = _named(classes, own, self._ids)
             names = _names(proposals.objects(), picture, self._ids)
             candidates = replace(candidates, detections=named, names=names)
         return candidates, seconds if timed else None
@@ -171,9 +172,7 @@ class BoxSource:
         try:
             image = read_picture(picture, self._images)
             # Scores of other sources mean other things: names alone rank, as in Fast R-CNN.
-            given = Candidates(
-                np.ones(len(candidates.boxes)), _within(candidates.boxes, picture), None
-            )
+            given = _unscored(_within(candidates.boxes, picture))
             classes = self._classify(image, given.boxes)
         except (LabelError, EngineError) as error:
             raise EvalError(f"image {picture.id}: {error}") from None
@@ -205,10 +204,15 @@ def _named(classes: Classes, candidates: Candidates, ids: Sequence[int | None]) 
     return detections_of(scores, better, masks, ids)
 
 
+def _unscored(boxes: npt.NDArray[np.float64]) -> Candidates:
+    """Return boxes (N, 4) XYWH that are ranked by their names alone."""
+    return Candidates(np.ones(len(boxes)), boxes, None)
+
+
 def _names(objects: Proposals, picture: Image, ids: Sequence[int | None]) -> Detections:
     """Return the objects of a picture, each with its most probable category, sure or not."""
     results = [dict(one) for one in replace(objects, classes=None).to_coco(picture.id)]
-    shown = to_candidates(results, picture, True)
+    shown = to_candidates(results, picture, objects.has_masks)
     assert objects.classes is not None
     best = objects.classes.scores.argmax(axis=1)
     categories = [-1 if ids[k] is None else ids[k] for k in best.tolist()]

@@ -1,7 +1,8 @@
 """Compare the written graphs with the PyTorch network: the end of every export.
 
-Scores are compared at every location; masks, and ranks where there are any, at windows of every
-grid: those in the corners, and some inside; names at boxes, some of them partly beside the picture.
+Scores, and offsets of windows, are compared at every location; masks, and ranks where there are
+any, at windows of every grid: those in the corners, and some inside; names at boxes, some of them
+partly beside the picture.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ class Deviation:
     """Largest relative deviations of features, scores, masks … for one picture size.
 
     features  None for a network whose reference gives no map.
+    masks     None for one that gives boxes only.
     ranks     None for one without a second look.
-    names     of class logits and offsets of boxes; None for one without categories.
+    names     of class logits of boxes; None for one without stages for boxes.
+    offsets   of windows, or of boxes; None for one that moves neither.
     """
 
     height: int
@@ -55,15 +58,16 @@ class Deviation:
     masks_compared: int
     features: float | None
     scores: float
-    masks: float
+    masks: float | None
     ranks: float | None = None
     names: float | None = None
+    offsets: float | None = None
 
     @property
     def worst(self) -> float:
         """The largest of them."""
-        optional = (self.features, self.ranks, self.names)
-        return max(self.scores, self.masks, *(one or 0.0 for one in optional))
+        optional = (self.features, self.masks, self.ranks, self.names, self.offsets)
+        return max(self.scores, *(one or 0.0 for one in optional))
 
 
 def samples(manifest: Manifest) -> list[Sample]:
@@ -130,7 +134,7 @@ def compare(
     network  made of the network whose weights they hold; its references are what they must equal.
     exact    made of the checkpoint's own weights where those were rounded; without it the second
              list is empty.
-    Raises ValueError for a reference that leaves scores, masks or ranks out.
+    Raises ValueError for a reference that leaves one of those out.
     """
     parity, rounding = [], []
     for sample in samples(manifest):
@@ -154,7 +158,7 @@ _Pair = tuple[str, NDArray[Any], NDArray[Any]]
 def _pairs(form: DenseForm, found: Tensors, expected: Tensors) -> Iterable[_Pair]:
     """Yield role, found and expected values of each tensor that the reference gives."""
     roles = {name: spec.role for graph in form.graphs for name, spec in graph.outputs.items()}
-    missing = {"score", "mask", "rank", "class"} & {
+    missing = {"score", "mask", "rank", "class", "delta"} & {
         role for name, role in roles.items() if name not in expected
     }
     if missing:
@@ -174,9 +178,10 @@ def _deviation(sample: Sample, pairs: Iterable[_Pair]) -> Deviation:
         masks_compared=len(sample.windows),
         features=worst.get("map"),
         scores=worst["score"],
-        masks=worst["mask"],
+        masks=worst.get("mask"),
         ranks=worst.get("rank"),
-        names=max(worst["class"], worst.get("delta", 0.0)) if "class" in worst else None,
+        names=worst.get("class"),
+        offsets=worst.get("delta"),
     )
 
 
@@ -210,9 +215,9 @@ def as_record(parity: list[Deviation], rounding: list[Deviation]) -> dict[str, A
 
 
 def as_table(parity: list[Deviation], rounding: list[Deviation]) -> str:
-    """Return the figures for a person to read; ranks and names only of a network that has them."""
-    shown = ["features", "scores", "masks"]
-    for name in ("ranks", "names"):
+    """Return the figures for a person to read; of masks, ranks … only where there are any."""
+    shown = ["features", "scores"]
+    for name in ("masks", "ranks", "names", "offsets"):
         shown += [name] if any(getattr(one, name) is not None for one in parity) else []
     head = "  ".join(f"{name:>9}" for name in ("picture", "locations", *shown))
     lines = [f"ONNX Runtime against PyTorch, largest relative deviation (limit {TOLERANCE:.0e})"]

@@ -38,9 +38,12 @@ class Sample:
 
 
 def locations_for(form: DenseForm, sample: Sample) -> Tensor:
-    """Return a sample's windows as the stages of a form take them, (N, 2) or (N, 3) int64."""
+    """Return a sample's windows as the stages of a form take them, (N, 2) or (N, 3) int64.
+
+    Where no stage takes any, (N, 3).
+    """
     specs = [spec for graph in form.graphs for spec in graph.inputs.values()]
-    columns = next(spec.axes[1] for spec in specs if spec.role == "locations")
+    columns = next((spec.axes[1] for spec in specs if spec.role == "locations"), 3)
     assert isinstance(columns, int)
     return sample.windows[:, 3 - columns :].contiguous()
 

@@ -10,11 +10,15 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from deepmask.export.errors import ExportUsageError
 from deepmask.runtime.io.atomic import NEW, SUFFIX, remove_stale, staging_folder
 from deepmask.runtime.model.folder import load_manifest
-from deepmask.runtime.triton_backend import INPUTS, MODEL, OPTIONAL, OUTPUTS
+from deepmask.runtime.triton_backend import INPUTS, MODEL, OPTIONAL, outputs_of
+
+#: Tensors of a request or an answer: Triton's type, and sizes (-1 for any).
+Table: TypeAlias = Mapping[str, tuple[str, tuple[int, ...]]]
 
 CONFIG = "config.pbtxt"
 _MODEL_PY = '''"""Served by Triton's Python backend, in whose environment deepmask is installed."""
@@ -32,7 +36,8 @@ def write_repository(folder: Path, repository: Path) -> Path:
     that is there stays as it is, with what was added to it. Raises `ExportUsageError` where the
     model's name is in use for another kind of model.
     """
-    name = servable_name(load_manifest(folder).name)
+    manifest = load_manifest(folder)
+    name = servable_name(manifest.name)
     require_ours(repository, name)
     place = repository / name
     place.mkdir(parents=True, exist_ok=True)
@@ -45,7 +50,8 @@ def write_repository(folder: Path, repository: Path) -> Path:
         (stage / "model.py").write_text(_MODEL_PY, encoding="utf-8")
         if not (place / CONFIG).exists():
             written = stage / CONFIG
-            written.write_text(config(name), encoding="utf-8")
+            outputs = outputs_of(manifest.has_masks, manifest.categories is not None)
+            written.write_text(config(name, outputs), encoding="utf-8")
             written.replace(place / CONFIG)
         stage.replace(target)
     remove_stale(target)
@@ -66,7 +72,12 @@ def _is_ours(place: Path, name: str) -> bool:
     if any(_holds(path, _MODEL_PY) for path in place.glob("*/model.py")):
         return True
     whole = {path.name for path in place.iterdir() if path.suffix != SUFFIX}
-    return not whole or (whole == {CONFIG} and _holds(place / CONFIG, config(name)))
+    written = [
+        config(name, outputs_of(masks, names)) for masks in (True, False) for names in (True, False)
+    ]
+    return not whole or (
+        whole == {CONFIG} and any(_holds(place / CONFIG, text) for text in written)
+    )
 
 
 def _holds(path: Path, text: str) -> bool:
@@ -78,18 +89,18 @@ def servable_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".-") or "deepmask"
 
 
-def config(name: str) -> str:
+def config(name: str, outputs: Table) -> str:
     """Return the text of config.pbtxt: Triton's `ModelConfig` message."""
     return (
         f'name: "{name}"\n'
         'backend: "python"\n'
         "max_batch_size: 0\n"
         f"input [\n{_tensors(INPUTS)}\n]\n"
-        f"output [\n{_tensors(OUTPUTS)}\n]\n"
+        f"output [\n{_tensors(outputs)}\n]\n"
     )
 
 
-def _tensors(table: Mapping[str, tuple[str, tuple[int, ...]]]) -> str:
+def _tensors(table: Table) -> str:
     lines = []
     for name, (kind, sizes) in table.items():
         dims = ", ".join(map(str, sizes))

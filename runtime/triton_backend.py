@@ -1,4 +1,4 @@
-"""Run DeepMask as the model of NVIDIA Triton's Python backend: an image in, ranked masks out.
+"""Run a model in NVIDIA Triton's Python backend: an image in, ranked masks or boxes out.
 
 The number of scales depends on the image, and the best locations are chosen from all scales, which
 Triton's ensembles, fixed chains, cannot do. So the whole of `DeepMask` runs in the server. Triton
@@ -31,9 +31,16 @@ OUTPUTS = {
     "scores": ("TYPE_FP32", (-1,)),  # 0 … 1, best first
     "boxes": ("TYPE_FP32", (-1, 4)),  # XYWH in pixels
     "masks": ("TYPE_STRING", (-1,)),  # COCO's compressed RLE as JSON, with "size" and "counts"
+    "names": ("TYPE_STRING", (-1,)),  # of the categories, "object" where there is none
 }
 #: Inputs that a request may leave out.
 OPTIONAL = ("proposals",)
+
+
+def outputs_of(masks: bool, names: bool) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return those of `OUTPUTS` that a model has, which gives masks or boxes only, and names."""
+    has = {"masks": masks, "names": names}
+    return {name: kind for name, kind in OUTPUTS.items() if has.get(name, True)}
 
 
 class TritonPythonModel:
@@ -48,9 +55,14 @@ class TritonPythonModel:
         folder = Path(args["model_repository"], args["model_version"], MODEL)
         on_gpu = args["model_instance_kind"] == "GPU"
         device = f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu"
-        settings = json.loads(args.get("model_config", "{}")).get("parameters", {})
-        cache = settings.get(CACHE, {}).get("string_value") or None
+        config = json.loads(args.get("model_config", "{}"))
+        cache = config.get("parameters", {}).get(CACHE, {}).get("string_value") or None
         self._model = DeepMask.load(folder, device=device, cache=cache)
+        manifest = self._model.manifest
+        given = outputs_of(manifest.has_masks, manifest.categories is not None)
+        # A config.pbtxt of an earlier version of the model may declare fewer.
+        declared = [one["name"] for one in config.get("output", [])] or list(given)
+        self._outputs = [name for name in given if name in declared]
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer each request; one that cannot be answered gets an error of its own."""
@@ -65,7 +77,7 @@ class TritonPythonModel:
                 text = str(error) or "not enough memory for this image"
                 responses.append(triton.InferenceResponse(error=triton.TritonError(text)))
                 continue
-            tensors = [triton.Tensor(name, found[name]) for name in OUTPUTS]
+            tensors = [triton.Tensor(name, found[name]) for name in self._outputs]
             responses.append(triton.InferenceResponse(tensors))
         return responses
 
@@ -81,11 +93,13 @@ class TritonPythonModel:
         count = PROPOSALS if proposals is None else int(proposals[0])
         if not 1 <= count <= MOST_PROPOSALS:
             raise ValueError(f"proposals is {count}, expected 1 to {MOST_PROPOSALS}")
-        # The reply has no place for names.
-        found = self._model(image, proposals=count, labels=False)
-        masks = [json.dumps(mask, separators=(",", ":")).encode() for mask in found.rles()]
-        return {
-            "scores": found.scores,
-            "boxes": found.boxes.astype(np.float32),
-            "masks": np.array(masks, np.object_),
-        }
+        named = "names" in self._outputs
+        found = self._model(image, proposals=count, labels=named)
+        boxes = found.boxes.astype(np.float32)
+        answer: dict[str, npt.NDArray[Any]] = {"scores": found.scores, "boxes": boxes}
+        if found.has_masks:
+            masks = [json.dumps(mask, separators=(",", ":")).encode() for mask in found.rles()]
+            answer["masks"] = np.array(masks, np.object_)
+        if found.names is not None:
+            answer["names"] = np.array([name.encode() for name in found.names], np.object_)
+        return answer

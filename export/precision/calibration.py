@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from deepmask.runtime.engines.base import Engine
 from deepmask.runtime.io.images import read_image
-from deepmask.runtime.model.manifest import WINDOWS, Manifest, Stage, TensorSpec, Views
+from deepmask.runtime.model.manifest import WINDOWS, Chain, Manifest, Stage, TensorSpec, Views
 from deepmask.runtime.progress import Progress, no_progress
 from deepmask.runtime.views.grids import location_counts
 from deepmask.runtime.views.views import View, plan_views, render_view
@@ -70,7 +70,8 @@ def _canvas(image: NDArray[np.uint8], view: View, views: Views) -> NDArray[np.fl
 
 def _ways(stage: Stage, manifest: Manifest) -> Iterator[tuple[Sequence[Stage], Sequence[int]]]:
     """Yield the stages in front of a stage and the grids whose windows come to it that way."""
-    for chain in manifest.chains if stage.per == WINDOWS else manifest.chains[:1]:
+    seen = Chain((), ())  # what runs per view needs no windows
+    for chain in manifest.chains if stage.per == WINDOWS else (seen,):
         row = [*manifest.view_stages, *chain.stages]
         names = [one.name for one in row]
         if stage.name in names:
@@ -88,7 +89,7 @@ def covering(
     rows: list[tuple[int, int, int]] = []
     for index in grids:
         grid = manifest.grids[index]
-        step = max(1, grid.window // grid.stride)
+        step = grid.cells
         vertical, horizontal = (
             [*range(0, count - 1, step), count - 1] for count in location_counts(view, grid)
         )

@@ -12,7 +12,7 @@ import onnx
 from deepmask.export.onnx_graph import strip, write_part
 from deepmask.export.precision.agreement import (
     REFERENCE_TOP,
-    SAME_MASK_IOU,
+    SAME_IOU,
     SEARCHED_TOP,
     Agreement,
     Image,
@@ -89,10 +89,11 @@ def as_lines(agreement: Agreement, precision: str, compared_on: str) -> list[str
     lines = [
         f"{precision} against fp32 on {agreement.pictures} {compared_on}",
         f"  score logits  {_error(agreement.scores)}",
-        f"  mask logits   {_error(agreement.masks)}",
+        *([f"  mask logits   {_error(agreement.masks)}"] if agreement.masks else []),
         *([f"  rank logits   {_error(agreement.ranks)}"] if agreement.ranks else []),
+        *([f"  offsets       {_error(agreement.offsets)}"] if agreement.offsets else []),
         f"  proposals     {agreement.found:.1%} of fp32's top {REFERENCE_TOP} are among its top "
-        f"{SEARCHED_TOP} (mask IoU ≥ {SAME_MASK_IOU})",
+        f"{SEARCHED_TOP} ({'mask' if agreement.masks else 'box'} IoU ≥ {SAME_IOU})",
     ]
     if agreement.pictures < COMPARED:
         lines.append(f"Note: fewer than {COMPARED} pictures, the figures are rough")

@@ -221,7 +221,7 @@ def _run_image(model: DeepMask, job: Job, settings: Settings, with_page: bool) -
     end = time.perf_counter()
     encode = proposals.seconds.get("encode", 0.0) + end - found
     seconds |= {**proposals.seconds, "encode": encode, "total": end - start}
-    masks, scores, classes = objects.encoded, objects.scores, objects.classes
+    shapes, scores, classes = objects.shapes, objects.scores, objects.classes
     numbers = () if classes is None else classes.numbers
     contents = partial(format_contents, names=objects.names or (), numbers=numbers)
     return _Done(
@@ -232,8 +232,8 @@ def _run_image(model: DeepMask, job: Job, settings: Settings, with_page: bool) -
         overlay=objects.draw(image) if job.draw is not None else None,
         files=[]
         if settings.kind == "coco"
-        else list(contents(settings.kind, job.files, job.path, image, masks, scores)),
-        section=picture_section(job.name, image, masks, scores, objects.captions)
+        else list(contents(settings.kind, job.files, job.path, image, shapes, scores)),
+        section=picture_section(job.name, image, shapes, scores, objects.captions)
         if with_page
         else None,
     )

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from deepmask.runtime.cli.batch import Outcome, Outcomes, Settings, run_batch
+from deepmask.runtime.cli.boxes_only import require_masks
 from deepmask.runtime.cli.inputs import expand, names_of
 from deepmask.runtime.cli.labels import Labels, labels_of
 from deepmask.runtime.cli.main import Interrupted, one_interrupt, share_lock_fairly
@@ -54,6 +55,7 @@ def run(
             options["model"], **given, scales=scales, report=say_aside, progress=show
         )
     share_lock_fairly(model.choice.device)
+    require_masks(model.manifest, options)
     labels = labels_of(model.manifest, options)
     settings = _settings(model, scales, labels, options)
     say("\n".join(model_lines(model, settings.scales)))

@@ -32,7 +32,7 @@ Array = npt.NDArray[Any]
 
 #: Windows whose masks are compared, and proposals that are to be found again.
 WINDOWS, WANTED, SEARCHED = 32, 50, 75
-#: Two masks are the same from this IoU on, and a model from this share of them.
+#: Two masks, or boxes, are the same from this IoU on, and a model from this share of them.
 SAME, ENOUGH = 0.9, 0.9
 #: Largest difference of a stage's output, in standard deviations of what is expected: int8's.
 TOLERANCE = 0.2
@@ -131,8 +131,9 @@ def as_lines(results: Sequence[Result]) -> list[str]:
         lines.append(f"{one.name:<24}{'FAILED' if one.failed else 'right':<8}{one.engine}")
         if one.stages:
             lines.append(
-                f"  masks found again {one.found:.0%}, largest deviation {one.stages[worst]:.1e} "
-                f"({worst}); {1e3 * total:.0f} ms a picture, loaded in {one.load_seconds:.1f} s"
+                f"  proposals found again {one.found:.0%}, largest deviation "
+                f"{one.stages[worst]:.1e} ({worst}); {1e3 * total:.0f} ms a picture, "
+                f"loaded in {one.load_seconds:.1f} s"
             )
         lines += [f"  {text}" for text in one.failed]
     return lines
@@ -172,12 +173,11 @@ def _compare(
             if name != "windows":
                 worst = max(result.stages.get(name, 0.0), _deviation(array, outputs.get(name)))
                 result.stages[name] = worst
-        offered = [mask for mask in model(picture, proposals=SEARCHED).encoded if mask.area()]
-        wanted = [mask for mask in proposals.encoded if mask.area()]
-        hits += [any(one.iou(other) >= SAME for other in offered) for one in wanted]
+        same = proposals.ious(model(picture, proposals=SEARCHED)) >= SAME
+        hits += same[proposals.areas > 0].any(axis=1).tolist()
     result.found = float(np.mean(hits)) if hits else 1.0
     if result.found < ENOUGH:
-        result.failed.append(f"{result.found:.0%} of the CPU's masks are found again")
+        result.failed.append(f"{result.found:.0%} of the CPU's proposals are found again")
     far = {name: value for name, value in result.stages.items() if not value <= TOLERANCE}
     result.failed += [f"{name} deviates by {value:.2g}" for name, value in far.items()]
 
@@ -194,8 +194,10 @@ def _outputs(model: DeepMask, picture: Picture, windows: Any = None) -> dict[str
     windows = windows or select_best(maps, WINDOWS)
     masks, ranks = network.masks(windows, [tensors], timer)
     found: dict[str, Any] = {name: model.engine.fetch(one) for name, one in tensors.items()}
-    found |= {"windows": windows, "mask": np.asarray(masks, np.float32)}
-    if model.manifest.categories is not None:
+    found |= {"windows": windows}
+    if model.manifest.has_masks:
+        found["mask"] = np.asarray(masks, np.float32)
+    if model.manifest.box_stages:
         quarter = np.array([0, 0, width / 2, height / 2])
         boxes = np.stack([2 * quarter, quarter, quarter + quarter[[2, 3, 0, 1]] / 2])
         found["class"] = model.classify(picture, boxes).scores

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rlemasklib import RLEMask
 
 from deepmask.runtime.io.cutout import cut_out
 from deepmask.runtime.io.label_map import label_map
 from deepmask.runtime.io.labelme import labelme_json
+from deepmask.runtime.io.polygons import Shape, masks_of
 from deepmask.runtime.io.written import Written
 from deepmask.runtime.io.yolo import yolo_labels
 
 #: Formats, COCO's JSON apart, and the folder that each is written to; None: that of each picture.
 FOLDERS = {"labelme": None, "yolo-seg": "labels", "png": "masks", "cutout": "cutouts"}
+#: Those that need masks: boxes have no place there.
+MASKS_ONLY = ("yolo-seg", "png", "cutout")
 _SUFFIXES = {"labelme": ".json", "yolo-seg": ".txt", "png": ".png"}
 
 
@@ -58,25 +60,26 @@ def format_contents(
     files: Sequence[Path],
     picture: Path,
     image: npt.NDArray[np.uint8],
-    masks: Sequence[RLEMask],
+    objects: Sequence[Shape],
     scores: npt.NDArray[np.float32],
     names: Sequence[str] = (),
     numbers: Sequence[int] = (),
 ) -> Iterator[tuple[Path, bytes]]:
     """Yield the files of a picture with their content.
 
-    files   what `format_files` returned; cut-outs take as many as there are masks.
+    files   what `format_files` returned; cut-outs take as many as there are objects.
     image   (H, W, 3) uint8 RGB, the picture upright.
-    masks   N objects, scores (N,), best first; none is empty.
+    objects, scores  of N, best first; none is empty.
     names, numbers  of their categories, counted from 0; none if the model has no categories.
+    Raises ValueError for objects without masks in a format of `MASKS_ONLY`.
     """
     size = (image.shape[0], image.shape[1])
     if kind == "cutout":
-        for file, mask in zip(files, masks, strict=False):
+        for file, mask in zip(files, masks_of(objects), strict=False):
             yield file, cut_out(image, mask)
     elif kind == "labelme":
-        yield files[0], labelme_json(files[0], picture, masks, scores, size, names)
+        yield files[0], labelme_json(files[0], picture, objects, scores, size, names)
     elif kind == "yolo-seg":
-        yield files[0], yolo_labels(masks, size, numbers)
+        yield files[0], yolo_labels(masks_of(objects), size, numbers)
     else:
-        yield files[0], label_map(masks, size)
+        yield files[0], label_map(masks_of(objects), size)

@@ -15,12 +15,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from rlemasklib import RLEMask
 
 from deepmask.runtime.io.atomic import abort, commit, new_file, remove_stale
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.io.overlay import colour
-from deepmask.runtime.io.polygons import Ring, outline
+from deepmask.runtime.io.polygons import Ring, Shape, area, outline
 from deepmask.runtime.io.results import ResultsError
 from deepmask.runtime.io.written import remember
 
@@ -90,14 +89,14 @@ class HtmlReport:
 def picture_section(
     name: str,
     image: npt.NDArray[np.uint8],
-    masks: Sequence[RLEMask],
+    objects: Sequence[Shape],
     scores: npt.NDArray[np.float32],
     names: Sequence[str] = (),
 ) -> str:
     """Return a picture and its objects as a part of the page: the picture is inside, as JPEG.
 
     image  (H, W, 3) uint8 RGB; made smaller where it is large.
-    masks  N objects, scores (N,), best first: object i has number i + 1.
+    objects, scores  of N, best first: object i has number i + 1.
     names  of the objects; by default they have none.
     """
     height, width = image.shape[:2]
@@ -111,11 +110,11 @@ def picture_section(
                 "number": index + 1,
                 "name": names[index] if names else "",
                 "score": round(float(scores[index]), 6),
-                "area": int(mask.area()),
+                "area": area(one),
                 "colour": "rgb({},{},{})".format(*colour(index).astype(int)),
-                "path": "".join(map(_svg_path, outline(mask))),
+                "path": "".join(map(_svg_path, outline(one))),
             }
-            for index, mask in enumerate(masks)
+            for index, one in enumerate(objects)
         ],
     }
     text = json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")  # no end of a script

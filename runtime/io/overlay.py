@@ -1,4 +1,4 @@
-"""Draw numbered masks on a photograph, as translucent colours with outlines."""
+"""Draw numbered masks on a photograph, as translucent colours with outlines; or numbered boxes."""
 
 from __future__ import annotations
 
@@ -40,9 +40,43 @@ def draw_masks(
         _paint(canvas, mask, box, colour(index))
         places[index] = _deepest_pixel(mask, box)
     for index in order:
-        name = names[index] if names and names[index].isascii() else ""
-        _write(canvas, f"{index + 1} {name}".strip(), places[index], colour(index))
+        _write(canvas, _caption(index, names), places[index], colour(index))
     return canvas
+
+
+def draw_boxes(
+    image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float64], names: Sequence[str] = ()
+) -> npt.NDArray[np.uint8]:
+    """Draw N boxes on a copy of `image`, (H, W, 3) uint8 RGB, each with its number from 1 on.
+
+    boxes   (N, 4) XYWH in pixels, within the image.
+    names   as for `draw_masks`.
+    Draws larger boxes first. Raises ValueError for what is no image.
+    """
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image is {image.shape}, expected (H, W, 3)")
+    order = np.argsort(boxes[:, 2:].prod(axis=1), kind="stable")[::-1].tolist()
+    canvas = image.copy()
+    width = _line_width(image.shape[:2])
+    limit = np.array([image.shape[1], image.shape[0]]) - 1
+    for index in order:
+        low = np.floor(boxes[index, :2]).astype(int)
+        high = np.clip(np.ceil(boxes[index, :2] + boxes[index, 2:]).astype(int) - 1, low, limit)
+        shade = 0.35 * colour(index)
+        for line, paint in ((width + 2, shade), (width, colour(index))):
+            rgb = np.rint(paint).tolist()
+            cv2.rectangle(canvas, low.tolist(), high.tolist(), rgb, line, cv2.LINE_AA)
+        _write(canvas, _caption(index, names), (int(low[0]), int(low[1])), colour(index), True)
+    return canvas
+
+
+def _caption(index: int, names: Sequence[str]) -> str:
+    name = names[index] if names and names[index].isascii() else ""
+    return f"{index + 1} {name}".strip()
+
+
+def _line_width(shape: Sequence[int]) -> int:
+    return max(1, round(max(shape) / 400))
 
 
 def colour(index: int) -> npt.NDArray[np.float32]:
@@ -57,7 +91,7 @@ def _paint(
     colour: npt.NDArray[np.float32],
 ) -> None:
     """Tint a mask and outline it, in place, visiting only the part of the canvas around its box."""
-    width = max(1, round(max(mask.shape) / 400))
+    width = _line_width(mask.shape)
     x, y, w, h = box.astype(int)
     margin = 2 * width + 2
     part = np.s_[max(0, y - margin) : y + h + margin, max(0, x - margin) : x + w + margin]
@@ -88,13 +122,19 @@ def _write(
     text: str,
     place: tuple[int, int],
     colour: npt.NDArray[np.float32],
+    corner: bool = False,
 ) -> None:
-    """Write black text on a plate of the colour, centred on `place` (x, y), within the canvas."""
+    """Write black text on a plate of the colour, centred on `place` (x, y), within the canvas.
+
+    corner  the plate has its upper left corner there instead.
+    """
     height, width = canvas.shape[:2]
     scale, stroke = max(height, width) / 1600 + 0.15, max(1, round(max(height, width) / 900))
     (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, stroke)
     pad = stroke + 1
     plate_width, plate_height = text_width + 2 * pad, text_height + 2 * pad
+    if corner:
+        place = (place[0] + plate_width // 2, place[1] + plate_height // 2)
     left = min(max(0, place[0] - plate_width // 2), max(0, width - plate_width))
     top = min(max(0, place[1] - plate_height // 2), max(0, height - plate_height))
     right, bottom = left + plate_width - 1, top + plate_height - 1

@@ -1,4 +1,4 @@
-"""Outline masks with polygons of few corners that keep to the mask.
+"""Outline masks with polygons of few corners that keep to the mask; boxes have four.
 
 Corners lie a quarter of a pixel inside the mask's own edge. So a reader that asks for the pixels
 whose centres are inside finds the mask, and one that rounds corners down and fills what they touch
@@ -20,6 +20,9 @@ from deepmask.runtime.io import rle
 #: Corners x, y in pixels, (N, 2) float64; a pixel's centre is at +0.5. The last joins the first.
 Ring: TypeAlias = npt.NDArray[np.float64]
 
+#: What an object is outlined by: its mask, or if there is none its box, (4,) XYWH in pixels.
+Shape: TypeAlias = RLEMask | npt.NDArray[np.float64]
+
 #: IoU of the polygons with their mask; .97 is promised, and readers differ by a little.
 LEAST_IOU = 0.98
 #: What is tried to get there: corners at most so many pixels off, specks and holes left out that
@@ -27,11 +30,32 @@ LEAST_IOU = 0.98
 _ATTEMPTS = ((4.0, 0.01), (2.5, 0.01), (1.5, 0.01), (1.0, 0.01), (0.7, 0.005), (0.5, 0.0))
 
 
-def outline(mask: RLEMask) -> list[Ring]:
+def outline(shape: Shape) -> list[Ring]:
     """Return a ring for each part of a mask, the largest first; a hole is cut in from outside.
 
-    Their union has an IoU of `LEAST_IOU` or more with the mask. An empty mask has none.
+    Their union has an IoU of `LEAST_IOU` or more with the mask. An empty mask has none. A box has
+    its corners, clockwise from the upper left.
     """
+    if not isinstance(shape, RLEMask):
+        x, y, width, height = shape
+        return [np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)])]
+    return _outline(shape)
+
+
+def area(shape: Shape) -> int:
+    """Return the pixels of a mask, or of a box, rounded up."""
+    return int(shape.area() if isinstance(shape, RLEMask) else np.ceil(shape[2:].prod()))
+
+
+def masks_of(shapes: Sequence[Shape]) -> list[RLEMask]:
+    """Return shapes as the masks they are; raises ValueError if one is a box."""
+    masks = [shape for shape in shapes if isinstance(shape, RLEMask)]
+    if len(masks) < len(shapes):
+        raise ValueError("the model gives boxes only: there are no masks")
+    return masks
+
+
+def _outline(mask: RLEMask) -> list[Ring]:
     if not mask.any():
         return []
     parts = _parts(mask)

@@ -45,12 +45,20 @@ def boxes_xywh(masks: Sequence[RLEMask]) -> npt.NDArray[np.float64]:
     return np.array([mask.bbox() for mask in masks], np.float64).reshape(-1, 4)
 
 
+def ious(masks: Sequence[RLEMask], others: Sequence[RLEMask]) -> npt.NDArray[np.float64]:
+    """Return the IoU of each of N masks with each of M others, (N, M); empty ones have 0."""
+    if not masks or not others:
+        return np.zeros((len(masks), len(others)))
+    matrix = RLEMask.iou_matrix(list(masks), list(others))
+    found = np.asarray(matrix, np.float64).reshape(len(masks), len(others))
+    return np.nan_to_num(found)
+
+
 def overlaps(mask: RLEMask, others: Sequence[RLEMask]) -> npt.NDArray[np.int64]:
     """Count the pixels that `mask` shares with each of `others`: (N,) int64."""
     if not others:
         return np.empty(0, np.int64)
-    matrix = RLEMask.iou_matrix([mask], list(others))
-    iou = np.nan_to_num(np.asarray(matrix, np.float64).reshape(-1))
+    iou = ious([mask], others)[0]
     total = mask.area() + areas(others)
     shared: npt.NDArray[np.int64] = np.rint(iou * total / (1 + iou)).astype(np.int64)
     return shared

@@ -2,9 +2,9 @@
 
 A picture is scaled to one or several views (`Views`). Stages run on each view and end in score
 maps, one for each row of the table of grids (`Grid`). The best locations become windows, for which
-further stages make masks, and if they do, ranks. A model that tells categories apart has stages for
-the boxes of masks. The runtime knows no stage or tensor by name; `docs/model-json.md` describes the
-file.
+further stages make masks, and if they do, ranks; or, in a model without such stages, boxes. A model
+that tells categories apart has stages for the boxes, or scores for each category. The runtime knows
+no stage or tensor by name; `docs/model-json.md` describes the file.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Stage:
 
     name     for messages and timing.
     per      `VIEW`: runs once for each view; `WINDOWS`: once for each batch of windows; `BOXES`:
-             once for the boxes of a picture's best masks.
+             once for the boxes of a picture's best proposals.
     inputs, outputs  its tensors by name. Tensors of one name are one and the same.
     layers   weights by role, see `LAYER_ROLES`.
     grids    names of the grids whose windows it is for; None: all. Only of a stage for windows.
@@ -127,18 +127,34 @@ class Views:
 class Grid:
     """The windows of one score map.
 
-    Location (i, j) is the window of `window` pixels whose centre is at `stride` · (i + `offset`),
-    `stride` · (j + `offset`) of the view. Its mask has `mask_size` samples a side.
-    score, channel   the tensor (1, C, rows, cols) of logits, and the channel that is this grid's.
+    Location (i, j) is the window of `window` pixels, a square's side or (height, width), whose
+    centre is at `stride` · (i + `offset`), `stride` · (j + `offset`) of the view.
+    score, channel   the tensor (1, C, rows, cols) of logits, and the channel that is this grid's;
+                     the first of them where there is one for each category.
+    mask_size        samples a side of its mask; None where windows are boxes and get no mask.
+    delta, delta_channel  the tensor (1, C, rows, cols) and the first of four channels that move
+                     each window to a better box; None: windows stay where they are.
     """
 
     name: str
     score: str
     channel: int
     stride: int
-    window: int
-    mask_size: int
+    window: int | tuple[float, float]
+    mask_size: int | None
     offset: float
+    delta: str | None = None
+    delta_channel: int | None = None
+
+    @property
+    def sides(self) -> tuple[float, float]:
+        """Height and width of the windows in pixels of the view."""
+        return self.window if isinstance(self.window, tuple) else (self.window, self.window)
+
+    @property
+    def cells(self) -> int:
+        """Cells of its own level that a window has along its longer side, 1 at least."""
+        return max(1, int(max(self.sides) // self.stride))
 
 
 @dataclass(frozen=True)
@@ -155,7 +171,12 @@ class Chain:
 
 
 def window_chains(stages: Sequence[Stage], grids: Sequence[Grid]) -> tuple[Chain, ...]:
-    """Return the stages that serve each grid; grids that the same ones serve share a chain."""
+    """Return the stages that serve each grid; grids that the same ones serve share a chain.
+
+    There are none in a model that gives boxes only.
+    """
+    if not any(stage.per == WINDOWS for stage in stages):
+        return ()
     found: dict[tuple[str, ...], Chain] = {}
     for index, grid in enumerate(grids):
         serving = tuple(
@@ -171,7 +192,7 @@ def window_chains(stages: Sequence[Stage], grids: Sequence[Grid]) -> tuple[Chain
 
 @dataclass(frozen=True)
 class Category:
-    """What a model calls some objects. Class logit k + 1 is that of the k-th category.
+    """What a model calls some objects. Class logit k + 1, or score k, is of the k-th category.
 
     id    in results; that of the labels it was trained on.
     """
@@ -193,12 +214,14 @@ class Manifest:
     """The content of `model.json`.
 
     threshold    mask probability above which a pixel belongs to a mask, by default.
-    overlap      IoU with a better proposal above which a near-duplicate is ranked lower; 1: never.
+    overlap      IoU with a better proposal above which a near-duplicate is ranked lower, and a box
+                 without a mask left out; 1: never.
     scale_prior  logits that a score gains for each octave that its window is larger in the picture.
     calibration  (score, value) pairs, scores ascending: what users see in place of a probability,
                  linear in between; None: the probability itself.
     categories   what the model tells apart; None for class-agnostic models.
-    label_score  probability from which a category's name is given to a mask, by default.
+    label_score  probability from which a category's name is given to a mask, or a box without a
+                 mask is kept, by default.
     coarse       there if the masks are refined.
     about        where the model comes from: for people and tools, never used to run it.
     """
@@ -229,13 +252,23 @@ class Manifest:
 
     @cached_property
     def box_stages(self) -> tuple[Stage, ...]:
-        """The stages that run on the boxes of masks, in order; none of a class-agnostic model."""
+        """The stages that run on the boxes of proposals, in order; there may be none."""
         return tuple(stage for stage in self.stages if stage.per == BOXES)
 
     @cached_property
     def chains(self) -> tuple[Chain, ...]:
         """The stages that run on the windows of each grid, see `window_chains`."""
         return window_chains(self.stages, self.grids)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether stages make masks of windows; else the model gives boxes only."""
+        return bool(self.window_stages)
+
+    @property
+    def scores_a_window(self) -> int:
+        """Scores that each window has: one, or one for each category that no later stage tells."""
+        return 1 if self.box_stages else max(1, len(self.categories or ()))
 
     @property
     def ranks(self) -> bool:
@@ -248,8 +281,8 @@ class Manifest:
 
     @property
     def mask_size(self) -> int:
-        """Samples of a mask along a side; all grids have the same."""
-        return self.grids[0].mask_size
+        """Samples of a mask along a side, the same for all grids; 0 where there are no masks."""
+        return self.grids[0].mask_size or 0
 
     def coarse_form(self) -> Manifest:
         """Return the model without its refinement: a model like any other, with the same scores.

@@ -36,6 +36,8 @@ _OPTIONAL = ("categories", "label_score", "coarse", "calibration")
 LARGEST_MASK = 512
 #: Most rows of the table of grids, stages, tensors of a stage, and axes of a tensor.
 MOST_GRIDS, MOST_STAGES, MOST_TENSORS, MOST_AXES = 64, 16, 64, 8
+#: Largest side of a window, and number of a channel.
+LARGEST_WINDOW, MOST_CHANNELS = 8192, (1 << 20) - 1
 #: Largest id of a category.
 MOST_ID = (1 << 31) - 1
 
@@ -167,15 +169,21 @@ def _rows(
 
 
 def _grid(values: dict[str, Any], views: Views) -> Grid:
+    values = {**dict.fromkeys(("mask_size", "delta", "delta_channel")), **values}  # optional
     check_keys(values, {field.name for field in fields(Grid)}, "grids: ")
+    if (values["delta"] is None) != (values["delta_channel"] is None):
+        raise ModelFolderError("grids: only one of delta and delta_channel is there, expected both")
+    is_moved, has_masks = values["delta"] is not None, values["mask_size"] is not None
     grid = Grid(
         name=text(values, "name"),
         score=text(values, "score"),
-        channel=integer(values, "channel", 0, 1023),
+        channel=integer(values, "channel", 0, MOST_CHANNELS),
         stride=integer(values, "stride", 1, 1024),
-        window=integer(values, "window", 1, 8192),
-        mask_size=integer(values, "mask_size", 2, LARGEST_MASK),
+        window=_window(values),
+        mask_size=integer(values, "mask_size", 2, LARGEST_MASK) if has_masks else None,
         offset=number(values, "offset", 0, 1),
+        delta=text(values, "delta") if is_moved else None,
+        delta_channel=integer(values, "delta_channel", 0, MOST_CHANNELS) if is_moved else None,
     )
     if views.multiple % grid.stride:
         raise ModelFolderError(
@@ -183,6 +191,16 @@ def _grid(values: dict[str, Any], views: Views) -> Grid:
             f"{views.multiple}"
         )
     return grid
+
+
+def _window(values: dict[str, Any]) -> int | tuple[float, float]:
+    """Return a window's side in pixels, or its height and width."""
+    if not isinstance(values["window"], list):
+        return integer(values, "window", 1, LARGEST_WINDOW)
+    height, width = items(values, "window", 2, 2)
+    sides = {"height of a window": height, "width of a window": width}
+    high, wide = (number(sides, key, 1, LARGEST_WINDOW) for key in sides)
+    return high, wide
 
 
 def _stage(values: dict[str, Any]) -> Stage:

@@ -8,6 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 
+def probabilities(
+    logits: npt.NDArray[np.float32], table: Sequence[tuple[float, float]] | None
+) -> npt.NDArray[np.float32]:
+    """Return what users see in place of N logits: probabilities, calibrated if there is a table."""
+    chances = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    if table is not None:
+        chances = calibrate(chances, table)
+    return chances.astype(np.float32)
+
+
 def calibrate(
     scores: npt.NDArray[np.float64], table: Sequence[tuple[float, float]]
 ) -> npt.NDArray[np.float64]:

@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.model.manifest import Manifest
+from deepmask.runtime.model.manifest import Manifest, Scales
 from deepmask.runtime.views.views import View, plan_views
 
 #: Most pixels that the canvases of a picture may have together; a photograph of 1333 pixels a side,
 #: zoomed twice, has half of it. A model's description must not decide how much memory is taken.
 _MAX_AREA = 128_000_000
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is asked of a model, checked and complete; see `DeepMask.__call__`.
+
+    image      (H, W, 3) uint8 RGB.
+    proposals  how many at most.
+    threshold  probability above which a pixel belongs to a mask.
+    overlap    IoU above which duplicates are demoted, or boxes without masks left out.
+    least      probability from which there is a name; None where nothing is named.
+    """
+
+    image: npt.NDArray[np.uint8]
+    proposals: int
+    scales: Scales
+    threshold: float
+    overlap: float
+    max_side: int | None
+    least: float | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the image in pixels."""
+        return self.image.shape[0], self.image.shape[1]
+
+    def views(self, manifest: Manifest) -> list[View]:
+        """Return the views of the image; raises `EngineError` as `planned_views` does."""
+        return planned_views(self.image, self.scales.factors(), manifest, self.max_side)
 
 
 def least_label_score(

@@ -1,4 +1,4 @@
-"""Hold what a model calls the masks of a picture: a probability for each category."""
+"""Hold what a model calls the proposals of a picture: a probability for each category."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ class Classes:
     scores: npt.NDArray[np.float32]
     boxes: npt.NDArray[np.float32] | None
     least: float
+
+    @staticmethod
+    def of_labels(
+        categories: tuple[Category, ...],
+        labels: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float32],
+        least: float,
+    ) -> Classes:
+        """Return the classes of N boxes that are each of one category: (N,) label, probability."""
+        chances = np.zeros((len(labels), len(categories)), np.float32)
+        chances[np.arange(len(labels)), labels] = scores
+        return Classes(categories, chances, None, least)
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from math import log
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,35 +17,16 @@ from deepmask.runtime.engines.threads import cores_available
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Manifest, Scales
 from deepmask.runtime.model.shipped import find_model
-from deepmask.runtime.predict.calibrate import calibrate
-from deepmask.runtime.predict.call import check_call, least_label_score, planned_views
+from deepmask.runtime.predict.call import Call, check_call, least_label_score, planned_views
 from deepmask.runtime.predict.classes import Classes
-from deepmask.runtime.predict.distinct import distinct_first
-from deepmask.runtime.predict.encode import encode_masks
-from deepmask.runtime.predict.label_boxes import MOST_BOXES, BoxLabeller, nearest_to_one
+from deepmask.runtime.predict.find_boxes import BoxFinder
+from deepmask.runtime.predict.find_masks import MaskFinder, Windows
+from deepmask.runtime.predict.label_boxes import BoxLabeller
 from deepmask.runtime.predict.lifetime import Lifetime
-from deepmask.runtime.predict.network import Network, Tensors
+from deepmask.runtime.predict.network import Network
 from deepmask.runtime.predict.proposals import Proposals
-from deepmask.runtime.predict.select import Selection, select_best, select_by_rank, weigh_sizes
-from deepmask.runtime.predict.soft_nms import POOL, demote_duplicates
 from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.progress import LOGGER, Progress, no_progress
-from deepmask.runtime.views.views import View
-
-
-@dataclass(frozen=True)
-class Windows:
-    """The best N windows of a picture, before duplicates are demoted and masks are cut out.
-
-    selection  where they are.
-    boxes      (N, 4) float64: top, left, height, width in pixels of the picture.
-    logits     (N, mask_size, mask_size) float32: samples of each mask over its window. Within a
-               call they may be float16, as the engine gives them.
-    """
-
-    selection: Selection
-    boxes: npt.NDArray[np.float64]
-    logits: npt.NDArray[Any]
 
 
 class DeepMask:
@@ -76,8 +55,10 @@ class DeepMask:
         self._network = Network(manifest, engine)
         self._labeller = BoxLabeller(manifest, engine)
         self._lifetime = Lifetime(engine.close)
-        self._threads = threads
         self._turn: AbstractContextManager[object] = Lock() if turns else nullcontext()
+        parts = (self._network, self._labeller, self._turn)
+        self._masks = MaskFinder(*parts, threads)
+        self._finder = self._masks if manifest.has_masks else BoxFinder(*parts)
 
     @staticmethod
     def load(
@@ -156,10 +137,12 @@ class DeepMask:
         threshold   probability above which a pixel belongs to a mask, by default the model's own.
         overlap     IoU with a better proposal above which a near-duplicate is ranked lower, by
                     default the model's own; 1 leaves the network's order (see `soft_nms`). Below 1
-                    the first masks are distinct too (see `distinct`).
+                    the first masks are distinct too (see `distinct`). Of a model without masks,
+                    such a box is left out.
         max_side    longest side in pixels that scale 1 may have, by default the model's own.
         labels      whether the best masks get a category; by default if the model has categories.
-        label_score  probability from which they are called by it, by default the model's own.
+        label_score  probability from which they are called by it, by default the model's own. Of a
+                    model without masks, boxes of less are left out.
 
         All views are scored first, and only the best locations go through the mask stages; this is
         exact (DeepMask §3.3 computes every mask and then ranks). A model with a second look ranks
@@ -171,50 +154,19 @@ class DeepMask:
         """
         limit = self.manifest.overlap if overlap is None else overlap
         check_call(image, proposals, threshold, limit, max_side)
-        cut = self.manifest.threshold if threshold is None else threshold
-        least = least_label_score(self.manifest, labels, label_score)
-        with self._lifetime.call():
-            return self._propose(image, proposals, scales, cut, limit, max_side, least)
-
-    def _propose(
-        self,
-        image: npt.NDArray[np.uint8],
-        proposals: int,
-        scales: Scales | None,
-        cut: float,
-        limit: float,
-        max_side: int | None,
-        least: float | None,
-    ) -> Proposals:
-        height, width = image.shape[:2]
+        call = Call(
+            image,
+            proposals,
+            scales or self.manifest.views.scales,
+            self.manifest.threshold if threshold is None else threshold,
+            limit,
+            max_side,
+            least_label_score(self.manifest, labels, label_score),
+        )
         timer = StageTimer(self.engine)
-        count = max(proposals, POOL) if limit < 1 else proposals
-        named = least is not None
-        found, view, tensors = self._windows(image, count, scales, max_side, timer, named)
-        with timer.host("encode"):
-            bound = log(cut / (1 - cut))
-            encoded, boxes = encode_masks(
-                found.logits, bound, found.boxes, (height, width), self._threads
-            )
-        with timer.host("select"):
-            logits = found.selection.logit.astype(np.float64)
-            chances = 1 / (1 + np.exp(-logits))
-            if self.manifest.calibration is not None:
-                chances = calibrate(chances, self.manifest.calibration)
-            scores = chances.astype(np.float32)
-            if limit < 1:
-                order, scores = demote_duplicates(scores, boxes, limit)
-                first = distinct_first([encoded[index] for index in order])
-                encoded = [encoded[index] for index in order[first[:proposals]]]
-                scores = np.minimum.accumulate(scores[first])
-        result = Proposals(scores[:proposals], encoded, (height, width))
-        if least is not None:
-            with self._turn:
-                classes = self._labeller.classes(
-                    result.boxes, MOST_BOXES, (height, width), view, tensors, least, timer
-                )
-            result = replace(result, classes=classes)
-        return replace(result, seconds=timer.seconds())
+        with self._lifetime.call():
+            found = self._finder.find(call, timer)
+        return replace(found, seconds=timer.seconds())
 
     def classify(
         self,
@@ -226,10 +178,12 @@ class DeepMask:
         """Return the categories of N given boxes, of any source: Fast R-CNN on proposals (§4).
 
         image  (H, W, 3) uint8 RGB; boxes: (N, 4) XYWH in its pixels, within it.
-        Raises ValueError for a model without categories.
+        Raises ValueError for a model without stages for boxes.
         """
         check_call(image, 1, None, 1.0, max_side)
         least = least_label_score(self.manifest, True, None) or 0.0
+        if not self.manifest.box_stages:
+            raise ValueError(f"{self.manifest.name} has no stages that tell what is in given boxes")
         views = planned_views(image, (1.0,), self.manifest, max_side)
         timer = StageTimer(self.engine)
         with self._lifetime.call(), self._turn:
@@ -246,11 +200,17 @@ class DeepMask:
         scales: Scales | None = None,
         max_side: int | None = None,
     ) -> Windows:
-        """Return the best windows and their mask logits; arguments are those of a call."""
+        """Return the best windows and their mask logits; arguments are those of a call.
+
+        Raises ValueError for a model without masks.
+        """
         check_call(image, proposals, None, 1.0, max_side)
+        if not self.manifest.has_masks:
+            raise ValueError(f"{self.manifest.name} gives boxes only, no masks of windows")
+        scales = scales or self.manifest.views.scales
+        call = Call(image, proposals, scales, 0.5, 1.0, max_side, None)
         with self._lifetime.call():
-            timer = StageTimer(self.engine)
-            found = self._windows(image, proposals, scales, max_side, timer)[0]
+            found = self._masks.windows(call, proposals, StageTimer(self.engine))[0]
         return replace(found, logits=found.logits.astype(np.float32, copy=False))
 
     def close(self) -> None:
@@ -265,36 +225,3 @@ class DeepMask:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    def _windows(
-        self,
-        image: npt.NDArray[np.uint8],
-        count: int,
-        scales: Scales | None,
-        max_side: int | None,
-        timer: StageTimer,
-        names: bool = False,
-    ) -> tuple[Windows, View, Tensors]:
-        """Return the windows; and the view that boxes are read in, with what its stages made."""
-        manifest, network = self.manifest, self._network
-        factors = (scales or manifest.views.scales).factors()
-        views = planned_views(image, factors, manifest, max_side)
-        nearest = nearest_to_one(views)
-        with self._turn:
-            picture = network.picture(image, timer)
-            with_names = [names and k == nearest for k in range(len(views))]
-            pairs = zip(views, with_names, strict=True)
-            tensors = [network.run_view(picture, view, timer, names=own) for view, own in pairs]
-            maps = network.score_maps(tensors, views)
-            with timer.host("select"):
-                weighed = weigh_sizes(maps, views, manifest.grids, manifest.scale_prior)
-                # A second look ranks as many for every call, so that the best 100 of a call for
-                # 100 are the best 100 of a call for 1000.
-                selection = select_best(weighed, max(count, POOL) if manifest.ranks else count)
-            logits, ranks = network.masks(selection, tensors, timer)
-        if ranks is not None:
-            with timer.host("select"):
-                selection, order = select_by_rank(selection, ranks, count)
-                logits = logits[order]
-        windows = Windows(selection, selection.boxes(views, manifest.grids), logits)
-        return windows, views[nearest], tensors[nearest]

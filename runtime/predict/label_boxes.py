@@ -1,4 +1,4 @@
-"""Run the stages that tell what is in the boxes of masks (Fast R-CNN on proposals, DeepMask §4)."""
+"""Run the stages that tell what is in boxes (Fast R-CNN on proposals, DeepMask §4)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class BoxLabeller:
         least: float,
         timer: StageTimer,
     ) -> Classes:
-        """Return the categories of N masks, of which the first `most` are looked at.
+        """Return the categories of N proposals, of which the first `most` are looked at.
 
         boxes    (N, 4) XYWH in pixels of a picture of `size`, height and width; an empty one has
                  no category.

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deepmask.runtime.engines.base import Engine, EngineError, Tensor
-from deepmask.runtime.model.manifest import Axis, Chain, Manifest, Stage
+from deepmask.runtime.model.manifest import Axis, Chain, Grid, Manifest, Stage
 from deepmask.runtime.predict.select import ScoreMap, Selection
 from deepmask.runtime.predict.stage_timer import StageTimer
 from deepmask.runtime.views.grids import location_counts, map_shape
@@ -37,8 +37,12 @@ class Network:
         self.manifest = manifest
         self.engine = engine
         self._image = next(name for s in manifest.stages for name in s.with_role("image"))
-        scores = {grid.score for grid in manifest.grids}
-        self._for_proposals = scores.union(*(stage.inputs for stage in manifest.window_stages))
+        #: Maps that the host waits for, finest first: scores, and offsets where windows move.
+        self._maps = list(dict.fromkeys(grid.score for grid in manifest.grids))
+        self._maps += dict.fromkeys(grid.delta for grid in manifest.grids if grid.delta)
+        self._for_proposals = {*self._maps}.union(
+            *(stage.inputs for stage in manifest.window_stages)
+        )
         self._for_names = set[str]().union(*(stage.inputs for stage in manifest.box_stages))
 
     def picture(self, image: npt.NDArray[np.uint8], timer: StageTimer) -> Any:
@@ -69,24 +73,45 @@ class Network:
             tensors = {name: tensor for name, tensor in tensors.items() if name in later}
         return tensors
 
+    def look(
+        self,
+        image: npt.NDArray[np.uint8],
+        views: Sequence[View],
+        timer: StageTimer,
+        named: int | None = None,
+    ) -> tuple[list[Tensors], list[ScoreMap]]:
+        """Run the stages of all views of an image: what later stages read, and the scores.
+
+        named  index of the view that boxes are named in; None: none are.
+        """
+        picture = self.picture(image, timer)
+        tensors = [
+            self.run_view(picture, view, timer, names=index == named)
+            for index, view in enumerate(views)
+        ]
+        return tensors, self.score_maps(tensors, views)
+
     def score_maps(self, tensors: Sequence[Tensors], views: Sequence[View]) -> list[ScoreMap]:
         """Wait once for the score maps of all views; return them for each view and grid.
 
         Raises `EngineError` for a map of another shape, or with values that are not finite.
         """
-        grids = self.manifest.grids
-        names = list(dict.fromkeys(grid.score for grid in grids))
+        names, scores = self._maps, self.manifest.scores_a_window
         for one, view in zip(tensors, views, strict=True):
             self._check_shapes(one, view)
         maps = []
         with self.engine.fetched([one[name] for one in tensors for name in names]) as arrays:
             for index, view in enumerate(views):
                 of_view = dict(zip(names, arrays[index * len(names) :], strict=False))
-                for number, grid in enumerate(grids):
+                for number, grid in enumerate(self.manifest.grids):
                     rows, cols = location_counts(view, grid)
-                    logits = of_view[grid.score][0, grid.channel, :rows, :cols].copy()
-                    maps.append(ScoreMap(index, number, logits))
-        if not all(np.isfinite(one.logits).all() for one in maps):
+                    own = [
+                        of_view[name][0, first : first + count, :rows, :cols].copy()
+                        for name, first, count in _channels(grid, scores)
+                    ]
+                    maps.append(ScoreMap(index, number, *own))
+        values = [array for one in maps for array in (one.logits, one.delta) if array is not None]
+        if not all(np.isfinite(array).all() for array in values):
             raise EngineError("the scores are not finite; export the checkpoint again")
         return maps
 
@@ -136,9 +161,7 @@ class Network:
         A window is taken to read as many cells of any map as it has of its own grid, and of rows
         along an axis "any" four times as many: its cells of the next finer level.
         """
-        cells = max(
-            grid.window // grid.stride for grid in (self.manifest.grids[k] for k in chain.grids)
-        )
+        cells = max(self.manifest.grids[index].cells for index in chain.grids)
         values = _VALUES_PER_SAMPLE * self.manifest.mask_size**2
         for stage in chain.stages:
             for name, spec in stage.inputs.items():
@@ -162,15 +185,17 @@ class Network:
 
     def _check_shapes(self, tensors: Tensors, view: View) -> None:
         for grid in self.manifest.grids:
-            found = self.engine.shape(tensors[grid.score])
             expected = map_shape(view, grid, self.manifest.views.border)
-            fits = len(found) == 4 and found[0] == 1 and found[2:] == expected
-            if not fits or found[1] <= grid.channel:
-                wanted = f"channel {grid.channel} of (1, …, {expected[0]}, {expected[1]})"
-                raise EngineError(
-                    f"the score map {grid.score} is {found} for a view of {view.height} x "
-                    f"{view.width}, expected {wanted}; export the checkpoint again"
-                )
+            for name, first, count in _channels(grid, self.manifest.scores_a_window):
+                found = self.engine.shape(tensors[name])
+                fits = len(found) == 4 and found[0] == 1 and found[2:] == expected
+                if not fits or found[1] < first + count:
+                    which = f"channel {first}" + (f" to {first + count - 1}" if count > 1 else "")
+                    wanted = f"{which} of (1, …, {expected[0]}, {expected[1]})"
+                    raise EngineError(
+                        f"the score map {name} is {found} for a view of {view.height} x "
+                        f"{view.width}, expected {wanted}; export the checkpoint again"
+                    )
 
     def _batches(
         self, chain: Chain, selection: Selection, tensors: Sequence[Tensors]
@@ -215,6 +240,17 @@ def _all_finite(values: npt.NDArray[Any]) -> bool:
         exponent = np.uint16(0x7C00)
         return not ((values.view(np.uint16) & exponent) == exponent).any()
     return bool(np.isfinite(values).all())
+
+
+def _channels(grid: Grid, scores: int) -> list[tuple[str, int, int]]:
+    """Return the channels that are a grid's, first of its scores, then of its offsets if any.
+
+    The name of the map, the first channel, and how many there are.
+    """
+    own = [(grid.score, grid.channel, scores)]
+    if grid.delta is not None and grid.delta_channel is not None:
+        own.append((grid.delta, grid.delta_channel, 4))
+    return own
 
 
 def needed_stages(stages: Sequence[Stage], wanted: Set[str]) -> list[Stage]:

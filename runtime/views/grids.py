@@ -36,12 +36,12 @@ def window_boxes(
     grids, views: the grid and the view of each location.
     """
     boxes = np.empty((len(row), 4), np.float64)
-    columns = [(grid.stride, grid.offset, grid.window) for grid in grids]
-    stride, offset, window = np.array(columns, np.float64).reshape(-1, 3).T
+    columns = [(grid.stride, grid.offset, *grid.sides) for grid in grids]
+    stride, offset, *sides = np.array(columns, np.float64).reshape(-1, 4).T
     ratios = np.array([(view.ratio_y, view.ratio_x) for view in views], np.float64).reshape(-1, 2)
     for side, index in enumerate((row, col)):
-        boxes[:, side] = (stride * (index + offset) - window / 2) / ratios[:, side]
-        boxes[:, side + 2] = window / ratios[:, side]
+        boxes[:, side] = (stride * (index + offset) - sides[side] / 2) / ratios[:, side]
+        boxes[:, side + 2] = sides[side] / ratios[:, side]
     return boxes
 
 

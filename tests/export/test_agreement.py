@@ -7,17 +7,29 @@ from rlemasklib import RLEMask
 
 from deepmask.export.precision.agreement import Agreement, LogitError, found_again, logit_error
 from deepmask.export.precision.reduce import as_lines
+from deepmask.runtime.predict.proposals import Proposals
 
 
 def test_a_mask_is_found_again_only_where_it_is_nearly_the_same() -> None:
-    def square(side: int) -> RLEMask:
-        mask = np.zeros((40, 40), np.uint8)
-        mask[:side, :20] = 1
-        return RLEMask.from_array(mask)
+    def squares(*sides: int) -> Proposals:
+        masks = np.zeros((len(sides), 40, 40), np.uint8)
+        for mask, side in zip(masks, sides, strict=True):
+            mask[:side, :20] = 1
+        scores = np.ones(len(sides), np.float32)
+        return Proposals(scores, [RLEMask.from_array(mask) for mask in masks], (40, 40))
 
-    wanted = [square(20), square(10), square(0)]
-    assert found_again(wanted, [square(19), square(12)]).tolist() == [True, False]
-    assert found_again(wanted, [square(0)]).tolist() == [False, False]
+    wanted = squares(20, 10, 0)
+    assert found_again(wanted, squares(19, 12)).tolist() == [True, False]
+    assert found_again(wanted, squares(0)).tolist() == [False, False]
+    assert found_again(wanted, squares()).tolist() == [False, False]
+
+
+def test_a_box_is_found_again_only_where_it_is_nearly_the_same() -> None:
+    def boxes(*sides: int) -> Proposals:
+        places = np.array([(0.5, 0.5, 20.0, side) for side in sides])
+        return Proposals(np.ones(len(sides), np.float32), None, (40, 40), found_boxes=places)
+
+    assert found_again(boxes(20, 10), boxes(19, 12)).tolist() == [True, False]
 
 
 def test_logit_errors_are_over_all_values() -> None:

@@ -24,7 +24,7 @@ from deepmask.networks.deepmask import DeepMaskNetwork as Network
 from deepmask.networks.dense.torch_engine import runnable
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict.deepmask import Windows
+from deepmask.runtime.predict.find_masks import Windows
 from tests.export.conftest import TINY_SHARP, export_quickly, random_model, write_checkpoint
 
 

@@ -19,7 +19,7 @@ from deepmask import DeepMask
 from deepmask.export.errors import ExportUsageError
 from deepmask.export.triton_repository import config, require_ours, servable_name, write_repository
 from deepmask.runtime.io import atomic
-from deepmask.runtime.triton_backend import INPUTS, OUTPUTS, TritonPythonModel
+from deepmask.runtime.triton_backend import INPUTS, OUTPUTS, TritonPythonModel, outputs_of
 from tests.runtime.square_model import write_square_model
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "triton_client.py"
@@ -61,12 +61,14 @@ def test_the_configuration_is_valid_to_tritons_schema(repository: Path) -> None:
     parsed = text_format.Parse(text, published.ModelConfig())
     assert (parsed.name, parsed.backend, parsed.max_batch_size) == ("squares", "python", 0)
     types = published.DataType
-    for side, table in ((parsed.input, INPUTS), (parsed.output, OUTPUTS)):
+    for side, table in ((parsed.input, INPUTS), (parsed.output, outputs_of(True, False))):
         found = {one.name: (types.Name(one.data_type), tuple(one.dims)) for one in side}
         assert found == table
     assert [one.optional for one in parsed.input] == [False, True]
     with pytest.raises(text_format.ParseError):
-        text_format.Parse(config("x").replace("dims", "dimensions"), published.ModelConfig())
+        text_format.Parse(
+            config("x", OUTPUTS).replace("dims", "dimensions"), published.ModelConfig()
+        )
 
 
 def test_each_export_is_a_further_version(folder: Path, repository: Path) -> None:
@@ -178,7 +180,13 @@ def test_each_instance_has_its_own_gpu(
     kind: str, device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[dict[str, object]] = []
-    monkeypatch.setattr(DeepMask, "load", lambda folder, **given: asked.append(given))
+    manifest = SimpleNamespace(has_masks=True, categories=None)
+
+    def load(folder: Path, **given: object) -> SimpleNamespace:
+        asked.append(given)
+        return SimpleNamespace(manifest=manifest)
+
+    monkeypatch.setattr(DeepMask, "load", load)
     config = {"parameters": {"cache": {"string_value": "/plans"}}}
     TritonPythonModel().initialize(
         {
@@ -222,7 +230,7 @@ def test_a_bad_request_does_not_spoil_the_others(served: Any) -> None:
     ):
         assert text in error
     assert errors[-1] is None
-    assert len(responses[-1].tensors) == len(OUTPUTS)
+    assert len(responses[-1].tensors) == 3
 
 
 def test_the_example_client(

@@ -40,8 +40,8 @@ def write_named_model(folder: Path, *, refined: bool = False, delta: bool = True
     write_square_model(folder, refined=refined)
     manifest = read_manifest(folder)
     more = (
-        stage_of(folder, "tone", *_tone(), NAMED),
-        stage_of(folder, "names", *_names(delta), NAMED),
+        stage_of(folder, "tone", *tone(), NAMED),
+        stage_of(folder, "names", *names_of_boxes(delta), NAMED),
     )
 
     def named(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
@@ -60,7 +60,7 @@ def write_named_model(folder: Path, *, refined: bool = False, delta: bool = True
     return folder
 
 
-def _tone() -> tuple[str, str, Constants]:
+def tone() -> tuple[str, str, Constants]:
     nodes = f"""
         gray = ReduceMean<keepdims=1>(image, axes)
         difference = Sub(gray, fill)
@@ -69,7 +69,7 @@ def _tone() -> tuple[str, str, Constants]:
     return "image > tone", nodes, {"axes": np.array([1]), "fill": np.array(FILL, np.float32)}
 
 
-def _names(delta: bool) -> tuple[str, str, Constants]:
+def names_of_boxes(delta: bool) -> tuple[str, str, Constants]:
     nodes = f"""
         count = Shape<start=0, end=1>(boxes)
         first = Expand(zero, count)

@@ -16,7 +16,7 @@ from deepmask.networks.dense.torch_engine import runnable
 from deepmask.networks.families import build
 from deepmask.networks.patches.config import DeepMaskConfig, sharpened
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict.deepmask import Windows
+from deepmask.runtime.predict.find_masks import Windows
 from deepmask.train.checkpoint import (
     Checkpoint,
     CheckpointError,

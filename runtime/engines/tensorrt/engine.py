@@ -5,6 +5,7 @@ Calls return as soon as their work is queued; only `fetched` waits. Stages are t
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -72,18 +73,22 @@ class TensorRTEngine(Engine):
         # Also at interpreter exit: plans must go while CUDA is still there.
         weakref.finalize(self, _release, device, self._plans)
         self.most_windows = min(
-            profile[name].max[0]
-            for stage in manifest.window_stages
-            for name in stage.with_role("locations")
-            for profile in self._plans[stage.name].profiles
+            (
+                profile[name].max[0]
+                for stage in (*manifest.window_stages, *manifest.box_stages)
+                for name in (*stage.with_role("locations"), *stage.with_role("boxes"))
+                for profile in self._plans[stage.name].profiles
+            ),
+            default=sys.maxsize,
         )
         self.mask_dtype = np.result_type(
+            np.float16,  # the least; a model without masks has no other
             *(
                 self._plans[stage.name].output_types[name]
                 for stage in manifest.window_stages
                 for name in stage.outputs
                 if stage.outputs[name].role == "mask"
-            )
+            ),
         )
         self.description = f"{library.flavour} {library.version} on {device.gpu.name}"
 

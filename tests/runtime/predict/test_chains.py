@@ -19,9 +19,9 @@ from numpy.testing import assert_array_equal
 from deepmask import DeepMask
 from deepmask.runtime.engines.base import Engine, EngineError
 from deepmask.runtime.model.manifest import Scales
-from deepmask.runtime.predict import deepmask
+from deepmask.runtime.predict import find_masks
 from deepmask.runtime.predict.calibrate import calibrate
-from deepmask.runtime.predict.deepmask import Windows
+from deepmask.runtime.predict.find_masks import Windows
 from deepmask.runtime.predict.network import Network
 from tests.runtime import fake_tensorrt
 from tests.runtime.chains_model import write_chains_model
@@ -54,7 +54,7 @@ def load(request: pytest.FixtureRequest) -> Loader:
 
 @pytest.fixture(autouse=True)
 def pool(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deepmask, "POOL", POOL)
+    monkeypatch.setattr(find_masks, "POOL", POOL)
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +118,10 @@ def test_results_do_not_depend_on_batches(
     model: DeepMask, at_once: int, memory: int, waiting: int, seed: int
 ) -> None:
     image, scales = picture(seed), Scales(0, 1, 1)
-    with patch.object(deepmask, "POOL", 60):
+    with patch.object(find_masks, "POOL", 60):
         whole = model.windows(image, proposals=60, scales=scales)
     with (
-        patch.object(deepmask, "POOL", 60),
+        patch.object(find_masks, "POOL", 60),
         patch.object(model.engine, "most_windows", at_once),
         patch.object(model.engine, "window_bytes", memory),
         patch.object(model.engine, "waiting_bytes", waiting),

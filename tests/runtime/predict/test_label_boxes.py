@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from deepmask import DeepMask
 from deepmask.runtime.engines.base import Engine, EngineError
 from deepmask.runtime.model.manifest import Scales, Views
-from deepmask.runtime.predict import deepmask
+from deepmask.runtime.predict import find_masks
 from deepmask.runtime.predict.label_boxes import canvas_boxes, moved_boxes, nearest_to_one, softmax
 from deepmask.runtime.views.views import plan_views
 from tests.runtime import fake_tensorrt
@@ -114,7 +114,7 @@ def test_only_the_best_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     """As many at a time as the engine takes; those beyond the limit have no category."""
     with DeepMask.load(folder, **ON_CPU) as model:
         whole = model(picture(), proposals=60, label_score=0)
-        monkeypatch.setattr(deepmask, "MOST_BOXES", 20)
+        monkeypatch.setattr(find_masks, "MOST_BOXES", 20)
         monkeypatch.setattr(model.engine, "most_windows", 7)
         some = model(picture(), proposals=60, label_score=0)
     assert whole.classes is not None
