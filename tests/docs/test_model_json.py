@@ -29,14 +29,15 @@ def names(kind: type) -> set[str]:
 
 
 def test_the_example_has_the_keys_of_the_format() -> None:
-    match = re.search(r"```json\n(.*?)```", PAGE, re.DOTALL)
-    assert match is not None
-    example = json.loads(match[1])
+    first, boxes_only = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    example = json.loads(first)
     assert example.pop("format") == FORMAT
     assert names(Manifest) - set(example) == {"categories", "label_score", "calibration"}
     assert set(example["views"]) == names(Views)
     assert set(example["views"]["scales"]) == names(Scales)
-    assert set(example["grids"][0]) == names(Grid)
+    assert names(Grid) - set(example["grids"][0]) == {"delta", "delta_channel"}
+    [anchor] = json.loads(f"{{{boxes_only}}}")["grids"]
+    assert names(Grid) - set(anchor) == {"mask_size"}
     [stage] = example["stages"]
     assert names(Stage) - set(stage) == {"grids"}
     assert set(stage) <= names(Stage)

@@ -64,6 +64,7 @@ def test_parity_holds_at_every_location_and_for_windows_of_every_grid(
         assert counts.min() >= 4 + parity.INNER_PER_GRID
         assert (len(counts), one.masks_compared) == (len(GRIDS), len(sample.windows))
         assert one.ranks is not None
+        assert one.masks is not None
         assert one.worst == max(one.scores, one.masks, one.ranks)
     lines = parity.as_table(found, []).splitlines()
     assert lines[1].split() == ["picture", "locations", "features", "scores", "masks", "ranks"]

@@ -114,7 +114,7 @@ def _anchors(scores: int) -> tuple[str, str, Constants]:
 
 
 def _kernel(anchor: tuple[float, float], room: int) -> npt.NDArray[np.float64]:
-    """Return the weights of an anchor's cells: its middle adds up to 2 `BEST`, its rim to -2 `BEST`.
+    """Return the weights of an anchor's cells: the middle adds 2 `BEST`, the rim takes them away.
 
     With the bias, what is all of one tone scores -`BEST`.
     """

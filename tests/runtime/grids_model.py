@@ -28,7 +28,7 @@ GRIDS = (
 #: Sides of canvases are multiples of more than any stride.
 MULTIPLE = 64
 
-SAMPLES = tuple(grid.window // MASK_SIZE for grid in GRIDS)  # pixels of a mask's sample
+SAMPLES = tuple(int(grid.sides[0]) // MASK_SIZE for grid in GRIDS)  # pixels of a mask's sample
 LEVELS = [f"level{samples}" for samples in SAMPLES]
 TENSORS = {
     "image": TensorSpec("image", "float32", (1, 3, "height", "width")),
@@ -133,7 +133,7 @@ def gathered(grids: Collection[int]) -> tuple[str, Constants]:
     """Read `mask` from `samples`; masks of other grids' windows than these are not finite."""
     places = list(zip(GRIDS, SAMPLES, strict=True))
     step = [grid.stride // size for grid, size in places]
-    start = [int(grid.stride * grid.offset - grid.window / 2) // size for grid, size in places]
+    start = [int(grid.stride * grid.offset - grid.sides[0] / 2) // size for grid, size in places]
     nodes = ""
     for index, name in enumerate(("grid", "row", "col")):
         nodes += f"\n{name} = Gather<axis=1>(locations, column{index})"

@@ -80,7 +80,7 @@ def test_runs_equal_pycocotools_on_the_full_canvas(
     rng = np.random.default_rng(seed)
     size = (height, width)
     boxes = place_freely(rng, 8, *size) if free else place(rng, 8, *size, grid)
-    logits = draw_logits(rng, 8, grid.mask_size, kind)
+    logits = draw_logits(rng, 8, grid.mask_size or 0, kind)
     for index, counts in enumerate(mask_runs(logits, threshold, boxes, size)):
         mask = paste(logits[index], threshold, boxes[index], size)
         expected = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
@@ -131,10 +131,12 @@ def test_a_square_in_the_logits_comes_back(seed: int, size: tuple[int, int], gri
     left = float(x_start + rng.uniform(0.1, 0.4) * cols)
     bottom, right = top + 0.5 * rows, left + 0.5 * cols
 
+    count = grid.mask_size or 0
+
     def signed(low: float, high: float, start: float, length: float) -> npt.NDArray[np.float64]:
         """Distance into low … high along one axis, in mask samples, at each mask sample."""
-        ends = mask_coordinate([low - 0.5, high - 0.5], start, length, grid.mask_size)
-        samples = np.arange(grid.mask_size)
+        ends = mask_coordinate([low - 0.5, high - 0.5], start, length, count)
+        samples = np.arange(count)
         distance: npt.NDArray[np.float64] = np.minimum(samples - ends[0], ends[1] - samples)
         return distance
 

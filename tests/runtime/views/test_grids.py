@@ -45,8 +45,9 @@ def test_a_box_is_the_window_of_its_location(
     assert boxes.dtype == np.float64
     for axis, index, ratio in ((0, row, view.ratio_y), (1, col, view.ratio_x)):
         start, length = boxes[0, axis], boxes[0, axis + 2]
-        assert start == (grid.stride * (index + grid.offset) - grid.window / 2) / ratio
-        assert length == grid.window / ratio
+        side = grid.sides[axis]
+        assert start == (grid.stride * (index + grid.offset) - side / 2) / ratio
+        assert length == side / ratio
         centre = (start + length / 2) * ratio
         assert_allclose(centre, grid.stride * (index + grid.offset), atol=1e-6)
 
