@@ -7,9 +7,12 @@ import importlib.util
 import json
 import runpy
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from deepmask.export.errors import ExportUsageError
 from deepmask.export.triton_repository import config, require_ours, servable_name, write_repository
 from deepmask.runtime.io import atomic
 from deepmask.runtime.triton_backend import INPUTS, OUTPUTS, TritonPythonModel, outputs_of
+from tests.runtime.boxes_model import write_boxes_model
 from tests.runtime.square_model import write_square_model
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "triton_client.py"
@@ -149,8 +153,8 @@ class Tensor(SimpleNamespace):
         return self.array
 
 
-@pytest.fixture
-def served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+@contextmanager
+def serving(repository: Path, name: str, **args: str) -> Iterator[Any]:
     """A function from named arrays to the model's response, through the repository's model.py."""
     backend = ModuleType("triton_python_backend_utils")
     backend.Tensor = Tensor  # type: ignore[attr-defined]
@@ -161,18 +165,26 @@ def served(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     backend.get_input_tensor_by_name = (  # type: ignore[attr-defined]
         lambda request, name: Tensor(name, request[name]) if name in request else None
     )
-    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", backend)
-    version = repository / "squares" / "1"
+    version = repository / name / "1"
     model = runpy.run_path(str(version / "model.py"))["TritonPythonModel"]()
     model.initialize(
         {
-            "model_repository": str(repository / "squares"),
+            "model_repository": str(repository / name),
             "model_version": "1",
             "model_instance_kind": "CPU",
+            **args,
         }
     )
-    yield model.execute
+    with patch.dict(sys.modules, {"triton_python_backend_utils": backend}):
+        yield model.execute
     model.finalize()
+
+
+@pytest.fixture
+def served(repository: Path) -> Iterator[Any]:
+    """The same of the repository's model."""
+    with serving(repository, "squares") as execute:
+        yield execute
 
 
 @pytest.mark.parametrize(("kind", "device"), [("GPU", "cuda:1"), ("CPU", "cpu")])
@@ -213,6 +225,25 @@ def test_answers_are_the_runtimes(served: Any, folder: Path) -> None:
     assert [json.loads(mask) for mask in found["masks"]] == expected.rles()
     assert found["boxes"].dtype == np.float32
     assert len(expected) == 7
+
+
+def test_a_model_without_masks_answers_boxes_and_names(tmp_path: Path) -> None:
+    """As its config.pbtxt says; where that declares fewer, of an earlier version, fewer."""
+    write_repository(write_boxes_model(tmp_path / "boxes"), tmp_path / "served")
+    text = (tmp_path / "served" / "boxes" / "config.pbtxt").read_text()
+    assert [name for name in OUTPUTS if f'name: "{name}"' in text] == ["scores", "boxes", "names"]
+    image = np.full((64, 96, 3), 127, np.uint8)
+    image[20:36, 36:52] = 254
+    request = [{"image": image}]
+    with serving(tmp_path / "served", "boxes") as execute:
+        [response] = execute(request)
+    found = {tensor.name: tensor.array for tensor in response.tensors}
+    assert found["names"].tolist()[0] == b"bright"
+    np.testing.assert_allclose(found["boxes"][0], [36, 20, 16, 16], rtol=1e-4)
+    fewer = json.dumps({"output": [{"name": "scores"}, {"name": "boxes"}]})
+    with serving(tmp_path / "served", "boxes", model_config=fewer) as execute:
+        [response] = execute(request)
+    assert [tensor.name for tensor in response.tensors] == ["scores", "boxes"]
 
 
 def test_a_bad_request_does_not_spoil_the_others(served: Any) -> None:

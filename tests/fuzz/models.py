@@ -20,6 +20,7 @@ from deepmask.runtime.engines.tensorrt.plan_cache import FORMAT, Identity, find,
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import ModelFolderError
 from tests.fuzz.mutations import EDGES, Target, damaged, damaged_json, exchanged
+from tests.runtime.boxes_model import write_boxes_model
 from tests.runtime.chains_model import write_chains_model
 from tests.runtime.named_model import write_named_model
 from tests.runtime.square_model import write_square_model
@@ -36,6 +37,8 @@ VALUES = (
         "any",
         "int64",
         "rank",
+        [32, 0.5],
+        "near_move",
     ),
     *(["image"], ["code", "score"], ["features"], ["skips", "features"], ["skips", "locations"]),
 )
@@ -49,6 +52,8 @@ def good(form: str) -> Path:
         return write_chains_model(folder)
     if form == "named":
         return write_named_model(folder)
+    if form in ("boxes", "boxes in stages"):
+        return write_boxes_model(folder, stages=form == "boxes in stages")
     return write_square_model(folder, refined=form == "refined")
 
 
@@ -102,10 +107,10 @@ OPERATORS = ("Loop", "Expand", "ConstantOfShape", "Resize", "Conv", "Gather", "R
 def read_graph(path: Path, form: str) -> None:
     """The graph in the place of the one that it looks like, with its hash in `model.json`."""
     folder, content = copied(path, form), path.read_bytes()
-    name = "score"
-    for mark, place in ((b"locations", "mask"), (b"SpaceToDepth", "trunk")):
-        name = place if mark in content else name
     manifest = json.loads((good(form) / "model.json").read_bytes())
+    name = "anchors" if form == "boxes" else "score"
+    for mark, place in ((b"locations", "mask"), (b"SpaceToDepth", "trunk")):
+        name = place if mark in content and form != "boxes" else name
     coarse = form == "refined" and name != "score" and b"skips" not in content
     stages = (manifest["coarse"] if coarse else manifest)["stages"]
     described = next(stage for stage in stages if stage["name"] == name)
@@ -176,7 +181,10 @@ TARGETS = (
     _target("model.json, refined", make_manifest, read_manifest, form="refined"),
     _target("model.json, chains", make_manifest, read_manifest, form="chains"),
     _target("model.json, names", make_manifest, read_manifest, form="named"),
+    _target("model.json, boxes", make_manifest, read_manifest, form="boxes"),
+    _target("model.json, boxes in stages", make_manifest, read_manifest, form="boxes in stages"),
     _target("onnx graphs", make_graph, read_graph, form="plain"),
     _target("onnx graphs, refined", make_graph, read_graph, form="refined"),
+    _target("onnx graphs, boxes", make_graph, read_graph, form="boxes"),
     Target("plan descriptions", make_plan, read_plan, (Rebuild,)),
 )

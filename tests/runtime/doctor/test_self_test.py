@@ -15,6 +15,7 @@ from deepmask.runtime.doctor.ways import on_cpu, ways
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.errors import OneLineError
 from deepmask.runtime.io.outputs import RefusedError
+from tests.runtime.boxes_model import write_boxes_model
 from tests.runtime.named_model import write_named_model
 from tests.runtime.square_model import write_square_model
 
@@ -39,6 +40,15 @@ def test_names_are_compared_too(tmp_path: Path) -> None:
     [result] = self_test(load, [Way("the same", load)], times=1)
     assert result.failed == []
     assert result.stages["class"] == 0
+
+
+def test_a_model_without_masks_is_compared(tmp_path: Path) -> None:
+    load = partial(on_cpu, write_boxes_model(tmp_path / "model", stages=True))
+    [result] = self_test(load, [Way("the same", load)], times=1)
+    assert result.failed == []
+    assert result.stages.keys() >= {"near_score", "near_move", "tone", "class"}
+    assert "mask" not in result.stages
+    assert result.found == 1.0
 
 
 def test_what_is_wrong_is_told(model_folder: Path, tmp_path: Path) -> None:

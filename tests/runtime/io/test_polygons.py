@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
 
 from deepmask.coco.segmentation import to_rle
-from deepmask.runtime.io.polygons import Ring, join, outline
+from deepmask.runtime.io.polygons import Ring, area, join, masks_of, outline
 from tests.runtime.io.blobs import draw_blob, encoded, iou
 
 SIZE = (90, 120)
@@ -96,3 +96,12 @@ def test_few_corners_are_enough() -> None:
     cv2.circle(mask, (60, 45), 40, 1, -1)
     rings = outline(encoded(mask.astype(np.bool_)))
     assert corners(rings) <= 20
+
+
+def test_a_box_has_four_corners_and_is_no_mask() -> None:
+    box = np.array([2.5, 3.0, 10.0, 4.25])
+    [ring] = outline(box)
+    assert ring.tolist() == [[2.5, 3.0], [12.5, 3.0], [12.5, 7.25], [2.5, 7.25]]
+    assert area(box) == 43
+    with pytest.raises(ValueError, match="the model gives boxes only"):
+        masks_of([box])

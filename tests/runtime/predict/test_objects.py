@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rlemasklib import RLEMask
 
 from deepmask import Proposals
-from deepmask.runtime.predict.objects import choose_objects, flatten
+from deepmask.runtime.predict.objects import choose_boxes, choose_objects, flatten
 
 SIZE = (60, 80)
 Box = tuple[int, int, int, int]
@@ -110,3 +110,19 @@ def test_the_smaller_object_owns_what_two_share() -> None:
     covered = Proposals(falling(3), [PERSON, *halves], SIZE).objects(parts=True, nms=0.9, flat=True)
     assert covered.areas.tolist() == [400, 400]
     assert covered.scores.tolist() == pytest.approx([0.75, 0.5])
+
+
+def test_boxes_of_one_label_do_not_repeat() -> None:
+    """What lies in another box, or in the same place under another name, is an object, too."""
+    whole, again, part = (
+        (10.0, 10.0, 20.0, 40.0),
+        (10.0, 12.0, 20.0, 40.0),
+        (14.0, 10.0, 12.0, 12.0),
+    )
+    boxes = np.array([whole, again, again, part, whole])
+    scores, labels = np.array([0.9, 0.8, 0.7, 0.5, 0.2], np.float32), np.array([0, 0, 1, 0, 2])
+    assert choose_boxes(boxes, scores, labels) == [0, 2, 3]
+    assert choose_boxes(boxes, scores, labels, min_score=0.1) == [0, 2, 3, 4]
+    assert choose_boxes(boxes, scores, labels, nms=1) == [0, 1, 2, 3]
+    assert choose_boxes(boxes, scores, labels, top=2) == [0, 2]
+    assert choose_boxes(boxes[:0], scores[:0], labels[:0]) == []
