@@ -39,6 +39,9 @@ EXTRA = ("torch", "onnx", "onnxscript", "onnxruntime")
     help="Model folder to write. An exported model that is there is replaced, anything else is "
     "not.  [default: beside the checkpoint and named after it; for a MODEL with its precision]",
 )
+@click.option(
+    "--force", is_flag=True, help="Replace also a model that was changed since it was exported."
+)
 @click.option("--name", help="The model's name in model.json.  [default: the source's]")
 @click.option(
     "--weights",

@@ -49,7 +49,7 @@ def export_model(
     check_name(name)
     check_precision(options)
     check_validation(options)
-    require_replaceable(out)
+    require_replaceable(out, options.force)
     photographs = None
     if options.photographs is not None:
         photographs = choose_photographs(options.photographs, report)
@@ -73,7 +73,7 @@ def export_model(
         options.scales, options.threshold, options.overlap, options.scale_prior
     )
     sketch = manifest_of(dense, description, name=name, about={})
-    with staged(out) as stage:
+    with staged(out, options.force) as stage:
         folder = stage if options.precision == "fp32" else stage / "fp32"
         folder.mkdir(exist_ok=True)
         _write_graphs(folder, dense, sketch, options, report)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _LONGEST_NAME = 200
 #: What an exported model can still be given: the other options are for a checkpoint.
-FOR_A_MODEL = ("name", "precision", "photographs")
+FOR_A_MODEL = ("name", "precision", "photographs", "force")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class ExportOptions:
     validation     COCO instances file to choose threshold, overlap and scale prior on, as far as
                    they are not given; `validation_images` is the folder of its pictures.
     scores_from    another checkpoint of the same preset, whose scores rank this one's masks.
+    force          replace a model folder that was changed since it was exported.
     """
 
     name: str | None = None
@@ -49,6 +50,7 @@ class ExportOptions:
     scores_from: Path | None = None
     validation: Path | None = None
     validation_images: Path | None = None
+    force: bool = False
 
 
 def check_name(name: str) -> None:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from deepmask.export.errors import ExportUsageError
 from deepmask.runtime.io.atomic import NEW, SUFFIX, remove_stale, staging_folder
+from deepmask.runtime.io.written import RECORD
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.triton_backend import INPUTS, MODEL, OPTIONAL, outputs_of
 
@@ -46,7 +47,7 @@ def write_repository(folder: Path, repository: Path) -> Path:
     target = place / str(version)
     with staging_folder(target) as work:
         stage = work / NEW
-        shutil.copytree(folder, stage / MODEL)
+        shutil.copytree(folder, stage / MODEL, ignore=shutil.ignore_patterns(RECORD))
         (stage / "model.py").write_text(_MODEL_PY, encoding="utf-8")
         if not (place / CONFIG).exists():
             written = stage / CONFIG

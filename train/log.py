@@ -63,7 +63,8 @@ def brief(row: Mapping[str, float]) -> str:
     """
     row = {k: v for k, v in row.items() if not math.isnan(v)}
     parts = [f"{k.removesuffix('_loss')} {row[k]:.4f}" for k in row if k.endswith("_loss")]
-    parts += [f"{row[k]:.0f} {k.split('_')[0]}/s" for k in row if k.endswith("_per_second")]
+    rates = {k.split("_")[0]: row[k] for k in row if k.endswith("_per_second")}
+    parts += [f"{rate:.{0 if rate >= 10 else 1}f} {things}/s" for things, rate in rates.items()]
     measures = [f"{k.removeprefix('val_')} {row[k]:.3f}" for k in row if k.startswith("val_")]
     if measures:
         parts += ["| val", *measures]

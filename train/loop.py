@@ -25,6 +25,7 @@ from deepmask.train.checkpoint import save_checkpoint
 from deepmask.train.log import Log, brief, columns
 from deepmask.train.losses import validate
 from deepmask.train.optimise import learning_rate
+from deepmask.train.pace import Pace
 from deepmask.train.recall import DECIDING, RecallImage, deciding, measure_recall
 from deepmask.train.trainer import Trainer
 
@@ -56,7 +57,8 @@ def run_loop(
     """Train until the recipe's last step, or until Ctrl-C or SIGTERM; returns the signal or 0.
 
     `validation` are the fixed batches to measure on, `images` those for average recall. Each row of
-    the log is told to `report` as a line, or shown by a progress `bar` on standard error instead.
+    the log is told to `report` as a line, and the pace every ten seconds; or a progress `bar` on
+    standard error shows them instead.
     Writes `last.pt` on the schedule's timer, when stopped and at the end, `best.pt` whenever
     `DECIDING` recall is higher than ever before, and appends to `log.csv`. Of several processes
     the first does this alone, and a signal to any of them stops all at the same step.
@@ -81,7 +83,8 @@ def run_loop(
         tell = progress.set_postfix_str if bar else report
         reporter = None
         if team.leads:
-            reporter = _Reporter(trainer, validation, images, out, schedule, tell)
+            pace = None if bar else Pace(trainer.step, recipe.steps)
+            reporter = _Reporter(trainer, validation, images, out, schedule, tell, pace)
         try:
             for batch in prefetch(make, steps, threads, ahead=4 * threads):
                 trainer.train_step(batch)
@@ -126,6 +129,7 @@ class _Reporter:
     out: Path
     schedule: Schedule
     tell: Callable[[str], None]
+    pace: Pace | None
 
     def __post_init__(self) -> None:
         trainer, out = self.trainer, self.out
@@ -150,6 +154,10 @@ class _Reporter:
             self._log.write(row)
             self.tell(f"step {self.trainer.step}/{self.trainer.recipe.steps}  {brief(row)}")
             self._reported, self._marked = self.trainer.step, time.monotonic()
+            if self.pace:
+                self.pace.told()
+        elif self.pace and (line := self.pace.line(self.trainer.step)):
+            self.tell(line)
         if done or time.monotonic() - self._saved > schedule.save_seconds:
             save_checkpoint(self.trainer.checkpoint(), self.out / LAST)
             self._saved = time.monotonic()

@@ -48,7 +48,7 @@ def run(
     require_writable(outputs.by_option(), [*paths, *_files_of(options["model"])], options["force"])
     video = Video(paths[0], options["max_pixels"]) if is_video(paths[0]) else None
     things, total = ("images", len(paths)) if video is None else ("frames", video.total)
-    names = ("engine", "device", "threads", "coarse", "max_side", "zoom", "tf32", "cache")
+    names = ("engine", "device", "threads", "coarse", "max_side", "zoom", "tf32", "fp16", "cache")
     given = {name: options[name] for name in names}
     with progress_bar() as show:
         model = DeepMask.load(
@@ -76,7 +76,7 @@ def run(
     with (
         one_interrupt(),
         model,
-        outputs.writers(labels.by_id) as (writer, page),
+        outputs.writers(labels.by_id, labels.note) as (writer, page),
         suppress(KeyboardInterrupt),
         progress_bar() as show,
         # Closed at once when interrupted: nothing may run on when the model is closed.
@@ -93,6 +93,7 @@ def run(
 
     done = [outcome for outcome in outcomes if not outcome.error]
     if done:
+        outputs.write_classes([*labels.by_id.values()], [] if piped else paths)
         if total != 1:
             say(rate.line(len(done)))
         _tell(model, done, things, outputs.written(options["overlay"]))

@@ -9,10 +9,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from deepmask.runtime.cli.inputs import InputError
-from deepmask.runtime.io.formats import format_files
+from deepmask.runtime.io.formats import FOLDERS, format_files
 from deepmask.runtime.io.html_report import HtmlReport
-from deepmask.runtime.io.results import PICTURES, ResultsWriter, result_files
+from deepmask.runtime.io.results import PICTURES, ResultsWriter, result_files, write_file
 from deepmask.runtime.io.video import WRITTEN, is_video
+from deepmask.runtime.io.yolo import DATA_NAME, yolo_data
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Outputs:
     files     those of the format, for each input.
     page      that shows all images, or None.
     kind      the format.
+    classes   the file that says what the numbers of YOLO's labels mean, or None.
     """
 
     results: Path | None
@@ -31,12 +33,14 @@ class Outputs:
     files: Sequence[Sequence[Path]]
     page: Path | None
     kind: str = "coco"
+    classes: Path | None = None
 
     def by_option(self) -> dict[str, list[Path]]:
         """Return all files by the option that names them."""
         results = [] if self.results is None else result_files(self.results)
+        classes = [] if self.classes is None else [self.classes]
         return {
-            "--out": [*results, *(file for of_image in self.files for file in of_image)],
+            "--out": [*results, *classes, *(file for of_image in self.files for file in of_image)],
             "--overlay": [path for path in self.overlays if path is not None],
             "--html": [] if self.page is None else [self.page],
         }
@@ -51,20 +55,30 @@ class Outputs:
             told.append(f"{self.kind} files in {len(folders) - 3} more folders")
         if self.results is not None:
             told = [" and ".join(map(str, result_files(self.results)))]
+        if self.classes is not None:
+            told.append(str(self.classes))
         return [*told, *(str(path) for path in (overlay, self.page) if path is not None)]
+
+    def write_classes(self, names: Sequence[str], pictures: Sequence[Path]) -> None:
+        """Write what the numbers of YOLO's labels mean, if there are any; raises `ResultsError`.
+
+        pictures  those that keep their place.
+        """
+        if self.classes is not None:
+            write_file(self.classes, yolo_data(self.classes.parent, pictures, names))
 
     @contextmanager
     def writers(
-        self, categories: Mapping[int, str]
+        self, categories: Mapping[int, str], note: str
     ) -> Iterator[tuple[ResultsWriter | None, HtmlReport | None]]:
         """Open the results and the page, which get their names when the block ends.
 
-        categories  names of those that results may have, by id.
+        categories, note  as of `ResultsWriter`.
         """
         with (
             nullcontext()
             if self.results is None
-            else ResultsWriter(self.results, categories) as writer,
+            else ResultsWriter(self.results, categories, note) as writer,
             nullcontext() if self.page is None else HtmlReport(self.page) as page,
         ):
             yield writer, page
@@ -86,7 +100,8 @@ def plan_outputs(
         each = zip(paths, distinct_names(names), strict=True)
         files = [format_files(kind, path, out, name, options["top"]) for path, name in each]
     overlays = overlay_paths(names, options["overlay"])
-    return Outputs(results, overlays, files, options["html"], kind)
+    classes = (out or Path(FOLDERS[kind] or "")) / DATA_NAME if kind == "yolo-seg" else None
+    return Outputs(results, overlays, files, options["html"], kind, classes)
 
 
 def overlay_paths(names: Sequence[str], overlay: Path | None) -> list[Path | None]:

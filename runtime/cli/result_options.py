@@ -49,7 +49,7 @@ _OPTIONS = (
     click.option(
         "--min-score",
         type=IOU,
-        help="Least score of an object.  [default: a quarter of the image's best; what ranks far "
+        help="Least score of an object.  [default: 0.3 of the image's best; what ranks far "
         "down the list is no object, either]",
     ),
     option(
@@ -64,12 +64,14 @@ _OPTIONS = (
     click.option(
         "--labels/--no-labels",
         default=None,
-        help="Tell what the objects are.  [default: if the model has categories]",
+        help="Tell what the objects are, of those among the first 100 proposals; later ones keep "
+        "no name.  [default: if the model has categories]",
     ),
     click.option(
         "--categories",
         metavar="NAME,NAME…",
-        help="Keep only objects of these categories of the model's, names or ids.",
+        help="Keep only objects of these categories of the model's, names or ids; 'object' stands "
+        "for those without a name.",
     ),
     click.option(
         "--label-score",

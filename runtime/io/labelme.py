@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from rlemasklib import RLEMask
 
 from deepmask.runtime.io.polygons import Shape, outline
+from deepmask.runtime.io.relative import relative_path
 
 #: Of labelme, whose format this is.
 _VERSION = "5.5.0"
@@ -42,7 +42,7 @@ def labelme_json(
         "version": _VERSION,
         "flags": {},
         "shapes": shapes,
-        "imagePath": _relative(picture, target.parent),
+        "imagePath": relative_path(picture, target.parent),
         "imageData": None,
         "imageHeight": size[0],
         "imageWidth": size[1],
@@ -66,10 +66,3 @@ def _shape(points: list[list[float]], number: int, score: float, name: str) -> d
         "flags": {},
         "mask": None,
     }
-
-
-def _relative(picture: Path, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(picture, folder)).as_posix()
-    except ValueError:  # another drive of Windows
-        return picture.resolve().as_posix()

@@ -86,7 +86,7 @@ def _require_replaceable(
             f"{named}: is an input, which is never replaced: give another name or folder"
         )
     if path.is_dir():
-        raise UnwritableError(f"{named}: is a folder, expected the name of a file")
+        raise RefusedError(f"{named}: is a folder, expected the name of a file")
     if path.exists() and not path.is_file():
         raise RefusedError(f"{named}: is a device, expected the name of a file")
     if written is not None and not _may_go(path, written):

@@ -59,14 +59,17 @@ def draw_boxes(
     canvas = image.copy()
     width = _line_width(image.shape[:2])
     limit = np.array([image.shape[1], image.shape[0]]) - 1
+    corners = {}
     for index in order:
         low = np.floor(boxes[index, :2]).astype(int)
+        corners[index] = (int(low[0]), int(low[1]))
         high = np.clip(np.ceil(boxes[index, :2] + boxes[index, 2:]).astype(int) - 1, low, limit)
         shade = 0.35 * colour(index)
         for line, paint in ((width + 2, shade), (width, colour(index))):
             rgb = np.rint(paint).tolist()
             cv2.rectangle(canvas, low.tolist(), high.tolist(), rgb, line, cv2.LINE_AA)
-        _write(canvas, _caption(index, names), (int(low[0]), int(low[1])), colour(index), True)
+    for index in order:  # over all frames
+        _write(canvas, _caption(index, names), corners[index], colour(index), True)
     return canvas
 
 

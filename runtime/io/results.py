@@ -45,10 +45,13 @@ class ResultsWriter:
     added by then. Without any image no file appears.
     """
 
-    def __init__(self, path: Path, categories: Mapping[int, str] = {1: "object"}) -> None:
+    def __init__(
+        self, path: Path, categories: Mapping[int, str] = {1: "object"}, note: str = ""
+    ) -> None:
         """Open both temporary files, in a folder that is made if need be; raises `ResultsError`.
 
         categories  names of those that results may have, by id.
+        note        what a reader of the results should know.
         """
         if path.is_dir():
             raise ResultsError(f"{path}: is a folder, expected the name of a JSON file")
@@ -57,7 +60,8 @@ class ResultsWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ResultsError(f"{path}: cannot be written ({error.strerror})") from error
-        head = f'{{"info": {{"description": "made by {NAME}"}}, "images": [\n'
+        made_by = json.dumps("; ".join(filter(None, [f"made by {NAME}", note])))
+        head = f'{{"info": {{"description": {made_by}}}, "images": [\n'
         known = json.dumps([{"id": one, "name": name} for one, name in categories.items()])
         self._results = _ArrayFile(self.path, "[\n", "\n]\n")
         try:

@@ -6,6 +6,7 @@ be chosen from, whatever its scores mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,12 +18,11 @@ from deepmask.runtime.predict.nms import NMS, kept_boxes
 
 #: Most objects.
 TOP = 20
-#: Proposals looked at, repeats apart, and for each object that may be chosen: what ranks lower is
-#: seldom one. Of what was chosen in 32 labelled photographs, 43 % were labelled objects among the
-#: best five proposals, 8 % among those ranked 20 to 40, 1 % beyond 150.
-_LOOKED_AT, _FOR_EACH = 40, 2
-#: Proposals below this share of the picture's best score are no objects.
-_LEAST_SHARE = 0.25
+#: Proposals looked at for each object that may be chosen, repeats apart, and the share of the
+#: picture's best score below which they are no objects. On 150 labelled photographs 40 % of the 7.9
+#: chosen in each are labelled objects, 38 % of which are found; with 2 and 0.25 it is 35 % of 9.4,
+#: and 40 % are found: one in ten of what that adds is labelled.
+_LOOKED_AT, _LEAST_SHARE = 1.25, 0.3
 #: A proposal with more of itself in objects chosen before is a part, or a group of them.
 _MOST_COVERED = 0.5
 #: A mask of more than this share of the picture is a scene: what lies in it is no part of it.
@@ -41,8 +41,8 @@ def choose_objects(
     """Return the indices of up to `top` of N masks that show distinct objects, best first.
 
     scores     (N,), descending.
-    min_score  least score of an object. By default a quarter of the best one; and of proposals
-               only the first 40, or twice `top`, are looked at, repeats not counted.
+    min_score  least score of an object. By default 0.3 of the best one; and of proposals only the
+               first 1.25 × `top` are looked at, repeats not counted.
     nms        IoU with a better object above which a mask is left out (non-maximum suppression).
     parts      keep also what is mostly inside of better objects: parts of a whole, and groups.
     """
@@ -50,7 +50,7 @@ def choose_objects(
         return []
     areas = rle.areas(masks)
     least = _LEAST_SHARE * scores.max(initial=0) if min_score is None else min_score
-    left = max(_LOOKED_AT, _FOR_EACH * top) if min_score is None else len(masks)
+    left = math.ceil(_LOOKED_AT * max(top, TOP)) if min_score is None else len(masks)
     chosen: list[int] = []
     covered = RLEMask.zeros(masks[0].shape)
     for index in np.flatnonzero((areas > 0) & (scores >= least)).tolist():

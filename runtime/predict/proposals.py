@@ -153,7 +153,7 @@ class Proposals:
         """Return the distinct objects among the proposals, best first: object i has number i + 1.
 
         top        most objects.
-        min_score  least score of an object. By default a quarter of the best one, and objects are
+        min_score  least score of an object. By default 0.3 of the best one, and objects are
                    looked for only among the first proposals (see `choose_objects`).
         nms        IoU with a better object above which a proposal is left out, 0…1.
         parts      keep also what is mostly inside of better objects: parts of a whole, and groups.

@@ -27,6 +27,7 @@ from deepmask.networks.families import dense_model, describe
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.networks.trunks import InitialiseError
 from deepmask.runtime.io.checksum import sha256_of
+from deepmask.runtime.io.written import RECORD
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.model.shipped import shipped_model
@@ -54,6 +55,7 @@ def test_the_folder_holds_what_model_json_says(r18_export: Path) -> None:
     content = json.loads((r18_export / "model.json").read_text(encoding="utf-8"))
     weights = r18_export.name.removeprefix("r18-")
     assert sorted(path.name for path in r18_export.iterdir()) == [
+        RECORD,
         "mask.onnx",
         "model.json",
         "score.onnx",
@@ -179,7 +181,8 @@ def test_an_export_that_deviates_fails_and_leaves_what_was_there(
     shutil.copytree(shipped_model(), out)
     (out / "score.onnx").unlink()  # incomplete, and a model all the same
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    monkeypatch.setattr(sys, "argv", ["deepmask-export", str(tiny_checkpoint), "--out", str(out)])
+    given = ["deepmask-export", str(tiny_checkpoint), "--out", str(out), "--force"]
+    monkeypatch.setattr(sys, "argv", given)
     with pytest.raises(SystemExit) as exit_:
         cli.main()
     printed = capsys.readouterr()

@@ -22,22 +22,28 @@ def write_model(folder: Path, graph: str) -> None:
     (folder / "model.json").write_text(json.dumps(content), encoding="utf-8")
 
 
+def export(folder: Path, graph: str, *, force: bool = False) -> None:
+    """Export a model."""
+    with staged(folder, force) as stage:
+        write_model(stage, graph)
+
+
 def test_a_new_folder_appears_when_the_block_ends(tmp_path: Path) -> None:
     out = tmp_path / "new" / "model"
     with staged(out) as stage:
         write_model(stage, "first")
         assert not out.exists()
-    assert sorted(path.name for path in out.iterdir()) == ["model.json", "score.onnx"]
+    assert sorted(path.name for path in out.iterdir()) == [RECORD, "model.json", "score.onnx"]
     assert list((tmp_path / "new").iterdir()) == [out]
 
 
 def test_a_model_is_replaced_whole(tmp_path: Path) -> None:
     out = tmp_path / "model"
-    write_model(out, "first")
+    export(out, "first")
     with staged(out) as stage:
         write_model(stage, "second")
         assert (out / "score.onnx").read_text(encoding="utf-8") == "first"
-    assert sorted(path.name for path in out.iterdir()) == ["model.json", "score.onnx"]
+    assert sorted(path.name for path in out.iterdir()) == [RECORD, "model.json", "score.onnx"]
     assert (out / "score.onnx").read_text(encoding="utf-8") == "second"
     assert list(tmp_path.iterdir()) == [out]
 
@@ -47,7 +53,7 @@ def test_a_failure_leaves_the_old_model_and_nothing_else(
     failure: BaseException, tmp_path: Path
 ) -> None:
     out = tmp_path / "model"
-    write_model(out, "first")
+    export(out, "first")
 
     def fail() -> None:
         with staged(out) as stage:
@@ -64,7 +70,7 @@ def test_the_old_model_comes_back_when_the_new_one_cannot_take_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "model"
-    write_model(out, "first")
+    export(out, "first")
     replace = Path.replace
 
     def refuse(self: Path, target: Path) -> Path:
@@ -85,7 +91,7 @@ def test_an_interrupt_between_the_renames_loses_no_model(
 ) -> None:
     """Ctrl-C just after the old model was moved away, or the new one was moved in."""
     out = tmp_path / "model"
-    write_model(out, "first")
+    export(out, "first")
     replace, done = Path.replace, list[str]()
 
     def interrupted(self: Path, target: Path) -> Path:
@@ -125,7 +131,7 @@ def test_what_is_no_model_is_never_replaced(tmp_path: Path) -> None:
         require_replaceable(folder)
     (folder / "one.jpg").unlink()
     (folder / RECORD).touch()  # of a picture that was drawn there, and is gone
-    require_replaceable(folder)
+    require_replaceable(folder, force=True)
     (folder / "coarse_trunk.onnx").write_bytes(b"")
     with pytest.raises(ExportUsageError, match=r"also holds coarse_trunk\.onnx, which no export"):
         require_replaceable(folder)
@@ -138,3 +144,21 @@ def test_what_is_no_model_is_never_replaced(tmp_path: Path) -> None:
     assert "\n" not in str(told.value)
     with pytest.raises(ExportUsageError, match="is a file: give --out a folder"):
         require_replaceable(folder / "model.json")
+
+
+@pytest.mark.parametrize("name", ["score.onnx", "model.json"])
+def test_a_model_that_was_changed_by_hand_is_kept(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "model"
+    export(out, "first")
+    content = (out / name).read_bytes() + b"\n"
+    (out / name).write_bytes(content)
+    changed = rf"{name} was changed since it was exported.* or --force to replace the model"
+    with pytest.raises(ExportUsageError, match=changed):
+        require_replaceable(out)
+    with pytest.raises(ExportUsageError, match=changed):
+        export(out, "second")
+    assert (out / name).read_bytes() == content
+    assert list(tmp_path.iterdir()) == [out]
+    export(out, "second", force=True)
+    assert (out / "score.onnx").read_text(encoding="utf-8") == "second"
+    require_replaceable(out)

@@ -22,6 +22,7 @@ from deepmask.export.precision.calibration_set import Photographs
 from deepmask.export.precision.reduce import write_reduced
 from deepmask.networks.deepmask import DeepMaskNetwork as Network
 from deepmask.networks.dense.torch_engine import runnable
+from deepmask.runtime.io.written import RECORD
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.predict.find_masks import Windows
@@ -46,6 +47,7 @@ def sharp_export(sharp_network: Network, tmp_path_factory: pytest.TempPathFactor
 def test_the_folder_has_both_forms(sharp_export: Path) -> None:
     manifest = load_manifest(sharp_export)
     assert sorted(path.name for path in sharp_export.iterdir()) == [
+        RECORD,
         "coarse_mask.onnx",
         "coarse_trunk.onnx",
         "mask.onnx",

@@ -45,6 +45,8 @@ def test_names_are_written_everywhere(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     results = results_of(folder / "r.json")
     assert categories(folder / "r.json") == LISTED
+    about = json.loads((folder / "r.images.json").read_text())["info"]["description"]
+    assert "the first 100 proposals of an image are named" in about
     names = [LISTED[result["category_id"]] for result in results]
     assert sorted(names)[:3] == ["bright", "dark", "dark"]
     rows = table(done.stdout)
@@ -75,19 +77,30 @@ def test_other_formats(folder: Path) -> None:
     lines = (folder / "out" / "a.txt").read_text().splitlines()
     numbers = [["dark", "bright", "object"][int(line.split()[0])] for line in lines]
     assert numbers == list(labels.values())
+    data = (folder / "out" / "data.yaml").read_text().splitlines()
+    assert data[1:] == [
+        *('train: ".."', 'val: ".."', "names:", '  0: "dark"', '  1: "bright"', '  2: "object"')
+    ]
 
 
 @pytest.mark.parametrize(
     ("wanted", "names"),
-    [("dark", {"dark"}), ("Bright, DARK", {"dark", "bright"}), ("7", {"bright"})],
+    [
+        ("dark,", {"dark"}),
+        ("Bright, DARK", {"dark", "bright"}),
+        ("7", {"bright"}),
+        ("object", {"object"}),
+        ("object,dark", {"dark", "object"}),
+    ],
 )
 def test_some_categories_are_kept(folder: Path, wanted: str, names: set[str]) -> None:
-    options = ("--categories", wanted, "--out", "some.json", "--force")
+    options = ("--categories", wanted, "--label-score", 0.9, "--out", "some.json", "--force")
     for more in ((), ("--proposals", 80)):
         done = run("a.png", *CPU, *options, *more, cwd=folder)
         assert (done.returncode, done.stderr) == (0, "")
         assert {LISTED[r["category_id"]] for r in results_of(folder / "some.json")} == names
-        assert {row[7] for row in table(done.stdout)} == names
+        shown = {"-" if name == "object" else name for name in names}
+        assert {row[7] for row in table(done.stdout)} in (shown, shown - {"-"} if more else shown)
 
 
 def test_a_category_adds_no_object(folder: Path) -> None:
@@ -116,6 +129,7 @@ def test_what_options_ask_for(named: Manifest, plain: Manifest) -> None:
     assert labels_of(named, {**GIVEN, "labels": True}) == Labels(True, None, LISTED)
     assert labels_of(named, {**GIVEN, "labels": False}) == unnamed
     assert labels_of(plain, GIVEN) == labels_of(plain, {**GIVEN, "labels": False}) == unnamed
+    assert labels_of(plain, {**GIVEN, "categories": "Object"}) == unnamed  # which all of them are
 
 
 @pytest.mark.parametrize(
@@ -125,7 +139,9 @@ def test_what_options_ask_for(named: Manifest, plain: Manifest) -> None:
         (False, {"categories": "dog"}, "--categories: squares has no categories: leave it out"),
         (False, {"label_score": 0.5}, "--label-score: squares has no categories: leave it out"),
         (True, {"categories": "dark,dog"}, "the model has no 'dog'; it has dark, bright"),
-        (True, {"categories": ""}, "--categories: the model has no ''; it has dark, bright"),
+        (True, {"categories": ""}, "--categories: names nothing; give names between commas, as"),
+        (False, {"categories": " ,"}, "--categories: names nothing; give names between commas"),
+        (False, {"categories": "object,dog"}, "--categories: squares has no categories: leave it"),
         (True, {"labels": False, "categories": "dark"}, "--no-labels and --categories exclude"),
         (True, {"labels": False, "label_score": 0.1}, "--no-labels and --label-score exclude each"),
     ],
@@ -142,6 +158,7 @@ def test_what_cannot_be_is_refused(
 def test_wrong_use_exits_with_2(folder: Path) -> None:
     done = run("a.png", *CPU, "--categories", "dog", "--out", "never.json", cwd=folder)
     assert done.returncode == 2
-    told = "Error: --categories: the model has no 'dog'; it has dark, bright"
-    assert done.stderr.splitlines()[-1] == f"{told} (deepmask-trt-run --help explains)"
+    told = "Error: --categories: the model has no 'dog'; it has dark, bright, object; 'object' "
+    rest = "stands for those without a name (deepmask-trt-run --help explains)"
+    assert done.stderr.splitlines()[-1] == told + rest
     assert not (folder / "never.json").exists()

@@ -119,7 +119,7 @@ def test_a_label_map_has_the_numbers_of_the_objects(folder: Path) -> None:
     ("kind", "files"),
     [
         ("labelme", {"pictures/a.json", "pictures/b.json"}),
-        ("yolo-seg", {"labels/a.txt", "labels/b.txt"}),
+        ("yolo-seg", {"labels/a.txt", "labels/b.txt", "labels/data.yaml"}),
         ("png", {"masks/a.png", "masks/b.png"}),
         ("cutout", {f"cutouts/{name}-{number}.png" for name in "ab" for number in (1, 2)}),
     ],

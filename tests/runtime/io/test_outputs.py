@@ -129,7 +129,7 @@ def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     file.write_text("in the way")
     with pytest.raises(UnwritableError, match=r"^--out .*p\.json: cannot be written \(Not a dir"):
         require_writable({"--out": [file / "p.json"]}, [])
-    with pytest.raises(UnwritableError, match="is a folder, expected the name of a file"):
+    with pytest.raises(RefusedError, match="is a folder, expected the name of a file"):
         require_writable({"--out": [tmp_path]}, [])
     require_writable({"--out": [tmp_path / "new" / "deep" / "p.json"]}, [])
     require_folder("--out", tmp_path / "new" / "deep")

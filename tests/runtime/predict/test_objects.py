@@ -61,22 +61,22 @@ def test_a_scene_does_not_swallow_what_is_in_it() -> None:
 def test_top_and_scores() -> None:
     masks = [mask((8 * index, 0, 8 * index + 6, 6)) for index in range(10)]
     scores = np.array([0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.21, 0.19, 0.1, 0.0], np.float32)
-    assert choose_objects(masks, scores) == list(range(7))  # to a quarter of the best
+    assert choose_objects(masks, scores) == list(range(6))  # to 0.3 of the best
     assert choose_objects(masks, scores, top=3) == [0, 1, 2]
     assert choose_objects(masks, scores, min_score=0.6) == [0, 1, 2]
     assert choose_objects(masks, scores, min_score=0) == list(range(10))
-    assert choose_objects(masks, scores * np.float32(0.01)) == list(range(7))
+    assert choose_objects(masks, scores * np.float32(0.01)) == list(range(6))
 
 
 def test_what_ranks_far_below_is_looked_at_for_a_given_score_only() -> None:
     def before(count: int) -> list[RLEMask]:
         return [PERSON, *[PERSON_AGAIN] * 200, *[FACE] * count, DOG]
 
-    assert choose_objects(before(38), falling(240)) == [0, 239]
-    assert choose_objects(before(39), falling(241)) == [0]
-    assert choose_objects(before(39), falling(241), top=21) == [0, 240]
-    assert choose_objects(before(39), falling(241), min_score=0.1) == [0, 240]
-    assert choose_objects(before(38), falling(240), top=2) == [0, 239]
+    assert choose_objects(before(23), falling(225)) == [0, 224]
+    assert choose_objects(before(24), falling(226)) == [0]
+    assert choose_objects(before(24), falling(226), top=21) == [0, 225]
+    assert choose_objects(before(24), falling(226), min_score=0.1) == [0, 225]
+    assert choose_objects(before(23), falling(225), top=2) == [0, 224]
 
 
 def test_empty_masks_and_none() -> None:
