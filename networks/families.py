@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from deepmask.networks.anchors import objective as anchors_objective
+from deepmask.networks.anchors.batches import faster_rcnn_batches, retinanet_batches, rpn_batches
+from deepmask.networks.anchors.config import FasterRcnnConfig, RetinaNetConfig, RpnConfig
+from deepmask.networks.anchors.faster_objective import faster_losses, faster_weights
+from deepmask.networks.anchors.learning import start_from_pyramid, train_anchors
+from deepmask.networks.anchors.recipe import AnchorRecipe, FasterRcnnRecipe
 from deepmask.networks.boxes import objective as boxes_objective
 from deepmask.networks.boxes.batches import box_batches
 from deepmask.networks.boxes.categories import with_categories_of
@@ -9,6 +15,14 @@ from deepmask.networks.boxes.config import FastRcnnConfig
 from deepmask.networks.boxes.recipe import FastRcnnRecipe
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.deepmask import DeepMaskNetwork, train_deepmask
+from deepmask.networks.dense.anchors import (
+    dense_faster_rcnn,
+    dense_retinanet,
+    dense_rpn,
+    describe_faster_rcnn,
+    describe_retinanet,
+    describe_rpn,
+)
 from deepmask.networks.dense.deepmask import dense_deepmask, describe_deepmask
 from deepmask.networks.dense.fast_rcnn import dense_fast_rcnn, describe_fast_rcnn
 from deepmask.networks.dense.fpn_lite import dense_fpn_lite, describe_fpn_lite
@@ -17,6 +31,7 @@ from deepmask.networks.dense.graphs import DenseModel, Description
 from deepmask.networks.dense.sharpmask import dense_sharpmask, describe_sharpmask
 from deepmask.networks.family import AnyFamily, Family, Validation
 from deepmask.networks.fast_rcnn import FastRcnn, start_from_proposals, train_head
+from deepmask.networks.faster_rcnn import FasterRcnn
 from deepmask.networks.fpn_lite import FpnLite, train_fpn_lite
 from deepmask.networks.fpn_masks import FpnMasks, train_fpn_masks
 from deepmask.networks.network import Network
@@ -32,6 +47,8 @@ from deepmask.networks.patches.losses import (
 )
 from deepmask.networks.patches.recipe import DeepMaskRecipe, SharpMaskRecipe
 from deepmask.networks.patches.score_swap import with_scores_of
+from deepmask.networks.retinanet import RetinaNet
+from deepmask.networks.rpn import Rpn
 from deepmask.networks.sharpmask import SharpMaskNetwork, start_from, train_refinement
 from deepmask.networks.whole import objective as whole_objective
 from deepmask.networks.whole.batches import whole_batches
@@ -112,6 +129,53 @@ FAMILIES: dict[str, AnyFamily] = {
         dense=dense_fpn_masks,
         describe=describe_fpn_masks,
         trainable=train_fpn_masks,
+    ),
+    "rpn": Family(
+        config=RpnConfig,
+        recipe=AnchorRecipe,
+        units="crops",
+        build=Rpn,
+        batches=rpn_batches,
+        loss_weights=anchors_objective.weights,
+        losses=anchors_objective.rpn_losses,
+        dense=dense_rpn,
+        describe=describe_rpn,
+        trainable=train_anchors,
+        base=RpnConfig.base,
+        base_or_init=True,
+        start_from=start_from_pyramid,
+    ),
+    "retinanet": Family(
+        config=RetinaNetConfig,
+        recipe=AnchorRecipe,
+        units="crops",
+        build=RetinaNet,
+        batches=retinanet_batches,
+        loss_weights=anchors_objective.weights,
+        losses=anchors_objective.retinanet_losses,
+        dense=dense_retinanet,
+        describe=describe_retinanet,
+        fitted=with_categories_of,
+        trainable=train_anchors,
+        base=RetinaNetConfig.base,
+        base_or_init=True,
+        start_from=start_from_pyramid,
+    ),
+    "faster-rcnn": Family(
+        config=FasterRcnnConfig,
+        recipe=FasterRcnnRecipe,
+        units="crops",
+        build=FasterRcnn,
+        batches=faster_rcnn_batches,
+        loss_weights=faster_weights,
+        losses=faster_losses,
+        dense=dense_faster_rcnn,
+        describe=describe_faster_rcnn,
+        fitted=with_categories_of,
+        trainable=train_anchors,
+        base=FasterRcnnConfig.base,
+        base_or_init=True,
+        start_from=start_from_pyramid,
     ),
 }
 

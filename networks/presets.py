@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deepmask.networks.anchors.config import FasterRcnnConfig, RetinaNetConfig, RpnConfig
+from deepmask.networks.anchors.recipe import AnchorRecipe, FasterRcnnRecipe
 from deepmask.networks.boxes.config import FastRcnnConfig
 from deepmask.networks.boxes.recipe import FastRcnnRecipe
 from deepmask.networks.patches.config import (
@@ -167,6 +169,39 @@ _FPN_MASKS_RECIPE = FpnMasksRecipe(
     trunk_lr=1.0,
 )
 
+#: Chapter 5's: 16 whole pictures, flipped only. The learning rate falls in steps there.
+_RETINANET_RECIPE = AnchorRecipe(
+    steps=90_000,
+    batch=16,
+    lr=0.01,
+    weight_decay=1e-4,
+    schedule="cosine",
+    warmup=500,
+    crop=1024,
+    shrink=0.0,
+    trunk_lr=1.0,
+)
+#: On the pyramid of `fpn-lite`, whose windows are as large as these anchors.
+_LIGHT: dict[str, Any] = {
+    "trunk": "efficientnet-lite2",
+    "width": 128,
+    "cells": 4.0,
+    "hidden": 128,
+    "separable": True,
+}
+_LIGHT_RECIPE: dict[str, Any] = {
+    "steps": 12_000,
+    "batch": 8,
+    "optimiser": "adamw",
+    "lr": 1e-3,
+    "weight_decay": 0.05,
+    "schedule": "cosine",
+    "warmup": 200,
+    "clip": 5.0,
+    "average": 0.999,
+    "freeze_backbone": True,
+}
+
 #: The networks to train and use.
 USED: Mapping[str, Preset] = {
     "fpn-lite": Preset("fpn-lite", FpnLiteConfig(), _FPN_LITE_RECIPE),
@@ -176,6 +211,24 @@ USED: Mapping[str, Preset] = {
         _FAST_RCNN_LITE_RECIPE,
     ),
     "fast-rcnn": Preset("fast-rcnn", FastRcnnConfig(), _FAST_RCNN_RECIPE),
+    "rpn-lite": Preset(
+        "rpn", RpnConfig(**_LIGHT), AnchorRecipe(**_LIGHT_RECIPE, class_loss="sampled")
+    ),
+    "rpn": Preset("rpn", RpnConfig(), replace(_RETINANET_RECIPE, class_loss="sampled", lr=0.02)),
+    "retinanet-lite": Preset(
+        "retinanet", RetinaNetConfig(**_LIGHT, layers=2, last=1), AnchorRecipe(**_LIGHT_RECIPE)
+    ),
+    "retinanet": Preset("retinanet", RetinaNetConfig(), _RETINANET_RECIPE),
+    "faster-rcnn-lite": Preset(
+        "faster-rcnn",
+        FasterRcnnConfig(**_LIGHT, roi=4, code=256),
+        FasterRcnnRecipe(**_LIGHT_RECIPE, class_loss="sampled"),
+    ),
+    "faster-rcnn": Preset(
+        "faster-rcnn",
+        FasterRcnnConfig(),
+        FasterRcnnRecipe(**vars(_RETINANET_RECIPE) | {"class_loss": "sampled", "lr": 0.02}),
+    ),
     "deepmask-r18": Preset("deepmask", _R18, _R18_RECIPE),
     "sharpmask-r18": Preset(
         "sharpmask", sharpened(_R18, (32, 16, 8, 4, 4), (64, 64, 32, 16), 80), _SHARP_R18_RECIPE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -25,7 +26,7 @@ from deepmask.train.log import Log, brief, columns
 from deepmask.train.losses import validate
 from deepmask.train.optimise import learning_rate
 from deepmask.train.pace import Pace
-from deepmask.train.recall import DECIDING, RecallImage, measure_recall
+from deepmask.train.recall import DECIDING, RecallImage, deciding, measure_recall
 from deepmask.train.trainer import Trainer
 
 LAST, BEST, LOG = "last.pt", "best.pt", "log.csv"
@@ -134,7 +135,8 @@ class _Reporter:
         trainer, out = self.trainer, self.out
         remove_stale(out / LAST, out / BEST, out / LOG)
         self._log = Log(out / LOG, trainer.step, columns(trainer.family, trainer.loss_names))
-        self._highest = self._log.highest(DECIDING)
+        known = [self._log.highest(column) for column in DECIDING]
+        self._highest = next((one for one in known if one > -math.inf), -math.inf)
         self._reported = trainer.step
         self._started = self._saved = self._marked = time.monotonic()
 
@@ -180,8 +182,8 @@ class _Reporter:
     def _recall(self) -> Mapping[str, float]:
         trainer = self.trainer
         found = measure_recall(trainer.averaged(), self.images, trainer.hardware)
-        if found[DECIDING] > self._highest:
-            self._highest = found[DECIDING]
+        if deciding(found) > self._highest:
+            self._highest = deciding(found)
             save_checkpoint(trainer.checkpoint(), self.out / BEST)
         return found
 

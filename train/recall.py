@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +24,8 @@ from deepmask.train.device import Hardware
 KINDS = ("segm", "bbox")
 #: The measures taken, named as in `deepmask-eval`'s metrics.json.
 RECALLS = tuple(f"{kind}_AR@{count}" for kind in KINDS for count in COUNTS)
-#: The one that decides which checkpoint is the best.
-DECIDING = "segm_AR@100"
+#: What decides which checkpoint is the best: the first of these that there is.
+DECIDING = ("segm_AR@100", "bbox_AR@100")
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,25 @@ class RecallImage:
     objects: Objects
 
 
-def recall_images(found: LabelledSet, count: int) -> list[RecallImage]:
+def recall_images(found: LabelledSet, count: int, with_masks: bool = True) -> list[RecallImage]:
     """Read `count` pictures of a set, spread over it by id, before training starts.
 
+    with_masks  whether objects are to be found by their masks, too.
     Raises `LabelError` for a picture that cannot be decoded, and when there is no object to find.
     """
     ordered = sorted(found.images, key=lambda image: image.id)
     places = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
     chosen = [ordered[place] for place in places]
-    if any(item.segmentation is None for item in found.objects):
+    if with_masks and any(item.segmentation is None for item in found.objects):
         raise LabelError(
             f"{found.name}: its objects have boxes but no outlines, which average recall is "
             "measured on: turn it off by --recall-every 0"
         )
     annotated = found.by_image()
     images = [
-        RecallImage(image, read_picture(image), objects_of(annotated[image.id], with_masks=True))
+        RecallImage(
+            image, read_picture(image), objects_of(annotated[image.id], with_masks=with_masks)
+        )
         for image in chosen
     ]
     if not any(len(image.objects.ids) for image in images):
@@ -74,13 +78,27 @@ def measure_recall(
 
 
 def recall_of(model: DeepMask, images: Sequence[RecallImage]) -> Mapping[str, float]:
-    """Return `RECALLS` of a loaded model, 0…1; NaN where the images hold no object."""
+    """Return `RECALLS` of a loaded model, 0…1.
+
+    NaN where the images hold no object, and for the masks of a model that gives boxes only.
+    """
+    with_masks = model.manifest.has_masks
+    kinds = KINDS if with_masks else KINDS[1:]
+    # Boxes that a name is not sure of are left out otherwise.
+    least = 0.0 if model.manifest.categories and not with_masks else None
     totals = {kind: Totals(resamples=0) for kind in KINDS}
     for image in images:
-        proposals = model(image.pixels, proposals=max(COUNTS)).to_coco(image.picture.id)
-        candidates = to_candidates(list(map(dict, proposals)), image.picture, with_masks=True)
-        ranks = rank_matches(candidates, image.objects, KINDS)
-        for kind in KINDS:
+        proposals = model(image.pixels, proposals=max(COUNTS), label_score=least)
+        results = list(map(dict, proposals.to_coco(image.picture.id)))
+        candidates = to_candidates(results, image.picture, with_masks=with_masks)
+        ranks = rank_matches(candidates, image.objects, kinds)
+        for kind in kinds:
             totals[kind].add(image.picture.id, ranks[kind])
-    found = {f"{kind}_{k}": v for kind in KINDS for k, v in measures(totals[kind]).items()}
-    return {name: float(found[name][0]) for name in RECALLS}
+    found = {f"{kind}_{k}": v for kind in kinds for k, v in measures(totals[kind]).items()}
+    return {name: float(found[name][0]) if name in found else math.nan for name in RECALLS}
+
+
+def deciding(found: Mapping[str, float]) -> float:
+    """Return the recall that decides which checkpoint is the best; NaN if there is none."""
+    known = [found[name] for name in DECIDING if not math.isnan(found[name])]
+    return known[0] if known else math.nan

@@ -13,7 +13,7 @@ import torch
 
 from deepmask.coco.annotations import LabelledSet
 from deepmask.coco.categories import with_categories
-from deepmask.networks.families import FAMILIES, family_of
+from deepmask.networks.families import FAMILIES, describe, family_of
 from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.network import Network
 from deepmask.networks.presets import PRESETS, Preset
@@ -261,7 +261,8 @@ def _measured_on(
         if validation is not None:
             batches = validation.batches(found, network.config, recipe, request.val_samples)
         if request.schedule.recall_every:
-            images = recall_images(found, request.recall_images)
+            with_masks = any(grid.mask_size for grid in describe(network.config).grids)
+            images = recall_images(found, request.recall_images, with_masks)
     return batches, images
 
 

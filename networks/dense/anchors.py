@@ -85,7 +85,7 @@ def dense_rpn(network: Rpn) -> DenseModel:
 def dense_retinanet(network: RetinaNet) -> DenseModel:
     """Return the graph of a network in evaluation mode."""
     config = network.config
-    last = ("network.category.1.weight", "network.offset.1.weight")
+    last = ("network.category.last.weight", "network.offset.last.weight")
     graph = _anchor_graph(AnchorStage(network), config, len(config.category_ids), last)
     return DenseModel(DenseForm((graph,), _reference(network)))
 

@@ -30,7 +30,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_recall(
     figures = iter([0.1, 0.3, math.nan, 0.2, 0.25, 0.4])
     monkeypatch.setattr(
         "deepmask.train.loop.measure_recall",
-        lambda *_: {**dict.fromkeys(RECALLS, 0.0), DECIDING: next(figures)},
+        lambda *_: {**dict.fromkeys(RECALLS, 0.0), DECIDING[0]: next(figures)},
     )
     kept = []
     for steps in (4, 5, 6):
@@ -44,7 +44,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_recall(
     assert kept == [2, 2, 6]
     with (tmp_path / LOG).open() as file:
         rows = list(csv.DictReader(file))
-    assert [row[DECIDING] for row in rows] == ["0.1", "0.3", "", "0.2", "0.25", "0.4"]
+    assert [row[DECIDING[0]] for row in rows] == ["0.1", "0.3", "", "0.2", "0.25", "0.4"]
 
 
 def test_losses_fetched_late_still_stop_training_before_anything_is_saved(

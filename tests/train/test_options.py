@@ -60,6 +60,7 @@ def test_a_preset_is_shown_whole(name: str) -> None:
     for key, value in PRESETS[name].config.to_dict().items():
         shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         shown = f"{value:g}" if isinstance(value, float) else shown or "(none)"
+        shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else shown
         assert rows[key] == shown
     assert rows["--steps"] == str(PRESETS[name].recipe.steps)
     assert float(rows["--lr"]) == PRESETS[name].recipe.lr

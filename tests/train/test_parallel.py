@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from deepmask.coco.reader import read_coco
+from deepmask.networks.anchors.recipe import AnchorRecipe
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.patches.batches import ScoredPatchBatches
 from deepmask.networks.patches.config import DeepMaskConfig
@@ -28,6 +29,7 @@ from deepmask.networks.recipe import Recipe
 from deepmask.networks.whole.recipe import FpnLiteRecipe, FpnMasksRecipe
 from deepmask.train.checkpoint import load_checkpoint
 from deepmask.train.parallel import ALONE, Team, local_device
+from tests.networks.tiny_anchors import LIGHT_RETINANET
 from tests.networks.tiny_fpn import TINY
 from tests.networks.tiny_masks import TINY_MASKS
 from tests.train.small import SMALL, data, deepmask_train
@@ -116,6 +118,7 @@ def test_two_processes_train_as_one(
         ("deepmask", tiny_model, replace(plain, alternate=True)),
         ("fpn-lite", TINY, FpnLiteRecipe(**whole)),
         ("fpn-masks", TINY_MASKS, FpnMasksRecipe(**whole)),
+        ("retinanet", LIGHT_RETINANET, AnchorRecipe(batch=5, steps=3, crop=128)),
     ]
     spec = {
         "annotations": str(drawn[0]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,14 @@ from deepmask.networks.dense.torch_engine import runnable
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.model.manifest import Scales
 from deepmask.runtime.views.views import plan_views, render_view
-from deepmask.train.recall import KINDS, RECALLS, measure_recall, recall_images
+from deepmask.train.recall import (
+    DECIDING,
+    KINDS,
+    RECALLS,
+    deciding,
+    measure_recall,
+    recall_images,
+)
 from tests.train.small import CPU
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
@@ -107,6 +115,15 @@ def test_boxes_alone_are_refused(drawn: tuple[Path, Path]) -> None:
     boxes = replace(found, instances=tuple(replace(i, segmentation=None) for i in found.instances))
     with pytest.raises(LabelError, match="boxes but no outlines, which average recall"):
         recall_images(boxes, 2)
+    assert len(recall_images(boxes, 2, with_masks=False)) == 2
+
+
+def test_masks_decide_or_else_boxes() -> None:
+    nothing = dict.fromkeys(RECALLS, math.nan)
+    masks, boxes = DECIDING
+    assert deciding({**nothing, masks: 0.2, boxes: 0.4}) == 0.2
+    assert deciding({**nothing, boxes: 0.4}) == 0.4
+    assert math.isnan(deciding(nothing))
 
 
 def test_crowds_are_not_searched_for(drawn: tuple[Path, Path]) -> None:

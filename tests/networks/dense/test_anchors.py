@@ -134,8 +134,8 @@ def test_the_runtime_finds_the_boxes_that_training_means(
         ]
     )
     best = int(logits.argmax())
-    corners = decode(anchors[[best]], offsets[[best]])[0].numpy() / view.ratio_x
-    low, high = np.clip(corners.reshape(2, 2), 0, (384, 256))
+    corners = decode(anchors[[best]], offsets[[best]])[0].numpy().reshape(2, 2)
+    low, high = np.clip(corners / (view.ratio_x, view.ratio_y), 0, (384, 256))
     assert_allclose(found.boxes[0], [*low, *(high - low)], atol=0.02)
     assert_allclose(found.scores[0], 1 / (1 + np.exp(-logits[best].item())), rtol=1e-4)
 

@@ -34,7 +34,8 @@ PRESETS = (
     *("w112-p4-d39", "w112-p3-d21", "w112-p3-d21-f128", "deepmask-ours", "deepmask-ours-head-a"),
     *("deepmask-ours-head-b", "sharpmask", "sharpmask-constant", "sharpmask-r18", "fpn-lite"),
     *("fpn-masks-5x5", "fpn-masks-7x7", "fpn-masks", "fpn-masks-28x28"),
-    *("fast-rcnn", "fast-rcnn-lite"),
+    *("fast-rcnn", "fast-rcnn-lite", "rpn", "rpn-lite", "retinanet", "retinanet-lite"),
+    *("faster-rcnn", "faster-rcnn-lite"),
 )
 #: Accepted root mean square of the difference, in standard deviations of what is expected.
 TOLERANCES = {"fp32": 1e-3, "tf32": 2e-2, "fp16": 2e-2, "int8-symmetric": 0.15}
