@@ -193,7 +193,7 @@ def table(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _cell(values: Sequence[float]) -> str:
-    return f"{mean(values):.1f} ({min(values):.1f}–{max(values):.1f})"
+    return f"{mean(values):.2f} ({min(values):.2f}–{max(values):.2f})"
 
 
 @click.command()
