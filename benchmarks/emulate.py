@@ -15,14 +15,16 @@ from collections.abc import Collection, Iterable
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, numpy_helper
+
+from benchmarks.emulate_sums import in_steps, rounding
 
 TF32, FP16, FP16_SUMS = "tf32", "fp16", "fp16-sums"
 FORMS = (TF32, FP16, FP16_SUMS)
-#: Products that are summed exactly before they meet what was summed so far: a step of tensor cores.
-STEP = 16
 #: x·S - (x·S - x) keeps 24 - 13 bits of a float32's 24, rounded to even (Veltkamp).
 _SPLIT = np.float32(2**13 + 1)
+#: The name of that number in graphs.
+SPLIT = "emulation.split"
 _LINEAR = ("Conv", "Gemm", "MatMul")
 #: Operators that make values out of others: what the rest gives out, it was given.
 _COMPUTING = {
@@ -59,10 +61,15 @@ def emulate(model: onnx.ModelProto, form: str, spared: Collection[str]) -> None:
                     _round_weight(weights[name])
                 elif form == TF32 or name in _inputs(graph):
                     node.input[index] = out.rounding_of(name)
-        parts = _in_steps(node, weights, out) if form == FP16_SUMS and not keep else None
-        for made in parts or [node]:
-            rounds = form != TF32 and not keep and floats and made.op_type in _COMPUTING
-            out.add(made, rounds)
+        steps = None
+        if form == FP16_SUMS and not keep and node.op_type in _LINEAR and node.input[1] in weights:
+            steps = in_steps(node, numpy_helper.to_array(weights[node.input[1]]), SPLIT)
+        if steps is not None:
+            out.nodes += steps.nodes
+            out.weights += steps.weights
+        else:
+            rounds = form != TF32 and not keep and floats and node.op_type in _COMPUTING
+            out.add(node, rounds)
     del graph.node[:], graph.value_info[:]
     graph.node.extend(out.nodes)
     graph.initializer.extend(out.weights)
@@ -73,7 +80,7 @@ class _Nodes:
 
     def __init__(self, kinds: dict[str, int]) -> None:
         self.nodes: list[NodeProto] = []
-        self.weights = [numpy_helper.from_array(np.array(_SPLIT), "emulation.split")]
+        self.weights = [numpy_helper.from_array(np.array(_SPLIT), SPLIT)]
         self._rounded: dict[str, str] = {}
         self._kinds = kinds
 
@@ -95,68 +102,7 @@ class _Nodes:
         return self._rounded[name]
 
     def _round(self, source: str, target: str) -> None:
-        large, rest = f"{target}.large", f"{target}.rest"
-        self.nodes += [
-            helper.make_node("Mul", [source, "emulation.split"], [large], f"{target}.mul"),
-            helper.make_node("Sub", [large, source], [rest], f"{target}.sub"),
-            helper.make_node("Sub", [large, rest], [target], f"{target}.round"),
-        ]
-
-
-def _in_steps(
-    node: NodeProto, weights: dict[str, TensorProto], out: _Nodes
-) -> list[NodeProto] | None:
-    """Return a layer as layers of `STEP` products and additions; None where it is one step."""
-    if node.op_type not in _LINEAR or node.input[1] not in weights:
-        return None
-    weight = numpy_helper.to_array(weights[node.input[1]])
-    attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
-    if node.op_type == "Conv":
-        axis, channel_axis = 1, 1
-        if attributes.get("group", 1) != 1:
-            return None  # depthwise: nine products
-        width = max(1, STEP // int(np.prod(weight.shape[2:])))
-    else:
-        transposed = node.op_type == "Gemm" and attributes.get("transB", 0)
-        if node.op_type == "Gemm" and attributes.get("transA", 0):
-            return None
-        axis, channel_axis, width = int(bool(transposed)), -1, STEP
-    channels = weight.shape[axis] if node.op_type != "MatMul" else weight.shape[-2]
-    axis = axis if node.op_type != "MatMul" else weight.ndim - 2
-    starts = list(range(0, channels, width))
-    if len(starts) == 1:
-        return None
-    sizes = [min(width, channels - start) for start in starts]
-    lengths, base = f"{node.name}.sizes", node.output[0]
-    out.weights.append(numpy_helper.from_array(np.array(sizes), lengths))
-    slices = [f"{base}.in{k}" for k in range(len(starts))]
-    nodes = [
-        helper.make_node(
-            "Split", [node.input[0], lengths], slices, f"{node.name}.split", axis=channel_axis
-        )
-    ]
-    total = ""
-    for k, (start, size) in enumerate(zip(starts, sizes, strict=True)):
-        name = f"{node.input[1]}.{node.name}.{k}"
-        part = np.take(weight, range(start, start + size), axis)
-        out.weights.append(numpy_helper.from_array(np.ascontiguousarray(part), name))
-        bias = list(node.input[2:]) if k == 0 else []
-        one = NodeProto()
-        one.CopyFrom(node)
-        del one.input[:]
-        one.input.extend([slices[k], name, *bias])
-        one.name, one.output[0] = f"{node.name}.{k}", f"{base}.part{k}"
-        nodes.append(one)
-        if k:
-            last = k == len(starts) - 1
-            added = base if last else f"{base}.sum{k}"
-            nodes.append(
-                helper.make_node("Add", [total, one.output[0]], [added], f"{one.name}.add")
-            )
-            total = added
-        else:
-            total = one.output[0]
-    return nodes
+        self.nodes += rounding(source, target, SPLIT)
 
 
 def _round_weight(tensor: TensorProto) -> None:

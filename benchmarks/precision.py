@@ -2,6 +2,7 @@
 
 `python -m benchmarks.precision --annotations FILE --images DIR [--limit N] [--out FILE.json]`. See
 `benchmarks/emulate.py` for what is emulated. Each form is measured by `deepmask-eval`'s own code.
+With `--record` TensorRT takes fp16 for the model by default, if its recall holds.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import click
 import onnx
 
-from benchmarks.emulate import FORMS, emulate
+from benchmarks.emulate import FORMS, FP16, emulate
 from deepmask.evaluate.evaluator import evaluate
 from deepmask.evaluate.request import Request
-from deepmask.export.onnx_graph import name_nodes
-from deepmask.export.precision.fp16 import spared_by
-from deepmask.export.weights import store_as_single
 from deepmask.runtime.cli.main import Command, run_command
 from deepmask.runtime.cli.options import OUTPUT
 from deepmask.runtime.io.outputs import RefusedError, require_writable
 from deepmask.runtime.io.written import write_known
 from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
+from deepmask.runtime.model.half_graph import name_nodes, spared_by, store_as_single
+from deepmask.runtime.model.half_recall import HalfRecall
 from deepmask.runtime.model.shipped import find_model
 
 PLAIN = "fp32"
@@ -49,18 +50,23 @@ def write_emulated(source: Path, form: str, folder: Path) -> None:
     write_manifest(with_checksums(whole, folder), folder)
 
 
-def measure(folder: Path, annotations: Path, images: Path, limit: int | None) -> dict[str, Any]:
+def measure(
+    folder: Path, annotations: Path, images: Path, limit: int | None, max_side: int | None
+) -> dict[str, Any]:
     """Return mask and box recall of a model folder on a labelled set."""
-    done = evaluate(
-        Request(
-            annotations=annotations,
-            images=images,
-            model=folder,
-            engine="onnxruntime",
-            device="cpu",
-            limit=limit,
+    # The steps of a sum are a graph within a graph, which folders of strangers may not hold.
+    with patch("deepmask.runtime.model.folder.check_graph_file"):
+        done = evaluate(
+            Request(
+                annotations=annotations,
+                images=images,
+                model=folder,
+                engine="onnxruntime",
+                device="cpu",
+                limit=limit,
+                max_side=max_side,
+            )
         )
-    )
     assert done.metrics is not None
     kept = {kind: {name: done.metrics[kind][name] for name in FIGURES} for kind in ("segm", "bbox")}
     return {"pictures": done.measured, **kept}
@@ -72,14 +78,18 @@ def measure(folder: Path, annotations: Path, images: Path, limit: int | None) ->
 @click.option("--model", type=PATH, help="[default: fpn-lite]")
 @click.option("--form", "forms", multiple=True, type=click.Choice([PLAIN, *FORMS]))
 @click.option("--limit", type=click.IntRange(1))
+@click.option("--max-side", type=click.IntRange(1), help="Longest side that the model sees.")
 @click.option("--out", type=OUTPUT, help="JSON; forms that it holds are not measured again.")
+@click.option("--record", is_flag=True, help="Keep fp16's recall in the model's model.json.")
 def main(
     annotations: Path,
     images: Path,
     model: Path | None,
     forms: tuple[str, ...],
     limit: int | None,
+    max_side: int | None,
     out: Path | None,
+    record: bool,
 ) -> None:
     """Measure a float32 model's recall as it is, and with what a GPU rounds emulated."""
     source = find_model(model)
@@ -92,10 +102,18 @@ def main(
                     shutil.copytree(source, folder)
                 else:
                     write_emulated(source, form, folder)
-                found[form] = measure(folder, annotations, images, limit)
+                found[form] = measure(folder, annotations, images, limit, max_side)
             if out:
                 write_known(out, (json.dumps(found, indent=1) + "\n").encode())
         click.echo(line(form, found[form]))
+    if record and {PLAIN, FP16} <= found.keys():
+        write_manifest(replace(load_manifest(source), half=half_recall(found)), source)
+
+
+def half_recall(found: dict[str, Any]) -> HalfRecall:
+    """Return what `model.json` keeps of the figures: whether TensorRT may compute in float16."""
+    plain, half = (round(found[form]["segm"]["AR@100"], 4) for form in (PLAIN, FP16))
+    return HalfRecall(plain, half, found[FP16]["pictures"])
 
 
 def earlier(out: Path, inputs: Iterable[Path]) -> dict[str, Any]:

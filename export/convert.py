@@ -14,14 +14,13 @@ import onnx
 
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.folder import require_replaceable, staged
-from deepmask.export.onnx_graph import name_nodes
 from deepmask.export.options import ExportOptions, check_name, check_precision
 from deepmask.export.precision.calibration_set import choose_photographs
 from deepmask.export.precision.reduce import FP32, write_reduced
-from deepmask.export.weights import store_as_single
 from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.errors import one_line
 from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
+from deepmask.runtime.model.half_graph import name_nodes, store_as_single
 from deepmask.runtime.model.manifest import Manifest
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.progress import Progress, no_progress

@@ -80,13 +80,6 @@ def to_onnx(
     return graph
 
 
-def name_nodes(model: onnx.ModelProto) -> None:
-    """Name the nodes, unless all have names: ONNX asks for none, lower precisions go by them."""
-    if not all(node.name for node in model.graph.node):
-        for index, node in enumerate(model.graph.node):
-            node.name = f"{node.op_type}_{index}"
-
-
 def strip(model: onnx.ModelProto) -> None:
     """Remove what exporters and converters add of their own: stack traces, file names, notes."""
     model.producer_name, model.producer_version = PRODUCER, ""

@@ -67,33 +67,3 @@ def store_as_half(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-
-
-def store_as_single(model: onnx.ModelProto) -> None:
-    """Undo `store_as_half`: initialisers as float32 where a Cast made them that. Same values."""
-    halves = {
-        tensor.name: tensor
-        for tensor in model.graph.initializer
-        if tensor.data_type == onnx.TensorProto.FLOAT16
-    }
-    nodes, singles = [], []
-    for node in model.graph.node:
-        if _casts_to_single(node) and node.input[0] in halves:
-            full = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
-            singles.append(numpy_helper.from_array(full, node.output[0]))
-        else:
-            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
-    needed = {name for node in nodes for name in node.input}
-    kept = [
-        onnx.TensorProto.FromString(tensor.SerializeToString())
-        for tensor in model.graph.initializer
-        if tensor.name in needed
-    ]
-    for field, values in (("node", nodes), ("initializer", [*kept, *singles])):
-        del getattr(model.graph, field)[:]
-        getattr(model.graph, field).extend(values)
-
-
-def _casts_to_single(node: onnx.NodeProto) -> bool:
-    to = [attribute.i for attribute in node.attribute if attribute.name == "to"]
-    return node.op_type == "Cast" and to == [onnx.TensorProto.FLOAT]

@@ -24,8 +24,8 @@ from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, 
 
 from deepmask.export.precision.bias_correction import correct_biases
 from deepmask.export.precision.calibration import Feed
-from deepmask.export.precision.keep_float32 import layers_of, score_tail
 from deepmask.runtime.model.manifest import WINDOWS, Stage
+from deepmask.runtime.model.spared_layers import layers_of, score_tail
 
 INT8, SYMMETRIC = QUANTISED_FORMS = ("int8", "int8-symmetric")
 _PRODUCTS = ["Gemm", "MatMul"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from deepmask.export.errors import ExportError
 from deepmask.export.onnx_graph import strip, write_part
 from deepmask.export.precision.agreement import (
     REFERENCE_TOP,
@@ -21,14 +22,15 @@ from deepmask.export.precision.agreement import (
 )
 from deepmask.export.precision.calibration import Feed, Feeds
 from deepmask.export.precision.calibration_set import COMPARED, Photographs, drawn_pictures
-from deepmask.export.precision.fp16 import convert_to_half, spared_by
 from deepmask.export.precision.int8 import INT8, SYMMETRIC, count_quantised, quantise
 from deepmask.export.precision.ranges import check_ranges
 from deepmask.runtime.io.images import read_image
 from deepmask.runtime.model.folder import with_checksums, write_manifest
+from deepmask.runtime.model.half_graph import half_form, spared_by
 from deepmask.runtime.model.manifest import BOXES, Manifest, Stage
 from deepmask.runtime.predict.deepmask import DeepMask
 from deepmask.runtime.progress import Progress, no_progress
+from deepmask.runtime.validation import ContentError
 
 FP32, FP16 = "fp32", "fp16"
 #: Share of the float32 model's proposals that a good export finds again; below, it warns.
@@ -65,7 +67,7 @@ def write_reduced(
                     report(warning)
             size = target.stat().st_size / 1e6
             report(f"{target.name:<17}{size:7.1f} MB, {_lowered(target, precision, stage)}")
-        manifest = with_checksums(replace(plain, precision=precision), out)
+        manifest = with_checksums(replace(plain, precision=precision, half=None), out)
         manifest = replace(manifest, about={**plain.about, "weights": precision})
         write_manifest(manifest, out)
         with DeepMask.load(out, engine="onnxruntime", device="cpu") as reduced:
@@ -140,7 +142,10 @@ def _convert(
     elif precision == FP16:
         spared = spared_by(onnx.load(source), stage)
         warning = check_ranges(source, spared, inputs, "the calibration pictures")
-        convert_to_half(source, target, stage)
+        try:
+            target.write_bytes(half_form(source.read_bytes(), stage))
+        except ContentError as error:
+            raise ExportError(str(error)) from error
     else:
         quantise(source, target, stage, inputs, precision)
     graph = onnx.load(target)

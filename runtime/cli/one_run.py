@@ -48,7 +48,7 @@ def run(
     require_writable(outputs.by_option(), [*paths, *_files_of(options["model"])], options["force"])
     video = Video(paths[0], options["max_pixels"]) if is_video(paths[0]) else None
     things, total = ("images", len(paths)) if video is None else ("frames", video.total)
-    names = ("engine", "device", "threads", "coarse", "max_side", "zoom", "tf32", "cache")
+    names = ("engine", "device", "threads", "coarse", "max_side", "zoom", "tf32", "fp16", "cache")
     given = {name: options[name] for name in names}
     with progress_bar() as show:
         model = DeepMask.load(

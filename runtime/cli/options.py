@@ -96,6 +96,11 @@ tf32_option = option(
     default=True,
     help="On GPUs that can, round float32 products to TF32, 10 bits: several times as fast.",
 )
+fp16_option = option(
+    "--fp16/--no-fp16",
+    default=True,
+    help="On TensorRT, compute in float16 where the model was measured to keep its recall.",
+)
 model_option = click.option(
     "--model",
     type=PATH,

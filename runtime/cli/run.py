@@ -17,6 +17,7 @@ from deepmask.runtime.cli.options import (
     coarse_option,
     device_option,
     engine_option,
+    fp16_option,
     model_option,
     option,
     overlap_option,
@@ -35,6 +36,7 @@ from deepmask.runtime.cli.result_options import result_options
 @engine_option
 @device_option
 @tf32_option
+@fp16_option
 @cache_option
 @option(
     "--threads", type=click.IntRange(0), default=0, help="Number of CPU threads; 0: one per core."

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from deepmask.runtime.doctor.self_test import Way
 from deepmask.runtime.engines.base import EngineError
-from deepmask.runtime.engines.choose import ENGINES, choose
+from deepmask.runtime.engines.choose import ENGINES, TENSORRT, choose
+from deepmask.runtime.engines.tensorrt.graphs import half_stages
 from deepmask.runtime.model.folder import load_manifest
 from deepmask.runtime.predict.deepmask import DeepMask
 
@@ -18,11 +19,11 @@ def on_cpu(folder: Path) -> DeepMask:
 
 
 def ways(folder: Path, engine: str, device: str, cache: Path | None) -> list[Way]:
-    """Return each engine on each device that is there, on a GPU with TF32 and without.
+    """Return each engine on each device that is there, on a GPU with fp16, TF32 and neither.
 
     `engine` and `device` leave others out, "auto" none. Raises `EngineError` where nothing is left.
     """
-    precision = load_manifest(folder).precision
+    manifest = load_manifest(folder)
     names = [name for name in ENGINES if name != "auto"] if engine == "auto" else [engine]
     devices = ["cuda", "cpu"] if device == "auto" else [device]
     found = []
@@ -30,19 +31,30 @@ def ways(folder: Path, engine: str, device: str, cache: Path | None) -> list[Way
     for name in names:
         for where in devices:
             try:
-                choose(name, where, precision)
+                choose(name, where, manifest.precision)
             except EngineError as error:
                 problem = error
                 continue
-            for tf32 in (True, False) if where != "cpu" else (True,):
-                found.append(_way(folder, name, where, cache, tf32))
+            forms: list[tuple[str, ...]] = [()]
+            if where != "cpu":
+                halved = name in TENSORRT and half_stages(manifest)[0]
+                forms = [(), *([("fp16",)] if halved else []), ("fp16", "tf32")]
+            found += [_way(folder, name, where, cache, off) for off in forms]
     if not found and problem is not None:
         raise problem
     return found
 
 
-def _way(folder: Path, engine: str, device: str, cache: Path | None, tf32: bool) -> Way:
-    load = partial(DeepMask.load, folder, engine=engine, device=device, cache=cache, tf32=tf32)
-    exact = "" if tf32 else ", no TF32"
-    process = (str(folder), engine, device, str(cache or ""), str(int(tf32)))
-    return Way(f"{engine} on {device}{exact}", load, process)
+def _way(folder: Path, engine: str, device: str, cache: Path | None, off: tuple[str, ...]) -> Way:
+    exact = "".join(f", no {name.upper()}" for name in off[-1:])
+    load = partial(
+        DeepMask.load,
+        folder,
+        engine=engine,
+        device=device,
+        cache=cache,
+        fp16="fp16" not in off,
+        tf32="tf32" not in off,
+    )
+    process = (str(folder), engine, device, str(cache or ""), *off)
+    return Way(f"{engine} on {device}{exact}", load, process, engine.endswith("-bf16"))

@@ -19,7 +19,7 @@ from deepmask.runtime.progress import Progress, no_progress
 
 ENGINES = ("auto", "tensorrt", "tensorrt-rtx", "openvino", "openvino-bf16", "onnxruntime")
 
-_TENSORRT = ("tensorrt", "tensorrt-rtx")
+TENSORRT = ("tensorrt", "tensorrt-rtx")
 _OPENVINO = ("openvino", "openvino-bf16")
 _INSTALL = {
     "onnxruntime": f"{pip_install('cpu')}, or '{NAME}[gpu]' for CUDA",
@@ -48,6 +48,7 @@ class Building:
     max_side: int = 0
     top: float | None = None
     tf32: bool = True
+    fp16: bool = True
     cache: Path | None = None
     report: Callable[[str], None] = lambda line: None
     progress: Progress = no_progress
@@ -114,12 +115,12 @@ def open_engine(
 def _candidates(engine: str, device: str, precision: str) -> Iterator[tuple[str, str, str]]:
     """Yield engines and devices that were asked for, the best first, with what is missing."""
     gpu = "cuda" if device == "auto" else device
-    if engine in ("auto", *_TENSORRT) and device != "cpu":
+    if engine in ("auto", *TENSORRT) and device != "cpu":
         no_gpu = _problem(partial(cuda.open_device, gpu_index(gpu)))
         if engine == "auto" and no_gpu:
             yield "tensorrt", gpu, f"no TensorRT: {no_gpu}"
         else:
-            for name in _TENSORRT if engine == "auto" else (engine,):
+            for name in TENSORRT if engine == "auto" else (engine,):
                 missing = _problem(partial(_check_tensorrt, name, gpu))
                 yield name, gpu, _joined(missing, no_gpu)
     if engine in ("auto", "onnxruntime"):
@@ -133,7 +134,7 @@ def _candidates(engine: str, device: str, precision: str) -> Iterator[tuple[str,
 
 def _cpu_engines(engine: str, precision: str) -> tuple[str, ...]:
     if engine != "auto":
-        return (engine,) if engine not in _TENSORRT else ()
+        return (engine,) if engine not in TENSORRT else ()
     if precision.startswith("int8") or importlib.util.find_spec("onnxruntime") is None:
         return ("openvino", "onnxruntime")
     return ("onnxruntime",)
@@ -141,11 +142,11 @@ def _cpu_engines(engine: str, precision: str) -> tuple[str, ...]:
 
 def _refusal(engine: str, device: str, problems: list[str]) -> str:
     what = _joined(*problems)
-    if engine in _TENSORRT and device == "cpu":
+    if engine in TENSORRT and device == "cpu":
         return f"--engine {engine} runs on NVIDIA GPUs only; use --engine onnxruntime"
     if engine in _OPENVINO and device not in ("auto", "cpu"):
         return f"--engine {engine} runs on CPUs only; use --device cpu"
-    if engine in (*_TENSORRT, *_OPENVINO):
+    if engine in (*TENSORRT, *_OPENVINO):
         return f"--engine {engine}: {what}; or use --engine onnxruntime"
     return what if device in ("auto", "cpu") else f"--device {device}: {what}; use --device cpu"
 
@@ -159,7 +160,7 @@ def _open(
     choice: Choice, manifest: Manifest, folder: Path, threads: int, building: Building
 ) -> Engine:
     opened: Engine
-    if choice.engine in _TENSORRT:
+    if choice.engine in TENSORRT:
         library = flavours.load_library(choice.engine)
         device = cuda.open_device(gpu_index(choice.device))
         with device.active():

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from deepmask.runtime.errors import UsageError
+from deepmask.runtime.model.half_recall import HalfRecall
 
 VIEW, WINDOWS, BOXES = "view", "windows", "boxes"
 #: What a tensor is to the runtime. A "map" passes from a stage to later ones.
@@ -223,6 +224,7 @@ class Manifest:
     label_score  probability from which a category's name is given to a mask, or a box without a
                  mask is kept, by default.
     coarse       there if the masks are refined.
+    half         recall in float16, where it was measured: TensorRT computes in it if that holds.
     about        where the model comes from: for people and tools, never used to run it.
     """
 
@@ -239,6 +241,7 @@ class Manifest:
     about: Mapping[str, Any]
     calibration: tuple[tuple[float, float], ...] | None = None
     label_score: float | None = None
+    half: HalfRecall | None = None
 
     @cached_property
     def view_stages(self) -> tuple[Stage, ...]:

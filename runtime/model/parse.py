@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from deepmask.runtime.model.chain import check_chain
+from deepmask.runtime.model.half_recall import HalfRecall
 from deepmask.runtime.model.manifest import (
     BOXES,
     LAYER_ROLES,
@@ -31,7 +32,7 @@ from deepmask.runtime.model.manifest import (
 from deepmask.runtime.validation import boolean, check_keys, integer, items, mapping, number, text
 
 FORMAT = "deepmask-model/2"
-_OPTIONAL = ("categories", "label_score", "coarse", "calibration")
+_OPTIONAL = ("categories", "label_score", "coarse", "calibration", "half")
 #: Largest side of a mask: a thousand of them take a gigabyte.
 LARGEST_MASK = 512
 #: Most rows of the table of grids, stages, tensors of a stage, and axes of a tensor.
@@ -84,6 +85,7 @@ def parse_manifest(content: dict[str, Any]) -> Manifest:
         about=mapping(content, "about"),
         calibration=_calibration(content),
         label_score=_label_score(content),
+        half=_half(content),
     )
     if coarse is not None and manifest.coarse_form().ranks != manifest.ranks:
         raise ModelFolderError("coarse: only one of the two forms has ranks, expected the same")
@@ -132,6 +134,15 @@ def _label_score(values: dict[str, Any]) -> float | None:
     if (values["label_score"] is None) != (values["categories"] is None):
         raise ModelFolderError("only one of categories and label_score is there, expected both")
     return None if values["label_score"] is None else number(values, "label_score", 0, 1)
+
+
+def _half(values: dict[str, Any]) -> HalfRecall | None:
+    if values["half"] is None:
+        return None
+    own = mapping(values, "half")
+    check_keys(own, {field.name for field in fields(HalfRecall)}, "half: ")
+    fp32, fp16 = (number(own, key, 0, 1) for key in ("fp32", "fp16"))
+    return HalfRecall(fp32, fp16, integer(own, "pictures", 1, 10**9))
 
 
 def _calibration(values: dict[str, Any]) -> tuple[tuple[float, float], ...] | None:

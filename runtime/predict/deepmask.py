@@ -72,6 +72,7 @@ class DeepMask:
         scales: Scales | None = None,
         zoom: int = 0,
         tf32: bool = True,
+        fp16: bool = True,
         cache: str | Path | None = None,
         report: Callable[[str], None] = LOGGER.info,
         progress: Progress = no_progress,
@@ -90,7 +91,7 @@ class DeepMask:
                  largest `max_side` and `scales` that calls will ask for, at least the model's own,
                  and `zoom` larger ones; kept in the folder `cache` (by default among the user's).
         tf32     on GPUs that can (compute capability 8.0), round what float32 products multiply to
-                 TF32, 10 bits: several times as fast.
+                 TF32, 10 bits. fp16: on TensorRT, compute in float16 if recall holds (`half`).
         report, progress  are told what is built and why, and how far each build has come.
         Raises `ModelFolderError` or `EngineError`.
         """
@@ -104,7 +105,7 @@ class DeepMask:
         kept = None if cache is None else Path(cache)
         own = manifest.views.scales
         top = max(own.stop, (scales or own).zoomed(zoom).stop)
-        building = Building(max_side or 0, top, tf32, kept, report, progress)
+        building = Building(max_side or 0, top, tf32, fp16, kept, report, progress)
         opened, choice = open_engine(wanted, manifest, path, threads, building)
         turns = choice.device == "cpu" and threads != 1
         count = threads or cores_available()

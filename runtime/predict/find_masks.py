@@ -69,14 +69,14 @@ class MaskFinder:
             if limit < 1:
                 order, scores = demote_duplicates(scores, boxes, limit)
                 first = distinct_first([encoded[index] for index in order])
-                encoded = [encoded[index] for index in order[first[:count]]]
-                scores = np.minimum.accumulate(scores[first])
+                order, scores = order[first], np.minimum.accumulate(scores[first])
+                encoded, boxes = [encoded[index] for index in order[:count]], boxes[order]
         result = Proposals(scores[:count], encoded, call.size)
         if call.least is None:
             return result
         with self._turn:
             classes = self._labeller.classes(
-                result.boxes, MOST_BOXES, call.size, view, tensors, call.least, timer
+                boxes[:count], MOST_BOXES, call.size, view, tensors, call.least, timer
             )
         return replace(result, classes=classes)
 

@@ -13,7 +13,6 @@ import torch
 
 from deepmask.export.onnx_graph import to_onnx
 from deepmask.export.precision.calibration import Feed
-from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.int8 import SYMMETRIC, quantise
 from deepmask.networks.config import NetworkConfig
 from deepmask.networks.dense.graphs import canvas_multiple, example_inputs
@@ -23,6 +22,7 @@ from deepmask.networks.families import dense_model, describe
 from deepmask.networks.patches.config import DeepMaskConfig
 from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
 from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.half_graph import half_form
 from deepmask.runtime.model.manifest import Stage
 from deepmask.runtime.model.shipped import shipped_model
 from tests.export.float_graphs import sketch
@@ -73,7 +73,7 @@ def converted(form: Form, convert: Callable[[Path, Path], None]) -> onnx.ModelPr
 
 
 def halved(form: Form) -> onnx.ModelProto:
-    return converted(form, lambda source, target: convert_to_half(source, target, form.stage))
+    return onnx.load_from_string(half_form(form.model.SerializeToString(), form.stage))
 
 
 def symmetric(form: Form, feed: Feed) -> onnx.ModelProto:

@@ -22,7 +22,6 @@ import numpy as np
 import onnx
 import pytest
 
-from deepmask.export.weights import store_as_single
 from deepmask.networks.anchors.config import AnchorConfig
 from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
@@ -33,6 +32,7 @@ from deepmask.runtime.engines.tensorrt.build import build_plan, strongly_typed, 
 from deepmask.runtime.engines.tensorrt.flavours import Library, load_library
 from deepmask.runtime.engines.tensorrt.graphs import stage_graph
 from deepmask.runtime.engines.tensorrt.progress import share_done
+from deepmask.runtime.model.half_graph import store_as_single
 from deepmask.runtime.model.shipped import shipped_model
 from tests.export.tensorrt_graphs import (
     Form,
@@ -154,7 +154,7 @@ def test_every_kind_of_graph_builds_in_fp32_and_fp16(
     check_floats(library, form if preset == "deepmask-r18" else ends_of(form))
 
 
-@pytest.mark.parametrize("name", ["score", "mask-a", "mask-b"])
+@pytest.mark.parametrize("name", ["score", "mask-a", "mask-b", "names"])
 def test_the_shipped_graphs_build_in_fp32_and_fp16(library: Library, name: str) -> None:
     """Also with an integer table between graphs, and tables of any number of rows."""
     form = ends_of(shipped(name))
@@ -162,7 +162,7 @@ def test_the_shipped_graphs_build_in_fp32_and_fp16(library: Library, name: str) 
     check_floats(library, form)
 
 
-@pytest.mark.parametrize("name", ["score", "mask-a", "mask-b"])
+@pytest.mark.parametrize("name", ["score", "mask-a", "mask-b", "names", "boxes"])
 def test_the_shipped_files_build_as_they_are(library: Library, name: str) -> None:
     """Their weights are float16 behind a Cast, and inputs of layers to the parser.
 

@@ -17,9 +17,10 @@ from deepmask.export.convert import convert_model
 from deepmask.export.errors import ExportError, ExportUsageError
 from deepmask.export.options import ExportOptions
 from deepmask.export.precision import reduce
-from deepmask.export.weights import store_as_half, store_as_single
+from deepmask.export.weights import store_as_half
 from deepmask.runtime.io.checksum import sha256_of
 from deepmask.runtime.model.folder import load_manifest, with_checksums, write_manifest
+from deepmask.runtime.model.half_graph import store_as_single
 from deepmask.runtime.model.manifest import ModelFolderError, Scales
 from tests.export.conftest import (
     TINY_SHARP,
@@ -209,7 +210,7 @@ def test_what_the_converter_refuses_is_one_line(
     def refuse(*_: object) -> None:
         raise ValueError("no such\nthing")
 
-    monkeypatch.setattr(reduce, "convert_to_half", refuse)
+    monkeypatch.setattr(reduce, "half_form", refuse)
     with pytest.raises(ExportError, match=r"its graphs cannot be made fp16: no such thing$"):
         convert_model(source, tmp_path / "out", ExportOptions(precision="fp16"))
     assert not list(tmp_path.iterdir())

@@ -11,10 +11,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.export.precision.int8 import quantised_nodes
-from deepmask.export.precision.keep_float32 import score_tail
+from deepmask.runtime.model.half_graph import half_form
 from deepmask.runtime.model.manifest import VIEW, Stage, TensorSpec
+from deepmask.runtime.model.spared_layers import score_tail
 
 FEATURES = TensorSpec("map", "float32", (1, 2, "height", "width"))
 SCORE = TensorSpec("score", "float32", (1, 2, "height", "width"))
@@ -59,7 +59,8 @@ def test_what_joins_the_score_stays_too(tmp_path: Path) -> None:
         chosen = quantised_nodes(model, stage, form)
         assert not {*tail, "Conv:logit"} & set(chosen)
         assert "Conv:hidden" in chosen
-    convert_to_half(tmp_path / "s.onnx", tmp_path / "half.onnx", stage)
+    half_graph = half_form((tmp_path / "s.onnx").read_bytes(), stage)
+    (tmp_path / "half.onnx").write_bytes(half_graph)
     inferred = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "half.onnx")).graph
     kinds = {v.name: v.type.tensor_type.elem_type for v in inferred.value_info}
     assert {kinds[name] for name in ("logit", "chance", "beside", "joined")} == {TensorProto.FLOAT}
@@ -81,7 +82,8 @@ def test_operators_with_types_of_their_own(nodes: str, tmp_path: Path) -> None:
     """A Resize takes its scales in float32 only; some operators name the type that they make."""
     nodes += "\nscore = Conv(other, last)"
     stage = stage_of(tmp_path / "s.onnx", nodes, last=WEIGHT, ones=np.ones(4, np.float32))
-    convert_to_half(tmp_path / "s.onnx", tmp_path / "half.onnx", stage)
+    half_graph = half_form((tmp_path / "s.onnx").read_bytes(), stage)
+    (tmp_path / "half.onnx").write_bytes(half_graph)
     onnx.checker.check_model(tmp_path / "half.onnx", full_check=True)
     feed = {"features": np.random.default_rng(0).random((1, 2, 5, 7)).astype(np.float32)}
     full, half = (

@@ -11,14 +11,15 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from deepmask.export.errors import ExportError, ExportUsageError
+from deepmask.export.errors import ExportUsageError
 from deepmask.export.exporter import export_model
 from deepmask.export.options import ExportOptions
-from deepmask.export.precision.fp16 import convert_to_half
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.runtime.io.written import RECORD
 from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.half_graph import half_form
 from deepmask.runtime.model.manifest import WINDOWS, Scales, Stage, TensorSpec
+from deepmask.runtime.validation import ContentError
 from tests.export.conftest import (
     HEAD_A,
     PAPER_LIKE,
@@ -144,7 +145,7 @@ def test_the_symmetric_form_has_no_zero_points(reduced: Path) -> None:
 def test_half_graphs_are_typed_throughout(config: DeepMaskConfig, tmp_path: Path) -> None:
     for name, written in graphs_of(config, tmp_path).items():
         half = tmp_path / "half.onnx"
-        convert_to_half(written.path, half, written.stage)
+        half.write_bytes(half_form(written.path.read_bytes(), written.stage))
         onnx.checker.check_model(half, full_check=True)
         graph = onnx.shape_inference.infer_shapes(onnx.load(half)).graph
         kinds = {v.name: v.type.tensor_type.elem_type for v in [*graph.value_info, *graph.output]}
@@ -199,8 +200,8 @@ def test_weights_beyond_half_are_refused(tmp_path: Path) -> None:
     onnx.save_model(onnx.helper.make_model(graph), tmp_path / "mask.onnx")
     code, mask = (TensorSpec(role, "float32", (1, 1, 4, 4)) for role in ("map", "mask"))
     stage = Stage("mask", "mask.onnx", "", WINDOWS, {"code": code}, {"mask": mask}, {})
-    with pytest.raises(ExportError, match="weight huge is beyond float16's range: use --precision"):
-        convert_to_half(tmp_path / "mask.onnx", tmp_path / "half.onnx", stage)
+    with pytest.raises(ContentError, match="weight huge is beyond float16's range: use --precisio"):
+        half_form((tmp_path / "mask.onnx").read_bytes(), stage)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import base64
 import functools
 import json
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
@@ -282,11 +282,19 @@ def fake_plans(
     return plans
 
 
-def real_plans(manifest: Manifest, folder: Path, max_side: int = 640) -> Mapping[str, bytes]:
-    """Plans of the graphs that TensorRT gets: pictures are resized, masks are float16."""
+def real_plans(
+    manifest: Manifest, folder: Path, max_side: int = 640, halves: Collection[str] = ()
+) -> Mapping[str, bytes]:
+    """Plans of the graphs that TensorRT gets: pictures are resized, masks are float16.
+
+    halves  names of stages that compute in float16.
+    """
     painting, graph = view_stage(manifest)
     graphs = [(painting, graph)]
-    graphs += [(stage, stage_graph(folder / stage.file, stage)) for stage in manifest.stages]
+    graphs += [
+        (stage, stage_graph(folder / stage.file, stage, stage.name in halves))
+        for stage in manifest.stages
+    ]
     plans = {}
     for stage, content in graphs:
         shapes = [

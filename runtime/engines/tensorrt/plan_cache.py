@@ -23,7 +23,7 @@ from deepmask.runtime.engines.base import EngineError
 from deepmask.runtime.engines.tensorrt.build import build_plan
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.flavours import FLAVOURS, Library
-from deepmask.runtime.engines.tensorrt.graphs import stage_graph, view_stage
+from deepmask.runtime.engines.tensorrt.graphs import half_stages, stage_graph, view_stage
 from deepmask.runtime.engines.tensorrt.memory import require_room
 from deepmask.runtime.engines.tensorrt.profile import Profile, profiles
 from deepmask.runtime.errors import one_line
@@ -48,8 +48,7 @@ _OWN = re.compile(rf"[0-9a-f]{{16}}-[0-9a-f]{{8}}\.(plan|json|kernels)({TEMPORAR
 #: What JSON of another make leads to when it is read as a description.
 _FOREIGN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
-#: What must be equal for a plan to be used, see `identify`.
-Identity = Mapping[str, Any]
+Identity = Mapping[str, Any]  # what must be equal for a plan to be used, see `identify`
 
 
 def model_plans(
@@ -62,48 +61,50 @@ def model_plans(
     max_side: int = 0,
     top: float | None = None,
     tf32: bool = True,
+    fp16: bool = True,
     free: int = 0,
     report: Callable[[str], None] = lambda line: None,
     progress: Progress = no_progress,
 ) -> dict[str, bytes]:
-    """Return the plan of each stage of the model in `folder` for one GPU, by the stage's name.
+    """Return the plan of each stage of a model for one GPU, and of `view_stage` if it builds.
 
-    With them comes that of `view_stage`, unless TensorRT cannot build it for this GPU.
-
-    cache      where plans are kept; by default among the user's caches.
+    cache      where they are kept; by default among the user's caches.
     max_side   the longest side of scale 1 that must fit, in pixels; at least the model's own.
     top        scales up to 2^`top` must fit; by default the model's own.
-    tf32       whether products may be rounded to TF32, see `DeepMask.load`.
+    tf32, fp16  whether products may be in TF32, and `half_stages` in float16.
     free       bytes of memory that the GPU has left for what is built; 0: not known.
     report     is given a line for whatever a user must know, as that the cache cannot be written.
 
-    What was built before Ctrl-C is kept. Raises `EngineError` if a plan cannot be built.
+    What was built before Ctrl-C is kept. Raises `EngineError` if one cannot be built.
     """
     if manifest.precision == "int8":
         raise EngineError(
             f"{library.flavour} does not take int8, whose zero points are for CPUs (--device cpu); "
             "export the checkpoint with --precision int8-symmetric for TensorRT"
         )
-    # Each line is told once, also where none of the plans can be written.
-    folder_of_plans = cache or default_folder()
-    own = _Plans(folder_of_plans, library, functools.cache(report), progress, manifest, free)
-    plans = {}
+    report = functools.cache(report)  # also where none of the plans can be written
+    own = _Plans(cache or default_folder(), library, report, progress, manifest, free)
     side = max(max_side, manifest.views.max_side)
-    for stage in manifest.stages:
-        identity = identify(library, gpu, manifest, stage, side, top, tf32)
+
+    def plan(stage: Stage, content: Callable[[], bytes], half: bool = False) -> bytes:
+        identity = identify(library, gpu, manifest, stage, side, top, tf32, half)
         shapes = profiles(manifest, stage, side, identity["top"])
-        content = functools.partial(stage_graph, folder / stage.file, stage)
-        plans[stage.name] = own.get(stage, identity, shapes, content)
-    stage, graph = view_stage(manifest)
-    identity = identify(library, gpu, manifest, stage, side, top, tf32)
-    shapes = profiles(manifest, stage, side, identity["top"])
+        return own.get(stage, identity, shapes, content)
+
+    halves, why = half_stages(manifest) if fp16 else (set[str](), manifest.precision)
+    plans = {}
+    for stage in manifest.stages:
+        half = stage.name in halves
+        content = functools.partial(stage_graph, folder / stage.file, stage, half)
+        plans[stage.name] = plan(stage, content, half)
+    painting, graph = view_stage(manifest)
     try:
-        plans[stage.name] = own.get(stage, identity, shapes, lambda: graph)
+        plans[painting.name] = plan(painting, lambda: graph)
     except EngineError as error:
         report(f"pictures are resized by the processor: {error}")
     able = tuple(map(int, gpu.compute_capability.split("."))) >= (8, 0)
-    report(f"precision {manifest.precision}{', products in TF32' * (able and tf32)}")
-    if manifest.precision == "fp32" and not able:
+    report(f"precision {why}{', products in TF32' * (able and tf32)}")
+    if manifest.precision == "fp32" and not (able or halves):
         report(f"{gpu.name} has no TF32: deepmask-export --precision fp16 makes a faster model")
     return plans
 
@@ -116,6 +117,7 @@ def identify(
     max_side: int,
     top: float | None = None,
     tf32: bool = True,
+    half: bool = False,
 ) -> Identity:
     """Return the identity of a plan on this platform, as it is written into its description.
 
@@ -131,7 +133,7 @@ def identify(
         "gpu": gpu.name if bound else ANY,
         "compute_capability": gpu.compute_capability,
         "driver": gpu.driver if bound else ANY,
-        "precision": manifest.precision,
+        "precision": "fp16" if half else manifest.precision,
         "graph": stage.sha256,
         "shapes": hashlib.sha256(shapes).hexdigest()[:16],
         "max_side": max_side,

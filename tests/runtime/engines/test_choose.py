@@ -140,13 +140,13 @@ def test_tensorrt_opens_what_the_cache_gives(
     def plans(manifest: Manifest, folder: Path, _: Any, gpu: Any, **rest: Any) -> Any:
         rest.pop("report")("building")
         assert rest.pop("free") > 1 << 29
-        built_for = {"max_side": fits, "top": 2.0, "tf32": False}
+        built_for = {"max_side": fits, "top": 2.0, "tf32": False, "fp16": False}
         assert (gpu, rest) == (FAKE, {"cache": tmp_path, "progress": told, **built_for})
         return fake_plans(manifest, folder)
 
     monkeypatch.setattr(plan_cache, "model_plans", plans)
     lines: list[str] = []
-    larger = {"scales": Scales(-1.0, 1.0, 0.5), "zoom": 2, "tf32": False}
+    larger = {"scales": Scales(-1.0, 1.0, 0.5), "zoom": 2, "tf32": False, "fp16": False}
     options: dict[str, Any] = {"report": lines.append, "progress": told, **larger}
     with DeepMask.load(model_folder, cache=tmp_path, max_side=asked, **options) as model:
         assert model.engine.description == "tensorrt 10.99.0 on Fake GPU"

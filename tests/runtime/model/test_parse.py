@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from deepmask.runtime.model.folder import read_manifest
+from deepmask.runtime.model.half_recall import HalfRecall
 from deepmask.runtime.model.manifest import ModelFolderError
 from deepmask.runtime.model.parse import parse_manifest
 
@@ -66,6 +67,9 @@ VALUES: Rows = [
     ("categories", [CAT, {**CAT, "name": "dog"}], "two categories have the id 1"),
     ("categories", [CAT], "1 categories and 0 stages per boxes, expected both or none"),
     ("label_score", 0.5, "only one of categories and label_score is there, expected both"),
+    ("half", [0.3], "half is [0.3], expected an object"),
+    ("half", {"fp32": 0.3, "fp16": 0.3}, "half: keys missing ['pictures']"),
+    ("half", {"fp32": 2, "fp16": 0.3, "pictures": 5}, "fp32 is 2, expected a number from 0 to 1"),
     ("calibration", [], "calibration is [], expected a list of 1 to 1000 items"),
     ("calibration", [[0.5]], "a pair of calibration is [0.5], expected a list of 2 to 2 items"),
     ("calibration", [[0.5, 1.5]], "value is 1.5, expected a number from 0 to 1"),
@@ -257,6 +261,17 @@ def test_optional_keys(content: Content) -> None:
     tables = [None, [[0, 0.1], [1, 0.1]]]
     found = [parse_manifest({**content, "calibration": table}).calibration for table in tables]
     assert found == [None, ((0, 0.1), (1, 0.1))]
+    half = {"fp32": 0.3, "fp16": 0.298, "pictures": 5}
+    assert [parse_manifest({**content, "half": one}).half for one in (None, half)] == [
+        None,
+        HalfRecall(0.3, 0.298, 5),
+    ]
+
+
+def test_recall_in_float16_holds_if_little_is_lost() -> None:
+    assert HalfRecall(0.3367, 0.3362, 50).holds
+    assert HalfRecall(0.3, 0.31, 50).holds
+    assert not HalfRecall(0.3367, 0.33, 50).holds
 
 
 def test_stages_may_share_what_they_read(content: Content) -> None:

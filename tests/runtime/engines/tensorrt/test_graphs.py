@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from deepmask import DeepMask
 from deepmask.runtime.engines.choose import Choice
 from deepmask.runtime.engines.tensorrt.engine import TensorRTEngine
+from deepmask.runtime.engines.tensorrt.graphs import half_stages
 from deepmask.runtime.engines.tensorrt.profile import LARGEST
 from deepmask.runtime.model.folder import load_manifest
+from deepmask.runtime.model.half_recall import HalfRecall
 from deepmask.runtime.model.shipped import find_model
 from tests.runtime.fake_gpu import FakeDevice
 from tests.runtime.fake_tensorrt import Picture, fake_library, picture, real_plans
@@ -72,6 +75,45 @@ def test_results_are_those_of_the_processor(shipped: DeepMask, wide: Picture) ->
         again += max(ious) > 0.9
     assert again >= 45
     np.testing.assert_allclose(found.scores[:20], expected.scores[:20], atol=0.02)
+
+
+def test_float16_is_taken_where_recall_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the shipped model's proposals; not for its names, whose accuracy was not measured."""
+    manifest = load_manifest(find_model(None))
+    stages, why = half_stages(manifest)
+    assert stages == {"score", "mask-a", "mask-b"}
+    assert manifest.half is not None
+    loss = f"AR@100 {manifest.half.fp16:.4f} for {manifest.half.fp32:.4f} on 50 pictures"
+    assert why == f"fp16 ({loss}; --no-fp16 keeps fp32)"
+    for other in (replace(manifest, half=None), replace(manifest, precision="int8-symmetric")):
+        assert half_stages(other) == (set(), other.precision)
+    lost = replace(manifest, half=HalfRecall(0.3367, 0.3, 50))
+    assert half_stages(lost) == (
+        set(),
+        "fp32 (fp16 would lose recall: AR@100 0.3000 for 0.3367 on 50 pictures)",
+    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert half_stages(manifest) == (
+        set(),
+        "fp32 (fp16 needs the library onnx: pip install onnx)",
+    )
+
+
+def test_the_float16_form_finds_the_same(
+    shipped: DeepMask, device: FakeDevice, wide: Picture
+) -> None:
+    folder = find_model(None)
+    manifest = load_manifest(folder)
+    plans = real_plans(manifest, folder, manifest.views.max_side, half_stages(manifest)[0])
+    engine = TensorRTEngine(manifest, plans, fake_library(device), device)
+    with DeepMask(manifest, engine, Choice("tensorrt", "cuda")) as half:
+        found, expected = half(wide), shipped(wide)
+    assert found.labels is not None
+    again = 0
+    for index in range(50):
+        ious = [expected.encoded[index].iou(other) for other in found.encoded[:100]]
+        again += max(ious) > 0.9
+    assert again >= 45
 
 
 def test_a_huge_picture_is_resized_by_the_processor(shipped: DeepMask, device: FakeDevice) -> None:

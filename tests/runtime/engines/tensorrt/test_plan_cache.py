@@ -17,7 +17,9 @@ from deepmask.runtime.engines.tensorrt import plan_cache
 from deepmask.runtime.engines.tensorrt.build import build_plan
 from deepmask.runtime.engines.tensorrt.cuda import Gpu
 from deepmask.runtime.engines.tensorrt.plan_cache import find, identify, keep, path_of
-from deepmask.runtime.model.manifest import Scales
+from deepmask.runtime.model import half_graph
+from deepmask.runtime.model.half_recall import HalfRecall
+from deepmask.runtime.model.manifest import Scales, Stage
 from tests.runtime.cache_machine import GPU, Machine, write_model
 from tests.runtime.fake_builder import fake_library
 
@@ -50,6 +52,30 @@ def test_what_was_built_is_found_again(machine: Machine) -> None:
     assert machine.plans() == first
     assert machine.built == []
     assert machine.lines == ["precision fp32, products in TF32"]
+
+
+def test_plans_are_of_float16_where_recall_holds(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    converted = []
+
+    def half_form(content: bytes, stage: Stage) -> bytes:
+        converted.append(stage.name)
+        return content
+
+    monkeypatch.setattr(half_graph, "half_form", half_form)
+    manifest = replace(machine.manifest, half=HalfRecall(0.3, 0.299, 7))
+    halved = replace(machine, manifest=manifest)
+    halved.plans()
+    assert converted == ["trunk", "score", "mask"]
+    why = "AR@100 0.2990 for 0.3000 on 7 pictures; --no-fp16 keeps fp32"
+    assert halved.lines[-1] == f"precision fp16 ({why}), products in TF32"
+    halved.plans(fp16=False)
+    assert halved.lines[0] == (
+        "plan trunk: built with precision fp16, this is fp32: building again"
+    )
+    assert halved.lines[-1] == "precision fp32, products in TF32"
+    assert len(converted) == 3
 
 
 @pytest.mark.parametrize(

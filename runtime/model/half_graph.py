@@ -3,20 +3,21 @@
 Inputs and outputs stay float32, and an engine that takes types as they stand (TensorRT's strongly
 typed networks) computes in float16 without being told. A Cast stands only where the type changes:
 onnxruntime.transformers.float16 (1.31) also rounds between neighbours that both stay in float32.
+
+This needs the library `onnx`, and is imported where a graph is to be changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from deepmask.export.errors import ExportError
-from deepmask.export.precision.keep_float32 import layers_of, score_tail
 from deepmask.runtime.model.manifest import Stage
+from deepmask.runtime.model.spared_layers import layers_of, score_tail
+from deepmask.runtime.validation import ContentError
 
 _SUFFIX: dict[int, str] = {TensorProto.FLOAT: ".float", TensorProto.FLOAT16: ".half"}
 #: Roles of layers that stay in float32: pixel values have more digits than float16, and the ranking
@@ -26,19 +27,59 @@ _KEPT = ("normalisation", "hidden_score", "score")
 _ALWAYS_FLOAT32 = {"Resize": (2,)}
 
 
-def convert_to_half(source: Path, target: Path, stage: Stage) -> None:
-    """Write the float16 form of the float32 graph `source`, one stage's, to `target`.
+def half_form(content: bytes, stage: Stage) -> bytes:
+    """Return the float16 form of a stage's float32 graph; both are the content of a file.
 
-    Raises `ExportError` for weights beyond float16's range.
+    Raises `ContentError` for weights beyond float16's range.
     """
-    model = onnx.load(source)
+    model = onnx.load_from_string(content)
+    store_as_single(model)
+    name_nodes(model)
     _Conversion(model, spared_by(model, stage)).run()
-    onnx.save_model(model, target)
+    made: bytes = model.SerializeToString()
+    return made
 
 
 def spared_by(model: onnx.ModelProto, stage: Stage) -> list[str]:
     """Return the names of the nodes of a stage's graph that stay in float32."""
     return [*layers_of(model, stage, *_KEPT), *score_tail(model, stage)]
+
+
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Name the nodes, unless all have names: ONNX asks for none, lower precisions go by them."""
+    if not all(node.name for node in model.graph.node):
+        for index, node in enumerate(model.graph.node):
+            node.name = f"{node.op_type}_{index}"
+
+
+def store_as_single(model: onnx.ModelProto) -> None:
+    """Undo `store_as_half`: initialisers as float32 where a Cast made them that. Same values."""
+    halves = {
+        tensor.name: tensor
+        for tensor in model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT16
+    }
+    nodes, singles = [], []
+    for node in model.graph.node:
+        if _casts_to_single(node) and node.input[0] in halves:
+            full = numpy_helper.to_array(halves[node.input[0]]).astype(np.float32)
+            singles.append(numpy_helper.from_array(full, node.output[0]))
+        else:
+            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
+    needed = {name for node in nodes for name in node.input}
+    kept = [
+        onnx.TensorProto.FromString(tensor.SerializeToString())
+        for tensor in model.graph.initializer
+        if tensor.name in needed
+    ]
+    for field, values in (("node", nodes), ("initializer", [*kept, *singles])):
+        del getattr(model.graph, field)[:]
+        getattr(model.graph, field).extend(values)
+
+
+def _casts_to_single(node: onnx.NodeProto) -> bool:
+    to = [attribute.i for attribute in node.attribute if attribute.name == "to"]
+    return node.op_type == "Cast" and to == [onnx.TensorProto.FLOAT]
 
 
 class _Conversion:
@@ -135,5 +176,5 @@ def _rounded(tensor: TensorProto, name: str) -> TensorProto:
     with np.errstate(over="ignore"):
         half = numpy_helper.to_array(tensor).astype(np.float16)
     if not np.isfinite(half).all():
-        raise ExportError(f"weight {tensor.name} is beyond float16's range: use --precision fp32")
+        raise ContentError(f"weight {tensor.name} is beyond float16's range: use --precision fp32")
     return numpy_helper.from_array(half, name)
