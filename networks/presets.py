@@ -138,6 +138,7 @@ _FPN_LITE_RECIPE = FpnLiteRecipe(
     warmup=300,
     clip=4.0,
     average=0.999,
+    copy_paste=0.3,
 )
 
 _FAST_RCNN_LITE_RECIPE = FastRcnnRecipe(

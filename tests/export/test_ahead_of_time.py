@@ -22,6 +22,7 @@ import numpy as np
 import onnx
 import pytest
 
+from deepmask.networks.anchors.config import AnchorConfig
 from deepmask.networks.config import BORDER_FILL
 from deepmask.networks.patches.config import DeepMaskConfig, SharpMaskConfig
 from deepmask.networks.presets import PRESETS
@@ -44,6 +45,7 @@ from tests.export.tensorrt_graphs import (
     symmetric,
 )
 from tests.networks.patch_presets import PATCH_PRESETS
+from tests.networks.tiny_anchors import LIGHT_FASTER_RCNN, LIGHT_RETINANET, RPN
 from tests.networks.tiny_fast_rcnn import OF_TRUNK
 from tests.networks.tiny_fpn import TINY
 
@@ -255,6 +257,26 @@ def test_graphs_that_name_boxes_build(library: Library, name: str) -> None:
     """A trunk of its own; cells of boxes by GridSample, which needs no plugin."""
     form = ends_of(export(OF_TRUNK, name))
     assert set(check_builds(library, form, form.model)) == {"FLOAT"}
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (LIGHT_RETINANET, "anchors"),
+        (LIGHT_FASTER_RCNN, "anchors"),
+        (LIGHT_FASTER_RCNN, "boxes"),
+        (RPN, "anchors"),
+    ],
+)
+def test_graphs_of_anchors_build(library: Library, config: AnchorConfig, name: str) -> None:
+    """Also in float16, but for the layers that end in scores and offsets, on five levels."""
+    form = ends_of(export(config, name))
+    whole = check_builds(library, form, form.model)
+    assert set(whole) == {"FLOAT"}
+    if name == "anchors":
+        found = check_builds(library, form, halved(form))
+        assert found["FLOAT"] == 2 * 5
+        assert found.total() == whole.total()
 
 
 def test_every_preset_is_made_of_graphs_that_are_built() -> None:

@@ -135,18 +135,16 @@ def test_proposals_lie_in_complete_pictures_and_not_in_crowds(network: FpnLite) 
         assert not (inside & (rows[:, 0] == of)).any()
 
 
-def test_a_few_steps_on_one_batch_lower_every_loss(network: FpnLite) -> None:
+@pytest.mark.parametrize("name", ["objectness", "quality", "mask", "second"])
+def test_a_few_small_steps_lower_each_loss(network: FpnLite, name: str) -> None:
     net = network()
     batch = batch_of(pictures(), 1)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
-    first: dict[str, float] = {}
-    for _ in range(30):
-        torch.manual_seed(0)
-        given = losses(net, batch)
-        first = first or {k: float(v.detach()) for k, v in given.items()}
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-5)
+    found = []
+    for _ in range(4):
+        loss = losses(net, batch)[name]
+        found.append(float(loss.detach()))
         optimiser.zero_grad()
-        torch.stack([WEIGHTS[k] * v for k, v in given.items()]).sum().backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    last = losses(net, batch)
-    for name in ("objectness", "quality", "mask"):
-        assert last[name] < first[name], name
+    assert found[-1] < found[0]
