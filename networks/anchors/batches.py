@@ -89,7 +89,7 @@ def faster_rcnn_batches(
     require_background(data, numbers)
     make = anchor_batches(data, numbers, recipe)
     return lambda step: FasterBatch(
-        **vars(make(step)), proposals=recipe.proposals, drawn=recipe.boxes
+        **vars(make(step)), proposals=recipe.best_proposals, drawn=recipe.boxes
     )
 
 

@@ -51,6 +51,6 @@ class AnchorRecipe(Recipe):
 class FasterRcnnRecipe(AnchorRecipe):
     """The settings of `faster-rcnn`: those of its proposals, and of what names them."""
 
-    proposals: int = knob(1000, "Best proposals of a crop that boxes are drawn from.", low=1)
+    best_proposals: int = knob(1000, "Best proposals of a crop that boxes are drawn from.", low=1)
     boxes: int = knob(512, "Most boxes of a crop that are named.", low=4)
     head_weight: float = knob(1.0, "Weight of the losses of the head against those of proposals.")

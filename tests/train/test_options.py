@@ -52,6 +52,13 @@ def test_help_shows_the_values_of_the_preset(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
+def test_no_setting_has_the_name_of_another_option(name: str) -> None:
+    """One would take the value of the other."""
+    own = {str(one.name) for one in command.params}
+    assert not own & {item.name for item in fields(PRESETS[name].recipe)}
+
+
+@pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_shown_whole(name: str) -> None:
     result = CliRunner().invoke(command, ["--show-preset", name])
     assert result.exit_code == 0

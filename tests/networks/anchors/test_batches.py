@@ -89,7 +89,7 @@ def test_what_is_background_must_be_known_of_all_where_one_score_tells_it(tmp_pa
     faster = faster_rcnn_batches(
         TrainingData(labelled(tmp_path, 1)),
         LIGHT_FASTER_RCNN,
-        FasterRcnnRecipe(batch=1, proposals=7, boxes=6),
+        FasterRcnnRecipe(batch=1, best_proposals=7, boxes=6),
     )(0)
     assert (faster.proposals, faster.drawn, len(faster.images)) == (7, 6, 1)
     recipe = replace(RECIPE, complete_share=1.0)
