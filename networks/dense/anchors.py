@@ -15,15 +15,12 @@ from deepmask.networks.anchors.config import (
 from deepmask.networks.anchors.tower import Anchored
 from deepmask.networks.boxes.config import CategoriesConfig
 from deepmask.networks.dense.graphs import DenseForm, DenseGraph, DenseModel, Description, Reference
+from deepmask.networks.dense.one_look import LIGHT_SIDE, THESIS_SIDE, one_look
 from deepmask.networks.faster_rcnn import FasterRcnn
 from deepmask.networks.retinanet import RetinaNet
 from deepmask.networks.rpn import Rpn
-from deepmask.networks.whole.view import FILL
-from deepmask.runtime.model.manifest import BOXES, VIEW, Category, Grid, Scales, TensorSpec, Views
+from deepmask.runtime.model.manifest import BOXES, VIEW, Category, Grid, TensorSpec, Views
 
-#: Longer side in pixels at which a picture is seen: of one of 4:3 the shorter is then the thesis'
-#: 800. Light networks see what `fpn-lite` does.
-MAX_SIDE, LITE_SIDE = 1067, 1024
 #: IoU above which a box is left out beside a better one: of proposals, and of one category.
 PROPOSALS_OVERLAP, CATEGORY_OVERLAP = 0.7, 0.5
 #: Least probability of a category (§5.3).
@@ -192,14 +189,8 @@ def describe_faster_rcnn(config: FasterRcnnConfig) -> Description:
 
 
 def _views(config: AnchorConfig) -> Views:
-    return Views(
-        scales=Scales(0.0, 0.0, 0.5),
-        max_side=LITE_SIDE if config.is_lite else MAX_SIDE,
-        enlarge=True,
-        border=0,
-        fill=float(FILL),
-        multiple=config.strides[-1],
-    )
+    side = LIGHT_SIDE if config.is_lite else THESIS_SIDE
+    return one_look(side, config.strides[-1])
 
 
 def _grids(config: AnchorConfig, scores: int) -> tuple[Grid, ...]:

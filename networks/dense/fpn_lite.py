@@ -18,15 +18,13 @@ from deepmask.networks.dense.graphs import (
     DenseModel,
     Description,
 )
+from deepmask.networks.dense.one_look import LIGHT_SIDE, mask_grids, one_look
 from deepmask.networks.fpn_lite import Dense, Features, FpnLite, SlotHead
 from deepmask.networks.levels import SLOTS, STRIDES, grids
 from deepmask.networks.whole.config import FpnLiteConfig
-from deepmask.networks.whole.view import FILL
 from deepmask.networks.window_table import Windows, gather_windows, layout_rows, table_of
-from deepmask.runtime.model.manifest import VIEW, WINDOWS, Grid, Scales, TensorSpec, Views
+from deepmask.runtime.model.manifest import VIEW, WINDOWS, TensorSpec
 
-#: Longer side in pixels at which a picture is seen.
-MAX_SIDE = 1024
 #: Probability above which a pixel belongs to a mask, chosen on validation pictures.
 THRESHOLD = 0.45
 SUFFIXES = "ab"
@@ -196,26 +194,8 @@ def _scores_at(dense: Dense, windows: Windows, slot: int) -> Tensor:
 def describe_fpn_lite(config: FpnLiteConfig) -> Description:
     """Return the view, the grids and the defaults, which were chosen on validation pictures."""
     return Description(
-        views=Views(
-            scales=Scales(0.0, 0.0, 0.5),
-            max_side=MAX_SIDE,
-            enlarge=True,
-            border=0,
-            fill=float(FILL),
-            multiple=STRIDES[-1],
-        ),
-        grids=tuple(
-            Grid(
-                grid.name,
-                f"score{grid.stride}",
-                SUFFIXES.index(grid.name[-1]),
-                grid.stride,
-                grid.window,
-                grid.mask_size,
-                0.5,
-            )
-            for grid in grids()
-        ),
+        views=one_look(LIGHT_SIDE, STRIDES[-1]),
+        grids=mask_grids(grids(), len(SLOTS)),
         threshold=THRESHOLD,
         overlap=0.6,
     )

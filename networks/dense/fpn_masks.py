@@ -6,16 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from deepmask.networks.dense.graphs import DenseForm, DenseGraph, DenseModel, Description
+from deepmask.networks.dense.one_look import THESIS_SIDE, mask_grids, one_look
 from deepmask.networks.fpn_masks import FpnMasks
 from deepmask.networks.mask_levels import STRIDES, grids
 from deepmask.networks.whole.masks_config import FpnMasksConfig
-from deepmask.networks.whole.view import FILL
 from deepmask.networks.window_table import Windows, gather_windows, layout_rows
-from deepmask.runtime.model.manifest import VIEW, WINDOWS, Grid, Scales, TensorSpec, Views
-
-#: Longer side in pixels at which a picture is seen: of one of 4:3 the shorter is then the thesis'
-#: 800.
-MAX_SIDE = 1067
+from deepmask.runtime.model.manifest import VIEW, WINDOWS, TensorSpec
 
 
 class ScoreStage(nn.Module):
@@ -124,27 +120,8 @@ class _Reference:
 
 def describe_fpn_masks(config: FpnMasksConfig) -> Description:
     """Return the view, the grids and the defaults."""
-    count = len(config.heads)
     return Description(
-        views=Views(
-            scales=Scales(0.0, 0.0, 0.5),
-            max_side=MAX_SIDE,
-            enlarge=True,
-            border=0,
-            fill=float(FILL),
-            multiple=STRIDES[-1],
-        ),
-        grids=tuple(
-            Grid(
-                grid.name,
-                f"score{grid.stride}",
-                k % count,
-                grid.stride,
-                grid.window,
-                grid.mask_size,
-                0.5,
-            )
-            for k, grid in enumerate(grids(config.heads, config.mask_size))
-        ),
+        views=one_look(THESIS_SIDE, STRIDES[-1]),
+        grids=mask_grids(grids(config.heads, config.mask_size), len(config.heads)),
         threshold=0.5,
     )
