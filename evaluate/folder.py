@@ -66,12 +66,12 @@ def _pictures(*stems: str) -> list[str]:
 
 
 def _require_free(folder: Path, names: Sequence[str]) -> None:
-    """Raise `EvalError` for a file that would be replaced, and is not as it was written."""
+    """Raise `EvalUsageError` for a file that would be replaced, and is not as it was written."""
     written = Written()
     for name in names:
         path = folder / name
         if path.exists() and not (path.is_file() and written.has(path)):
-            raise EvalError(
+            raise EvalUsageError(
                 f"{path}: exists and was not made by deepmask-eval, or was changed since: "
                 "choose another --out"
             )

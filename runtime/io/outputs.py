@@ -22,6 +22,10 @@ class UnwritableError(OneLineError):
     """An output that cannot be written."""
 
 
+class MisplacedError(UnwritableError, UsageError):
+    """An output whose path leads through a file, as if that were a folder."""
+
+
 def require_writable(
     outputs: Mapping[str, Iterable[Path]], inputs: Iterable[Path], force: bool | None = False
 ) -> None:
@@ -68,8 +72,8 @@ def require_folder(flag: str, folder: Path) -> None:
 
 
 def _unwritable(named: str, error: OSError) -> UnwritableError:
-    reason = error.strerror or error
-    return UnwritableError(f"{named}: cannot be written ({reason}): {advice(error)}")
+    kind = MisplacedError if isinstance(error, NotADirectoryError) else UnwritableError
+    return kind(f"{named}: cannot be written ({error.strerror or error}): {advice(error)}")
 
 
 def _require_replaceable(

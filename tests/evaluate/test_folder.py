@@ -49,7 +49,7 @@ def test_every_file_that_is_written_is_looked_for(
 def test_a_strangers_file_is_told_before_any_work(files: Path, tmp_path: Path) -> None:
     (tmp_path / "table.txt").write_text("mine")
     done = evaluate_file(files, "good", "--out", tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "table.txt: exists and was not made by deepmask-eval" in done.stderr
     merged = deepmask_eval("merge", files / "whole", "--out", tmp_path)

@@ -13,6 +13,7 @@ from PIL import Image
 from deepmask.runtime.io import outputs
 from deepmask.runtime.io.atomic import new_file
 from deepmask.runtime.io.outputs import (
+    MisplacedError,
     RefusedError,
     UnwritableError,
     require_folder,
@@ -127,7 +128,7 @@ def test_a_device_is_never_replaced() -> None:
 def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.write_text("in the way")
-    with pytest.raises(UnwritableError, match=r"^--out .*p\.json: cannot be written \(Not a dir"):
+    with pytest.raises(MisplacedError, match=r"^--out .*p\.json: cannot be written \(Not a dir"):
         require_writable({"--out": [file / "p.json"]}, [])
     with pytest.raises(RefusedError, match="is a folder, expected the name of a file"):
         require_writable({"--out": [tmp_path]}, [])
