@@ -20,7 +20,7 @@ _HARMLESS = re.compile(r"Make sure (?:input|output) \S+ has Int64 binding")
 
 #: TensorRT for RTX (1.7.1) on compute capability 7.5, and what to do there.
 _NO_SINGLE = "FP32 GEMM is not supported"
-_ON_TURING = "; for this GPU export the model with --precision fp16, or use --engine tensorrt"
+_ON_TURING = "; for this GPU use --engine tensorrt"
 
 
 def build_plan(
