@@ -188,7 +188,7 @@ def test_a_video(folder: Path) -> None:
         (["pictures", "--format", "png", "--out", "pictures"], 2, "--out pictures/a.png"),
         (["pictures", "--format", "labelme"], 2, "--out pictures/b.json"),
         (["a.bmp", "a.jpg", "--format", "labelme"], 2, "a.json: two images would get this"),
-        (["pictures", "--format", "png", "--out", "clip.mp4/m"], 1, "cannot be written"),
+        (["pictures", "--format", "png", "--out", "clip.mp4/m"], 2, "cannot be written"),
         (["-", "--format", "labelme"], 2, "standard input has none"),
         (["pictures", "--top", "65536"], 2, "'--top': 65536 is not in the range 1<=x<=65535"),
         (["clip.mp4", "pictures"], 2, "clip.mp4: a video is run alone"),
