@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from deepmask.export import (
-    ExportError,
     ExportOptions,
     ExportRequest,
     ExportUsageError,
@@ -65,10 +64,10 @@ def test_errors_are_the_rooms_own(
             export(ExportRequest(source, tmp_path / "out", ExportOptions()))
         assert caught.value.exit_code == 2
     with pytest.raises(
-        ExportError, match=r"notes\.pt.*Not a directory\): a part of the path is a file"
+        ExportUsageError, match=r"notes\.pt.*Not a directory\): a part of the path is a file"
     ) as caught_too:
         export(ExportRequest(tiny_checkpoint, tmp_path / "notes.pt" / "out"))
-    assert caught_too.value.exit_code == 1
+    assert caught_too.value.exit_code == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "notes.pt"]
 
 
