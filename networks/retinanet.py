@@ -6,12 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from deepmask.networks.anchors.backbone import Backbone
 from deepmask.networks.anchors.config import RetinaNetConfig
+from deepmask.networks.anchors.network import AnchorNetwork
 from deepmask.networks.anchors.tower import Anchored, Tower, last_layer
-from deepmask.networks.efficientnet_lite import EfficientNetLite
-from deepmask.networks.network import Network
-from deepmask.networks.pyramid_trunks import PyramidResNet
 
 #: Chance that an anchor is an object's of a category, at the start of training (π in §5.3).
 PRIOR = 0.01
@@ -32,37 +29,19 @@ class Subnet(nn.Module):
         return found
 
 
-class RetinaNet(Network):
-    """The network: `levels`, then `read`; both in one go is `dense`."""
+class RetinaNet(AnchorNetwork):
+    """The network; each anchor has a logit for each category."""
 
     config: RetinaNetConfig
 
     def __init__(self, config: RetinaNetConfig) -> None:
         """Random weights; starts with all anchors alike, and boxes where anchors are."""
-        super().__init__()
-        self.config = config
-        self.backbone = Backbone(config)
+        super().__init__(config)
         anchors, categories = len(config.levels()[0].sizes), len(config.category_ids)
         self.category = Subnet(config, anchors * categories, PRIOR)
         self.offset = Subnet(config, anchors * 4)
 
-    def pretrained_part(self) -> EfficientNetLite | PyramidResNet:
-        return self.backbone.trunk
-
-    def compile_parts(self) -> None:
-        self.backbone.compile()
-
-    def levels(self, image: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) RGB in 0…255, H and W multiples of 128 → P3 … P7, (N, width, H/s, W/s)."""
-        levels: list[Tensor] = self.backbone(image)
-        return levels
-
     def read(self, levels: Sequence[Tensor]) -> Anchored:
-        """Return logits of each category and offsets of all anchors."""
         return Anchored(
             [self.category(level) for level in levels], [self.offset(level) for level in levels]
         )
-
-    def dense(self, image: Tensor) -> Anchored:
-        """Return logits and offsets of all anchors; `image` as for `levels`."""
-        return self.read(self.levels(image))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-#: Seconds between two lines.
-PAUSE = 10.0
+from deepmask.runtime.progress import PAUSE, duration
 
 
 class Pace:
@@ -36,11 +35,3 @@ class Pace:
     def told(self) -> None:
         """Note that another line was told just now."""
         self._told = time.monotonic()
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from deepmask.networks.boxes.pictures import (
     named_pool,
     numbers_of,
     require_background,
+    seen_boxes,
 )
 from deepmask.networks.family import TensorBatch, TrainingData
 from deepmask.networks.patches.crops import ByteCache
@@ -155,13 +155,13 @@ class _Crop:
 def truth_of(picture: NamedPicture, view: View) -> Truth:
     """Return what a view shows of a picture; what is smaller than a speck is like a crowd."""
     whole = view.boxes(np.array(picture.boxes, np.float64).reshape(-1, 4))
-    seen = _cut(whole, view)
+    seen = seen_boxes(picture.boxes, view)
     sides = seen[:, 2:] - seen[:, :2]
     share = sides.prod(1) / np.maximum((whole[:, 2:] - whole[:, :2]).prod(1), 1e-9)
     touches = (sides > 0).all(1)
     speck = touches & (sides < LEAST_SIDE).any(1)
     kept = touches & ~speck
-    crowds = _cut(view.boxes(np.array(picture.crowds, np.float64).reshape(-1, 4)), view)
+    crowds = seen_boxes(picture.crowds, view)
     return Truth(
         torch.from_numpy(seen[kept]).float(),
         torch.tensor(picture.category, dtype=torch.int64)[torch.from_numpy(kept)],
@@ -169,10 +169,6 @@ def truth_of(picture: NamedPicture, view: View) -> Truth:
         torch.from_numpy(np.concatenate([crowds, seen[speck]])).float(),
         torch.tensor(picture.labelled),
     )
-
-
-def _cut(boxes: npt.NDArray[np.float64], view: View) -> npt.NDArray[np.float64]:
-    return np.clip(boxes, 0, [view.width, view.height] * 2)
 
 
 def _random_view(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from deepmask.networks.anchors.levels import AnchorLevel, anchor_levels
 from deepmask.networks.boxes.config import CategoriesConfig
@@ -114,7 +114,3 @@ class FasterRcnnConfig(CategoriesConfig, RpnConfig):
     def box_strides(self) -> tuple[int, ...]:
         """Strides of the levels that boxes are read from: all but the coarsest."""
         return self.strides[:-1]
-
-    def rpn(self) -> RpnConfig:
-        """Return the configuration of the part that proposes."""
-        return RpnConfig(**{item.name: getattr(self, item.name) for item in fields(RpnConfig)})

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
+from deepmask.networks.anchors.network import AnchorNetwork
 from deepmask.networks.anchors.recipe import AnchorRecipe
-from deepmask.networks.faster_rcnn import FasterRcnn
 from deepmask.networks.fpn_lite import FpnLite
 from deepmask.networks.network import Network, ParameterGroup, train_everything
-from deepmask.networks.retinanet import RetinaNet
-from deepmask.networks.rpn import Rpn
-
-AnchorNetwork = Rpn | RetinaNet | FasterRcnn
 
 
 def train_anchors(network: AnchorNetwork, recipe: AnchorRecipe) -> list[ParameterGroup]:

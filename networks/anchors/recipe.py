@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from deepmask.networks.anchors.losses import CLASS_LOSSES
 from deepmask.networks.recipe import Recipe, knob
 
-#: Keys of `losses.CLASS_LOSSES`.
-CLASS_LOSSES = ("focal", "cross-entropy", "ohem", "sampled")
 #: Sides of canvases are multiples of the coarsest stride.
 MULTIPLE = 128
 
@@ -43,7 +42,8 @@ class AnchorRecipe(Recipe):
         if self.crop % MULTIPLE:
             raise ValueError(f"crop is {self.crop}, it must be a multiple of {MULTIPLE}")
         if self.class_loss not in CLASS_LOSSES:
-            accepted = f"{', '.join(CLASS_LOSSES[:-1])} or {CLASS_LOSSES[-1]}"
+            *others, last = CLASS_LOSSES
+            accepted = f"{', '.join(others)} or {last}"
             raise ValueError(f"class-loss is {self.class_loss!r}, it must be {accepted}")
 
 

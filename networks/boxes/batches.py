@@ -18,6 +18,7 @@ from deepmask.networks.boxes.pictures import (
     named_pool,
     numbers_of,
     require_background,
+    seen_boxes,
 )
 from deepmask.networks.boxes.recipe import FastRcnnRecipe
 from deepmask.networks.family import TensorBatch, TrainingData
@@ -85,7 +86,7 @@ def box_batches(
             [torch.tensor([view.height, view.width]) for _, _, view in drawn],
             [boxes for boxes, _ in objects],
             [category for _, category in objects],
-            [_moved(picture.crowds, view) for picture, _, view in drawn],
+            [_seen(picture.crowds, view) for picture, _, view in drawn],
             [torch.tensor(all(picture.labelled)) for picture, _, _ in drawn],
             [_proposed(data.proposals, picture, view) for picture, _, view in drawn]
             if data.proposals
@@ -111,7 +112,7 @@ def canvas_of(view: View) -> tuple[int, int]:
 
 def _objects(picture: NamedPicture, view: View) -> tuple[Tensor, Tensor]:
     """Return boxes and categories of the objects that are a pixel wide and high, or more."""
-    boxes = _moved(picture.boxes, view)
+    boxes = _seen(picture.boxes, view)
     seen = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)
     return boxes[seen], torch.tensor(picture.category, dtype=torch.int64)[seen]
 
@@ -120,12 +121,9 @@ def _proposed(
     stored: Callable[[int], npt.NDArray[np.float64]], picture: NamedPicture, view: View
 ) -> Tensor:
     """Return the best proposals that are a pixel wide and high, or more."""
-    boxes = _moved(stored(picture.image.id)[:PROPOSALS], view)
+    boxes = _seen(stored(picture.image.id)[:PROPOSALS], view)
     return boxes[((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1)]
 
 
-def _moved(boxes: Sequence[Box] | npt.NDArray[np.float64], view: View) -> Tensor:
-    moved = view.boxes(np.array(boxes, np.float64).reshape(-1, 4))
-    moved[:, 0::2] = moved[:, 0::2].clip(0, view.width)
-    moved[:, 1::2] = moved[:, 1::2].clip(0, view.height)
-    return torch.from_numpy(moved).float()
+def _seen(boxes: Sequence[Box] | npt.NDArray[np.float64], view: View) -> Tensor:
+    return torch.from_numpy(seen_boxes(boxes, view)).float()

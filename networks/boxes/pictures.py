@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from deepmask.coco.annotations import Image, LabelledSet
 from deepmask.coco.values import Box
 from deepmask.networks.boxes.config import CategoriesConfig
 from deepmask.networks.family import TrainingData
+from deepmask.networks.whole.view import View
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,15 @@ class NamedPool:
         complete = bool(rng.random() < complete_share)
         chosen = self.complete if self.complete and (complete or not self.partly) else self.partly
         return chosen[int(rng.integers(len(chosen)))]
+
+
+def seen_boxes(boxes: Sequence[Box] | Floats, view: View) -> Floats:
+    """Return n boxes, x, y, width, height in a picture, as a view shows them, cut to it.
+
+    (n, 4) x0, y0, x1, y1 in pixels of the view; what lies beside it has no width or height.
+    """
+    shown = view.boxes(np.array(boxes, np.float64).reshape(-1, 4))
+    return np.clip(shown, 0, [view.width, view.height] * 2)
 
 
 def numbers_of(config: CategoriesConfig) -> dict[int, int]:

@@ -12,14 +12,15 @@ from deepmask.networks.anchors.config import (
     RetinaNetConfig,
     RpnConfig,
 )
+from deepmask.networks.anchors.network import AnchorNetwork
 from deepmask.networks.anchors.tower import Anchored
-from deepmask.networks.boxes.config import CategoriesConfig
 from deepmask.networks.dense.graphs import DenseForm, DenseGraph, DenseModel, Description, Reference
+from deepmask.networks.dense.names import box_graph, categories_of
 from deepmask.networks.dense.one_look import LIGHT_SIDE, THESIS_SIDE, one_look
 from deepmask.networks.faster_rcnn import FasterRcnn
 from deepmask.networks.retinanet import RetinaNet
 from deepmask.networks.rpn import Rpn
-from deepmask.runtime.model.manifest import BOXES, VIEW, Category, Grid, TensorSpec, Views
+from deepmask.runtime.model.manifest import VIEW, Grid, TensorSpec, Views
 
 #: IoU above which a box is left out beside a better one: of proposals, and of one category.
 PROPOSALS_OVERLAP, CATEGORY_OVERLAP = 0.7, 0.5
@@ -30,7 +31,7 @@ LABEL_SCORE = 0.05
 class AnchorStage(nn.Module):
     """Everything that is dense, once a picture."""
 
-    def __init__(self, network: Rpn | RetinaNet | FasterRcnn) -> None:
+    def __init__(self, network: AnchorNetwork) -> None:
         """Share the parameters of `network`."""
         super().__init__()
         self.network = network
@@ -94,19 +95,8 @@ def dense_faster_rcnn(network: FasterRcnn) -> DenseModel:
         f"map{stride}": TensorSpec("map", "float32", _axes(config.width, stride))
         for stride in config.box_strides
     }
-    categories = len(config.category_ids)
     last = ("network.proposals.object.weight", "network.proposals.offset.weight")
-    boxes = DenseGraph(
-        "boxes",
-        "boxes",
-        BOXES,
-        BoxStage(network),
-        maps | {"boxes": TensorSpec("boxes", "float32", ("n", 4))},
-        {
-            "class": TensorSpec("class", "float32", ("n", categories + 1)),
-            "delta": TensorSpec("delta", "float32", ("n", categories, 4)),
-        },
-    )
+    boxes = box_graph(BoxStage(network), maps, config)
 
     def named(canvas: Tensor, places: Tensor) -> dict[str, Tensor]:
         logits, offsets = network.name(network.levels(canvas), places)
@@ -147,7 +137,7 @@ def _axes(channels: int, stride: int) -> tuple[int | str, ...]:
     return (1, channels, f"height/{stride}", f"width/{stride}")
 
 
-def _reference(network: Rpn | RetinaNet | FasterRcnn) -> Reference:
+def _reference(network: AnchorNetwork) -> Reference:
     """Return what the network as it is trained gives for all anchors."""
     strides = network.config.strides
 
@@ -171,7 +161,7 @@ def describe_retinanet(config: RetinaNetConfig) -> Description:
     return Description(
         _views(config),
         _grids(config, len(config.category_ids)),
-        categories=_categories(config),
+        categories=categories_of(config),
         overlap=CATEGORY_OVERLAP,
         label_score=LABEL_SCORE,
     )
@@ -182,7 +172,7 @@ def describe_faster_rcnn(config: FasterRcnnConfig) -> Description:
     return Description(
         _views(config),
         _grids(config, 1),
-        categories=_categories(config),
+        categories=categories_of(config),
         overlap=PROPOSALS_OVERLAP,
         label_score=LABEL_SCORE,
     )
@@ -210,8 +200,3 @@ def _grids(config: AnchorConfig, scores: int) -> tuple[Grid, ...]:
         for level in config.levels()
         for number, sides in enumerate(level.sizes)
     )
-
-
-def _categories(config: CategoriesConfig) -> tuple[Category, ...]:
-    both = zip(config.category_ids, config.category_names, strict=True)
-    return tuple(Category(number, name) for number, name in both)

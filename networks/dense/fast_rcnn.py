@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from deepmask.networks.boxes.config import FastRcnnConfig
 from deepmask.networks.dense.fpn_lite import ScoreStage, dense_fpn_lite, describe_fpn_lite
 from deepmask.networks.dense.graphs import DenseForm, DenseGraph, DenseModel, Description
+from deepmask.networks.dense.names import box_graph, categories_of
 from deepmask.networks.fast_rcnn import FastRcnn
-from deepmask.runtime.model.manifest import BOXES, VIEW, Category, TensorSpec
+from deepmask.runtime.model.manifest import VIEW, TensorSpec
 
 #: Probability from which a mask is called by its category, by default: six of seven names of masks
 #: that are an object were right from there on (150 validation pictures).
@@ -81,18 +82,8 @@ def dense_fast_rcnn(network: FastRcnn) -> DenseModel:
     else:
         names = DenseGraph("names", "names", VIEW, NameStage(network), score.inputs, maps)
         before = [score, names]
-    categories = len(network.config.category_ids)
-    boxes = DenseGraph(
-        "boxes",
-        "boxes",
-        BOXES,
-        BoxStage(network) if network.namer else LevelBoxStage(network),
-        maps | {"boxes": TensorSpec("boxes", "float32", ("n", 4))},
-        {
-            "class": TensorSpec("class", "float32", ("n", categories + 1)),
-            "delta": TensorSpec("delta", "float32", ("n", categories, 4)),
-        },
-    )
+    stage = BoxStage(network) if network.namer else LevelBoxStage(network)
+    boxes = box_graph(stage, maps, network.config)
 
     def named(canvas: Tensor, places: Tensor) -> dict[str, Tensor]:
         found = network.maps(canvas, network.base.features(canvas))
@@ -104,9 +95,8 @@ def dense_fast_rcnn(network: FastRcnn) -> DenseModel:
 
 def describe_fast_rcnn(config: FastRcnnConfig) -> Description:
     """Return what the base says, and the categories."""
-    both = zip(config.category_ids, config.category_names, strict=True)
     return replace(
         describe_fpn_lite(config.base()),
-        categories=tuple(Category(number, name) for number, name in both),
+        categories=categories_of(config),
         label_score=LABEL_SCORE,
     )

@@ -12,10 +12,7 @@ import click
 
 from deepmask.runtime.cli.messages import is_quiet, say_aside
 from deepmask.runtime.errors import counted
-from deepmask.runtime.progress import Progress, no_progress
-
-#: Seconds between two lines where there is no terminal.
-_PAUSE = 10.0
+from deepmask.runtime.progress import PAUSE, Progress, duration, no_progress
 
 
 @contextmanager
@@ -71,7 +68,7 @@ class Rate:
     def now_and_then(self, done: int, total: int = 0) -> None:
         """Print to standard error how far it is, if ten seconds have passed since the last time."""
         now = time.monotonic()
-        if now - self._told < _PAUSE:
+        if now - self._told < PAUSE:
             return
         self._told = now
         if not total:
@@ -79,15 +76,11 @@ class Rate:
             return
         left = (now - self._start) * (total - done) / max(1, done)
         pace = self._pace(done)
-        say_aside(f"{self._things}: {done} of {total} {pace}, {_minutes(left)} left")
+        say_aside(f"{self._things}: {done} of {total} {pace}, {duration(left)} left")
 
     def _pace(self, done: int, things: str = "") -> str:
         passed = max(time.monotonic() - self._start, 1e-9)
         return " ".join(f"in {passed:.1f} s, {done / passed:.2f} {things} per second".split())
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def _bar(things: str, total: int) -> Any:

@@ -42,7 +42,7 @@ def choose_objects(
 
     scores     (N,), descending.
     min_score  least score of an object. By default 0.3 of the best one; and of proposals only the
-               first 1.25 × `top` are looked at, repeats not counted.
+               first 25 are looked at, or 1.25 × `top` if that is more; repeats are not counted.
     nms        IoU with a better object above which a mask is left out (non-maximum suppression).
     parts      keep also what is mostly inside of better objects: parts of a whole, and groups.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deepmask.train.loop import Schedule, run_loop
-from deepmask.train.pace import Pace, duration
+from deepmask.train.pace import Pace
 from tests.train.small import Fresh, Maker
 
 
@@ -32,14 +32,6 @@ def test_the_first_step_is_told_and_then_one_every_ten_seconds(
     now += 11
     pace.told()
     assert pace.line(28) == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"),
-    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"), (9e4, "25 h")],
-)
-def test_duration(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
 
 
 @pytest.mark.parametrize("bar", [False, True])

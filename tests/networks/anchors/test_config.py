@@ -55,4 +55,3 @@ def test_only_light_networks_start_from_an_fpn_lite() -> None:
 def test_faster_rcnn_reads_boxes_from_all_levels_but_the_coarsest() -> None:
     """P6 is for proposals only (§4.3)."""
     assert FasterRcnnConfig().box_strides == (4, 8, 16, 32)
-    assert FasterRcnnConfig(hidden=5).rpn() == RpnConfig(hidden=5)

@@ -37,7 +37,7 @@ def test_all_parts_learn_and_names_start_all_alike(network: FasterRcnn) -> None:
 
 
 def test_proposals_learn_as_those_of_an_rpn(network: FasterRcnn) -> None:
-    rpn = Rpn(LIGHT_FASTER_RCNN.rpn())
+    rpn = Rpn(LIGHT_FASTER_RCNN)
     rpn.backbone.load_state_dict(network.backbone.state_dict())
     rpn.proposals.load_state_dict(network.proposals.state_dict())
     alone, both = rpn_losses(rpn, given()), faster_losses(network, given())

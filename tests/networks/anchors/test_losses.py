@@ -11,7 +11,6 @@ from torch import Tensor
 
 from deepmask.networks.anchors import losses
 from deepmask.networks.anchors.losses import CLASS_LOSSES, box_sum
-from deepmask.networks.anchors.recipe import CLASS_LOSSES as NAMES
 from deepmask.networks.focal import ALPHA, GAMMA
 
 #: Far from each other.
@@ -43,10 +42,6 @@ def drawn() -> tuple[Tensor, Tensor]:
     labels[6] = -1
     logits = torch.from_numpy(random.normal(0, 3, (40, 3))).float()
     return logits, torch.from_numpy(labels).to(torch.int8)
-
-
-def test_the_names_are_those_of_the_recipe() -> None:
-    assert tuple(CLASS_LOSSES) == NAMES
 
 
 @pytest.mark.parametrize(("name", "plain"), [("focal", focal), ("cross-entropy", entropy)])
